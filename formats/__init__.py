@@ -1,0 +1,1 @@
+"""Which native protocols are spoken here? Adding one is a folder and a line in this list."""

@@ -1,0 +1,254 @@
+"""What must a room answer so that the core can serve its protocol?
+
+A room is one object with pure methods: what it gets is all it knows, what it returns is all it does. The core does the
+acting once for every format: it authorises, receives, stages, commits, renders, caches, pulls and streams.
+
+The way of a read:   read(ask) → Serve | Show | Reply;  Show → render(show, view, base) → Document
+The way of a write:  read(ask) → Accept | Change; Accept → unpack(ask, received) → Finds;  decide(ask, finds, view) → Decision
+The way of a pull:   upstream(package) → Fetch;  learn(package, raw, url) → Foreign, which the core lays under the View
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from storage.errors import Problem
+from storage.nouns import AnyChange, File, Package, Version, View
+
+Shape = msgspec.Struct
+
+
+class Ask(Shape, frozen=True):
+    """A request as a room sees it: strictly parsed, authorised for its verb, decoded once.
+
+    `path` is what follows /{workspace}/{repository}/{format}/, percent-decoded once as UTF-8, without leading slash;
+    `raw_path` is the same part as sent. `query` is decoded into a list of pairs. `headers` have lower-case names, and
+    lack credentials. `base` is scheme://host/{workspace}/{repository}/{format} as the client sees it, without a slash at
+    the end. `principal` is a display name, "" for the anonymous. `at_ms` is the core's clock.
+    """
+
+    method: str
+    path: str
+    raw_path: str
+    query: tuple[tuple[str, str], ...]
+    headers: Mapping[str, str]
+    base: str
+    workspace: str
+    repository: str
+    principal: str = ""
+    at_ms: int = 0
+
+    def argument(self, name: str, default: str = "") -> str:
+        """The first value of a query argument."""
+        return next((value for key, value in self.query if key == name), default)
+
+
+# ---------------------------------------------------------------- plans: what a request means
+
+
+class Serve(Shape, frozen=True):
+    """The bytes of one File (GET, HEAD). The core answers ranges, conditionals, and pulls it where it is foreign.
+
+    `filename` asks for a Content-Disposition. `headers` are added to the answer. `package` is looked up upstream when
+    the file is not local.
+    """
+
+    package: str
+    file: str
+    filename: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Show(Shape, frozen=True):
+    """A document to render (GET, HEAD).
+
+    `page` and `argument` name it within the room; `package` is the one Package it depends on, "" for all of the
+    repository's packages of this format. `foreign` = lay what the upstreams know of `package` under the view first.
+    `absolute` = the document contains addresses, so it is rendered for each base. `keep` False = render at each request
+    (searches). `media` is the Content-Type; `vary` is True where it was chosen by Accept.
+    """
+
+    page: str
+    media: str
+    package: str = ""
+    argument: str = ""
+    foreign: bool = False
+    absolute: bool = False
+    keep: bool = True
+    vary: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Accept(Shape, frozen=True):
+    """A package is coming (PUT, POST).
+
+    `body` says how: "raw" = the body is the file; "multipart" = one file part named `part` and small fields;
+    "spool" = an envelope that `unpack` takes apart (its bytes are not themselves kept).
+    `digests` are wanted of the file beside sha256. `unpack` False = there is nothing to take apart: decide follows at
+    once. `context` (None, str, int, or lists and dicts of them) is handed on to unpack and decide.
+    """
+
+    body: Literal["raw", "multipart", "spool"]
+    part: str = "content"
+    digests: tuple[str, ...] = ()
+    bytes_max: int = 1 << 40
+    unpack: bool = True
+    context: Any = None
+
+
+class Resume(Shape, frozen=True):
+    """A step of a resumable upload: `step` of start, append, state, finish, cancel; `session` its id ("" at start).
+
+    `offset` is where the client believes the body goes, -1 = wherever the session stands. `length` is the announced
+    length of the whole, -1 = not announced. At `finish` the room's unpack and decide follow as for Accept "raw".
+    """
+
+    step: Literal["start", "append", "state", "finish", "cancel"]
+    session: str = ""
+    offset: int = -1
+    length: int = -1
+    finish: bool = False
+    digests: tuple[str, ...] = ()
+    context: Any = None
+
+
+class Amend(Shape, frozen=True):
+    """A change by a small body or none (DELETE, tag and yank calls): decide(ask, Finds(body=...), view) follows."""
+
+    bytes_max: int = 1 << 20
+    context: Any = None
+
+
+class Login(Shape, frozen=True):
+    """The client presents a credential in the body; the core checks it, then asks `greet` for the answer."""
+
+    bytes_max: int = 1 << 16
+
+
+class Reply(Shape, frozen=True):
+    """An answer as it stands."""
+
+    status: int
+    body: bytes = b""
+    media: str = "text/plain; charset=utf-8"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+Plan = Serve | Show | Accept | Resume | Amend | Login | Reply
+
+
+# ---------------------------------------------------------------- what comes back
+
+
+class Blob(Shape, frozen=True):
+    """Bytes that `unpack` derived from an upload and wants kept: small ones as `data`, large ones as the `path` of a
+    file in the directory that unpack was given. The core fills in `sha256`, `size`, `digests` before `decide`."""
+
+    data: bytes = b""
+    path: str = ""
+    digests_wanted: tuple[str, ...] = ()
+    sha256: bytes = b""
+    size: int = -1
+    digests: dict[str, str] = {}
+
+
+class Received(Shape, frozen=True):
+    """What arrived: the multipart `fields`, and the staged file as an open descriptor for reading with its digests.
+
+    `blob` identifies the file (absent, size 0, for a spool). `descriptor` is readable by os.pread or
+    open(descriptor, closefd=False); `directory` is where derived files may be written. `context` is the plan's.
+    """
+
+    fields: dict[str, list[str]]
+    filename: str
+    descriptor: int
+    blob: Blob
+    directory: str
+    context: Any = None
+
+
+class Finds(Shape, frozen=True):
+    """What was found in an upload. `facts` is the room's own msgpack; `blobs` are named by the room ("file" is the
+    uploaded file itself where the plan was raw or multipart and the core adds it). `body` is Amend's body."""
+
+    facts: bytes = b""
+    blobs: dict[str, Blob] = {}
+    body: bytes = b""
+    context: Any = None
+
+
+class Decision(Shape, frozen=True):
+    """What to write and what to say. No changes = nothing is written (an idempotent repeat)."""
+
+    action: str
+    changes: tuple[AnyChange, ...]
+    reply: Reply
+
+
+class Document(Shape, frozen=True):
+    """A rendered page. `headers` are part of it."""
+
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Fetch(Shape, frozen=True):
+    """How to ask a foreign registry for what it knows of a package: `path` relative to the upstream's url."""
+
+    path: str
+    accept: str = "*/*"
+    bytes_max: int = 256 << 20
+
+
+class Foreign(Shape, frozen=True):
+    """What a foreign registry knows of a package, in our own nouns; files carry `source`."""
+
+    package: Package
+    versions: tuple[Version, ...] = ()
+    files: tuple[File, ...] = ()
+    tags: dict[str, str] = {}
+
+
+class Room(Protocol):
+    """One native protocol. Its methods are the questions that a protocol answers; all are pure, all may raise Problem."""
+
+    name: str
+    """The path segment and the `format` of its changes."""
+
+    escaped_slash: bool
+    """May a path segment hold %2F (npm's @scope%2Fname)? Elsewhere the core refuses it."""
+
+    def right(self, ask: Ask) -> Literal["read", "write"]:
+        """Which right the request needs; decided before anything else is looked at."""
+        ...
+
+    def read(self, ask: Ask) -> Plan: ...
+
+    def unpack(self, ask: Ask, received: Received) -> Finds:
+        """Take an upload apart. Runs in a limited worker process: hostile input, no network, deadline."""
+        ...
+
+    def decide(self, ask: Ask, finds: Finds, view: View) -> Decision:
+        """What the upload or amendment changes, given what is there. Runs under the write lock: no slow work."""
+        ...
+
+    def render(self, show: Show, view: View, base: str) -> Document: ...
+
+    def upstream(self, package: str) -> Fetch | None:
+        """None where this format has no upstreams."""
+        ...
+
+    def learn(self, package: str, raw: bytes, url: str) -> Foreign:
+        """Translate a foreign registry's answer; `url` is where it was fetched, for relative addresses. Runs limited."""
+        ...
+
+    def refuse(self, ask: Ask, problem: Problem) -> Reply: ...
+
+    def greet(self, ask: Ask, body: bytes, principal: str, secret: str) -> Reply:
+        """Answer a Login whose credential was good."""
+        ...
+
+    def credential(self, ask: Ask, body: bytes) -> str:
+        """The secret that a Login body presents."""
+        ...

@@ -1,0 +1,85 @@
+"""Which limits and places does a node run with? One frozen tree, refusing unknown keys, units in the names."""
+
+import msgspec
+
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of the configuration."""
+
+
+class Delivery(Section):
+    """The listener's bounds."""
+
+    head_bytes_max: int = 16 * KIB
+    head_seconds_max: float = 10.0
+    idle_seconds_max: float = 75.0
+    body_idle_seconds_max: float = 15.0
+    body_rate_min_bytes_s: int = 512
+    send_rate_min_bytes_s: int = 512
+    connections_max: int = 12_000
+    requests_running_max: int = 2_000
+    fill_threads_max: int = 16
+    drain_seconds_max: float = 10.0
+    memo_entries_max: int = 20_000
+    small_body_bytes_max: int = 16 * KIB
+
+
+class Intake(Section):
+    """What may be received."""
+
+    body_bytes_max: int = 64 * GIB
+    field_bytes_max: int = 1 * MIB
+    fields_max: int = 1_000
+    memory_bytes_max: int = 1 * MIB
+    session_seconds_max: int = 7 * 24 * 3600
+    sessions_max: int = 10_000
+
+
+class Sandbox(Section):
+    """Limits of the processes that take hostile packages apart."""
+
+    processes: int = 1
+    seconds_max: float = 20.0
+    memory_bytes_max: int = 768 * MIB
+    derived_bytes_max: int = 8 * GIB
+
+
+class Cache(Section):
+    """The part of the disk that may be forgotten: foreign files, pulled blobs, rendered documents."""
+
+    disk_bytes_max: int = 64 * GIB
+    flights_max: int = 256
+    fill_seconds_max: float = 3600.0
+    silence_seconds_max: float = 20.0
+    connect_seconds_max: float = 5.0
+    stale_seconds_max: int = 7 * 24 * 3600
+    lease_seconds: float = 30.0
+
+
+class Tls(Section):
+    """Certificates by host name: the first is the default. Paths of PEM files."""
+
+    port: int = 0
+    certificates: tuple[tuple[str, str, str], ...] = ()
+    """(host name, certificate chain, private key)"""
+
+
+class Node(Section):
+    """One node. `role` is origin or edge; an edge has a `parent` and its key in `parent_token`."""
+
+    role: str = "origin"
+    data: str = "./entrepot-data/origin"
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 1
+    parent: str = ""
+    parent_token: str = ""
+    delivery: Delivery = Delivery()
+    intake: Intake = Intake()
+    sandbox: Sandbox = Sandbox()
+    cache: Cache = Cache()
+    tls: Tls = Tls()

@@ -1,0 +1,115 @@
+"""What can go wrong, named for what the caller may conclude from it.
+
+Every layer raises these; the room of a format says them in its client's own dialect, and `gateway/front.py` alone
+turns them into answers. A bug is an assertion or an unexpected exception, never a Problem.
+"""
+
+
+class Problem(Exception):
+    """Something the client can be told. `message` says what happened, `remedy` what to do about it.
+
+    Neither may hold a secret: both reach the client and the log.
+    """
+
+    status = 500
+    code = "problem"
+
+    def __init__(self, message: str, remedy: str = "", *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+        self.retry_after_s = retry_after_s
+
+    def text(self) -> str:
+        """One line for clients that show a line: what happened, then what to do."""
+        return f"{self.message} {self.remedy}".strip()
+
+
+class Invalid(Problem):
+    """The request or the package is malformed; sending it again unchanged fails again."""
+
+    status, code = 400, "invalid"
+
+
+class Unauthenticated(Problem):
+    """No credential, or one that is unknown, expired or revoked."""
+
+    status, code = 401, "unauthenticated"
+
+
+class Forbidden(Problem):
+    """The credential is good, and does not allow this."""
+
+    status, code = 403, "forbidden"
+
+
+class Absent(Problem):
+    """There is no such thing, or none that this principal may know of."""
+
+    status, code = 404, "absent"
+
+
+class MethodRefused(Problem):
+    """This address exists and has no such method."""
+
+    status, code = 405, "method-refused"
+
+
+class Conflict(Problem):
+    """What is there already forbids this: an immutable version with other bytes, a name that is taken."""
+
+    status, code = 409, "conflict"
+
+
+class PreconditionFailed(Problem):
+    """The client's own condition (If-Match, If-None-Match) does not hold."""
+
+    status, code = 412, "precondition-failed"
+
+
+class TooLarge(Problem):
+    """Over a limit; the message names the limit."""
+
+    status, code = 413, "too-large"
+
+
+class Unsupported(Problem):
+    """Understood, and not offered: a media type, an encoding, an option."""
+
+    status, code = 415, "unsupported"
+
+
+class RangeRefused(Problem):
+    """The range or offset asked for is not there."""
+
+    status, code = 416, "range-refused"
+
+
+class TooMany(Problem):
+    """Over a rate or a budget; `retry_after_s` tells when to come back."""
+
+    status, code = 429, "too-many"
+
+
+class Damaged(Problem):
+    """Stored bytes do not match their checksum. Never served; the operator is told."""
+
+    status, code = 500, "damaged"
+
+
+class UpstreamFailed(Problem):
+    """A foreign registry, or our origin, did not answer or answered something that cannot be trusted."""
+
+    status, code = 502, "upstream-failed"
+
+
+class Unavailable(Problem):
+    """Not now; the same request may well succeed later."""
+
+    status, code = 503, "unavailable"
+
+
+class Full(Problem):
+    """No room on the disk. Reads go on."""
+
+    status, code = 507, "full"

@@ -1,0 +1,265 @@
+"""Which things does Entrepot know, and what are their shapes?
+
+One meaning each, everywhere. All are frozen msgspec structs: they go to the journal, the index and between nodes as
+msgpack, so a field is only ever appended, with a default. Times are milliseconds since 1970 UTC (`_ms`), sizes bytes.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import msgspec
+
+
+class Noun(msgspec.Struct, frozen=True, array_like=True, omit_defaults=False):
+    """Base of what is stored: compact arrays, fields only appended."""
+
+
+# ---------------------------------------------------------------- what a repository holds
+
+
+class File(Noun):
+    """One downloadable thing of a Package.
+
+    `sha256` is its identity (32 bytes), or b"" for a foreign file not yet fetched; then `source` is the address at the
+    upstream and `digests` hold what the upstream announced (hex, keys of storage.digest.ALGORITHMS).
+    `size` is -1 where a foreign registry does not tell it. `facts` is the room's own msgpack.
+    """
+
+    name: str
+    version: str
+    sha256: bytes
+    size: int
+    media: str = "application/octet-stream"
+    at_ms: int = 0
+    digests: dict[str, str] = {}
+    facts: bytes = b""
+    source: str = ""
+
+
+class Version(Noun):
+    """A published version of a Package with the room's own facts."""
+
+    name: str
+    at_ms: int = 0
+    facts: bytes = b""
+
+
+class Package(Noun):
+    """A named thing with versions, under its normalised name; `facts` keep the spelling and the room's own."""
+
+    name: str
+    at_ms: int = 0
+    facts: bytes = b""
+
+
+class View(Protocol):
+    """One format of one Repository as of one Serial. Reads are synchronous and see one moment.
+
+    Names are in the room's normalised form. Lists come sorted by name.
+    """
+
+    @property
+    def serial(self) -> int: ...
+    def package(self, package: str) -> Package | None: ...
+    def packages(self, prefix: str = "", after: str = "") -> Iterator[Package]: ...
+    def version(self, package: str, version: str) -> Version | None: ...
+    def versions(self, package: str) -> list[Version]: ...
+    def file(self, package: str, name: str) -> File | None: ...
+    def files(self, package: str) -> list[File]: ...
+    def tags(self, package: str) -> dict[str, str]: ...
+    def claimed(self, package: str) -> bool:
+        """Was this name ever published here? Then no upstream may answer for it unless it is allowed by name."""
+        ...
+
+    def gone(self, package: str, name: str) -> bytes | None:
+        """The sha256 of a file that was once published here and removed; None if there was none."""
+        ...
+
+
+# ---------------------------------------------------------------- changes: what an Entry does to the index
+
+
+class Change(Noun, tag=True):
+    """One write to the index. `format` and `package` place it."""
+
+
+class PutPackage(Change, tag="pp"):
+    format: str
+    package: Package
+
+
+class DropPackage(Change, tag="dp"):
+    """Drops the Package with its versions, tags and files; the files' identities are remembered as gone."""
+
+    format: str
+    package: str
+
+
+class PutVersion(Change, tag="pv"):
+    format: str
+    package: str
+    version: Version
+
+
+class DropVersion(Change, tag="dv"):
+    """Drops the Version, its files, and the tags that point to it."""
+
+    format: str
+    package: str
+    version: str
+
+
+class PutFile(Change, tag="pf"):
+    format: str
+    package: str
+    file: File
+
+
+class DropFile(Change, tag="df"):
+    """Drops one file and remembers its identity as gone: the name never gets other bytes again, unless `forget`."""
+
+    format: str
+    package: str
+    file: str
+    forget: bool = False
+
+
+class PutTag(Change, tag="pt"):
+    format: str
+    package: str
+    tag: str
+    version: str
+
+
+class DropTag(Change, tag="dt"):
+    format: str
+    package: str
+    tag: str
+
+
+# ---------------------------------------------------------------- tenancy and access
+
+
+class Upstream(Noun):
+    """A foreign registry that a Repository draws one format from. `url` ends with a slash.
+
+    `allow` names packages that may be taken from it although the name is published locally. A credential for it is
+    no part of this: the journal goes to every edge, secrets stay in the origin's own file.
+    """
+
+    format: str
+    url: str
+    name: str = ""
+    fresh_s: int = 300
+    negative_s: int = 60
+    allow: tuple[str, ...] = ()
+    private_network: bool = False
+
+
+class Workspace(Noun):
+    name: str
+    at_ms: int = 0
+
+
+class Repository(Noun):
+    workspace: str
+    name: str
+    public: bool = False
+    upstreams: tuple[Upstream, ...] = ()
+    at_ms: int = 0
+
+
+class Grant(Noun):
+    """What a Token may do: `scope` is "*", "workspace" or "workspace/repository"; rights of READ, WRITE, ADMIN."""
+
+    scope: str
+    read: bool = True
+    write: bool = False
+    admin: bool = False
+
+
+class Token(Noun):
+    """A credential as stored: `sha256` of its text, never the text. `expires_ms` 0 = never. `kind`: api, edge."""
+
+    id: str
+    name: str
+    sha256: bytes
+    grants: tuple[Grant, ...]
+    kind: str = "api"
+    at_ms: int = 0
+    expires_ms: int = 0
+    revoked_ms: int = 0
+
+
+class PutWorkspace(Change, tag="pw"):
+    workspace: Workspace
+
+
+class PutRepository(Change, tag="pr"):
+    repository: Repository
+
+
+class DropRepository(Change, tag="dr"):
+    """Drops the Repository with all it holds."""
+
+    workspace: str
+    name: str
+
+
+class PutToken(Change, tag="pk"):
+    token: Token
+
+
+AnyChange = (
+    PutPackage
+    | DropPackage
+    | PutVersion
+    | DropVersion
+    | PutFile
+    | DropFile
+    | PutTag
+    | DropTag
+    | PutWorkspace
+    | PutRepository
+    | DropRepository
+    | PutToken
+)
+
+SYSTEM = "-"
+"""The journal of what belongs to no Workspace: workspaces themselves and tokens. No Workspace can have this name."""
+
+
+class Entry(Noun):
+    """One line of the journal: who did what, and what it changes.
+
+    `serial` counts from 1 within `workspace`; `previous` is the sha256 of the preceding entry's bytes in the same
+    workspace (32 zero bytes before the first). `repository` is "" for what concerns none.
+    """
+
+    epoch: int
+    workspace: str
+    serial: int
+    previous: bytes
+    at_ms: int
+    actor: str
+    action: str
+    repository: str
+    changes: tuple[AnyChange, ...]
+
+
+class Draft(Noun):
+    """An Entry before it has its place: what a decision wants written."""
+
+    workspace: str
+    repository: str
+    actor: str
+    action: str
+    changes: tuple[AnyChange, ...]
+
+
+class Extent(Noun):
+    """A run of bytes in a pack."""
+
+    pack: int
+    offset: int
+    length: int
