@@ -11,7 +11,7 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A part of the configuration."""
 
 
-class Delivery(Section):
+class Delivery(Section, frozen=True):
     """The listener's bounds."""
 
     head_bytes_max: int = 16 * KIB
@@ -28,7 +28,7 @@ class Delivery(Section):
     small_body_bytes_max: int = 16 * KIB
 
 
-class Intake(Section):
+class Intake(Section, frozen=True):
     """What may be received."""
 
     body_bytes_max: int = 64 * GIB
@@ -39,7 +39,7 @@ class Intake(Section):
     sessions_max: int = 10_000
 
 
-class Sandbox(Section):
+class Sandbox(Section, frozen=True):
     """Limits of the processes that take hostile packages apart."""
 
     processes: int = 1
@@ -48,7 +48,7 @@ class Sandbox(Section):
     derived_bytes_max: int = 8 * GIB
 
 
-class Cache(Section):
+class Cache(Section, frozen=True):
     """The part of the disk that may be forgotten: foreign files, pulled blobs, rendered documents."""
 
     disk_bytes_max: int = 64 * GIB
@@ -60,7 +60,7 @@ class Cache(Section):
     lease_seconds: float = 30.0
 
 
-class Tls(Section):
+class Tls(Section, frozen=True):
     """Certificates by host name: the first is the default. Paths of PEM files."""
 
     port: int = 0
@@ -68,7 +68,7 @@ class Tls(Section):
     """(host name, certificate chain, private key)"""
 
 
-class Node(Section):
+class Node(Section, frozen=True):
     """One node. `role` is origin or edge; an edge has a `parent` and its key in `parent_token`."""
 
     role: str = "origin"

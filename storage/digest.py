@@ -2,11 +2,20 @@
 
 import hashlib
 from collections.abc import Iterable
+from typing import Protocol
 
 ALGORITHMS = ("sha256", "sha512", "sha1", "md5", "blake2b_256")
 
 
-def new(algorithm: str) -> "hashlib._Hash":
+class Running(Protocol):
+    """A hash being computed."""
+
+    def update(self, data: bytes | bytearray | memoryview, /) -> None: ...
+    def digest(self) -> bytes: ...
+    def hexdigest(self) -> str: ...
+
+
+def new(algorithm: str) -> Running:
     """A fresh hash object of one of ALGORITHMS. md5 and sha1 identify nothing here: old clients compare them."""
     if algorithm == "blake2b_256":
         return hashlib.blake2b(digest_size=32)

@@ -17,7 +17,7 @@ class Noun(msgspec.Struct, frozen=True, array_like=True, omit_defaults=False):
 # ---------------------------------------------------------------- what a repository holds
 
 
-class File(Noun):
+class File(Noun, frozen=True):
     """One downloadable thing of a Package.
 
     `sha256` is its identity (32 bytes), or b"" for a foreign file not yet fetched; then `source` is the address at the
@@ -36,7 +36,7 @@ class File(Noun):
     source: str = ""
 
 
-class Version(Noun):
+class Version(Noun, frozen=True):
     """A published version of a Package with the room's own facts."""
 
     name: str
@@ -44,7 +44,7 @@ class Version(Noun):
     facts: bytes = b""
 
 
-class Package(Noun):
+class Package(Noun, frozen=True):
     """A named thing with versions, under its normalised name; `facts` keep the spelling and the room's own."""
 
     name: str
@@ -79,29 +79,29 @@ class View(Protocol):
 # ---------------------------------------------------------------- changes: what an Entry does to the index
 
 
-class Change(Noun, tag=True):
+class Change(Noun, frozen=True, tag=True):
     """One write to the index. `format` and `package` place it."""
 
 
-class PutPackage(Change, tag="pp"):
+class PutPackage(Change, frozen=True, tag="pp"):
     format: str
     package: Package
 
 
-class DropPackage(Change, tag="dp"):
+class DropPackage(Change, frozen=True, tag="dp"):
     """Drops the Package with its versions, tags and files; the files' identities are remembered as gone."""
 
     format: str
     package: str
 
 
-class PutVersion(Change, tag="pv"):
+class PutVersion(Change, frozen=True, tag="pv"):
     format: str
     package: str
     version: Version
 
 
-class DropVersion(Change, tag="dv"):
+class DropVersion(Change, frozen=True, tag="dv"):
     """Drops the Version, its files, and the tags that point to it."""
 
     format: str
@@ -109,13 +109,13 @@ class DropVersion(Change, tag="dv"):
     version: str
 
 
-class PutFile(Change, tag="pf"):
+class PutFile(Change, frozen=True, tag="pf"):
     format: str
     package: str
     file: File
 
 
-class DropFile(Change, tag="df"):
+class DropFile(Change, frozen=True, tag="df"):
     """Drops one file and remembers its identity as gone: the name never gets other bytes again, unless `forget`."""
 
     format: str
@@ -124,14 +124,14 @@ class DropFile(Change, tag="df"):
     forget: bool = False
 
 
-class PutTag(Change, tag="pt"):
+class PutTag(Change, frozen=True, tag="pt"):
     format: str
     package: str
     tag: str
     version: str
 
 
-class DropTag(Change, tag="dt"):
+class DropTag(Change, frozen=True, tag="dt"):
     format: str
     package: str
     tag: str
@@ -140,7 +140,7 @@ class DropTag(Change, tag="dt"):
 # ---------------------------------------------------------------- tenancy and access
 
 
-class Upstream(Noun):
+class Upstream(Noun, frozen=True):
     """A foreign registry that a Repository draws one format from. `url` ends with a slash.
 
     `allow` names packages that may be taken from it although the name is published locally. A credential for it is
@@ -156,12 +156,12 @@ class Upstream(Noun):
     private_network: bool = False
 
 
-class Workspace(Noun):
+class Workspace(Noun, frozen=True):
     name: str
     at_ms: int = 0
 
 
-class Repository(Noun):
+class Repository(Noun, frozen=True):
     workspace: str
     name: str
     public: bool = False
@@ -169,7 +169,7 @@ class Repository(Noun):
     at_ms: int = 0
 
 
-class Grant(Noun):
+class Grant(Noun, frozen=True):
     """What a Token may do: `scope` is "*", "workspace" or "workspace/repository"; rights of READ, WRITE, ADMIN."""
 
     scope: str
@@ -178,7 +178,7 @@ class Grant(Noun):
     admin: bool = False
 
 
-class Token(Noun):
+class Token(Noun, frozen=True):
     """A credential as stored: `sha256` of its text, never the text. `expires_ms` 0 = never. `kind`: api, edge."""
 
     id: str
@@ -191,22 +191,22 @@ class Token(Noun):
     revoked_ms: int = 0
 
 
-class PutWorkspace(Change, tag="pw"):
+class PutWorkspace(Change, frozen=True, tag="pw"):
     workspace: Workspace
 
 
-class PutRepository(Change, tag="pr"):
+class PutRepository(Change, frozen=True, tag="pr"):
     repository: Repository
 
 
-class DropRepository(Change, tag="dr"):
+class DropRepository(Change, frozen=True, tag="dr"):
     """Drops the Repository with all it holds."""
 
     workspace: str
     name: str
 
 
-class PutToken(Change, tag="pk"):
+class PutToken(Change, frozen=True, tag="pk"):
     token: Token
 
 
@@ -229,7 +229,7 @@ SYSTEM = "-"
 """The journal of what belongs to no Workspace: workspaces themselves and tokens. No Workspace can have this name."""
 
 
-class Entry(Noun):
+class Entry(Noun, frozen=True):
     """One line of the journal: who did what, and what it changes.
 
     `serial` counts from 1 within `workspace`; `previous` is the sha256 of the preceding entry's bytes in the same
@@ -247,7 +247,7 @@ class Entry(Noun):
     changes: tuple[AnyChange, ...]
 
 
-class Draft(Noun):
+class Draft(Noun, frozen=True):
     """An Entry before it has its place: what a decision wants written."""
 
     workspace: str
@@ -257,7 +257,7 @@ class Draft(Noun):
     changes: tuple[AnyChange, ...]
 
 
-class Extent(Noun):
+class Extent(Noun, frozen=True):
     """A run of bytes in a pack."""
 
     pack: int

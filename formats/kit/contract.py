@@ -4,7 +4,8 @@ A room is one object with pure methods: what it gets is all it knows, what it re
 acting once for every format: it authorises, receives, stages, commits, renders, caches, pulls and streams.
 
 The way of a read:   read(ask) → Serve | Show | Reply;  Show → render(show, view, base) → Document
-The way of a write:  read(ask) → Accept | Change; Accept → unpack(ask, received) → Finds;  decide(ask, finds, view) → Decision
+The way of a write:  read(ask) → Accept | Amend; Accept → unpack(ask, received) → Finds;
+                     decide(ask, finds, view) → Decision
 The way of a pull:   upstream(package) → Fetch;  learn(package, raw, url) → Foreign, which the core lays under the View
 """
 
@@ -16,16 +17,13 @@ import msgspec
 from storage.errors import Problem
 from storage.nouns import AnyChange, File, Package, Version, View
 
-Shape = msgspec.Struct
-
-
-class Ask(Shape, frozen=True):
+class Ask(msgspec.Struct, frozen=True):
     """A request as a room sees it: strictly parsed, authorised for its verb, decoded once.
 
     `path` is what follows /{workspace}/{repository}/{format}/, percent-decoded once as UTF-8, without leading slash;
     `raw_path` is the same part as sent. `query` is decoded into a list of pairs. `headers` have lower-case names, and
-    lack credentials. `base` is scheme://host/{workspace}/{repository}/{format} as the client sees it, without a slash at
-    the end. `principal` is a display name, "" for the anonymous. `at_ms` is the core's clock.
+    lack credentials. `base` is scheme://host/{workspace}/{repository}/{format} as the client sees it, without a slash
+    at the end. `principal` is a display name, "" for the anonymous. `at_ms` is the core's clock.
     """
 
     method: str
@@ -47,7 +45,7 @@ class Ask(Shape, frozen=True):
 # ---------------------------------------------------------------- plans: what a request means
 
 
-class Serve(Shape, frozen=True):
+class Serve(msgspec.Struct, frozen=True):
     """The bytes of one File (GET, HEAD). The core answers ranges, conditionals, and pulls it where it is foreign.
 
     `filename` asks for a Content-Disposition. `headers` are added to the answer. `package` is looked up upstream when
@@ -60,7 +58,7 @@ class Serve(Shape, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class Show(Shape, frozen=True):
+class Show(msgspec.Struct, frozen=True):
     """A document to render (GET, HEAD).
 
     `page` and `argument` name it within the room; `package` is the one Package it depends on, "" for all of the
@@ -80,7 +78,7 @@ class Show(Shape, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class Accept(Shape, frozen=True):
+class Accept(msgspec.Struct, frozen=True):
     """A package is coming (PUT, POST).
 
     `body` says how: "raw" = the body is the file; "multipart" = one file part named `part` and small fields;
@@ -97,7 +95,7 @@ class Accept(Shape, frozen=True):
     context: Any = None
 
 
-class Resume(Shape, frozen=True):
+class Resume(msgspec.Struct, frozen=True):
     """A step of a resumable upload: `step` of start, append, state, finish, cancel; `session` its id ("" at start).
 
     `offset` is where the client believes the body goes, -1 = wherever the session stands. `length` is the announced
@@ -113,20 +111,20 @@ class Resume(Shape, frozen=True):
     context: Any = None
 
 
-class Amend(Shape, frozen=True):
+class Amend(msgspec.Struct, frozen=True):
     """A change by a small body or none (DELETE, tag and yank calls): decide(ask, Finds(body=...), view) follows."""
 
     bytes_max: int = 1 << 20
     context: Any = None
 
 
-class Login(Shape, frozen=True):
+class Login(msgspec.Struct, frozen=True):
     """The client presents a credential in the body; the core checks it, then asks `greet` for the answer."""
 
     bytes_max: int = 1 << 16
 
 
-class Reply(Shape, frozen=True):
+class Reply(msgspec.Struct, frozen=True):
     """An answer as it stands."""
 
     status: int
@@ -141,7 +139,7 @@ Plan = Serve | Show | Accept | Resume | Amend | Login | Reply
 # ---------------------------------------------------------------- what comes back
 
 
-class Blob(Shape, frozen=True):
+class Blob(msgspec.Struct, frozen=True):
     """Bytes that `unpack` derived from an upload and wants kept: small ones as `data`, large ones as the `path` of a
     file in the directory that unpack was given. The core fills in `sha256`, `size`, `digests` before `decide`."""
 
@@ -153,7 +151,7 @@ class Blob(Shape, frozen=True):
     digests: dict[str, str] = {}
 
 
-class Received(Shape, frozen=True):
+class Received(msgspec.Struct, frozen=True):
     """What arrived: the multipart `fields`, and the staged file as an open descriptor for reading with its digests.
 
     `blob` identifies the file (absent, size 0, for a spool). `descriptor` is readable by os.pread or
@@ -168,7 +166,7 @@ class Received(Shape, frozen=True):
     context: Any = None
 
 
-class Finds(Shape, frozen=True):
+class Finds(msgspec.Struct, frozen=True):
     """What was found in an upload. `facts` is the room's own msgpack; `blobs` are named by the room ("file" is the
     uploaded file itself where the plan was raw or multipart and the core adds it). `body` is Amend's body."""
 
@@ -178,7 +176,7 @@ class Finds(Shape, frozen=True):
     context: Any = None
 
 
-class Decision(Shape, frozen=True):
+class Decision(msgspec.Struct, frozen=True):
     """What to write and what to say. No changes = nothing is written (an idempotent repeat)."""
 
     action: str
@@ -186,14 +184,14 @@ class Decision(Shape, frozen=True):
     reply: Reply
 
 
-class Document(Shape, frozen=True):
+class Document(msgspec.Struct, frozen=True):
     """A rendered page. `headers` are part of it."""
 
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class Fetch(Shape, frozen=True):
+class Fetch(msgspec.Struct, frozen=True):
     """How to ask a foreign registry for what it knows of a package: `path` relative to the upstream's url."""
 
     path: str
@@ -201,7 +199,7 @@ class Fetch(Shape, frozen=True):
     bytes_max: int = 256 << 20
 
 
-class Foreign(Shape, frozen=True):
+class Foreign(msgspec.Struct, frozen=True):
     """What a foreign registry knows of a package, in our own nouns; files carry `source`."""
 
     package: Package
@@ -211,7 +209,7 @@ class Foreign(Shape, frozen=True):
 
 
 class Room(Protocol):
-    """One native protocol. Its methods are the questions that a protocol answers; all are pure, all may raise Problem."""
+    """One native protocol. Its methods are the questions a protocol answers; all are pure and may raise Problem."""
 
     name: str
     """The path segment and the `format` of its changes."""
@@ -240,7 +238,7 @@ class Room(Protocol):
         ...
 
     def learn(self, package: str, raw: bytes, url: str) -> Foreign:
-        """Translate a foreign registry's answer; `url` is where it was fetched, for relative addresses. Runs limited."""
+        """Translate a foreign registry's answer, fetched at `url` (for relative addresses). Runs limited."""
         ...
 
     def refuse(self, ask: Ask, problem: Problem) -> Reply: ...
