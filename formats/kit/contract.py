@@ -17,6 +17,7 @@ import msgspec
 from storage.errors import Problem
 from storage.nouns import AnyChange, File, Package, Version, View
 
+
 class Ask(msgspec.Struct, frozen=True):
     """A request as a room sees it: strictly parsed, authorised for its verb, decoded once.
 
