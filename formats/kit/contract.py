@@ -156,7 +156,8 @@ class Received(msgspec.Struct, frozen=True):
     """What arrived: the multipart `fields`, and the staged file as an open descriptor for reading with its digests.
 
     `blob` identifies the file (absent, size 0, for a spool). `descriptor` is readable by os.pread or
-    open(descriptor, closefd=False); `directory` is where derived files may be written. `context` is the plan's.
+    open(descriptor, closefd=False); the file's first byte lies at `start` in it, and it ends where the descriptor
+    ends. `directory` is where derived files may be written, side by side. `context` is the plan's.
     """
 
     fields: dict[str, list[str]]
@@ -165,6 +166,7 @@ class Received(msgspec.Struct, frozen=True):
     blob: Blob
     directory: str
     context: Any = None
+    start: int = 0
 
 
 class Finds(msgspec.Struct, frozen=True):
@@ -183,6 +185,18 @@ class Decision(msgspec.Struct, frozen=True):
     action: str
     changes: tuple[AnyChange, ...]
     reply: Reply
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """Where a resumable upload stands after a step: `offset` bytes are kept, of `length` (-1 = not known). `refused` =
+    the client's offset was another one, so nothing was added. `bytes_max` and `seconds_left` are its limits."""
+
+    session: str
+    offset: int
+    length: int = -1
+    refused: bool = False
+    bytes_max: int = -1
+    seconds_left: int = -1
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -250,4 +264,12 @@ class Room(Protocol):
 
     def credential(self, ask: Ask, body: bytes) -> str:
         """The secret that a Login body presents."""
+        ...
+
+
+class Resumable(Protocol):
+    """What a room has besides, whose `read` may answer Resume."""
+
+    def progress(self, ask: Ask, plan: Resume, at: Progress) -> Reply:
+        """Tell the client where its upload stands after start, append (unless it was the end), state or cancel."""
         ...

@@ -1,0 +1,64 @@
+"""How does the generic protocol answer the questions of a Room?"""
+
+from typing import Literal
+
+import msgspec
+
+from formats.generic import decide, pages, uploads, wire
+from formats.kit.contract import (
+    Ask,
+    Decision,
+    Document,
+    Fetch,
+    Finds,
+    Foreign,
+    Plan,
+    Progress,
+    Received,
+    Reply,
+    Resume,
+    Show,
+)
+from storage.errors import Problem, Unsupported
+from storage.nouns import View
+
+
+class Generic:
+    """Files by path: nothing is taken apart, nothing is drawn from elsewhere."""
+
+    name = wire.NAME
+    escaped_slash = False
+
+    def right(self, ask: Ask) -> Literal["read", "write"]:
+        return wire.right(ask)
+
+    def read(self, ask: Ask) -> Plan:
+        return wire.read(ask)
+
+    def unpack(self, ask: Ask, received: Received) -> Finds:
+        """Nothing is inside a file; asked only at the end of a resumed upload."""
+        return Finds(blobs={"file": received.blob}, context=received.context)
+
+    def decide(self, ask: Ask, finds: Finds, view: View) -> Decision:
+        return decide.decide(ask, finds, view)
+
+    def render(self, show: Show, view: View, base: str) -> Document:
+        return pages.render(show, view)
+
+    def upstream(self, package: str) -> Fetch | None:
+        return None
+
+    def learn(self, package: str, raw: bytes, url: str) -> Foreign:
+        raise Unsupported("Generic files have no upstream.", "Copy the file into the repository.")
+
+    def refuse(self, ask: Ask, problem: Problem) -> Reply:
+        return wire.refuse(ask, problem)
+
+    def progress(self, ask: Ask, plan: Resume, at: Progress) -> Reply:
+        return uploads.progress(ask, plan, at)
+
+    def greet(self, ask: Ask, body: bytes, principal: str, secret: str) -> Reply:
+        return Reply(200, msgspec.json.encode({"principal": principal}), "application/json")
+
+    def credential(self, ask: Ask, body: bytes) -> str:
+        raise Unsupported("There is no login here.", "Send the token with each request, as a Basic password or Bearer.")
