@@ -1,0 +1,276 @@
+"""How does one request outside the hot path get exactly one answer, and in what state does it leave the connection?
+
+The loop lends a connection to a task of `attend`, with its parsed head. The handler reads the body as far as it wants
+and answers through the Request; afterwards a small unread rest is drained, a large one makes the connection close, and
+the loop takes it back. A handler that fails before answering becomes a logged 500; after it, the client sees a reset.
+"""
+
+import json
+import logging
+from collections.abc import Iterable
+from time import monotonic
+from typing import Protocol
+
+import trio
+
+from gateway.delivery.answers import Answer, Extents, connection_lines, field_lines, plan
+from gateway.delivery.bodies import Body
+from gateway.delivery.connections import Connection, Engine, Gone, Phase
+from gateway.delivery.heads import Head
+from gateway.insight.requestlog import fragment
+
+log = logging.getLogger("entrepot.delivery")
+
+Headers = Iterable[tuple[str, str]]
+
+
+class Request:
+    """One request, and the one response that it gets. `outcome`, `principal` and `repository` go to log and metrics.
+
+    Sending raises Gone when the client left; let it pass through, there is nobody to tell.
+    """
+
+    __slots__ = (
+        "_c",
+        "_engine",
+        "_keep",
+        "_size",
+        "_started_s",
+        "_status",
+        "_stream",
+        "body",
+        "head",
+        "outcome",
+        "principal",
+        "repository",
+    )
+
+    def __init__(self, engine: Engine, c: Connection, head: Head) -> None:
+        self._engine = engine
+        self._c = c
+        self._keep = False
+        self._status = 0
+        self._size = 0
+        self._stream: Stream | None = None
+        self._started_s = monotonic()
+        self.head = head
+        self.body = Body(engine, c, head)
+        self.outcome = ""
+        self.principal = ""
+        self.repository = ""
+
+    @property
+    def answered(self) -> bool:
+        """Has a response been begun?"""
+        return self._status != 0
+
+    def disconnected(self) -> bool:
+        """Is it known that the client is gone? A client that only stopped sending still reads."""
+        return self._c.gone
+
+    async def reply(self, status: int, headers: Headers, body: bytes = b"") -> None:
+        """One whole response from memory. Adds Content-Length, Date and Connection; a HEAD gets no body."""
+        keep = self._begin(status)
+        fields = list(headers)
+        if not any(name.lower() == "content-length" for name, _ in fields) and status not in (204, 304):
+            fields.append(("Content-Length", str(len(body))))
+        data = self._head_bytes(status, fields, keep)
+        if self.head.method != "HEAD" and status not in (204, 304):
+            self._size = len(body)
+            data += body
+        await self._send(data)
+
+    async def answer(self, answer: Answer) -> None:
+        """Sends an Answer as the hot path would: variant, conditions, range, sendfile."""
+        keep = self._begin(answer.status)
+        self.outcome = self.outcome or answer.outcome
+        self.repository = self.repository or answer.repository
+        self.principal = self.principal or answer.principal
+        wire = plan(answer, self.head, keep)
+        self._status, self._size = wire.status, wire.size
+        await self._send(self._engine.preamble(wire.status) + wire.rest + wire.body, wire.extents, wire.lease)
+
+    async def start(self, status: int, headers: Headers, length: int | None) -> "Stream":
+        """Begins a response whose body follows; `length` None = not known (chunked, or until close for HTTP/1.0).
+
+        Leaving the handler without `finish` closes the connection hard, so that the client sees a truncation.
+        """
+        framed = length is not None or self.head.version == 1
+        keep = self._begin(status, framed)
+        fields = list(headers)
+        if length is not None:
+            fields.append(("Content-Length", str(length)))
+        elif framed:
+            fields.append(("Transfer-Encoding", "chunked"))
+        self._stream = Stream(self, length, chunked=length is None and framed)
+        await self._send(self._head_bytes(status, fields, keep))
+        return self._stream
+
+    # ------------------------------------------------------------ for this module
+
+    def _begin(self, status: int, framed: bool = True) -> bool:
+        """Notes that the response begins; returns whether the connection stays open after it."""
+        assert not self._status, "a request gets exactly one response"
+        assert status >= 200
+        self._status = status
+        body = self.body
+        self._keep = (
+            framed
+            and self.head.keep
+            and not self._engine.draining
+            and not body.broken
+            and (body.done or body.drainable)
+        )
+        return self._keep
+
+    def _head_bytes(self, status: int, fields: list[tuple[str, str]], keep: bool) -> bytes:
+        if self.outcome:
+            fields.append(("Entrepot-Outcome", self.outcome))
+        fields.extend(connection_lines(self.head, keep))
+        return self._engine.preamble(status) + field_lines(fields) + b"\r\n"
+
+    async def _send(self, data: bytes, extents: Extents = (), lease: object = None) -> None:
+        c = self._c
+        if not self._engine.push(c, data, extents, lease):
+            while c.sending:
+                await c.park()
+        if c.gone:
+            raise Gone
+
+    async def settle(self) -> tuple[bool, bool]:
+        """(keep, clean) for the loop, once the handler has returned."""
+        if self._stream is not None and not self._stream.finished:
+            raise Gone
+        body = self.body
+        if self._keep and not body.done:
+            self._keep = await body.discard()
+        return self._keep and not body.broken, body.done and not body.broken
+
+    def record(self) -> None:
+        """One line in the access log, one count."""
+        seconds = monotonic() - self._started_s
+        size = self._size if self._stream is None else self._stream.written
+        line = fragment(
+            self.head.method, self.head.target, self._status, size, outcome=self.outcome, principal=self.principal,
+            repository=self.repository, seconds=seconds,
+        )  # fmt: skip
+        self._engine.record(
+            self._c, line, method=self.head.method, status=self._status, outcome=self.outcome,
+            repository=self.repository, size=size, seconds=seconds,
+        )  # fmt: skip
+
+
+class Stream:
+    """The body of a response in pieces. `finish` completes it; without it the client sees a truncation."""
+
+    __slots__ = ("_chunked", "_length", "_request", "_silent", "finished", "written")
+
+    def __init__(self, request: Request, length: int | None, *, chunked: bool) -> None:
+        self._request = request
+        self._length = length
+        self._chunked = chunked
+        self._silent = request.head.method == "HEAD"
+        self.finished = False
+        self.written = 0
+
+    async def write(self, data: bytes) -> None:
+        """Sends `data`; returns when the kernel has taken it, so a slow reader holds the writer back."""
+        if not self._count(len(data)):
+            return
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        await self._request._send(data)
+
+    async def sendfile(self, fd: int, offset: int, n: int) -> None:
+        """Sends `n` bytes of an open file without copying them through this process (TLS aside)."""
+        if not self._count(n):
+            return
+        await self._request._send(b"%x\r\n" % n if self._chunked else b"", ((fd, offset, n),))
+        if self._chunked:
+            await self._request._send(b"\r\n")
+
+    async def finish(self) -> None:
+        """The body is complete. A body shorter than announced is no body: ValueError, and the connection is cut."""
+        if self._length is not None and self.written != self._length and not self._silent:
+            raise ValueError(f"{self.written} bytes were written of {self._length} announced")
+        if self._chunked and not self._silent:
+            await self._request._send(b"0\r\n\r\n")
+        self.finished = True
+
+    def _count(self, n: int) -> bool:
+        """Should these bytes be sent at all?"""
+        if self._silent or not n:
+            return False
+        if self._length is not None and self.written + n > self._length:
+            raise ValueError("more bytes were written than announced")
+        self.written += n
+        return True
+
+
+class Handler(Protocol):
+    """What answers requests; gateway/front.py is one."""
+
+    def moment(self) -> int:
+        """A number that moves whenever anything that an answer may depend on has changed."""
+        ...
+
+    def look(self, head: Head) -> Answer | None:
+        """From local knowledge at once, for a GET or HEAD without body; None = it needs a request task."""
+        ...
+
+    def holds(self, answer: Answer) -> bool:
+        """Is a memoised answer still right? Asked when the moment has moved since it was made."""
+        ...
+
+    async def handle(self, request: Request) -> None:
+        """Everything else. Sends exactly one response through the request."""
+        ...
+
+
+async def attend(engine: Engine, handler: Handler, c: Connection, head: Head) -> None:
+    """The request task: from the borrowed connection to giving it back. Raises nothing but a foreign cancellation."""
+    request = Request(engine, c, head)
+    keep = clean = False
+    c.phase = Phase.TASK
+    try:
+        with trio.CancelScope() as scope:
+            c.scope = scope
+            if c.gone:
+                return
+            try:
+                await handler.handle(request)
+                assert request.answered, "the handler returned without a response"
+            except Exception as error:
+                if not (c.gone or _only_gone(error)):
+                    await _apologise(request, error)
+            if request.answered and not c.gone:
+                keep, clean = await request.settle()
+    except Gone:
+        keep = clean = False
+        c.hard = True
+    except BaseException:
+        c.hard = True
+        raise
+    finally:
+        c.scope = None
+        if scope.cancelled_caught or not request.answered:
+            keep, c.hard = False, True
+        if request.answered:
+            request.record()
+        engine.give_back(c, keep, clean)
+
+
+async def _apologise(request: Request, error: Exception) -> None:
+    """A bug: the operator gets the traceback, the client a 500, or a reset where a response had begun."""
+    log.error("the handler failed on %s", json.dumps(request.head.method), exc_info=error)
+    if request.answered:
+        raise Gone
+    request.outcome = ""
+    request.body.broken = request.body.broken or not request.body.done
+    await request.reply(500, (("Content-Type", "text/plain; charset=utf-8"),), b"The server failed on this request.\n")
+
+
+def _only_gone(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(_only_gone(inner) for inner in error.exceptions)
+    return isinstance(error, Gone)

@@ -1,0 +1,151 @@
+"""Who asked for what, and what was answered? One JSON object a line, written without ever waiting for the disk.
+
+A line is three fragments: when (shared by all lines of some milliseconds), who (made once a connection), what (made
+once per memoised answer). The hot path only appends references to a list; a thread joins and writes them. Nothing
+secret is written: `redacted` hides the credential of /t/TOKEN/ and the value of every query argument that may be one.
+"""
+
+import json
+import os
+import queue
+import re
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote
+
+ENTRIES_MAX = 4_096
+BATCHES_MAX = 64
+FILE_BYTES_MAX = 64 << 20
+FILES_MAX = 4
+TARGET_CHARACTERS_MAX = 1_024
+
+_TOKEN_PATH = re.compile(r"^((?:https?://[^/?#]*)?/t/)[^/?#]+", re.IGNORECASE)
+_TOKEN_LIKE = re.compile(r"(?<![A-Za-z0-9])ent_[A-Za-z0-9]+")
+_SECRET_ARGUMENT = re.compile(
+    r"token|secret|password|passwd|\bpwd\b|auth|signature|\bsig\b|credential|session|api.?key|\bkey\b|\bcode\b|jwt|\bstate\b",
+    re.IGNORECASE,
+)
+
+
+def redacted(target: bytes) -> str:
+    """The request target fit for a log: no credential, bounded in length."""
+    text = target[: TARGET_CHARACTERS_MAX * 2].decode("latin-1")
+    path, mark, query = text.partition("?")
+    path = _TOKEN_PATH.sub(r"\1-", path)
+    if "%" in path and _TOKEN_PATH.match(unquote(path)):
+        path = "/t/-"
+    if mark:
+        path += "?" + "&".join(_argument(part) for part in query.split("&"))
+    return _TOKEN_LIKE.sub("ent_-", path)[:TARGET_CHARACTERS_MAX]
+
+
+def _argument(part: str) -> str:
+    name, equals, _ = part.partition("=")
+    return f"{name}=-" if equals and _SECRET_ARGUMENT.search(unquote(name).replace("_", " ")) else part
+
+
+def stamp(at_s: float) -> bytes:
+    """The first fragment of a line."""
+    return b'{"time":"%b"' % datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").encode()
+
+
+def peer_tag(peer: str, scheme: str) -> bytes:
+    """The second fragment: who."""
+    return f',"peer":{json.dumps(peer)},"scheme":{json.dumps(scheme)}'.encode()
+
+
+def fragment(
+    method: str,
+    target: bytes,
+    status: int,
+    size: int,
+    *,
+    outcome: str = "",
+    principal: str = "",
+    repository: str = "",
+    seconds: float = -1.0,
+) -> bytes:
+    """The third fragment, with the end of the line. Control characters can only come out JSON-escaped."""
+    text = f',"method":{json.dumps(method)},"target":{json.dumps(redacted(target))},"status":{status},"bytes":{size}'
+    for name, value in (("outcome", outcome), ("principal", principal), ("repository", repository)):
+        if value:
+            text += f',"{name}":{json.dumps(value)}'
+    if seconds >= 0:
+        text += f',"seconds":{seconds:.6f}'
+    return text.encode() + b"}\n"
+
+
+class RequestLog:
+    """The access log of one worker. `pending` is extended by the loop with three fragments a line; nothing else is.
+
+    `path` None writes nothing. Where the disk does not keep up, whole batches are dropped and counted in `dropped`.
+    """
+
+    def __init__(self, path: Path | None, *, file_bytes_max: int = FILE_BYTES_MAX, files_max: int = FILES_MAX) -> None:
+        self.pending: list[bytes] = []
+        self.dropped = 0
+        self._path = path
+        self._file_bytes_max = file_bytes_max
+        self._files_max = files_max
+        self._batches: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._descriptor = -1
+        self._written = 0
+
+    def flush(self) -> None:
+        """Hands what is pending to the writing thread. Called by the loop, twice a second or at ENTRIES_MAX lines."""
+        if not self.pending:
+            return
+        batch, self.pending = self.pending, []
+        if self._path is None:
+            return
+        if self._batches.qsize() >= BATCHES_MAX:
+            self.dropped += len(batch) // 3
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write_batches, name="requestlog", daemon=True)
+            self._thread.start()
+        self._batches.put(batch)
+
+    def close(self) -> None:
+        """Writes the rest and ends the thread."""
+        self.flush()
+        if self._thread is not None:
+            self._batches.put(None)
+            self._thread.join(5.0)
+            self._thread = None
+
+    def _write_batches(self) -> None:
+        try:
+            while (batch := self._batches.get()) is not None:
+                try:
+                    self._write(b"".join(batch))
+                except OSError:
+                    self.dropped += len(batch) // 3
+        finally:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+
+    def _write(self, data: bytes) -> None:
+        assert self._path is not None
+        if self._descriptor >= 0 and self._written + len(data) > self._file_bytes_max:
+            self._rotate(self._path)
+        if self._descriptor < 0:
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+            self._written = os.fstat(self._descriptor).st_size
+        while data:
+            n = os.write(self._descriptor, data)
+            self._written += n
+            data = data[n:]
+
+    def _rotate(self, path: Path) -> None:
+        """access.log → access.log.1 → ... ; the oldest goes."""
+        os.close(self._descriptor)
+        self._descriptor = -1
+        for number in range(self._files_max - 1, 0, -1):
+            older = path.with_name(f"{path.name}.{number}")
+            newer = path if number == 1 else path.with_name(f"{path.name}.{number - 1}")
+            if newer.exists():
+                newer.replace(older)
