@@ -1,0 +1,49 @@
+"""What world do the access tests live in? Two Workspaces with a public and a private Repository each, and any token."""
+
+from gateway.access import tokens
+from storage.nouns import Grant, Repository, Token, Workspace
+
+NOW_MS = 1_800_000_000_000
+
+
+class Memory:
+    """The part of a Reading that access asks, out of dicts."""
+
+    def __init__(self) -> None:
+        self.all_workspaces: dict[str, Workspace] = {}
+        self.all_repositories: dict[tuple[str, str], Repository] = {}
+        self.all_tokens: dict[bytes, Token] = {}
+
+    def token(self, sha256: bytes) -> Token | None:
+        return self.all_tokens.get(sha256)
+
+    def workspace(self, name: str) -> Workspace | None:
+        return self.all_workspaces.get(name)
+
+    def repository(self, ws: str, name: str) -> Repository | None:
+        return self.all_repositories.get((ws, name))
+
+    def repositories(self, ws: str = "") -> list[Repository]:
+        return [one for one in self.all_repositories.values() if not ws or one.workspace == ws]
+
+    def add_workspace(self, name: str) -> None:
+        self.all_workspaces[name] = Workspace(name, NOW_MS - 10)
+
+    def add_repository(self, ws: str, name: str, public: bool = False, at_ms: int = NOW_MS - 9) -> None:
+        self.all_repositories[ws, name] = Repository(ws, name, public, at_ms=at_ms)
+
+    def add_token(self, *grants: Grant, at_ms: int = NOW_MS - 8, expires_ms: int = 0, revoked_ms: int = 0) -> str:
+        text, parts = tokens.mint()
+        token = Token(parts.id, "for tests", parts.sha256, grants, "api", at_ms, expires_ms, revoked_ms)
+        self.all_tokens[parts.sha256] = token
+        return text
+
+
+def small_world() -> Memory:
+    """acme and other, each with `open` (public) and `main` (private)."""
+    world = Memory()
+    for ws in ("acme", "other"):
+        world.add_workspace(ws)
+        world.add_repository(ws, "open", public=True)
+        world.add_repository(ws, "main")
+    return world
