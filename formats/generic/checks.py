@@ -99,9 +99,9 @@ def boolean(headers: Mapping[str, str], header: str) -> bool | None:
 
 
 def require(current: str, if_match: str | None, if_none_match: str | None) -> None:
-    """Raises PreconditionFailed unless the conditions hold for what is there.
+    """Raises PreconditionFailed unless the conditions hold for what is there: its entity tag, "" = nothing is.
 
-    `current` is its entity tag, "" = nothing. RFC 9110 section 13.2.2: If-Match first, compared strongly, then If-None-Match, compared weakly.
+    RFC 9110 section 13.2.2: If-Match first, compared strongly, then If-None-Match, compared weakly.
     """
     if if_match is not None and not _listed(if_match, current, weakly=False):
         there = f"What is there has the entity tag {current}." if current else "There is nothing at this path."

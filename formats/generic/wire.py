@@ -14,6 +14,7 @@ import msgspec
 
 from formats.generic import checks
 from formats.generic.media import media_of
+from formats.kit.accept import choose
 from formats.kit.contract import Accept, Amend, Ask, Plan, Reply, Resume, Serve, Show
 from storage.errors import Invalid, MethodRefused, Problem, Unsupported
 
@@ -110,13 +111,18 @@ def _listing(ask: Ask) -> Show:
         raise Invalid("The argument limit is out of its bounds.", f"Send a number from 1 to {LISTING_MAX}.")
     after = ask.argument("after")
     if after:
-        segment(after.removesuffix("/"))
+        name = after.removesuffix("/")
+        segment(name)
+        if "/" in name:
+            raise Invalid(
+                "The argument after is not a name in this directory.", "Send the name that the page before gave."
+            )
         if len((directory + after).encode()) > PATH_BYTES_MAX:
             raise Invalid(
                 "The argument after is too long to be a name here.", "Send the name that the page before gave."
             )
     listing = Listing(directory, int(limit_text), after)
-    json = wants_json(ask.headers.get("accept", ""))
+    json = choose(ask.headers.get("accept"), ("text/html", "application/json"), "text/html") == "application/json"
     return Show(
         page="directory.json" if json else "directory.html",
         media="application/json" if json else "text/html; charset=utf-8",
@@ -254,31 +260,7 @@ def address(base: str, path: str) -> str:
     return f"{base}/{quote(path, safe='/')}"
 
 
-# ---------------------------------------------------------------- what the client likes to get
-
-
-def wants_json(accept: str) -> bool:
-    """Does `Accept` ask for JSON rather than for a page (RFC 9110 section 12.5.1)? Where it values both alike, the one
-    that it names wins, then the page."""
-    json, named_json = _quality(accept, "application", "json")
-    html, named_html = _quality(accept, "text", "html")
-    return json > html or (json == html > 0 and named_json and not named_html)
-
-
-def _quality(accept: str, kind: str, subtype: str) -> tuple[float, bool]:
-    """(The weight that `accept` gives a media type, whether it is named in full); the most exact range counts."""
-    best, weight = -1, 0.0
-    for part in accept.split(","):
-        name, _, rest = part.strip().partition(";")
-        exactness = (f"{kind}/{subtype}", f"{kind}/*", "*/*").index(name) if name in ACCEPTED[kind] else -1
-        if exactness < 0 or 2 - exactness < best:
-            continue
-        match = re.search(r"(?:^|;)\s*q=([01](?:\.[0-9]{0,3})?)\s*(?:;|$)", rest.strip(), re.IGNORECASE)
-        best, weight = 2 - exactness, min(float(match[1]), 1.0) if match else 1.0
-    return weight, best == 2
-
-
-ACCEPTED = {"application": ("application/json", "application/*", "*/*"), "text": ("text/html", "text/*", "*/*")}
+# ---------------------------------------------------------------- what is said to the client
 
 
 def entity_tag(sha256: bytes) -> str:
