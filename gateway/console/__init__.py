@@ -1,0 +1,1 @@
+"""How is a node managed over HTTP? Everything under `/-/` that is not about packages themselves."""

@@ -97,8 +97,12 @@ def test_a_claim_is_one_callers_until_it_is_released(env: lmdb.Environment) -> N
 def test_e6_a_full_map_is_a_problem_with_a_name(tmp_path: Path) -> None:
     small = lmdb.open(str(tmp_path / "small"), map_size=128 << 10, max_dbs=16, sync=False)
     shelf = Shelf(small)
-    with pytest.raises(Full):
+
+    def overfill() -> None:
         for number in range(100):
             shelf.put("document", b"%d" % number, b"x" * 4000)
+
+    with pytest.raises(Full):
+        overfill()
     assert shelf.get("document", b"0") == b"x" * 4000
     small.close()

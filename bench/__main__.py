@@ -1,0 +1,52 @@
+"""Which scenario is run, and where does its report go?
+
+python -m bench delivery|publish|cold|replicate|peers|crash [--quick] [--json FILE] [--png FILE]
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.machine import Skipped, conditions, isolate
+from bench.options import Options, options
+from bench.report import Result, as_json, picture, words
+from bench.scenarios import cold, crash, delivery, peers, publish, replicate
+
+RUN: dict[str, Callable[[Options], Result]] = {
+    "delivery": delivery.run,
+    "publish": publish.run,
+    "cold": cold.run,
+    "replicate": replicate.run,
+    "peers": peers.run,
+    "crash": crash.run,
+}
+# What needs the machine's network, before the bench moves into a namespace without one.
+PREPARE: dict[str, Callable[[Options], None]] = {"peers": peers.prepare}
+
+
+def main(arguments: list[str]) -> int:
+    with tempfile.TemporaryDirectory(prefix="entrepot-bench-") as home:
+        told = options(Path(home), arguments)
+        try:
+            if told.scenario in PREPARE:
+                PREPARE[told.scenario](told)
+            network = "the machine's own loopback, as asked" if told.here else isolate()
+            around = conditions(network)
+            result = RUN[told.scenario](told)
+        except Skipped as reason:
+            print(f"skipped: {reason}")
+            return 0
+    result.conditions = around | result.conditions
+    if told.quick:
+        result.notes.append("a quick run: it shows that the bench works, and no figure to quote")
+    print(words(result))
+    if told.json:
+        told.json.write_text(as_json(result))
+    if told.png:
+        print(picture(result, told.png))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,64 @@
+"""What can a run of the bench be told?"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.numbers import bytes_of
+
+SCENARIOS = {
+    "delivery": "cached reads against tuned nginx",
+    "publish": "small publishes a second, and one large upload",
+    "cold": "objects that the edge does not have: first byte, MB/s, how many fetches",
+    "replicate": "from a publish at the origin to visible at the edge",
+    "peers": "the same file from pypiserver, devpi and Verdaccio",
+    "crash": "kill -9 at random durable system calls during publishes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """One run, everything bounded. `only` measures one side alone; `home` is where servers keep their data."""
+
+    scenario: str
+    home: Path
+    quick: bool = False
+    only: str = ""
+    rounds: int = 5
+    seconds: float = 3.0
+    big_bytes: int = 1 << 30
+    at: str = "edge"
+    cases: str = ""
+    count: int = 300
+    json: Path | None = None
+    png: Path | None = None
+    here: bool = False
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m bench", description="Measures a node, beside others in the same run.")
+    made.add_argument("scenario", choices=list(SCENARIOS), help="; ".join(f"{k}: {v}" for k, v in SCENARIOS.items()))
+    made.add_argument("--quick", action="store_true", help="a smoke test: one short round, small bodies; no figures to quote")
+    made.add_argument("--only", choices=["entrepot", "nginx"], default="", help="measure one side alone")
+    made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    made.add_argument("--big-bytes", type=bytes_of, default=1 << 30, help="the largest body, for example 256M")
+    made.add_argument("--at", choices=["edge", "origin"], default="edge", help="which of the two is asked")
+    made.add_argument("--cases", default="", help="only cases whose name contains this")
+    made.add_argument("--count", type=int, default=300, help="repetitions of what is counted rather than timed")
+    made.add_argument("--json", type=Path, help="write all rounds there")
+    made.add_argument("--png", type=Path, help="draw the ratios there")
+    made.add_argument("--here", action="store_true", help="stay on the machine's own loopback")
+    return made
+
+
+def options(home: Path, arguments: list[str] | None = None) -> Options:
+    """Of a command line; `--quick` shrinks what was not given."""
+    told = parser().parse_args(arguments)
+    given = Options(home=home, **vars(told))
+    if not given.quick:
+        return given
+    small = parser().parse_args(
+        [given.scenario, "--rounds", "1", "--seconds", "1", "--big-bytes", "16M", "--count", "20", *(arguments or [])]
+    )
+    return Options(home=home, **vars(small))

@@ -1,0 +1,236 @@
+"""How are the servers under test started, filled and ended? Only what is started here is ended here."""
+
+import json
+import os
+import select
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from http.client import HTTPConnection, HTTPSConnection
+from pathlib import Path
+from typing import IO, Self
+from urllib.parse import urlsplit
+
+from bench.machine import SERVER_CORE, need, pinned
+
+START_SECONDS_MAX = 60.0
+STOP_SECONDS_MAX = 15.0
+
+
+class Running:
+    """A process that was started, in a session of its own, with its output in a file."""
+
+    def __init__(
+        self, command: Sequence[str], log: Path, core: int | None = SERVER_CORE, cwd: Path | None = None
+    ) -> None:
+        self.log = log
+        self._sink: IO[bytes] = log.open("ab")
+        line = list(command) if core is None else pinned(core, command)
+        self.process = subprocess.Popen(
+            line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._sink, cwd=cwd, start_new_session=True
+        )
+        self.pid = self.process.pid
+
+    def line(self) -> bytes:
+        """The first line that it prints. Raises RuntimeError where it ends or stays silent."""
+        assert self.process.stdout is not None
+        descriptor, data, end = self.process.stdout.fileno(), b"", time.monotonic() + START_SECONDS_MAX
+        while b"\n" not in data:
+            ready, _, _ = select.select([descriptor], [], [], max(0.0, end - time.monotonic()))
+            piece = os.read(descriptor, 65536) if ready else b""
+            if not piece:
+                raise RuntimeError(f"no answer from {self.name}: {self.tail()}")
+            data += piece
+        return data.partition(b"\n")[0]
+
+    def wait_for_port(self, port: int) -> None:
+        """Until the port takes connections."""
+        end = time.monotonic() + START_SECONDS_MAX
+        while time.monotonic() < end and self.process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+            except OSError:
+                time.sleep(0.05)
+            else:
+                return
+        raise RuntimeError(f"{self.name} does not listen on {port}: {self.tail()}")
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-2000:]
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL to what is left of its own session after a while."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.pid, signal.SIGKILL)
+                self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self._sink.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def certificate(directory: Path) -> tuple[Path, Path]:
+    """A self-signed P-256 certificate for 127.0.0.1: both servers get the same."""
+    need("openssl")
+    chain, key = directory / "bench.pem", directory / "bench.key"
+    if not chain.exists():
+        command = (
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=localhost"
+        )
+        subprocess.run([*command.split(), "-keyout", key, "-out", chain], check=True, capture_output=True)
+    return chain, key
+
+
+# ---------------------------------------------------------------- nginx
+
+NGINX = """
+daemon off; worker_processes 1; pid {home}/nginx.pid; error_log {home}/error.log warn;
+worker_rlimit_nofile 8192;
+events {{ worker_connections 4096; multi_accept on; }}
+http {{
+  types {{ text/html html; }}
+  default_type application/octet-stream;
+  access_log {access}; server_tokens off;
+  client_body_temp_path {home}/t; proxy_temp_path {home}/t; fastcgi_temp_path {home}/t;
+  uwsgi_temp_path {home}/t; scgi_temp_path {home}/t;
+  sendfile on; tcp_nopush on; tcp_nodelay on;
+  keepalive_timeout 75; keepalive_requests 1000000000;
+  open_file_cache max=10000 inactive=600s; open_file_cache_valid 600s; open_file_cache_min_uses 1;
+  server {{ listen 127.0.0.1:{port} reuseport backlog=4096; {tls} root {root}; index index.html; }}
+}}
+"""
+NGINX_TLS = (
+    "listen 127.0.0.1:{port} ssl reuseport backlog=4096; ssl_certificate {chain}; ssl_certificate_key {key}; "
+    "ssl_protocols TLSv1.3; ssl_session_tickets on; ssl_session_cache shared:bench:10m;"
+)
+
+
+class Nginx(Running):
+    """Debian's nginx, one worker, tuned for static files, as root only in name: it serves `home/www`."""
+
+    def __init__(
+        self, home: Path, *, tls: bool = False, access_log: bool = False, core: int | None = SERVER_CORE
+    ) -> None:
+        need("nginx")
+        self.root = home / "www"
+        self.access = home / "access.log"
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.port, self.tls_port = free_port(), free_port() if tls else 0
+        secure = ""
+        if tls:
+            chain, key = certificate(home)
+            secure = NGINX_TLS.format(port=self.tls_port, chain=chain, key=key)
+        text = NGINX.format(
+            home=home, port=self.port, tls=secure, root=self.root, access=self.access if access_log else "off"
+        )
+        if os.geteuid() == 0:
+            text = "user root;" + text
+        (home / "nginx.conf").write_text(text)
+        super().__init__(["nginx", "-p", str(home), "-c", str(home / "nginx.conf")], home / "nginx.out", core)
+        self.url, self.tls_url = f"http://127.0.0.1:{self.port}", f"https://127.0.0.1:{self.tls_port}"
+        self.wait_for_port(self.port)
+
+
+# ---------------------------------------------------------------- the node
+
+
+def entrepot() -> str:
+    """The command that is installed beside this Python."""
+    path = Path(sys.executable).parent / "entrepot"
+    if not path.exists():
+        raise RuntimeError("entrepot is not installed beside this Python: pip install --no-deps -e .")
+    return str(path)
+
+
+class Node(Running):
+    """`entrepot up`: an origin and an edge, with the demo workspace."""
+
+    def __init__(
+        self, home: Path, *, workers: int = 1, core: int | None = SERVER_CORE, options: Sequence[str] = ()
+    ) -> None:
+        home.mkdir(parents=True, exist_ok=True)
+        command = [entrepot(), "up", "--data", str(home / "data"), "--origin-port", "0", "--edge-port", "0"]
+        super().__init__([*command, "--workers", str(workers), "--json", *options], home / "node.log", core, cwd=home)
+        try:
+            told = json.loads(self.line())
+        except BaseException:
+            self.stop()
+            raise
+        self.origin: str = told["origin"]
+        self.edge: str = told["edge"]
+        self.token: str = told["token"]
+        self.workspace: str = told["workspace"]
+        self.private = f"/{told['workspace']}/{told['repository']}"
+        self.public = f"/{told['workspace']}/{told['public']}"
+
+    def command(self, *arguments: str) -> str:
+        """Runs the command line against this node's origin."""
+        environment = {**os.environ, "ENTREPOT_URL": self.origin, "ENTREPOT_TOKEN": self.token}
+        done = subprocess.run([entrepot(), *arguments], env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"entrepot {' '.join(arguments)}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+# ---------------------------------------------------------------- one plain request
+
+
+def ask(
+    method: str, url: str, headers: dict[str, str] | None = None, body: bytes | IO[bytes] | None = None
+) -> tuple[int, dict[str, str], bytes]:
+    """One request on a connection of its own: (status, headers in lower case, body)."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    connection: HTTPConnection
+    if parts.scheme == "https":
+        connection = HTTPSConnection(parts.hostname, parts.port, timeout=120, context=untrusting())
+    else:
+        connection = HTTPConnection(parts.hostname, parts.port, timeout=120)
+    try:
+        target = parts.path + (f"?{parts.query}" if parts.query else "")
+        connection.request(method, target, body=body, headers=headers or {})
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+    finally:
+        connection.close()
+
+
+def untrusting() -> ssl.SSLContext:
+    """A client's TLS 1.3 that asks for no proof: the servers are our own children."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
+
+
+def put(url: str, body: bytes | IO[bytes], headers: dict[str, str]) -> None:
+    """Publishes; raises RuntimeError on any answer but 2xx."""
+    if not isinstance(body, bytes):
+        headers = {**headers, "Content-Length": str(os.fstat(body.fileno()).st_size)}
+    status, _, answer = ask("PUT", url, headers, body)
+    if not 200 <= status < 300:
+        raise RuntimeError(f"PUT {url}: {status} {answer[:300]!r}")

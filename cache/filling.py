@@ -1,0 +1,265 @@
+"""How does one object get from a source into the cache, in one pass and at the speed of its sha256?
+
+One blocking thread per object: receive into one buffer, write, hash; all three run beside the interpreter. Nothing is
+stored before every announced digest holds. A source that breaks off is continued by a range where a digest will prove
+that both halves belong together; without an announced digest a broken fetch is a failed fetch.
+"""
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from cache.spool import Descriptor, Phase, Slot, State, told, write_whole
+from cache.upstream import Source
+from storage.digest import ALGORITHMS, Hasher
+from storage.errors import Problem, Unavailable, UpstreamFailed
+
+Opener = Callable[[int], Source]
+"""Opens the object from an offset on. Blocking; the Source says where it really begins (Source.offset)."""
+
+BUFFER_BYTES = 1 << 20
+HOLD_BYTES = 64 << 10
+RESUMES_MAX = 3
+log = logging.getLogger("entrepot.cache")
+
+
+class Keeper(Protocol):
+    """Where finished objects go. Blocking calls from any thread."""
+
+    header_bytes: int
+    """Room that a part leaves at its front, so that it can become a pack without being copied."""
+
+    def holds(self, sha256: bytes) -> int | None:
+        """The size of a stored object, None where it is not stored."""
+        ...
+
+    def keep(self, path: Path, start: int, size: int, sha256: bytes) -> None:
+        """Store the `size` bytes of the file from `start` on, by renaming or by copying it. Raises Full."""
+        ...
+
+
+class Board(Protocol):
+    """What the thread tells the loop, and the loop the thread. Plain attribute writes and `told_*` from the thread."""
+
+    written: int
+    stopping: bool
+    source: Source | None
+
+    @property
+    def descriptor(self) -> int:
+        """Of the part that waiters read already, -1 for none."""
+        ...
+
+    def told_open(self, size: int, part: Descriptor) -> None: ...
+    def told_progress(self) -> None: ...
+
+
+def released(written: int, size: int) -> int:
+    """How many of `written` bytes may leave before the whole is verified: the last 64 KiB stay, of a small object
+    the last byte, and where the end is not known the last 64 KiB of what is there."""
+    if size < 0:
+        return max(0, written - HOLD_BYTES)
+    return max(0, min(written, size - (HOLD_BYTES if size > HOLD_BYTES else 1)))
+
+
+class Filling:
+    """One fetch by the process that leads it."""
+
+    def __init__(
+        self,
+        slot: Slot,
+        board: Board,
+        opener: Opener,
+        size: int,
+        digests: Mapping[str, str],
+        keeper: Keeper,
+        *,
+        seconds_max: float,
+        buffer_bytes: int = BUFFER_BYTES,
+    ) -> None:
+        self._slot = slot
+        self._board = board
+        self._opener = opener
+        self._size = size
+        self._digests = {name: value.lower() for name, value in digests.items() if name in ALGORITHMS}
+        self._keeper = keeper
+        self._deadline_s = time.monotonic() + seconds_max
+        self._buffer_bytes = buffer_bytes
+        self._generation = slot.state().generation
+        self._hasher = Hasher(self._digests)
+
+    def run(self) -> State:
+        """The terminal state, after the slot was told. Stopping leaves the part for another process: state FILLING."""
+        try:
+            sha256, size = self._stored() or self._fetched()
+            end = State(Phase.DONE, self._generation, size, sha256)
+        except _Stopped:
+            self._slot.yield_lead()
+            return self._slot.state()
+        except Problem as problem:
+            end = State(Phase.FAILED, self._generation, self._size, problem=told(problem))
+        except OSError as error:
+            log.exception("a fetch failed on this machine")
+            broken = Unavailable(f"The cache cannot write: {error.strerror}.", retry_after_s=5)
+            end = State(Phase.FAILED, self._generation, self._size, problem=told(broken))
+        except BaseException:
+            fault = UpstreamFailed("The fetch failed by a fault of this server.")
+            self._slot.finish(State(Phase.FAILED, self._generation, problem=told(fault)))
+            raise
+        self._slot.finish(end)
+        return end
+
+    def _stored(self) -> tuple[bytes, int] | None:
+        """Another process may have finished between the caller's look and our lock."""
+        identity = bytes.fromhex(self._digests.get("sha256", ""))
+        size = self._keeper.holds(identity) if identity else None
+        return (identity, size) if size is not None else None
+
+    def _fetched(self) -> tuple[bytes, int]:
+        part = self._begin()
+        self._receive(part)
+        self._verify()
+        size = self._hasher.size
+        identity = self._hasher.sha256
+        # From here on the file may grow by a pack's footer: everyone must know where the object ends.
+        self._size = size
+        self._open(part)
+        self._keeper.keep(self._slot.part_path(self._generation), self._slot.start, size, identity)
+        return identity, size
+
+    def _begin(self) -> Descriptor:
+        """The part, with what a dead predecessor left in it hashed, or a fresh generation."""
+        part = self._slot.part(self._generation)
+        if part is not None and self._usable(self._slot.written(part)):
+            self._rehash(part)
+        elif self._board.descriptor >= 0:
+            raise UpstreamFailed("The fetch broke off and cannot be continued.", "Try again.")
+        else:
+            self._slot.discard(self._generation)
+            self._generation += 1
+            part = self._slot.part(self._generation, create=True)
+        assert part is not None
+        self._board.written = self._hasher.size
+        self._slot.write(State(Phase.ASKING, self._generation, self._size))
+        if self._size >= 0 and self._hasher.size:
+            self._open(part)
+        return part
+
+    def _usable(self, written: int) -> bool:
+        return bool(self._digests) and (self._size < 0 or written <= self._size)
+
+    def _rehash(self, part: Descriptor) -> None:
+        buffer = memoryview(bytearray(self._buffer_bytes))
+        end = self._slot.written(part)
+        while self._hasher.size < end:
+            want = buffer[: end - self._hasher.size]
+            count = os.preadv(part.number, [want], self._slot.start + self._hasher.size)
+            if not count:
+                raise Unavailable("A fetch's own file became shorter.", retry_after_s=2)
+            self._hasher.update(want[:count])
+
+    def _receive(self, part: Descriptor) -> None:
+        """Everything that is missing, over as many sources as it may take."""
+        for attempt in range(RESUMES_MAX + 1):
+            before = self._hasher.size
+            if before == self._size and before:
+                return
+            try:
+                self._receive_once(part)
+                return
+            except (UpstreamFailed, Unavailable) as problem:
+                hopeless = isinstance(problem, _Lied) or not self._digests or self._hasher.size == before
+                if hopeless or attempt == RESUMES_MAX:
+                    raise
+                log.info("continuing a fetch that broke off: %s", problem.message)
+
+    def _receive_once(self, part: Descriptor) -> None:
+        source = self._opener(self._hasher.size)
+        self._board.source = source
+        try:
+            self._agree(source)
+            self._open(part)
+            self._skip(source)
+            buffer = memoryview(bytearray(self._buffer_bytes))
+            while count := source.readinto(buffer):
+                self._take(part, buffer[:count])
+            if self._size >= 0 and self._hasher.size != self._size:
+                raise UpstreamFailed("The upstream's file ended too early.", "Try again.")
+        except UpstreamFailed:
+            self._check_stop()  # the loop may have broken the connection on purpose
+            raise
+        finally:
+            self._board.source = None
+            source.close()
+
+    def _agree(self, source: Source) -> None:
+        """The size as announced, as told by the source, and as begun must be one."""
+        if source.offset > self._hasher.size:
+            raise _Lied("The upstream continues behind the place that was asked for.")
+        if source.length < 0:
+            return
+        total = source.offset + source.length
+        if self._size >= 0 and total != self._size:
+            raise _Lied(f"The upstream's file has {total} bytes, and {self._size} were announced.")
+        if self._size < 0:
+            self._size = total
+
+    def _skip(self, source: Source) -> None:
+        """Read past what is there already, from a source that begins at the beginning whatever it is asked."""
+        left = self._hasher.size - source.offset
+        buffer = memoryview(bytearray(min(max(left, 1), self._buffer_bytes)))
+        while left:
+            count = source.readinto(buffer[:left])
+            if not count:
+                raise UpstreamFailed("The upstream's file ended too early.", "Try again.")
+            left -= count
+            self._check_stop()
+
+    def _take(self, part: Descriptor, data: memoryview) -> None:
+        self._check_stop()
+        at = self._hasher.size
+        if self._size >= 0 and at + len(data) > self._size:
+            raise _Lied("The upstream's file is longer than announced.")
+        if time.monotonic() > self._deadline_s:
+            raise UpstreamFailed("The fetch took too long.", "Try again later.")
+        write_whole(part.number, data, self._slot.start + at)
+        self._hasher.update(data)
+        self._board.written = at + len(data)
+        self._board.told_progress()
+
+    def _verify(self) -> None:
+        found = {"sha256": self._hasher.sha256.hex(), **self._hasher.others}
+        for name, announced in self._digests.items():
+            if found[name] != announced:
+                log.warning("an upstream sent bytes whose %s is %s, not %s", name, found[name], announced)
+                raise _Lied(f"What the upstream sent does not match its {name}.", "Nothing was stored.")
+
+    def _open(self, part: Descriptor) -> None:
+        """There is something to see: tell the other processes, then the loop of this one."""
+        state = State(Phase.FILLING, self._generation, self._size)
+        if self._slot.state() != state:
+            self._slot.write(state)
+        self._board.told_open(self._size, part)
+
+    def _check_stop(self) -> None:
+        if self._board.stopping:
+            raise _Stopped
+
+
+class _Stopped(Exception):
+    """This process ends; another one may continue."""
+
+
+class _Lied(UpstreamFailed):
+    """What came contradicts what was announced: asking again gets the same."""
+
+
+def close_quietly(source: Source | None) -> None:
+    """Break a connection that a thread may be waiting on."""
+    if source is not None:
+        with contextlib.suppress(OSError):
+            source.abort()

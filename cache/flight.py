@@ -1,0 +1,375 @@
+"""How do any number of requests share one fetch, and see its bytes while they arrive?
+
+A Flight is the fetch of one object for the whole node. It belongs to the server: it is run by a nursery that outlives
+every request, so a client that goes away takes nothing with it. Within a process there is one Fill per key; among the
+processes the lock of the spool decides who fetches, and the others follow the growing file. Bytes are released to the
+waiters as they are written, except the last, which stay until every announced digest holds. A failed fetch fails all
+of its waiters and stores nothing; the next request begins anew.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import trio
+
+from cache.filling import BUFFER_BYTES, Filling, Keeper, Opener, close_quietly, released
+from cache.spool import Descriptor, Phase, Slot, State, retold, sweep
+from cache.upstream import Source
+from storage.errors import Problem, Unavailable, UpstreamFailed
+
+FAR_BYTES = 8 << 20
+"""A range this far ahead of the watermark does better with a connection of its own (`Fill.bypass`)."""
+
+_WAKE_BYTES = 1 << 20
+_POLL_S = 0.005
+_POLL_IDLE_S = 0.04
+_CROWD = 16
+_ABANDONED_SECONDS = 24 * 3600.0
+log = logging.getLogger("entrepot.cache")
+
+
+class Fill:
+    """One fetch as the requests of this process see it.
+
+    `size` is None until it is known; it is known when `opened` returns, except where the upstream does not tell.
+    `descriptor` and `start` say where the bytes are: byte n of the object is at start + n, if n is below what `wait`
+    released. Both stay good for as long as the Fill is referred to. A descriptor of -1 after `opened` means that the
+    object was stored by somebody else meanwhile: answer from the blobs, by what `done` returns.
+    """
+
+    def __init__(self, key: bytes, start: int, opener: Opener, bypasses: "_Bypasses") -> None:
+        self.key = key
+        self.start = start
+        self.size: int | None = None
+        self.written = 0
+        self.stopping = False
+        self.source: Source | None = None
+        self._opener = opener
+        self._bypasses = bypasses
+        self._token = trio.lowlevel.current_trio_token()
+        self._parts: list[Descriptor] = []
+        self._part: Descriptor | None = None
+        self._released = 0
+        self._woken_at = 0
+        self._end: State | None = None
+        self._problem: Problem | None = None
+        self._changed = trio.Event()
+
+    def __repr__(self) -> str:
+        state = "failed" if self._problem else "done" if self._end else "filling"
+        return f"<Fill {state} {self._released} of {self.size}>"
+
+    @property
+    def descriptor(self) -> int:
+        """Of the growing file; -1 before `opened`."""
+        return self._part.number if self._part is not None else -1
+
+    @property
+    def available(self) -> int:
+        """The released prefix, in bytes."""
+        return self._released
+
+    async def opened(self) -> None:
+        """Until the source has answered. Raises what it failed with."""
+        while self._part is None and self._end is None:
+            self._raise()
+            await self._changed.wait()
+        self._raise()
+
+    async def wait(self, offset: int) -> int:
+        """How many bytes behind `offset` may be sent now: at least one, or 0 at the object's end.
+
+        Raises the Problem that the fetch failed with; then the client's answer must end as broken, not as whole.
+        """
+        while True:
+            self._raise()
+            if self._released > offset:
+                return self._released - offset
+            if self._end is not None:
+                return 0
+            await self._changed.wait()
+
+    async def done(self) -> bytes:
+        """The sha256 (32 bytes), once the object is verified and stored."""
+        while self._end is None:
+            self._raise()
+            await self._changed.wait()
+        return self._end.sha256
+
+    def far(self, offset: int) -> bool:
+        """Is it better to `bypass` than to wait for this offset?"""
+        return self._end is None and offset > self._released + FAR_BYTES
+
+    async def bypass(self, offset: int, length: int) -> "Bypass | None":
+        """A connection of its own for one waiter's range, where the source honours ranges and there are few such.
+
+        Its bytes are passed through as they come: like the released prefix they are not yet verified, and unlike it
+        they never will be by us.
+        """
+        if not self._bypasses.enter():
+            return None
+        source: Source | None = None
+        try:
+            source = await trio.to_thread.run_sync(self._opener, offset, limiter=self._bypasses.threads)
+            if source.offset == offset and (source.length < 0 or source.length >= length):
+                bypass, source = Bypass(source, length, self._bypasses), None
+                return bypass
+            return None
+        except Problem:
+            return None
+        finally:
+            if source is not None:
+                source.close()
+                self._bypasses.leave()
+
+    def told_open(self, size: int, part: Descriptor) -> None:
+        """From the filling thread."""
+        self._soon(lambda: self.advance(self.written, size, part))
+
+    def told_progress(self) -> None:
+        """From the filling thread, after each write: wakes the loop for the first bytes and then for each MB; in
+        between the loop looks by itself."""
+        if not self._woken_at or self.written - self._woken_at >= _WAKE_BYTES:
+            self._woken_at = max(self.written, 1)
+            self._soon(lambda: self.advance(self.written))
+
+    def _soon(self, step: Callable[[], object]) -> None:
+        try:
+            self._token.run_sync_soon(step)
+        except trio.RunFinishedError:
+            self.stopping = True
+
+    def advance(self, written: int, size: int = -1, part: Descriptor | None = None) -> bool:
+        """A step of the state, in the loop: what is known now. Returns whether it changed anything for a waiter."""
+        if self._end is not None or self._problem is not None:
+            return False
+        opened = part is not None and self._part is None
+        if part is not None and self._part is None:
+            self._part = part
+        if size >= 0 and self.size is None:
+            self.size = size
+        self.written = max(self.written, written)
+        now = released(self.written, -1 if self.size is None else self.size)
+        moved = now > self._released and self._part is not None
+        if moved:
+            self._released = now
+        if moved or opened:
+            self._wake()
+        return moved or opened
+
+    def end(self, state: State) -> None:
+        """The last step: all of it may leave, or nothing more."""
+        if self._end is not None or self._problem is not None:
+            return
+        if state.phase == Phase.DONE:
+            self.size = self._released = state.size
+            self._end = state
+        else:
+            self._problem = retold(state.problem)
+        self._wake()
+
+    def fail(self, problem: Problem) -> None:
+        if self._end is None and self._problem is None:
+            self._problem = problem
+            self._wake()
+
+    @property
+    def over(self) -> bool:
+        return self._end is not None or self._problem is not None
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def _raise(self) -> None:
+        if self._problem is not None:
+            known = self._problem
+            raise type(known)(known.message, known.remedy, retry_after_s=known.retry_after_s)
+
+
+class _Bypasses:
+    """How many ranges go past the cache at a time, and the threads that read them."""
+
+    def __init__(self, many_max: int) -> None:
+        self._free = many_max
+        self.threads = trio.CapacityLimiter(max(1, many_max))
+
+    def enter(self) -> bool:
+        if not self._free:
+            return False
+        self._free -= 1
+        return True
+
+    def leave(self) -> None:
+        self._free += 1
+
+
+class Bypass:
+    """A range that goes past the cache to one waiter."""
+
+    def __init__(self, source: Source, length: int, bypasses: _Bypasses) -> None:
+        self._source = source
+        self._left = length
+        self._bypasses = bypasses
+        self._buffer = memoryview(bytearray(min(length, 256 << 10)))
+        self._closed = False
+
+    async def read(self) -> bytes:
+        """The next bytes, b"" after the last. Raises UpstreamFailed where they stop early."""
+        if not self._left:
+            return b""
+        want = self._buffer[: self._left]
+        try:
+            count = await trio.to_thread.run_sync(
+                self._source.readinto, want, limiter=self._bypasses.threads, abandon_on_cancel=True
+            )
+        except trio.Cancelled:
+            self._source.abort()  # the thread wakes at once
+            self.close()
+            raise
+        if not count:
+            raise UpstreamFailed("The upstream's range ended too early.", "Try again.")
+        self._left -= count
+        return bytes(want[:count])
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._source.close()
+            self._bypasses.leave()
+
+
+class Flights:
+    """All fetches of one process. `directory` is shared by the processes of the node, and on the disk of the cache.
+
+    `nursery` must outlive the requests. Limits: `flights_max` fetches at a time, each of at most `fill_seconds_max`,
+    given up by those who only follow it after `silence_seconds_max` without a byte.
+    """
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        keeper: Keeper,
+        directory: Path,
+        *,
+        flights_max: int = 256,
+        bypasses_max: int = 32,
+        fill_seconds_max: float = 3600.0,
+        silence_seconds_max: float = 20.0,
+    ) -> None:
+        self._nursery = nursery
+        self._keeper = keeper
+        self._directory = directory
+        self._flights_max = flights_max
+        self._fill_s = fill_seconds_max
+        # The leader notices silence first, continues or fails; a follower only doubts a leader that is itself stuck.
+        self._stuck_s = 3 * silence_seconds_max
+        self._running: dict[bytes, Fill] = {}
+        self._threads = trio.CapacityLimiter(flights_max)
+        self._bypasses = _Bypasses(bypasses_max)
+        directory.mkdir(parents=True, exist_ok=True)
+        sweep(directory, _ABANDONED_SECONDS)
+
+    def __repr__(self) -> str:
+        return f"<Flights {len(self._running)} of {self._flights_max}>"
+
+    def running(self, key: bytes) -> Fill | None:
+        """The fetch of this key that is under way in this process, if any."""
+        return self._running.get(key)
+
+    async def join(self, key: bytes, size: int, digests: Mapping[str, str], source: Opener) -> Fill:
+        """Take part in the fetch of one object, beginning it if nobody has; returns when its source has answered.
+
+        `key` names the object for the whole node; `size` is -1 where it was not announced; `digests` are hex by
+        algorithm, and all of them must hold. `source` is called in a thread with the offset to begin at. Raises what
+        the source raised, UpstreamFailed, Full, or Unavailable where too many fetches are under way.
+        """
+        fill = self._running.get(key)
+        if fill is None:
+            if len(self._running) >= self._flights_max:
+                raise Unavailable("Too many fetches are under way.", "Try again in a moment.", retry_after_s=2)
+            fill = Fill(key, self._keeper.header_bytes, source, self._bypasses)
+            if size >= 0:
+                fill.size = size
+            self._running[key] = fill
+            self._nursery.start_soon(self._conduct, fill, size, dict(digests))
+        await fill.opened()
+        return fill
+
+    async def _conduct(self, fill: Fill, size: int, digests: dict[str, str]) -> None:
+        """Bring one Fill to its end: by fetching, or by following whoever fetches."""
+        slot: Slot | None = None
+        try:
+            while not fill.over:
+                if slot is None:
+                    slot = await trio.to_thread.run_sync(
+                        Slot, self._directory, fill.key, self._keeper.header_bytes, limiter=self._threads
+                    )
+                if slot.lead():
+                    await self._lead(fill, slot, size, digests)
+                else:
+                    await self._follow(fill, slot)
+        except Problem as problem:
+            fill.fail(problem)
+        except OSError as error:
+            log.exception("a fetch cannot begin")
+            fill.fail(Unavailable(f"The cache cannot write: {error.strerror}.", retry_after_s=5))
+        except BaseException:
+            fill.fail(Unavailable("The server is stopping.", "Try again.", retry_after_s=1))
+            raise
+        finally:
+            self._running.pop(fill.key, None)
+
+    async def _lead(self, fill: Fill, slot: Slot, size: int, digests: dict[str, str]) -> None:
+        crowd = self._threads.borrowed_tokens > _CROWD
+        filling = Filling(
+            slot,
+            fill,
+            fill._opener,
+            size,
+            digests,
+            self._keeper,
+            seconds_max=self._fill_s,
+            buffer_bytes=BUFFER_BYTES // 8 if crowd else BUFFER_BYTES,
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, fill)
+            try:
+                end = await trio.to_thread.run_sync(filling.run, limiter=self._threads, abandon_on_cancel=True)
+            except trio.Cancelled:
+                fill.stopping = True
+                close_quietly(fill.source)
+                raise
+            nursery.cancel_scope.cancel()
+        if end.terminal:
+            fill.end(end)
+
+    async def _watch(self, fill: Fill) -> None:
+        """Release what trickles in; the filling thread itself tells of every MB."""
+        pause = _POLL_S
+        while not fill.over:
+            await trio.sleep(pause)
+            pause = _POLL_S if fill.advance(fill.written) else min(2 * pause, _POLL_IDLE_S)
+
+    async def _follow(self, fill: Fill, slot: Slot) -> None:
+        """Watch another process fetch; returns when that ended, or when nobody leads any more and we do."""
+        part: Descriptor | None = None
+        generation, moved_s = -1, time.monotonic()
+        while not fill.over:
+            state = slot.state()
+            if part is not None and state.generation != generation:
+                raise UpstreamFailed("The fetch was begun anew by another process.", "Try again.")
+            if part is None and state.phase == Phase.FILLING:
+                part, generation = slot.part(state.generation), state.generation
+            if part is not None and fill.advance(slot.written(part), state.size, part):
+                moved_s = time.monotonic()
+            if state.terminal:
+                fill.end(state)
+            elif slot.lead():
+                return
+            elif time.monotonic() - moved_s > self._stuck_s:
+                raise UpstreamFailed("Another process fetches this, and does not get on.", "Try again.")
+            else:
+                await trio.sleep(_POLL_S)

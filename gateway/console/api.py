@@ -1,0 +1,66 @@
+"""Which application serves `/-/`? Every route with the permission it declares, every error as a problem document."""
+
+import msgspec
+from quart import Quart, Response
+from quart_trio import QuartTrio
+
+from gateway.console import credentials, facts, problems, tenancy, upstreams
+from gateway.console.calls import BODY_BYTES_MAX, Reply, Route, run
+from gateway.console.services import Services
+
+ROUTES: tuple[Route, ...] = (
+    *facts.NODE.all,
+    *facts.ROUTES.all,
+    *tenancy.ROUTES.all,
+    *upstreams.ROUTES.all,
+    *credentials.ROUTES.all,
+)
+
+PRIVATE = (
+    ("Cache-Control", "no-store"),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+"""Sent with every answer: some hold a token, all depend on who asks."""
+
+
+def make_app(services: Services) -> Quart:
+    """The application for one worker; `services` is all that it knows of its node."""
+    app = QuartTrio("entrepot", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    app.url_map.merge_slashes = False
+    problems.install(app)
+    for route in ROUTES:
+        _serve(app, services, route)
+
+    @app.after_request
+    async def keep_private(response: Response) -> Response:
+        for name, value in PRIVATE:
+            response.headers[name] = value
+        return response
+
+    return app
+
+
+def _serve(app: Quart, services: Services, route: Route) -> None:
+    async def view(**at: str) -> Response:
+        return _response_of(await run(services, route, at))
+
+    app.add_url_rule(
+        route.rule,
+        endpoint=f"{route.method} {route.rule}",
+        view_func=view,
+        methods=[route.method],
+        provide_automatic_options=False,
+    )
+
+
+def _response_of(reply: Reply) -> Response:
+    if reply.body is None:
+        body = b""
+    elif isinstance(reply.body, str):
+        body = reply.body.encode()
+    else:
+        body = msgspec.json.encode(reply.body)
+    return Response(body, status=reply.status, headers=dict(reply.headers), content_type=reply.media)

@@ -1,0 +1,183 @@
+"""What is one call of the API? Who makes it, what it asks, and the one way in which it changes anything.
+
+A handler is `async def handler(call: Call) -> Reply`, registered in a `Routes` with the Permission that it needs.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import msgspec
+from quart import Request, request
+
+from gateway.access.verdicts import Principal, identify
+from gateway.console.permissions import Permission
+from gateway.console.services import Services
+from storage.catalog import Reading
+from storage.commit import Decided
+from storage.errors import Invalid, Unauthenticated, Unavailable, Unsupported
+
+BODY_BYTES_MAX = 64 << 10
+PAGE_ITEMS = 100
+PAGE_ITEMS_MAX = 1_000
+CURSOR_CHARS_MAX = 500
+
+_QUOTED = re.compile(r"'[^']*'")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer: `body` is put into JSON, unless it is text already. None = no body."""
+
+    status: int
+    body: object = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    media: str = "application/json"
+
+
+Decision = Callable[[Reading, Principal], Decided]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request whose caller has been identified and let in. `at` holds the parts of the path by name."""
+
+    services: Services
+    permission: Permission
+    principal: Principal
+    secret: str | None
+    at: Mapping[str, str]
+    request: Request
+
+    def read(self) -> AbstractContextManager[Reading]:
+        """A reading of the index; never held across an await."""
+        return self.services.catalog.read()
+
+    def argument(self, name: str, default: str = "") -> str:
+        """The one value of a query argument. Raises Invalid for several, and for one that no name could equal."""
+        values = self.request.args.getlist(name)
+        if len(values) > 1:
+            raise Invalid(f"The argument {name} is given more than once.")
+        value = values[0] if values else default
+        if len(value) > CURSOR_CHARS_MAX or "\0" in value:
+            raise Invalid(f"The argument {name} is no name that could be here.")
+        return value
+
+    def limit(self) -> int:
+        """How many items a page may hold."""
+        text = self.argument("limit", str(PAGE_ITEMS))
+        if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= PAGE_ITEMS_MAX):
+            raise Invalid("The argument limit is no number that can be used.", f"Use 1 to {PAGE_ITEMS_MAX}.")
+        return int(text)
+
+    async def body[T](self, shape: type[T]) -> T:
+        """The JSON body as `shape`. Raises Unsupported, Invalid, and TooLarge by way of the framework."""
+        if self.request.mimetype != "application/json":
+            raise Unsupported("The body is not declared as JSON.", "Send Content-Type: application/json.")
+        raw = await self.request.get_data(as_text=False)
+        try:
+            return msgspec.json.decode(raw, type=shape)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise Invalid(f"The body is not what this address takes: {_place_of(error)}.") from None
+
+    async def change(self, journal: str, decide: Decision) -> tuple[object, dict[str, str]]:
+        """Commit what `decide` decides: its value, and the headers that tell an edge which Serial to wait for.
+
+        The caller is identified and let in again under the write lock, since the token may be gone by then. `journal`
+        is the Workspace, or SYSTEM, whose journal is written. Raises what `decide` raises; then nothing has changed.
+        """
+        if self.services.commit is None:
+            raise Unavailable(
+                "This node is an edge and writes nothing by itself.", "Send this to the origin.", retry_after_s=5
+            )
+        at_ms = self.services.now_ms()
+
+        def guarded(reading: Reading) -> Decided:
+            principal = identify(reading, self.secret, at_ms)
+            self.permission.check(self.services, reading, principal, self.at)
+            return decide(reading, principal)
+
+        committed = await self.services.commit(guarded)
+        if committed.entry is not None:
+            serial = committed.serial
+        else:
+            with self.read() as reading:
+                serial = reading.serial(journal)
+        return committed.value, {"Entrepot-Serial": f"{journal}={serial}"}
+
+
+Handler = Callable[[Call], Awaitable[Reply]]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One method of one address, who may use it, and the query arguments it takes."""
+
+    method: str
+    rule: str
+    permission: Permission
+    handler: Handler
+    arguments: frozenset[str]
+
+
+class Routes:
+    """The routes of one group of handlers."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self.all: list[Route] = []
+
+    def add(
+        self, method: str, rule: str, permission: Permission, arguments: tuple[str, ...] = ()
+    ) -> Callable[[Handler], Handler]:
+        """Register the decorated handler."""
+
+        def keep(handler: Handler) -> Handler:
+            self.all.append(Route(method, self._prefix + rule, permission, handler, frozenset(arguments)))
+            return handler
+
+        return keep
+
+
+async def run(services: Services, route: Route, at: Mapping[str, str]) -> Reply:
+    """Let the current request in, or not, and have it handled."""
+    secret = credential(request.headers)
+    with services.catalog.read() as reading:
+        principal = identify(reading, secret, services.now_ms())
+        route.permission.check(services, reading, principal, at)
+    strange = set(request.args) - route.arguments
+    if strange:
+        taken = ", ".join(sorted(route.arguments)) or "none"
+        raise Invalid("This address does not take all of these query arguments.", f"It takes: {taken}.")
+    return await route.handler(Call(services, route.permission, principal, secret, at, request._get_current_object()))
+
+
+def credential(headers: Mapping[str, str]) -> str | None:
+    """What the client presents: a Bearer, the password of Basic, or X-Api-Key; None for nothing.
+
+    Raises Unauthenticated for an Authorization that is neither.
+    """
+    given = headers.get("Authorization", "").strip()
+    if not given:
+        return headers.get("X-Api-Key", "").strip() or None
+    scheme, _, rest = given.partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip()
+    if scheme.lower() == "basic":
+        try:
+            pair = base64.b64decode(rest.strip(), validate=True).decode("utf-8")
+        except (binascii.Error, ValueError):
+            pair = ""
+        if ":" in pair:
+            return pair.partition(":")[2]
+    raise Unauthenticated("This Authorization cannot be read.", "Send a token as Bearer, or as the password of Basic.")
+
+
+def _place_of(error: Exception) -> str:
+    """What was wrong and where, without the value that was sent: it may be a secret in the wrong place."""
+    if isinstance(error, msgspec.ValidationError):
+        return _QUOTED.sub("this value", str(error))
+    return "it is not JSON"

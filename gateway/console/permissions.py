@@ -1,0 +1,78 @@
+"""Who may call a route? Every route declares one of these, and a test fails where one does not (THREATS C7).
+
+A Permission is checked before the handler runs, and for a change a second time under the write lock, against the
+index that the change is applied to: a token revoked a moment ago changes nothing any more.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from gateway.access.verdicts import Principal, controls, judge, judge_node, judge_workspace, needs_token
+from gateway.console.services import Services
+from storage.catalog import Reading
+from storage.errors import Absent
+from storage.nouns import Token
+
+Check = Callable[[Services, Reading, Principal, Mapping[str, str]], None]
+
+
+class Permission(NamedTuple):
+    """`check` gets the parts of the path by name, and raises Unauthenticated, Absent or Forbidden."""
+
+    name: str
+    check: Check
+
+
+def _anybody(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    return
+
+
+def _somebody(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    if not principal.id:
+        raise needs_token()
+
+
+def _node_admin(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    judge_node(principal, "admin")
+
+
+def _metrics(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    if not services.metrics_open:
+        judge_node(principal, "read")
+
+
+def _workspace_read(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    judge_workspace(reading, principal, at["workspace"], "read")
+
+
+def _repository_read(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    judge(reading, principal, at["workspace"], at["repository"], "read")
+
+
+def _repository_admin(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    judge(reading, principal, at["workspace"], at["repository"], "admin")
+
+
+def _token(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    controlled_token(reading, principal, at["id"])
+
+
+def controlled_token(reading: Reading, principal: Principal, id: str) -> Token:
+    """The Token, if `principal` may see and revoke it; to others it is as absent as one that never was (C5)."""
+    if not principal.id:
+        raise needs_token()
+    token = reading.token_by_id(id) if id.isascii() and id.isprintable() and len(id) < 100 else None
+    if token is None or not controls(reading, principal, token):
+        raise Absent("There is no such token, or this one may not know of it.")
+    return token
+
+
+ANYBODY = Permission("anybody; lists hold what the caller may see", _anybody)
+SOMEBODY = Permission("any living token", _somebody)
+BY_BODY = Permission("any living token; the scope named in the body is judged under the write lock", _somebody)
+NODE_ADMIN = Permission("admin on *", _node_admin)
+METRICS = Permission("read on *, unless the metrics are configured open", _metrics)
+WORKSPACE_READ = Permission("something to see in the workspace", _workspace_read)
+REPOSITORY_READ = Permission("read on the repository", _repository_read)
+REPOSITORY_ADMIN = Permission("admin on the repository", _repository_admin)
+TOKEN_CONTROL = Permission("the token itself, or admin of all it reaches", _token)

@@ -1,0 +1,77 @@
+"""How does the API say no? As application/problem+json (RFC 9457), whatever went wrong and wherever.
+
+    {"type": "urn:entrepot:problem:absent", "title": "Absent", "status": 404, "code": "absent",
+     "detail": "There is no such repository, or this token may not know of it.", "remedy": "..."}
+
+`code` is for programs and `remedy` for people; neither ever holds what the client sent as a secret.
+"""
+
+import logging
+import secrets
+from http import HTTPStatus
+
+import msgspec
+from quart import Quart, Response
+from werkzeug.exceptions import HTTPException
+
+from storage.errors import Absent, Invalid, MethodRefused, Problem, TooLarge, Unavailable, Unsupported
+
+MEDIA = "application/problem+json"
+CHALLENGE = 'Bearer realm="entrepot"'
+
+_log = logging.getLogger("entrepot.api")
+
+_BY_STATUS: dict[int, Problem] = {
+    404: Absent("There is no such address in this API."),
+    405: MethodRefused("This address has no such method."),
+    408: Unavailable("The request did not arrive in time.", "Send it again."),
+    413: TooLarge("The body is larger than any request of this API has to be."),
+    415: Unsupported("This media type is not understood here.", "Send application/json."),
+}
+
+
+def document(problem: Problem) -> dict[str, object]:
+    """The problem details of `problem`."""
+    told: dict[str, object] = {
+        "type": f"urn:entrepot:problem:{problem.code}",
+        "title": type(problem).__name__,
+        "status": problem.status,
+        "code": problem.code,
+        "detail": problem.message,
+    }
+    if problem.remedy:
+        told["remedy"] = problem.remedy
+    return told
+
+
+def respond(problem: Problem) -> Response:
+    """The HTTP answer that tells `problem`."""
+    response = Response(msgspec.json.encode(document(problem)), status=problem.status, content_type=MEDIA)
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = CHALLENGE
+    if problem.retry_after_s is not None:
+        response.headers["Retry-After"] = str(problem.retry_after_s)
+    return response
+
+
+def install(app: Quart) -> None:
+    """Answer every error of `app` this way: our own Problems, the router's, and bugs."""
+
+    @app.errorhandler(Problem)
+    async def told(problem: Problem) -> Response:
+        return respond(problem)
+
+    @app.errorhandler(HTTPException)
+    async def routed(error: HTTPException) -> Response:
+        status = error.code or 500
+        response = respond(_BY_STATUS.get(status) or Invalid("The request is malformed."))
+        for name, value in error.get_headers():
+            if name == "Allow":
+                response.headers[name] = value
+        return response
+
+    @app.errorhandler(Exception)
+    async def unexpected(error: Exception) -> Response:
+        incident = secrets.token_hex(6)
+        _log.error("incident %s in the API", incident, exc_info=error)
+        return respond(Problem("This is a fault of the node.", f"Its log has more, under incident {incident}."))

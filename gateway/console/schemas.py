@@ -1,0 +1,77 @@
+"""What may a request body hold? Exactly this: unknown keys are refused, every text and list has a bound."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+Name = Annotated[str, msgspec.Meta(max_length=200)]
+PackageName = Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
+Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=8192)]
+Seconds = Annotated[int, msgspec.Meta(ge=0, le=30 * 24 * 3600)]
+
+GRANTS_MAX = 100
+ALLOWED_MAX = 1_000
+UPSTREAMS_MAX = 20
+EXPIRES_SECONDS_MAX = 10 * 366 * 24 * 3600
+
+
+class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A JSON object with these members and no others."""
+
+
+class NewWorkspace(Body, frozen=True):
+    name: Name
+
+
+class NewRepository(Body, frozen=True):
+    workspace: Name
+    name: Name
+    public: bool = False
+
+
+class EditRepository(Body, frozen=True):
+    public: bool
+
+
+class NewCredential(Body, frozen=True):
+    """Basic with a `username`, Bearer without."""
+
+    password: Secret
+    username: Annotated[str, msgspec.Meta(max_length=256)] = ""
+
+    def __repr__(self) -> str:
+        return "NewCredential(hidden)"
+
+
+class NewUpstream(Body, frozen=True):
+    format: Name
+    url: Annotated[str, msgspec.Meta(max_length=2048)]
+    name: Name = "default"
+    fresh_s: Seconds = 300
+    negative_s: Seconds = 60
+    allow: Annotated[tuple[PackageName, ...], msgspec.Meta(max_length=ALLOWED_MAX)] = ()
+    private_network: bool = False
+    credential: NewCredential | None = None
+
+
+class AllowName(Body, frozen=True):
+    """`upstream` "" = all upstreams of the format."""
+
+    name: PackageName
+    upstream: Name = ""
+
+
+class NewGrant(Body, frozen=True):
+    scope: Name
+    read: bool = True
+    write: bool = False
+    admin: bool = False
+
+
+class NewToken(Body, frozen=True):
+    """`expires_s` 0 = as long as the token that creates it. An edge's token needs no grants: it reads everything."""
+
+    name: Name
+    grants: Annotated[tuple[NewGrant, ...], msgspec.Meta(max_length=GRANTS_MAX)] = ()
+    expires_s: Annotated[int, msgspec.Meta(ge=0, le=EXPIRES_SECONDS_MAX)] = 0
+    kind: Literal["api", "edge"] = "api"

@@ -1,0 +1,76 @@
+"""What does the management API need of its node?
+
+The node assembly makes one `Services` for each worker. An edge gives no `commit` and no `secrets`: it answers reads from
+its own index, and its front relays writes to the origin before they come here.
+"""
+
+import importlib.metadata
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from gateway.access.secrets import Secrets
+from storage.catalog import Reading
+from storage.commit import Committed, Decided
+
+
+class Readable(Protocol):
+    """Where readings come from: storage.catalog.Catalog."""
+
+    def read(self) -> AbstractContextManager[Reading]: ...
+
+
+class Health(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a node is doing. `lag_ms` and `connected` are an edge's: how far it is behind its origin, and whether it hears it."""
+
+    draining: bool = False
+    ready: bool = True
+    lag_ms: int | None = None
+    connected: bool | None = None
+
+
+Decide = Callable[[Reading], Decided]
+Commit = Callable[[Decide], Awaitable[Committed]]
+
+
+def now_ms() -> int:
+    """The wall clock."""
+    return time.time_ns() // 1_000_000
+
+
+def as_it_is(format: str, package: str) -> str:
+    """A package name in a format that spells names one way."""
+    return package
+
+
+def version() -> str:
+    """The version of this program."""
+    return importlib.metadata.version("entrepot")
+
+
+@dataclass(frozen=True)
+class Services:
+    """The API's view of its node.
+
+    `status` and `metrics` are synchronous and quick. `formats` are the rooms there are, `drawing` those that can have
+    upstreams. `normalise(format, package)` spells a package name as the View does. `metrics_open` lets anybody read
+    the metrics.
+    """
+
+    role: str
+    catalog: Readable
+    health: Callable[[], Health]
+    status: Callable[[], Mapping[str, object]]
+    metrics: Callable[[], str]
+    formats: tuple[str, ...]
+    drawing: tuple[str, ...]
+    commit: Commit | None = None
+    secrets: Secrets | None = None
+    metrics_open: bool = False
+    normalise: Callable[[str, str], str] = as_it_is
+    now_ms: Callable[[], int] = now_ms
+    version: str = version()

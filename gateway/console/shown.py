@@ -1,0 +1,96 @@
+"""How does the API show what the index holds? As JSON objects with units in the names; never a hash, never a secret."""
+
+from collections.abc import Callable, Iterable
+
+from gateway.access.verdicts import Principal
+from storage.nouns import File, Grant, Package, Repository, Token, Upstream, Version, Workspace
+
+Shown = dict[str, object]
+
+
+def workspace(noun: Workspace) -> Shown:
+    return {"name": noun.name, "created_ms": noun.at_ms}
+
+
+def repository(noun: Repository) -> Shown:
+    return {
+        "workspace": noun.workspace,
+        "name": noun.name,
+        "public": noun.public,
+        "upstreams": [upstream(one) for one in noun.upstreams],
+        "created_ms": noun.at_ms,
+    }
+
+
+def upstream(noun: Upstream) -> Shown:
+    return {
+        "format": noun.format,
+        "name": noun.name,
+        "url": noun.url,
+        "fresh_s": noun.fresh_s,
+        "negative_s": noun.negative_s,
+        "allow": list(noun.allow),
+        "private_network": noun.private_network,
+    }
+
+
+def grant(noun: Grant) -> Shown:
+    return {"scope": noun.scope, "read": noun.read, "write": noun.write, "admin": noun.admin}
+
+
+def token(noun: Token, now_ms: int) -> Shown:
+    state = "active"
+    if noun.expires_ms and noun.expires_ms <= now_ms:
+        state = "expired"
+    if noun.revoked_ms:
+        state = "revoked"
+    return {
+        "id": noun.id,
+        "name": noun.name,
+        "kind": noun.kind,
+        "state": state,
+        "grants": [grant(one) for one in noun.grants],
+        "created_ms": noun.at_ms,
+        "expires_ms": noun.expires_ms,
+        "revoked_ms": noun.revoked_ms,
+    }
+
+
+def principal(who: Principal) -> Shown:
+    return {
+        "id": who.id,
+        "name": who.name,
+        "kind": who.kind,
+        "grants": [grant(one) for one in who.grants],
+        "expires_ms": who.expires_ms,
+    }
+
+
+def package(noun: Package) -> Shown:
+    return {"name": noun.name, "updated_ms": noun.at_ms}
+
+
+def version(noun: Version) -> Shown:
+    return {"name": noun.name, "created_ms": noun.at_ms}
+
+
+def file(noun: File) -> Shown:
+    return {
+        "name": noun.name,
+        "version": noun.version,
+        "size_bytes": noun.size,
+        "media": noun.media,
+        "sha256": noun.sha256.hex(),
+        "created_ms": noun.at_ms,
+    }
+
+
+def page[T](found: Iterable[T], limit: int, name: Callable[[T], str], show: Callable[[T], Shown]) -> Shown:
+    """At most `limit` of `found`, which hold at least one more where there is more, and where to go on.
+
+    `next` is the `after` of the following page, null at the end.
+    """
+    items = list(found)
+    more = len(items) > limit
+    items = items[:limit]
+    return {"items": [show(one) for one in items], "next": name(items[-1]) if more else None}

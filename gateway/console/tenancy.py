@@ -1,0 +1,134 @@
+"""How are Workspaces and Repositories listed, made, changed and dropped?"""
+
+import msgspec
+import trio
+
+from gateway.access.names import slug
+from gateway.access.verdicts import Principal, judge, judge_workspace, sees, sees_workspace
+from gateway.console import shown
+from gateway.console.calls import Call, Reply, Routes
+from gateway.console.permissions import ANYBODY, BY_BODY, NODE_ADMIN, REPOSITORY_ADMIN, REPOSITORY_READ, WORKSPACE_READ
+from gateway.console.schemas import EditRepository, NewRepository, NewWorkspace
+from storage.catalog import Reading
+from storage.commit import Decided
+from storage.errors import Conflict
+from storage.nouns import SYSTEM, Draft, DropRepository, PutRepository, PutWorkspace, Repository, Workspace
+
+ROUTES = Routes("/-/api/v1")
+
+_PAGE = ("after", "limit")
+
+
+@ROUTES.add("GET", "/workspaces", ANYBODY, _PAGE)
+async def list_workspaces(call: Call) -> Reply:
+    after, limit = call.argument("after"), call.limit()
+    with call.read() as reading:
+        found = [one for one in reading.workspaces() if sees_workspace(reading, call.principal, one.name)]
+    found = sorted((one for one in found if one.name > after), key=_name)
+    return Reply(200, shown.page(found, limit, _name, shown.workspace))
+
+
+@ROUTES.add("POST", "/workspaces", NODE_ADMIN)
+async def create_workspace(call: Call) -> Reply:
+    body = await call.body(NewWorkspace)
+    workspace = Workspace(slug(body.name, "A workspace"), call.services.now_ms())
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        if reading.workspace(workspace.name) is not None:
+            raise Conflict("There is a workspace of this name already.")
+        return Decided(Draft(SYSTEM, "", principal.id, "workspace.create", (PutWorkspace(workspace),)), workspace)
+
+    _, headers = await call.change(SYSTEM, decide)
+    return Reply(201, shown.workspace(workspace), headers)
+
+
+@ROUTES.add("GET", "/workspaces/<workspace>", WORKSPACE_READ)
+async def show_workspace(call: Call) -> Reply:
+    with call.read() as reading:
+        return Reply(200, shown.workspace(judge_workspace(reading, call.principal, call.at["workspace"], "read")))
+
+
+@ROUTES.add("GET", "/repositories", ANYBODY, ("workspace", *_PAGE))
+async def list_repositories(call: Call) -> Reply:
+    workspace, after, limit = call.argument("workspace"), call.argument("after"), call.limit()
+    with call.read() as reading:
+        if workspace:
+            judge_workspace(reading, call.principal, workspace, "read")
+        found = [one for one in reading.repositories(workspace) if sees(call.principal, one)]
+    # by both names, as a tuple: joined with a slash they would sort otherwise
+    start = tuple(after.split("/", 1))
+    found = sorted((one for one in found if not after or (one.workspace, one.name) > start), key=_names)
+    return Reply(200, shown.page(found, limit, _full_name, shown.repository))
+
+
+@ROUTES.add("POST", "/repositories", BY_BODY)
+async def create_repository(call: Call) -> Reply:
+    body = await call.body(NewRepository)
+    name = slug(body.name, "A repository")
+    repository = Repository(body.workspace, name, body.public, at_ms=call.services.now_ms())
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        judge_workspace(reading, principal, body.workspace, "admin")
+        if reading.repository(body.workspace, name) is not None:
+            raise Conflict("There is a repository of this name in the workspace already.")
+        return _written(principal, "repository.create", repository)
+
+    _, headers = await call.change(body.workspace, decide)
+    return Reply(201, shown.repository(repository), headers)
+
+
+@ROUTES.add("GET", "/repositories/<workspace>/<repository>", REPOSITORY_READ)
+async def show_repository(call: Call) -> Reply:
+    with call.read() as reading:
+        return Reply(200, shown.repository(_here(call, reading, call.principal, "read")))
+
+
+@ROUTES.add("PATCH", "/repositories/<workspace>/<repository>", REPOSITORY_ADMIN)
+async def edit_repository(call: Call) -> Reply:
+    body = await call.body(EditRepository)
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        before = _here(call, reading, principal, "admin")
+        if before.public == body.public:
+            return Decided(None, before)
+        after = msgspec.structs.replace(before, public=body.public)
+        return _written(principal, "repository.publish" if body.public else "repository.hide", after)
+
+    repository, headers = await call.change(call.at["workspace"], decide)
+    assert isinstance(repository, Repository)
+    return Reply(200, shown.repository(repository), headers)
+
+
+@ROUTES.add("DELETE", "/repositories/<workspace>/<repository>", REPOSITORY_ADMIN)
+async def drop_repository(call: Call) -> Reply:
+    workspace, name = call.at["workspace"], call.at["repository"]
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        dropped = DropRepository(workspace, name)
+        return Decided(Draft(workspace, name, principal.id, "repository.drop", (dropped,)), None)
+
+    _, headers = await call.change(workspace, decide)
+    if call.services.secrets is not None:
+        await trio.to_thread.run_sync(call.services.secrets.remove_repository, workspace, name)
+    return Reply(204, None, headers)
+
+
+def _here(call: Call, reading: Reading, principal: Principal, right: str) -> Repository:
+    return judge(reading, principal, call.at["workspace"], call.at["repository"], right)
+
+
+def _written(principal: Principal, action: str, repository: Repository) -> Decided:
+    put = PutRepository(repository)
+    return Decided(Draft(repository.workspace, repository.name, principal.id, action, (put,)), repository)
+
+
+def _name(noun: Workspace) -> str:
+    return noun.name
+
+
+def _names(noun: Repository) -> tuple[str, str]:
+    return noun.workspace, noun.name
+
+
+def _full_name(noun: Repository) -> str:
+    return f"{noun.workspace}/{noun.name}"

@@ -1,0 +1,196 @@
+"""How does a Repository get its Upstreams, their credentials, and the names that may come from them all the same?
+
+The Upstream goes to the journal and so to every edge; its credential goes to the origin's secrets and nowhere else.
+"""
+
+import urllib.parse
+from collections.abc import Callable
+
+import msgspec
+import trio
+
+from gateway.access.names import slug
+from gateway.access.secrets import Credential, Place
+from gateway.access.verdicts import Principal, judge, judge_node
+from gateway.console import shown
+from gateway.console.calls import Call, Reply, Routes
+from gateway.console.permissions import REPOSITORY_ADMIN, REPOSITORY_READ
+from gateway.console.schemas import ALLOWED_MAX, UPSTREAMS_MAX, AllowName, NewCredential, NewUpstream
+from storage.catalog import Reading
+from storage.commit import Decided
+from storage.errors import Absent, Conflict, Full, Invalid, TooLarge, Unavailable
+from storage.nouns import Draft, PutRepository, Repository, Upstream
+
+ROUTES = Routes("/-/api/v1/repositories/<workspace>/<repository>/upstreams")
+
+RESERVED_NAME = "allow"
+"""It stands where an Upstream's name would in an address."""
+
+Edit = Callable[[tuple[Upstream, ...]], tuple[Upstream, ...]]
+
+
+@ROUTES.add("GET", "", REPOSITORY_READ)
+async def list_upstreams(call: Call) -> Reply:
+    with call.read() as reading:
+        repository = judge(reading, call.principal, call.at["workspace"], call.at["repository"], "read")
+    return Reply(200, {"items": [shown.upstream(one) for one in repository.upstreams], "next": None})
+
+
+@ROUTES.add("POST", "", REPOSITORY_ADMIN)
+async def add_upstream(call: Call) -> Reply:
+    body = await call.body(NewUpstream)
+    upstream = _upstream_of(call, body)
+    if body.credential is not None and upstream.url.startswith("http:") and not upstream.private_network:
+        raise Invalid(
+            "A credential for a plain http address would cross the network readable by all.",
+            "Use https, or private_network for a registry on your own network.",
+        )
+
+    def edit(known: tuple[Upstream, ...]) -> tuple[Upstream, ...]:
+        if any((one.format, one.name) == (upstream.format, upstream.name) for one in known):
+            raise Conflict(
+                "This repository has an upstream of this format and name already.", "Remove it, or use another name."
+            )
+        if len(known) >= UPSTREAMS_MAX:
+            raise TooLarge(f"A repository has at most {UPSTREAMS_MAX} upstreams.")
+        return (*known, upstream)
+
+    headers = await _change(call, "upstream.add", edit, node_admin=upstream.private_network)
+    if body.credential is not None:
+        await _keep(call, upstream, body.credential)
+    return Reply(201, shown.upstream(upstream), headers)
+
+
+@ROUTES.add("DELETE", "/<format>/<name>", REPOSITORY_ADMIN)
+async def remove_upstream(call: Call) -> Reply:
+    format, name = call.at["format"], call.at["name"]
+
+    def edit(known: tuple[Upstream, ...]) -> tuple[Upstream, ...]:
+        left = tuple(one for one in known if (one.format, one.name) != (format, name))
+        if left == known:
+            raise no_upstream()
+        return left
+
+    headers = await _change(call, "upstream.remove", edit)
+    if call.services.secrets is not None:
+        await trio.to_thread.run_sync(call.services.secrets.remove, _place(call, format, name))
+    return Reply(204, None, headers)
+
+
+@ROUTES.add("POST", "/<format>/allow", REPOSITORY_ADMIN)
+async def allow_name(call: Call) -> Reply:
+    body = await call.body(AllowName)
+    package = call.services.normalise(call.at["format"], body.name)
+
+    def grown(allow: tuple[str, ...]) -> tuple[str, ...]:
+        if package in allow:
+            return allow
+        if len(allow) >= ALLOWED_MAX:
+            raise TooLarge(f"An upstream allows at most {ALLOWED_MAX} names.")
+        return (*allow, package)
+
+    headers = await _change(call, "upstream.allow", _allowing(call.at["format"], body.upstream, grown))
+    return Reply(200, {"name": package, "allowed": True}, headers)
+
+
+@ROUTES.add("DELETE", "/<format>/allow/<path:package>", REPOSITORY_ADMIN, ("upstream",))
+async def disallow_name(call: Call) -> Reply:
+    package = call.services.normalise(call.at["format"], call.at["package"])
+    edit = _allowing(
+        call.at["format"], call.argument("upstream"), lambda allow: tuple(one for one in allow if one != package)
+    )
+    headers = await _change(call, "upstream.disallow", edit)
+    return Reply(204, None, headers)
+
+
+def no_upstream() -> Absent:
+    return Absent("This repository has no such upstream.")
+
+
+async def _change(call: Call, action: str, edit: Edit, *, node_admin: bool = False) -> dict[str, str]:
+    workspace, name = call.at["workspace"], call.at["repository"]
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        if node_admin:
+            # what only this machine's neighbours can reach is not for a tenant to point at
+            judge_node(principal, "admin")
+        before = judge(reading, principal, workspace, name, "admin")
+        after: Repository = msgspec.structs.replace(before, upstreams=edit(before.upstreams))
+        if after == before:
+            return Decided(None, None)
+        return Decided(Draft(workspace, name, principal.id, action, (PutRepository(after),)), None)
+
+    _, headers = await call.change(workspace, decide)
+    return headers
+
+
+def _allowing(format: str, name: str, change: Callable[[tuple[str, ...]], tuple[str, ...]]) -> Edit:
+    """Change what the upstreams of `format` allow: the one called `name`, or all of them for ""."""
+
+    def edit(known: tuple[Upstream, ...]) -> tuple[Upstream, ...]:
+        if not any(one.format == format and name in ("", one.name) for one in known):
+            raise no_upstream()
+        return tuple(
+            msgspec.structs.replace(one, allow=change(one.allow))
+            if one.format == format and name in ("", one.name)
+            else one
+            for one in known
+        )
+
+    return edit
+
+
+def _upstream_of(call: Call, body: NewUpstream) -> Upstream:
+    if body.format not in call.services.drawing:
+        offered = ", ".join(call.services.drawing) or "none"
+        raise Invalid("This format draws from no upstream.", f"Those that do: {offered}.")
+    name = slug(body.name, "An upstream")
+    if name == RESERVED_NAME:
+        raise Invalid(f'An upstream cannot be called "{RESERVED_NAME}": the name is reserved.', "Choose another name.")
+    return Upstream(
+        format=body.format,
+        url=_address(body.url),
+        name=name,
+        fresh_s=body.fresh_s,
+        negative_s=body.negative_s,
+        allow=tuple(dict.fromkeys(call.services.normalise(body.format, one) for one in body.allow)),
+        private_network=body.private_network,
+    )
+
+
+def _address(url: str) -> str:
+    """`url` as an Upstream holds it, with a slash at the end. Raises Invalid; never repeats it, it may hold a secret."""
+    if not (url.isascii() and url.isprintable()) or " " in url or "\\" in url:
+        raise Invalid("The url of the upstream holds characters that no address has.", "Percent-encode them.")
+    try:
+        parts = urllib.parse.urlsplit(url)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
+        raise Invalid("The url of the upstream is no http or https address.", "Use https://HOST/PATH/.")
+    if parts.username is not None or parts.password is not None:
+        raise Invalid(
+            "The url of the upstream holds a credential, which every edge would see.", "Give it as `credential`."
+        )
+    if "?" in url or "#" in url:
+        raise Invalid("The url of the upstream has a query or a fragment.", "Leave them out.")
+    return url if url.endswith("/") else url + "/"
+
+
+async def _keep(call: Call, upstream: Upstream, given: NewCredential) -> None:
+    if call.services.secrets is None:
+        raise Unavailable("This node keeps no credentials.", "Send this to the origin.")
+    credential = Credential(upstream.url, given.password, given.username)
+    try:
+        await trio.to_thread.run_sync(
+            call.services.secrets.set, _place(call, upstream.format, upstream.name), credential
+        )
+    except Full as problem:
+        raise Full(
+            problem.message, "The upstream is there without its credential: remove it and add it again."
+        ) from None
+
+
+def _place(call: Call, format: str, name: str) -> Place:
+    return Place(call.at["workspace"], call.at["repository"], format, name)

@@ -1,0 +1,213 @@
+"""What happens to a request for a package? Admit, read, decide, act, answer: this file keeps the order.
+
+`look` answers at once from local knowledge, on the delivery loop. `handle` does everything else in a request task.
+Both go the same way: place → room → principal → verdict → plan. No byte of a package is sent but through `admit`.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+
+from formats.kit.contract import Accept, Amend, Ask, Login, Reply, Resume, Room, Serve, Show
+from gateway.access.verdicts import Principal, identify, judge
+from gateway.delivery.answers import Answer
+from gateway.delivery.heads import Head
+from gateway.delivery.requests import Request
+from gateway.front.admitted import Admitted
+from gateway.front.complaints import answer_of, complain, finds_of, headers_of, now_ms, plain_refusal, with_signals
+from gateway.front.peering import Peering
+from gateway.front.pulling import Puller
+from gateway.front.reading import Reads, Scope, holds
+from gateway.front.relaying import Relaying
+from gateway.front.routes import Place, ask_of, place_of
+from gateway.front.writing import Writes
+from gateway.insight.errorlog import report_bug
+from storage import keys
+from storage.catalog import Catalog, Reading
+from storage.errors import Absent, Invalid, MethodRefused, Problem, Unavailable
+from storage.nouns import Repository
+
+
+class Manage(Protocol):
+    """Who serves /-/ beyond peers."""
+
+    async def proxy(self, request: Request) -> None: ...
+
+
+class Lease(Protocol):
+    """An edge's leave to serve private packages: renewed by each word from the origin."""
+
+    def good(self) -> bool: ...
+    def until_s(self) -> float:
+        """When it runs out, monotonic."""
+        ...
+
+
+class Front:
+    """The conductor; implements gateway.delivery's Handler."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        rooms: Mapping[str, Room],
+        reads: Reads,
+        puller: Puller,
+        writes: Writes | None,
+        relaying: Relaying | None,
+        peering: Peering,
+        manage: Manage,
+        lease: Lease | None = None,
+    ) -> None:
+        self._catalog = catalog
+        self._rooms = rooms
+        self._reads = reads
+        self._puller = puller
+        self._writes = writes
+        self._relaying = relaying
+        self._peering = peering
+        self._manage = manage
+        self._lease = lease
+
+    # ------------------------------------------------------------ the delivery loop's questions
+
+    def moment(self) -> int:
+        return self._catalog.moment()
+
+    def holds(self, answer: Answer) -> bool:
+        with self._catalog.read() as reading:
+            return holds(reading, answer.depends)
+
+    def look(self, head: Head) -> Answer | None:
+        """An answer from local knowledge, or None where a request task is needed."""
+        place = place_of(head)
+        if place is None or head.segments[0] == "-":
+            return None
+        try:
+            with self._catalog.read() as reading:
+                admitted = self.admit(reading, head, place)
+                if not isinstance(admitted.plan, Serve | Show):
+                    return answer_of(admitted.plan, place) if isinstance(admitted.plan, Reply) else None
+                found = self._reads.resolve(reading, admitted.scope, admitted.ask, admitted.room, admitted.plan)
+                return found if isinstance(found, Answer) else None
+        except Problem as problem:
+            return answer_of(self._refusal(head, place, problem), place)
+
+    # ------------------------------------------------------------ the request task
+
+    async def handle(self, request: Request) -> None:
+        """Answer `request`, whatever it takes; a Problem is told in the client's dialect, a bug as a plain 500."""
+        place = place_of(request.head)
+        try:
+            if request.head.segments[:1] == ("-",):
+                await self._own(request)
+            elif place is None:
+                raise Absent("There is nothing at this address.", "Packages are at /workspace/repository/format/.")
+            else:
+                await self._package(request, place)
+        except Problem as problem:
+            reply = self._refusal(request.head, place, problem)
+            await request.reply(reply.status, headers_of(reply), reply.body)
+        except Exception as bug:
+            report_bug(bug, request.head.method)
+            reply = plain_refusal(500, "This node failed to answer.", "The operator finds the reason in its log.")
+            await request.reply(reply.status, headers_of(reply), reply.body)
+
+    async def _own(self, request: Request) -> None:
+        """Everything under /-/: peers here, the API and pages in the management application."""
+        if request.head.segments[:2] == ("-", "peer"):
+            await self._peering.handle(request)
+        elif self._relaying is not None and request.head.method not in ("GET", "HEAD", "OPTIONS"):
+            await self._relaying.forward(request)
+        else:
+            await self._manage.proxy(request)
+
+    async def _package(self, request: Request, place: Place) -> None:
+        request.repository = f"{place.workspace}/{place.repository}"
+        with self._catalog.read() as reading:
+            admitted = self.admit(reading, request.head, place)
+        request.principal = admitted.principal.name
+        plan = admitted.plan
+        if isinstance(plan, Reply):
+            await request.reply(plan.status, headers_of(plan), plan.body)
+        elif isinstance(plan, Serve | Show):
+            await self._puller.answer(request, admitted)
+        elif isinstance(plan, Login):
+            await self._login(request, admitted)
+        elif isinstance(plan, Amend) and admitted.right == "read":
+            await self._question(request, admitted, plan)
+        elif self._relaying is not None:
+            await self._relaying.forward(request)
+        elif self._writes is not None:
+            await self._write(self._writes, request, admitted, plan)
+
+    async def _write(self, writes: Writes, request: Request, admitted: Admitted, plan: Accept | Amend | Resume) -> None:
+        def still_allowed(reading: Reading) -> None:
+            self._verdict(reading, admitted.principal, admitted.ask, admitted.right)
+
+        done = await writes.perform(request, admitted.ask, admitted.room, admitted.principal.id, plan, still_allowed)
+        await request.reply(done.reply.status, [*headers_of(done.reply), *done.headers], done.reply.body)
+
+    async def _question(self, request: Request, admitted: Admitted, plan: Amend) -> None:
+        """A POST that only reads (an audit, a query): decide over the local view, nothing is written."""
+        body = await request.body.whole(plan.bytes_max)
+        with self._catalog.read() as reading:
+            view = reading.view(admitted.ask.workspace, admitted.ask.repository, admitted.room.name)
+            decision = admitted.room.decide(admitted.ask, finds_of(body, plan), view)
+        assert not decision.changes, "a read right never leads to a change"
+        await request.reply(decision.reply.status, headers_of(decision.reply), decision.reply.body)
+
+    async def _login(self, request: Request, admitted: Admitted) -> None:
+        assert isinstance(admitted.plan, Login)
+        body = await request.body.whole(admitted.plan.bytes_max)
+        secret = admitted.room.credential(admitted.ask, body)
+        with self._catalog.read() as reading:
+            principal = identify(reading, secret, now_ms())
+        reply = admitted.room.greet(admitted.ask, body, principal.name, secret)
+        await request.reply(reply.status, headers_of(reply), reply.body)
+
+    # ------------------------------------------------------------ admission
+
+    def admit(self, reading: Reading, head: Head, place: Place) -> Admitted:
+        """Who asks, may they, and what do they want? Raises Unauthenticated, Forbidden, Absent, Invalid."""
+        at_ms = now_ms()
+        principal = identify(reading, place.secret or head.secret, at_ms)
+        room = self._rooms.get(place.format)
+        if room is None:
+            judge(reading, principal, place.workspace, place.repository, "read")
+            raise Absent(f"There is no format {place.format} here.", f"Known: {', '.join(sorted(self._rooms))}.")
+        ask = ask_of(head, place, room, principal.name if principal.id else "", at_ms)
+        right = room.right(ask)
+        repository = self._verdict(reading, principal, ask, right)
+        scope = self._scope(reading, principal, repository, at_ms)
+        return Admitted(ask, room, principal, scope, right, room.read(ask))
+
+    def _verdict(self, reading: Reading, principal: Principal, ask: Ask, right: str) -> Repository:
+        repository = judge(reading, principal, ask.workspace, ask.repository, right)
+        if self._lease is not None and not repository.public and not self._lease.good():
+            raise Unavailable(
+                "This edge has lost its origin and its leave to serve private packages ran out.", retry_after_s=2
+            )
+        return repository
+
+    def _scope(self, reading: Reading, principal: Principal, repository: Repository, at_ms: int) -> Scope:
+        labels = [keys.label_repository(repository.workspace, repository.name)]
+        if principal.id:
+            labels.append(keys.label_token(principal.id))
+        until_s = float("inf")
+        if principal.expires_ms:
+            until_s = time.monotonic() + (principal.expires_ms - at_ms) / 1000
+        if self._lease is not None and not repository.public:
+            until_s = min(until_s, self._lease.until_s())
+        return Scope(repository, tuple((label, reading.label(label)) for label in labels), until_s)
+
+    def _refusal(self, head: Head, place: Place | None, problem: Problem) -> Reply:
+        """The refusal in the format's own dialect where one is known."""
+        room = self._rooms.get(place.format) if place is not None else None
+        if place is None or room is None:
+            return complain(problem)
+        try:
+            ask = ask_of(head, place, room, "", now_ms())
+        except Invalid:
+            return complain(problem)
+        return with_signals(room.refuse(ask, problem), problem)

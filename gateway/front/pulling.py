@@ -1,0 +1,162 @@
+"""How does a read go on when something is missing here? Ask upstream, render, or pull, while the client already reads."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+import trio
+
+from cache.flight import Fill, Flights
+from cache.foreign import ForeignKnowledge
+from cache.outcome import Outcome
+from cache.renders import Rendered, Renders
+from cache.shelf import Shelf
+from cache.upstream import Source
+from formats.kit.contract import Ask, Room, Serve, Show
+from gateway.delivery.answers import Answer
+from gateway.delivery.answers import plan as plan_of
+from gateway.delivery.requests import Request
+from gateway.front.admitted import Admitted
+from gateway.front.overlay import Overlay
+from gateway.front.reading import PULLED, NeedBytes, NeedForeign, NeedRender, Reads, document_labels
+from gateway.front.streaming import stream_fill
+from storage.catalog import Catalog
+from storage.errors import Unavailable
+from storage.nouns import File
+
+ROUNDS_MAX = 6
+
+
+class Sources(Protocol):
+    """Where bytes that are missing here come from: the parent's same path at an edge, the upstream at an origin."""
+
+    def open(self, ask: Ask, file: File) -> Callable[[int], Source]:
+        """A way to open the file's bytes from an offset; blocking, called in the filling thread."""
+        ...
+
+
+class Puller:
+    """Reads that need work before they can be answered."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        reads: Reads,
+        renders: Renders,
+        shelf: Shelf,
+        knowledge: ForeignKnowledge,
+        flights: Flights,
+        sources: Sources,
+        renders_running_max: int = 4,
+    ) -> None:
+        self._catalog = catalog
+        self._reads = reads
+        self._renders = renders
+        self._shelf = shelf
+        self._knowledge = knowledge
+        self._flights = flights
+        self._sources = sources
+        self._limiter = trio.CapacityLimiter(renders_running_max)
+        self._rendering: dict[bytes, trio.Event] = {}
+
+    async def answer(self, request: Request, admitted: Admitted) -> None:
+        """Answer a Serve or a Show, meeting one need after the other."""
+        plan = admitted.plan
+        assert isinstance(plan, Serve | Show)
+        for _ in range(ROUNDS_MAX):
+            with self._catalog.read() as reading:
+                found = self._reads.resolve(reading, admitted.scope, admitted.ask, admitted.room, plan)
+            if isinstance(found, Answer):
+                await request.answer(found)
+                return
+            if isinstance(found, NeedForeign):
+                await self._learn(admitted.ask, admitted.room, found)
+            elif isinstance(found, NeedRender):
+                if (rendered := await self._render(admitted, found)) is not None:
+                    await self._show(request, admitted, found, rendered)
+                    return
+            else:
+                await self._stream(request, admitted, found)
+                return
+        raise Unavailable("This package changes faster than it can be shown.", "Try again.", retry_after_s=1)
+
+    async def _learn(self, ask: Ask, room: Room, need: NeedForeign) -> None:
+        await self._knowledge.of(ask.workspace, ask.repository, room.name, need.package, need.upstreams)
+
+    # ------------------------------------------------------------ documents
+
+    async def _render(self, admitted: Admitted, need: NeedRender) -> Rendered | None:
+        """Render once for all who wait; None = somebody else just did, look again."""
+        running = self._rendering.get(need.key) if need.show.keep else None
+        if running is not None:
+            await running.wait()
+            return None
+        done = trio.Event()
+        if need.show.keep:
+            self._rendering[need.key] = done
+        try:
+            return await trio.to_thread.run_sync(self._render_now, admitted, need, limiter=self._limiter)
+        finally:
+            self._rendering.pop(need.key, None)
+            done.set()
+
+    def _render_now(self, admitted: Admitted, need: NeedRender) -> Rendered:
+        ask, room, show = admitted.ask, admitted.room, need.show
+        with self._catalog.read() as reading:
+            depends = tuple((label, reading.label(label)) for label in document_labels(ask, room, show))
+            view = reading.view(ask.workspace, ask.repository, room.name)
+            seen = Overlay(view, need.foreign) if need.foreign is not None else view
+            document = room.render(show, seen, ask.base)
+        keep = self._renders.keep if show.keep else self._renders.made
+        headers = (*show.headers, *document.headers)
+        if show.keep:
+            return keep(need.key, document.body, show.media, headers, depends, need.foreign_version)
+        return self._renders.made(document.body, show.media, headers, depends, need.foreign_version)
+
+    async def _show(self, request: Request, admitted: Admitted, need: NeedRender, rendered: Rendered) -> None:
+        answer = self._reads.document_answer(admitted.scope, admitted.ask, need.show, rendered, 0.0, Outcome.FILL)
+        if answer is None:
+            raise Unavailable("The rendered page did not stay in the cache.", "Try again.", retry_after_s=1)
+        await request.answer(answer)
+
+    # ------------------------------------------------------------ bytes
+
+    async def _stream(self, request: Request, admitted: Admitted, need: NeedBytes) -> None:
+        file, ask = need.file, admitted.ask
+        answer = self._reads.pending_answer(admitted.scope, ask, need)
+        if self._settled_without_bytes(request, answer, file):
+            await request.answer(answer)
+            return
+        digests = dict(file.digests)
+        if file.sha256:
+            digests["sha256"] = file.sha256.hex()
+        fill = await self._flights.join(
+            flight_key(need), file.size, digests, self._sources.open(ask, file), self._remember(need)
+        )
+        request.outcome = request.outcome or Outcome.FILL.value
+        await stream_fill(request, fill, answer)
+
+    @staticmethod
+    def _settled_without_bytes(request: Request, answer: Answer, file: File) -> bool:
+        """May a HEAD, or a condition on a known validator, be answered from what is known of the file?"""
+        if file.size < 0:
+            return False
+        return request.head.method == "HEAD" or plan_of(answer, request.head).status in (304, 412, 416)
+
+    def _remember(self, need: NeedBytes) -> Callable[[bytes, int], None]:
+        """What a finished flight writes down: where a foreign file's bytes are from now on."""
+
+        def remember(sha256: bytes, size: int) -> None:
+            if need.pulled:
+                known = msgspec.structs.replace(need.file, sha256=sha256, size=size)
+                self._shelf.put(PULLED, need.pulled, msgspec.msgpack.encode(known))
+
+        return remember
+
+
+def flight_key(need: NeedBytes) -> bytes:
+    """One flight per object: by identity where it is known, else by place and what the upstream announced."""
+    if need.file.sha256:
+        return b"blob\0" + need.file.sha256
+    announced = "\0".join(f"{name}={value}" for name, value in sorted(need.file.digests.items()))
+    return need.pulled + b"\0" + announced.encode()

@@ -1,0 +1,305 @@
+"""What does a read of a package get: a file's bytes, a document, or word of what must be fetched first?
+
+`resolve` is synchronous and answers from what this node knows; where something is missing it says what (`Need`), and the
+request task gets it and asks again. So the hot path and the slow path share every decision.
+"""
+
+import base64
+import os
+import urllib.parse
+from typing import Protocol
+
+import msgspec
+
+from cache.outcome import Outcome
+from cache.renders import Form, Rendered, Renders
+from cache.shelf import Shelf
+from formats.kit.contract import Ask, Foreign, Room, Serve, Show
+from gateway.delivery.answers import Answer
+from gateway.front.overlay import Overlay, may_draw
+from storage import keys
+from storage.blobs import BlobShelf, Located
+from storage.catalog import Reading
+from storage.errors import Absent
+from storage.nouns import File, Repository, Upstream, View
+
+SMALL_BYTES_MAX = 16 << 10
+PULLED = "pulled"
+"""Shelf records of foreign files that are here: place → sha256."""
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """What an access decision rested on: an answer given under it holds as long as these labels and until then."""
+
+    repository: Repository
+    depends: tuple[tuple[bytes, int], ...]
+    until_s: float
+
+
+class NeedForeign(msgspec.Struct, frozen=True):
+    """What the upstreams know of `package` is missing or no longer fresh."""
+
+    package: str
+    upstreams: tuple[Upstream, ...]
+
+
+class NeedRender(msgspec.Struct, frozen=True):
+    """The document must be rendered; `known` is what was laid under the view, if anything."""
+
+    show: Show
+    key: bytes
+    foreign: Foreign | None
+    foreign_version: int
+
+
+class NeedBytes(msgspec.Struct, frozen=True):
+    """The file is known and its bytes are not here. `pulled` is its shelf key when it is foreign."""
+
+    file: File
+    serve: Serve
+    pulled: bytes
+
+
+Need = NeedForeign | NeedRender | NeedBytes
+
+
+class Known(Protocol):
+    """Foreign knowledge as held here: `version` changes with its content, `fresh_until_s` is monotonic."""
+
+    @property
+    def version(self) -> int: ...
+    @property
+    def fresh_until_s(self) -> float: ...
+    def foreign(self) -> Foreign | None: ...
+
+
+class Knowledge(Protocol):
+    """Foreign knowledge by place: None where nothing is held or it must be asked again."""
+
+    def peek(
+        self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...]
+    ) -> Known | None: ...
+
+
+class Reads:
+    """Reads of packages from local knowledge."""
+
+    def __init__(
+        self, hosted: BlobShelf | None, cached: BlobShelf, shelf: Shelf, renders: Renders, knowledge: Knowledge
+    ) -> None:
+        self._hosted = hosted
+        self._cached = cached
+        self._shelf = shelf
+        self._renders = renders
+        self._knowledge = knowledge
+
+    def resolve(self, reading: Reading, scope: Scope, ask: Ask, room: Room, plan: Serve | Show) -> Answer | Need:
+        """The answer, or what is needed for it. Raises Absent, Damaged."""
+        view = reading.view(ask.workspace, ask.repository, room.name)
+        if isinstance(plan, Serve):
+            return self._serve(reading, view, scope, ask, room, plan)
+        return self._show(reading, view, scope, ask, room, plan)
+
+    # ------------------------------------------------------------ files
+
+    def _serve(
+        self, reading: Reading, view: View, scope: Scope, ask: Ask, room: Room, plan: Serve
+    ) -> Answer | Need:
+        file = view.file(plan.package, plan.file)
+        if file is not None:
+            located = self._find(file.sha256)
+            if located is None:
+                return NeedBytes(file, plan, b"")
+            return self._file_answer(reading, scope, ask, room.name, plan, file, located)
+        upstreams = upstreams_of(scope.repository, view, room, plan.package)
+        if not upstreams:
+            raise Absent(f"There is no file {plan.file} here.")
+        pulled = pulled_key(ask, room, plan)
+        raw = self._shelf.get(PULLED, pulled)
+        if raw is not None:
+            file = msgspec.msgpack.decode(raw, type=File)
+            if (located := self._cached.find(file.sha256)) is not None:
+                return self._file_answer(reading, scope, ask, room.name, plan, file, located)
+        known = self._knowledge.peek(ask.workspace, ask.repository, room.name, plan.package, upstreams)
+        if known is None:
+            return NeedForeign(plan.package, upstreams)
+        foreign = known.foreign()
+        file = Overlay(view, foreign).file(plan.package, plan.file) if foreign is not None else None
+        if file is None:
+            raise Absent(f"There is no file {plan.file} here, nor upstream.")
+        return NeedBytes(file, plan, pulled)
+
+    def _find(self, sha256: bytes) -> Located | None:
+        located = self._hosted.find(sha256) if self._hosted is not None else None
+        return located if located is not None else self._cached.find(sha256)
+
+    def _file_answer(
+        self, reading: Reading, scope: Scope, ask: Ask, room: str, plan: Serve, file: File, located: Located
+    ) -> Answer:
+        label = keys.label_package(ask.workspace, ask.repository, room, plan.package)
+        return Answer(
+            status=200,
+            media=file.media,
+            etag=etag_of(file),
+            modified_s=file.at_ms // 1000,
+            size=located.size,
+            body=small_body(located),
+            extents=located.extents,
+            lease=located,
+            headers=file_headers(file, plan),
+            outcome=Outcome.HIT.value,
+            depends=(*scope.depends, (label, reading.label(label))),
+            until_s=scope.until_s,
+            repository=f"{ask.workspace}/{ask.repository}",
+            private=not scope.repository.public,
+        )
+
+    def pending_answer(self, scope: Scope, ask: Ask, need: NeedBytes) -> Answer:
+        """What is known of a file before its bytes are here; size and extents are the fill's to tell."""
+        file = need.file
+        return Answer(
+            status=200,
+            media=file.media,
+            etag=etag_of(file),
+            modified_s=file.at_ms // 1000,
+            size=max(file.size, 0),
+            headers=file_headers(file, need.serve),
+            outcome=Outcome.FILL.value,
+            until_s=0.0,
+            repository=f"{ask.workspace}/{ask.repository}",
+            private=not scope.repository.public,
+        )
+
+    # ------------------------------------------------------------ documents
+
+    def _show(self, reading: Reading, view: View, scope: Scope, ask: Ask, room: Room, plan: Show) -> Answer | Need:
+        foreign, version, fresh_until_s = None, 0, scope.until_s
+        upstreams = upstreams_of(scope.repository, view, room, plan.package) if plan.foreign else ()
+        if upstreams:
+            known = self._knowledge.peek(ask.workspace, ask.repository, room.name, plan.package, upstreams)
+            if known is None:
+                return NeedForeign(plan.package, upstreams)
+            version, fresh_until_s = known.version, min(scope.until_s, known.fresh_until_s)
+        key = document_key(ask, room, plan)
+        if plan.keep:
+            rendered = self._renders.find(key)
+            if rendered is not None and rendered.foreign == version and holds(reading, rendered.depends):
+                answer = self.document_answer(scope, ask, plan, rendered, fresh_until_s, Outcome.HIT)
+                if answer is not None:
+                    return answer
+        if upstreams and known is not None:
+            foreign = known.foreign()
+        return NeedRender(plan, key, foreign, version)
+
+    def document_answer(
+        self, scope: Scope, ask: Ask, plan: Show, rendered: Rendered, until_s: float, outcome: Outcome
+    ) -> Answer | None:
+        """A kept document as an answer with its encodings; None when a form's bytes were evicted."""
+        forms: dict[str, Answer] = {}
+        for encoding, form in rendered.forms.items():
+            one = self._form_answer(scope, ask, plan, rendered, form, encoding, until_s, outcome)
+            if one is None:
+                return None
+            forms[encoding] = one
+        answer = forms.pop("")
+        answer.variants = forms
+        return answer
+
+    def _form_answer(
+        self,
+        scope: Scope,
+        ask: Ask,
+        plan: Show,
+        rendered: Rendered,
+        form: Form,
+        encoding: str,
+        until_s: float,
+        outcome: Outcome,
+    ) -> Answer | None:
+        located = None if form.data or not form.size else self._renders.located(form)
+        if located is None and form.size and not form.data:
+            return None
+        etag = rendered.etag if not encoding else f'{rendered.etag[:-1]}-{encoding}"'
+        vary = (("Vary", "Accept"),) if plan.vary else ()
+        return Answer(
+            status=200,
+            media=rendered.media,
+            etag=etag,
+            modified_s=0,
+            size=form.size,
+            body=form.data if located is None else None,
+            extents=located.extents if located is not None else (),
+            lease=located,
+            headers=(*rendered.headers, *vary, cache_control(scope.repository)),
+            outcome=outcome.value,
+            depends=(*scope.depends, *rendered.depends),
+            until_s=until_s if plan.keep else 0.0,
+            repository=f"{ask.workspace}/{ask.repository}",
+            private=not scope.repository.public,
+        )
+
+
+# ---------------------------------------------------------------- pure helpers of both ways
+
+
+def holds(reading: Reading, depends: tuple[tuple[bytes, int], ...]) -> bool:
+    """Are all labels what they were?"""
+    return all(reading.label(label) == value for label, value in depends)
+
+
+def upstreams_of(repository: Repository, view: View, room: Room, package: str) -> tuple[Upstream, ...]:
+    """The upstreams of this format that may answer for `package`."""
+    candidates = tuple(one for one in repository.upstreams if one.format == room.name)
+    return may_draw(view, package, candidates) if candidates and package else ()
+
+
+def pulled_key(ask: Ask, room: Room, plan: Serve) -> bytes:
+    """The shelf key of a foreign file."""
+    return "\0".join((ask.workspace, ask.repository, room.name, plan.package, plan.file)).encode()
+
+
+def document_key(ask: Ask, room: Room, plan: Show) -> bytes:
+    """The shelf key of a document; its base is part of it where it carries addresses."""
+    base = ask.base if plan.absolute else ""
+    parts = (ask.workspace, ask.repository, room.name, plan.page, plan.package, plan.argument, plan.media, base)
+    return "\0".join(parts).encode()
+
+
+def document_labels(ask: Ask, room: Room, plan: Show) -> tuple[bytes, ...]:
+    """The labels that a document of this plan depends on."""
+    repository = keys.label_repository(ask.workspace, ask.repository)
+    if plan.package:
+        return (repository, keys.label_package(ask.workspace, ask.repository, room.name, plan.package))
+    return (repository, keys.label_format(ask.workspace, ask.repository, room.name))
+
+
+def etag_of(file: File) -> str:
+    """A strong validator that stays the same before and after a foreign file was pulled."""
+    if file.source and "sha256" not in file.digests and file.digests:
+        name, value = max(file.digests.items(), key=lambda item: len(item[1]))
+        return f'"{name}-{value}"'
+    return f'"{file.sha256.hex() or file.digests.get("sha256", "")}"' if file.sha256 or file.digests else ""
+
+
+def file_headers(file: File, plan: Serve) -> tuple[tuple[str, str], ...]:
+    """Headers that every answer with this file's bytes carries."""
+    digest = file.sha256 or bytes.fromhex(file.digests.get("sha256", ""))
+    headers = list(plan.headers)
+    if digest:
+        headers.append(("Repr-Digest", f"sha-256=:{base64.b64encode(digest).decode()}:"))
+    if plan.filename:
+        headers.append(("Content-Disposition", f"attachment; filename*=UTF-8''{urllib.parse.quote(plan.filename, safe="")}"))
+    headers.append(("X-Content-Type-Options", "nosniff"))
+    return tuple(headers)
+
+
+def cache_control(repository: Repository) -> tuple[str, str]:
+    """Documents are asked again each time: a 304 is cheap here, a stale page elsewhere is not."""
+    return ("Cache-Control", "no-cache" if repository.public else "private, no-cache")
+
+
+def small_body(located: Located) -> bytes | None:
+    """Small bytes are kept in RAM with the answer: one send instead of two calls. Raises nothing a read can't."""
+    if located.size > SMALL_BYTES_MAX:
+        return None
+    return b"".join(os.pread(fd, length, offset) for fd, offset, length in located.extents)

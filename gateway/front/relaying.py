@@ -1,0 +1,39 @@
+"""How does an edge take a write? It hands it to its origin as it came, and answers when its own index shows the result."""
+
+from cache.relay import Relay, await_serial
+from gateway.delivery.requests import Request
+from storage.catalog import Catalog
+from storage.errors import Unavailable
+
+SERIAL_SECONDS_MAX = 10.0
+
+
+class Relaying:
+    """Writes and API calls at an edge."""
+
+    def __init__(self, relay: Relay, catalog: Catalog) -> None:
+        self._relay = relay
+        self._catalog = catalog
+
+    async def forward(self, request: Request) -> None:
+        """Send the request on and the answer back; read-your-writes holds at this edge when the client is told."""
+        head = request.head
+        request.outcome = "RELAYED"
+        answer = await self._relay.forward(head.method, head.target, head.headers, head.host, head.length, request.body)
+        async with answer:
+            serial = answer.header("entrepot-serial")
+            if serial:
+                await self._caught_up(serial)
+            stream = await request.start(answer.status, answer.headers, answer.length)
+            async for chunk in answer.chunks():
+                await stream.write(chunk)
+            await stream.finish()
+
+    async def _caught_up(self, serial: str) -> None:
+        workspace, _, number = serial.rpartition("=")
+        if number.isdigit() and not await await_serial(self._catalog, workspace, int(number), SERIAL_SECONDS_MAX):
+            raise Unavailable(
+                "The origin took this, and this edge has not seen it yet.",
+                "It is safe at the origin; repeat the request or wait a moment.",
+                retry_after_s=2,
+            )

@@ -1,0 +1,52 @@
+"""Which repository, which format and which path does a request name? Pure; used alike at origin and edge."""
+
+import msgspec
+
+from formats.kit.contract import Ask, Room
+from gateway.delivery.heads import Head
+from storage.errors import Invalid
+
+CREDENTIAL_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "x-nuget-apikey"})
+"""Never shown to a room."""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a request points. `secret` comes from /t/{secret}/ ahead of the path, for tools that have nothing else."""
+
+    workspace: str
+    repository: str
+    format: str
+    segments: tuple[str, ...]
+    raw_path: str
+    secret: str = ""
+
+
+def place_of(head: Head) -> Place | None:
+    """The place of a package request; None where the path is too short to name one."""
+    segments = head.segments
+    raw = head.raw_path.lstrip("/").split("/")
+    secret = ""
+    if len(segments) > 2 and segments[0] == "t":
+        secret, segments, raw = segments[1], segments[2:], raw[2:]
+    if len(segments) < 3:
+        return None
+    workspace, repository, room = segments[:3]
+    return Place(workspace, repository, room, segments[3:], "/".join(raw[3:]), secret)
+
+
+def ask_of(head: Head, place: Place, room: Room, principal: str, at_ms: int) -> Ask:
+    """The request as its room sees it. Raises Invalid for an escaped slash where the format knows none."""
+    if not room.escaped_slash and any("/" in segment for segment in place.segments):
+        raise Invalid("The path holds an escaped slash (%2F).", "Send the slash as it is, or rename the file.")
+    return Ask(
+        method=head.method,
+        path="/".join(place.segments),
+        raw_path=place.raw_path,
+        query=head.query,
+        headers={name: value for name, value in head.headers.items() if name not in CREDENTIAL_HEADERS},
+        base=f"{head.scheme}://{head.host}/{place.workspace}/{place.repository}/{place.format}",
+        workspace=place.workspace,
+        repository=place.repository,
+        principal=principal,
+        at_ms=at_ms,
+    )

@@ -1,0 +1,81 @@
+"""How does a client read an object that is still arriving? From the growing file, as far as it is released.
+
+The answer's shape (status, range, validators) is decided by the same pure plan as a hit's, over the size that the fill
+announces. A fill that fails ends the client's answer broken: never a short body that looks whole.
+"""
+
+from cache.flight import Fill
+from gateway.delivery.answers import Answer, Wire, http_date, plan
+from gateway.delivery.requests import Request, Stream
+
+PIECE_BYTES_MAX = 8 << 20
+
+
+async def stream_fill(request: Request, fill: Fill, answer: Answer) -> None:
+    """Answer from `fill`; `answer` tells media, validators and headers, its size and extents are set here."""
+    await fill.opened()
+    if fill.size is None:
+        await _of_unknown_size(request, fill, answer)
+        return
+    answer.size = fill.size
+    answer.extents = ((fill.descriptor, fill.start, fill.size),) if fill.size else ()
+    wire = plan(answer, request.head)
+    if wire.status not in (200, 206) or request.head.method == "HEAD":
+        await request.answer(answer)
+        return
+    at = wire.extents[0][1] - fill.start if wire.extents else 0
+    if fill.far(at) and await _by_bypass(request, fill, answer, wire, at):
+        return
+    if wire.size:
+        await fill.wait(at)
+    stream = await request.start(wire.status, _headers(answer, wire, fill.size, at), wire.size)
+    await _pour(stream, fill, at, at + wire.size)
+    await stream.finish()
+
+
+async def _pour(stream: Stream, fill: Fill, at: int, end: int) -> None:
+    while at < end:
+        ready = min(await fill.wait(at), end - at, PIECE_BYTES_MAX)
+        await stream.sendfile(fill.descriptor, fill.start + at, ready)
+        at += ready
+
+
+async def _of_unknown_size(request: Request, fill: Fill, answer: Answer) -> None:
+    """An upstream that does not tell the size: chunked, from the start."""
+    at = 0
+    stream = await request.start(200, _headers(answer, None, -1, 0), None)
+    while ready := await fill.wait(at):
+        await stream.sendfile(fill.descriptor, fill.start + at, ready)
+        at += ready
+    await stream.finish()
+
+
+async def _by_bypass(request: Request, fill: Fill, answer: Answer, wire: Wire, at: int) -> bool:
+    """A range far ahead of the fill through a connection of its own; False where there is none to be had."""
+    bypass = await fill.bypass(at, wire.size)
+    if bypass is None:
+        return False
+    async with bypass:
+        request.outcome = "BYPASS"
+        assert fill.size is not None
+        stream = await request.start(wire.status, _headers(answer, wire, fill.size, at), wire.size)
+        left = wire.size
+        while left:
+            data = await bypass.read(left)
+            left -= len(data)
+            await stream.write(data)
+        await stream.finish()
+    return True
+
+
+def _headers(answer: Answer, wire: Wire | None, size: int, at: int) -> list[tuple[str, str]]:
+    headers = [("Content-Type", answer.media), *answer.headers]
+    if answer.etag:
+        headers.append(("ETag", answer.etag))
+    if answer.modified_s:
+        headers.append(("Last-Modified", http_date(answer.modified_s)))
+    if wire is not None:
+        headers.append(("Accept-Ranges", "bytes"))
+        if wire.status == 206:
+            headers.append(("Content-Range", f"bytes {at}-{at + wire.size - 1}/{size}"))
+    return headers

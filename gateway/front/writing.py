@@ -1,0 +1,174 @@
+"""How does a package come in? Receive into a stage, take it apart in the sandbox, decide under the lock, commit, tell.
+
+Whatever fails on the way leaves nothing behind: a stage that is not committed is discarded when its block is left.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import msgspec
+import trio
+
+from formats.kit.contract import Accept, Amend, Ask, Blob, Decision, Finds, Reply, Resume, Room
+from formats.kit.multipart import Form, boundary_of
+from formats.kit.multipart import Limits as FormLimits
+from gateway.config import Intake as Limits
+from gateway.delivery.requests import Request
+from gateway.front.complaints import finds_of
+from gateway.sandbox import Sandbox
+from storage.catalog import Reading
+from storage.commit import Committer, Decided
+from storage.errors import Invalid
+from storage.intake import Intake, Staged
+from storage.nouns import Draft
+
+COPY_BYTES = 1 << 20
+
+
+class Done(msgspec.Struct, frozen=True):
+    """A finished write: what to say, and which Serial makes it visible."""
+
+    reply: Reply
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Incoming:
+    """An upload while it arrives: fields and the staged file."""
+
+    def __init__(self, staged: Staged) -> None:
+        self.staged = staged
+        self.fields: dict[str, list[str]] = {}
+        self.filename = ""
+
+    def blob(self) -> Blob:
+        return Blob(sha256=self.staged.sha256, size=self.staged.size, digests=self.staged.digests)
+
+
+class Writes:
+    """Writes at an origin."""
+
+    def __init__(self, intake: Intake, committer: Committer, sandbox: Sandbox, limits: Limits) -> None:
+        self._intake = intake
+        self._committer = committer
+        self._sandbox = sandbox
+        self._limits = limits
+
+    async def perform(
+        self,
+        request: Request,
+        ask: Ask,
+        room: Room,
+        actor: str,
+        plan: Accept | Amend,
+        still_allowed: Callable[[Reading], None],
+    ) -> Done:
+        """Carry out the plan; `still_allowed` is asked again under the write lock. Raises Problem."""
+        with ExitStack() as stack:
+            if isinstance(plan, Amend):
+                finds = finds_of(await request.body.whole(plan.bytes_max), plan)
+                staged: list[Staged] = []
+            else:
+                finds, staged = await self._take(stack, request, ask, room, plan)
+            return await self.settle(ask, room, actor, finds, staged, still_allowed)
+
+    async def settle(
+        self,
+        ask: Ask,
+        room: Room,
+        actor: str,
+        finds: Finds,
+        staged: list[Staged],
+        still_allowed: Callable[[Reading], None],
+    ) -> Done:
+        """Decide and commit what was found."""
+
+        def decide(reading: Reading) -> Decided:
+            still_allowed(reading)
+            decision = room.decide(ask, finds, reading.view(ask.workspace, ask.repository, room.name))
+            return Decided(draft_of(ask, actor, decision), decision.reply)
+
+        committed = await self._committer.commit(decide, staged)
+        return Done(committed.value, (("Entrepot-Serial", f"{ask.workspace}={committed.serial}"),))
+
+    # ------------------------------------------------------------ receiving
+
+    async def _take(
+        self, stack: ExitStack, request: Request, ask: Ask, room: Room, plan: Accept
+    ) -> tuple[Finds, list[Staged]]:
+        staged = stack.enter_context(self._intake.stage(plan.digests, hashed=plan.body != "spool"))
+        incoming = Incoming(staged)
+        limit = min(plan.bytes_max, self._limits.body_bytes_max)
+        if plan.body == "multipart":
+            await self._receive_form(request, plan, incoming, limit)
+        else:
+            await request.body.fill(staged.write, limit)
+        staged.seal()
+        if not plan.unpack:
+            return Finds(blobs={"file": incoming.blob()}, context=plan.context), [staged]
+        return await self.take_apart(stack, ask, room, plan, incoming)
+
+    async def _receive_form(self, request: Request, plan: Accept, incoming: Incoming, limit: int) -> None:
+        bounds = FormLimits(field_bytes_max=self._limits.field_bytes_max, parts_max=self._limits.fields_max)
+        boundary = boundary_of(request.head.headers.get("content-type", ""))
+        form = Form(boundary, plan.part, incoming.staged.write, bounds)
+        await request.body.fill(form.feed, limit)
+        form.finish()
+        incoming.fields, incoming.filename = form.fields, form.filename
+
+    # ------------------------------------------------------------ taking apart
+
+    async def take_apart(
+        self, stack: ExitStack, ask: Ask, room: Room, plan: Accept, incoming: Incoming
+    ) -> tuple[Finds, list[Staged]]:
+        """Unpack in the sandbox, and stage what was derived."""
+        staged = incoming.staged
+        is_file = plan.body != "spool"
+        blob = incoming.blob() if is_file else Blob(size=staged.size)
+        finds, workdir = await self._sandbox.unpack(
+            room.name,
+            ask,
+            incoming.fields,
+            incoming.filename,
+            staged.descriptor(),
+            staged.start,
+            blob,
+            plan.context,
+        )
+        with workdir:
+            stages = [staged] if is_file else []
+            blobs = {"file": blob} if is_file else {}
+            for name, derived in finds.blobs.items():
+                one = stack.enter_context(self._intake.stage(derived.digests_wanted))
+                await trio.to_thread.run_sync(copy_in, derived, workdir.path, one)
+                stages.append(one)
+                blobs[name] = Blob(sha256=one.sha256, size=one.size, digests=one.digests)
+        return msgspec.structs.replace(finds, blobs=blobs, context=plan.context), stages
+
+
+def copy_in(derived: Blob, directory: Path, staged: Staged) -> None:
+    """Stage derived bytes. A path may only name a plain file in the sandbox's own directory."""
+    if not derived.path:
+        staged.write(derived.data)
+    else:
+        with open_derived(directory, derived.path) as chunks:
+            for chunk in chunks:
+                staged.write(chunk)
+    staged.seal()
+
+
+@contextmanager
+def open_derived(directory: Path, name: str) -> Iterator[Iterator[bytes]]:
+    """The bytes of a derived file, in chunks. Raises Invalid for a path outside `directory` or a link."""
+    path = directory / Path(name).name
+    if path.is_symlink() or not path.is_file():
+        raise Invalid("Taking the package apart gave no file.", "Report this package to the operator.")
+    with path.open("rb") as file:
+        yield iter(lambda: file.read(COPY_BYTES), b"")
+
+
+def draft_of(ask: Ask, actor: str, decision: Decision) -> Draft | None:
+    """What the journal gets; None where nothing changes."""
+    if not decision.changes:
+        return None
+    return Draft(ask.workspace, ask.repository, actor, decision.action, decision.changes)

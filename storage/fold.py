@@ -1,0 +1,284 @@
+"""What does one Entry change in the index?
+
+Pure: the rows after depend on the rows before and the entry, on nothing else, so every index that has applied the
+same journal holds the same bytes. `check` refuses what could not be applied, before anything is written.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+
+import lmdb
+import msgspec
+
+from storage.errors import Invalid
+from storage.keys import (
+    below,
+    join,
+    label_format,
+    label_package,
+    label_repository,
+    label_token,
+    label_workspace,
+    seal,
+    unseal,
+)
+from storage.nouns import (
+    SYSTEM,
+    AnyChange,
+    Draft,
+    DropFile,
+    DropPackage,
+    DropRepository,
+    DropTag,
+    DropVersion,
+    Entry,
+    File,
+    PutFile,
+    PutPackage,
+    PutRepository,
+    PutTag,
+    PutToken,
+    PutVersion,
+    PutWorkspace,
+    Token,
+)
+from storage.tables import Table, Tables
+
+_encode = msgspec.msgpack.Encoder().encode
+_FILE = msgspec.msgpack.Decoder(File)
+_TOKEN = msgspec.msgpack.Decoder(Token)
+_U64 = struct.Struct("<Q")
+
+Labels = set[bytes]
+
+
+class Fold:
+    """One entry being applied: the transaction, the tables, where the entry stands, and the labels it has touched."""
+
+    __slots__ = ("labels", "repository", "serial", "t", "txn", "workspace")
+
+    def __init__(self, txn: lmdb.Transaction, tables: Tables, entry: Entry) -> None:
+        self.txn = txn
+        self.t = tables
+        self.workspace = entry.workspace
+        self.repository = entry.repository
+        self.serial = entry.serial
+        self.labels: Labels = set()
+
+    def key(self, *parts: str) -> bytes:
+        return join(self.workspace, self.repository, *parts)
+
+    def put(self, key: bytes, payload: bytes, table: Table) -> None:
+        self.txn.put(key, seal(payload), db=table)
+
+    def touch(self, format: str, package: str) -> None:
+        self.labels.add(label_package(self.workspace, self.repository, format, package))
+        self.labels.add(label_format(self.workspace, self.repository, format))
+
+    def claim(self, format: str, package: str) -> None:
+        key = self.key(format, package)
+        if self.txn.get(key, db=self.t.claims) is None:
+            self.put(key, _U64.pack(self.serial), self.t.claims)
+
+    def under(self, prefix: bytes, table: Table) -> Iterator[tuple[bytes, bytes]]:
+        """The rows whose keys begin with `prefix`, collected first: the caller deletes among them."""
+        cursor = self.txn.cursor(db=table)
+        rows = []
+        if cursor.set_range(prefix):
+            for key, value in cursor:
+                if not key.startswith(prefix):
+                    break
+                rows.append((key, value))
+        cursor.close()
+        yield from rows
+
+    def clear(self, prefix: bytes, table: Table) -> None:
+        for key, _ in self.under(prefix, table):
+            self.txn.delete(key, db=table)
+
+    def bury(self, key: bytes, value: bytes) -> None:
+        """Take a file away and remember its identity."""
+        self.put(key, _FILE.decode(unseal(value, "files")).sha256, self.t.gone)
+        self.txn.delete(key, db=self.t.files)
+
+
+def apply(txn: lmdb.Transaction, tables: Tables, entry: Entry) -> None:
+    """Fold one entry into the tables, and move the labels of what it touched to its Serial."""
+    fold = Fold(txn, tables, entry)
+    for change in entry.changes:
+        _FOLDS[type(change)](fold, change)
+    moved = seal(_U64.pack(entry.serial))
+    for label in fold.labels:
+        txn.put(label, moved, db=tables.labels)
+
+
+# ---------------------------------------------------------------- packages
+
+
+def _put_package(fold: Fold, change: PutPackage) -> None:
+    fold.put(fold.key(change.format, change.package.name), _encode(change.package), fold.t.packages)
+    fold.claim(change.format, change.package.name)
+    fold.touch(change.format, change.package.name)
+
+
+def _drop_package(fold: Fold, change: DropPackage) -> None:
+    prefix = below(fold.workspace, fold.repository, change.format, change.package)
+    fold.txn.delete(fold.key(change.format, change.package), db=fold.t.packages)
+    fold.clear(prefix, fold.t.versions)
+    fold.clear(prefix, fold.t.tags)
+    for key, value in fold.under(prefix, fold.t.files):
+        fold.bury(key, value)
+    fold.touch(change.format, change.package)
+
+
+def _put_version(fold: Fold, change: PutVersion) -> None:
+    fold.put(fold.key(change.format, change.package, change.version.name), _encode(change.version), fold.t.versions)
+    fold.touch(change.format, change.package)
+
+
+def _drop_version(fold: Fold, change: DropVersion) -> None:
+    prefix = below(fold.workspace, fold.repository, change.format, change.package)
+    fold.txn.delete(fold.key(change.format, change.package, change.version), db=fold.t.versions)
+    for key, value in fold.under(prefix, fold.t.files):
+        if _FILE.decode(unseal(value, "files")).version == change.version:
+            fold.bury(key, value)
+    for key, value in fold.under(prefix, fold.t.tags):
+        if unseal(value, "tags").decode() == change.version:
+            fold.txn.delete(key, db=fold.t.tags)
+    fold.touch(change.format, change.package)
+
+
+def _put_file(fold: Fold, change: PutFile) -> None:
+    key = fold.key(change.format, change.package, change.file.name)
+    fold.put(key, _encode(change.file), fold.t.files)
+    fold.txn.delete(key, db=fold.t.gone)
+    fold.claim(change.format, change.package)
+    fold.touch(change.format, change.package)
+
+
+def _drop_file(fold: Fold, change: DropFile) -> None:
+    key = fold.key(change.format, change.package, change.file)
+    value = fold.txn.get(key, db=fold.t.files)
+    if value is not None:
+        fold.bury(key, value)
+    if change.forget:
+        fold.txn.delete(key, db=fold.t.gone)
+    fold.touch(change.format, change.package)
+
+
+def _put_tag(fold: Fold, change: PutTag) -> None:
+    fold.put(fold.key(change.format, change.package, change.tag), change.version.encode(), fold.t.tags)
+    fold.touch(change.format, change.package)
+
+
+def _drop_tag(fold: Fold, change: DropTag) -> None:
+    fold.txn.delete(fold.key(change.format, change.package, change.tag), db=fold.t.tags)
+    fold.touch(change.format, change.package)
+
+
+# ---------------------------------------------------------------- tenancy and access
+
+
+def _put_workspace(fold: Fold, change: PutWorkspace) -> None:
+    fold.put(join(change.workspace.name), _encode(change.workspace), fold.t.workspaces)
+    fold.labels.add(label_workspace(change.workspace.name))
+
+
+def _put_repository(fold: Fold, change: PutRepository) -> None:
+    fold.put(join(fold.workspace, change.repository.name), _encode(change.repository), fold.t.repositories)
+    fold.labels.add(label_repository(fold.workspace, change.repository.name))
+
+
+def _drop_repository(fold: Fold, change: DropRepository) -> None:
+    """Every label below moves as well: a new Repository of this name must not revive what was remembered of it."""
+    prefix = below(fold.workspace, change.name)
+    fold.txn.delete(join(fold.workspace, change.name), db=fold.t.repositories)
+    for table in (fold.t.packages, fold.t.versions, fold.t.files, fold.t.tags, fold.t.gone, fold.t.claims):
+        fold.clear(prefix, table)
+    fold.labels.add(label_repository(fold.workspace, change.name))
+    for kind in (b"p\0", b"f\0"):
+        fold.labels.update(key for key, _ in fold.under(kind + prefix, fold.t.labels))
+
+
+def _put_token(fold: Fold, change: PutToken) -> None:
+    key = join(change.token.id)
+    before = fold.txn.get(key, db=fold.t.tokens)
+    if before is not None:
+        old = _TOKEN.decode(unseal(before, "tokens"))
+        if old.sha256 != change.token.sha256:
+            fold.txn.delete(old.sha256, db=fold.t.secrets)
+    fold.put(key, _encode(change.token), fold.t.tokens)
+    fold.put(change.token.sha256, key, fold.t.secrets)
+    fold.labels.add(label_token(change.token.id))
+
+
+_FOLDS: dict[type, Callable[[Fold, AnyChange], None]] = {
+    PutPackage: _put_package,
+    DropPackage: _drop_package,
+    PutVersion: _put_version,
+    DropVersion: _drop_version,
+    PutFile: _put_file,
+    DropFile: _drop_file,
+    PutTag: _put_tag,
+    DropTag: _drop_tag,
+    PutWorkspace: _put_workspace,
+    PutRepository: _put_repository,
+    DropRepository: _drop_repository,
+    PutToken: _put_token,
+}  # type: ignore[dict-item]  # each takes the one type that it is the value of
+
+
+# ---------------------------------------------------------------- what may be applied
+
+
+def check(draft: Draft) -> None:
+    """Raises Invalid for a name that no key can hold, ValueError for a change that is in the wrong journal."""
+    for change in draft.changes:
+        _check_place(draft.workspace, draft.repository, change)
+        _check_names(draft.workspace, draft.repository, change)
+
+
+def _check_place(workspace: str, repository: str, change: AnyChange) -> None:
+    if isinstance(change, PutWorkspace | PutToken):
+        right = workspace == SYSTEM
+    elif isinstance(change, PutRepository):
+        right = workspace == change.repository.workspace != SYSTEM
+    elif isinstance(change, DropRepository):
+        right = workspace == change.workspace != SYSTEM
+    else:
+        right = workspace != SYSTEM and bool(repository)
+    if not right:
+        raise ValueError(f"{type(change).__name__} does not belong into the journal of {workspace!r}/{repository!r}")
+
+
+def _check_names(workspace: str, repository: str, change: AnyChange) -> None:
+    match change:
+        case PutWorkspace(made):
+            if made.name in ("", SYSTEM):
+                raise Invalid(f"A workspace cannot be called {made.name!r}.", "Use another name.")
+            label_workspace(made.name)
+        case PutToken(token):
+            if len(token.sha256) != 32:
+                raise ValueError("a token is stored by the sha256 of its text")
+            label_token(token.id)
+        case PutRepository(made):
+            label_repository(workspace, made.name)
+        case DropRepository(_, name):
+            label_repository(workspace, name)
+        case PutPackage(format, made):
+            label_package(workspace, repository, format, made.name)
+        case DropPackage(format, package):
+            label_package(workspace, repository, format, package)
+        case _:
+            label_package(workspace, repository, change.format, change.package)
+            join(workspace, repository, change.format, change.package, _last_name(change))
+
+
+def _last_name(change: PutVersion | DropVersion | PutFile | DropFile | PutTag | DropTag) -> str:
+    match change:
+        case PutVersion(_, _, version):
+            return version.name
+        case DropVersion(_, _, name) | DropFile(_, _, name) | PutTag(_, _, name) | DropTag(_, _, name):
+            return name
+        case PutFile(_, _, file):
+            return file.name

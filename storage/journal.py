@@ -1,0 +1,275 @@
+"""What happened, in which order, and how is that kept?
+
+Segments `NNNNNNNN.seg` of frames (storage.frames), shared by every worker process of an origin. Whoever holds the
+write lock (the write transaction of the index) may append; the index records how far the journal counts, its End.
+Bytes beyond the End were written by a process that did not live to commit them: the next holder of the lock reads
+them with `tail`, applies what is whole and cuts what is torn. Readers never look beyond the End.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from storage import disk, frames
+from storage.errors import Damaged
+from storage.frames import HEADER_BYTES, Header
+
+SEGMENT_BYTES_MAX = 64 << 20
+READ_BYTES = 1 << 20
+
+
+class End(NamedTuple):
+    """A place in the journal: segment number (from 1) and byte offset."""
+
+    segment: int
+    offset: int
+
+
+class Stray(NamedTuple):
+    """What lies beyond the End: whole frames with their places, where they stop, and whether torn bytes follow."""
+
+    frames: list[tuple[End, bytes]]
+    stop: End
+    torn: bool
+
+
+class EntryHead(msgspec.Struct, frozen=True, array_like=True):
+    """The first fields of an Entry: enough to place it."""
+
+    epoch: int
+    workspace: str
+    serial: int
+    previous: bytes
+
+
+HEAD_DECODER = msgspec.msgpack.Decoder(EntryHead)
+
+
+class Places(Protocol):
+    """What a reader needs of the index: how far the journal counts, and where to begin."""
+
+    def committed(self) -> End: ...
+    def start(self, after: dict[str, int]) -> End | None:
+        """The place of the first entry behind `after`, None when there is none. Conflict when `after` is ahead."""
+        ...
+
+
+class Journal:
+    """The segments of one store. Methods that write are for the holder of the write lock."""
+
+    def __init__(
+        self, root: Path, epoch: int, store: bytes, places: Places, *, segment_bytes_max: int = SEGMENT_BYTES_MAX
+    ) -> None:
+        self.root = root
+        self.epoch = epoch
+        self._store = store
+        self._places = places
+        self._segment_bytes_max = segment_bytes_max
+        self._open: tuple[int, int] | None = None
+        self._fresh = False
+
+    # ------------------------------------------------------------ segments
+
+    def path(self, segment: int) -> Path:
+        return self.root / f"{segment:08d}.seg"
+
+    def segments(self) -> list[int]:
+        """The numbers of the segments there are. Raises Damaged where one is missing in between."""
+        found = segments_in(self.root)
+        if found and found != list(range(found[0], found[0] + len(found))):
+            raise Damaged("A segment of the journal is missing.", "Restore it from a copy before starting.")
+        return found
+
+    def _segment(self, number: int) -> int:
+        """A descriptor of the segment for writing; created with its header where it is not there."""
+        if self._open is not None:
+            if self._open[0] == number:
+                return self._open[1]
+            os.close(self._open[1])
+            self._open = None
+        fd = os.open(self.path(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._open = (number, fd)
+        if os.fstat(fd).st_size < HEADER_BYTES:
+            disk.write_all(fd, frames.pack_header(Header(number, self.epoch, self._store)), 0)
+            self._fresh = True
+        return fd
+
+    def _check_header(self, data: bytes, segment: int) -> None:
+        header = frames.parse_header(data)
+        if header is None or header.number != segment or header.store != self._store:
+            raise Damaged(
+                f"Segment {segment} of the journal does not begin as it should.",
+                "Restore it from a copy; it may belong to another store.",
+            )
+
+    # ------------------------------------------------------------ writing
+
+    def place(self, end: End) -> End:
+        """Where the next frames go: at the End, or at the start of a new segment when this one is long enough."""
+        if end.offset >= self._segment_bytes_max:
+            return End(end.segment + 1, HEADER_BYTES)
+        return end
+
+    def append(self, at: End, data: bytes) -> End:
+        """Write whole frames at `at` and make them durable; returns the place behind them.
+
+        Raises OSError where they cannot be written (the caller cuts); ends the process where they cannot be synced.
+        """
+        fd = self._segment(at.segment)
+        disk.write_all(fd, data, at.offset)
+        disk.settle(fd, "the journal")
+        if self._fresh:
+            disk.settle_directory(self.root)
+            self._fresh = False
+        return End(at.segment, at.offset + len(data))
+
+    def cut(self, end: End) -> None:
+        """Forget everything beyond `end`, durably. A cut that fails ends the process: the rest might come alive."""
+        try:
+            later = [number for number in self.segments() if number > end.segment]
+            if self._open is not None and self._open[0] in later:
+                os.close(self._open[1])
+                self._open = None
+            for number in reversed(later):
+                self.path(number).unlink()
+            fd = self._segment(end.segment)
+            os.ftruncate(fd, end.offset)
+        except OSError as error:
+            disk.die(f"the journal could not be cut back ({error.strerror}); stopping")
+        disk.settle(fd, "the journal")
+        disk.settle_directory(self.root)
+
+    def is_ragged(self, end: End) -> bool:
+        """Does anything stand beyond `end`? Raises Damaged where the journal is shorter than the index says."""
+        size = os.fstat(self._segment(end.segment)).st_size
+        if size < end.offset:
+            raise Damaged(
+                "The journal is shorter than the index says.", "Restore the journal from a copy, or from an edge."
+            )
+        return size > end.offset or self.path(end.segment + 1).exists()
+
+    def stray(self, end: End) -> Stray:
+        """What stands beyond `end`. Raises Damaged where a broken frame is followed by a whole one in mid-journal."""
+        found: list[tuple[End, bytes]] = []
+        stop = end
+        last = self.segments()[-1]
+        for number in range(end.segment, last + 1):
+            data = self.path(number).read_bytes()
+            start = end.offset if number == end.segment else HEADER_BYTES
+            if number > end.segment and frames.parse_header(data) is None:
+                return Stray(found, stop, torn=True)  # its header was never synced, so nothing in it was acknowledged
+            parsed = frames.parse(data, start)
+            found += [(End(number, offset), body) for offset, body in parsed.frames]
+            stop = End(number, parsed.stop)
+            if parsed.stop < len(data):
+                return Stray(found, stop, torn=True)
+        return Stray(found, stop, torn=False)
+
+    def settle(self, stop: End) -> None:
+        """Make frames durable that another process wrote and may not have synced."""
+        for number in self.segments():
+            if number <= stop.segment:
+                disk.settle(self._segment(number), "the journal")
+        disk.settle_directory(self.root)
+
+    # ------------------------------------------------------------ reading
+
+    def walk(self) -> Iterator[tuple[End, bytes]]:
+        """Every frame of the journal with its place, for a rebuild. Ends at a torn tail of the last segment.
+
+        Raises Damaged for anything else that does not parse: nothing whole may stand behind what is broken.
+        """
+        numbers = self.segments()
+        for number in numbers:
+            data = self.path(number).read_bytes()
+            if number == numbers[-1] and frames.parse_header(data) is None and number > numbers[0]:
+                return
+            self._check_header(data, number)
+            parsed = frames.parse(data, HEADER_BYTES)
+            for offset, body in parsed.frames:
+                yield End(number, offset), body
+            if parsed.stop < len(data) and (number != numbers[-1] or frames.whole_frame_after(data, parsed.stop)):
+                raise Damaged(
+                    f"Segment {number} of the journal is damaged at byte {parsed.stop}.",
+                    "Restore it from a copy, or from an edge that follows this origin.",
+                )
+
+    def read(self, start: End, stop: End, bytes_max: int) -> tuple[list[bytes], End]:
+        """Bodies of the frames between two places, at least one and about `bytes_max`; and where to go on."""
+        at, bodies, size = start, [], 0
+        while at < stop and size < bytes_max:
+            fd = os.open(self.path(at.segment), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                limit = stop.offset if at.segment == stop.segment else os.fstat(fd).st_size
+                parsed = self._some_frames(fd, at, limit, bytes_max - size)
+            finally:
+                os.close(fd)
+            bodies += [body for _, body in parsed.frames]
+            size += parsed.stop - at.offset
+            done = parsed.stop == limit and at.segment < stop.segment
+            at = End(at.segment + 1, HEADER_BYTES) if done else End(at.segment, parsed.stop)
+        return bodies, at
+
+    def _some_frames(self, fd: int, at: End, limit: int, bytes_max: int) -> frames.Parsed:
+        want = min(limit - at.offset, max(bytes_max, READ_BYTES))
+        parsed = frames.parse(disk.read_all(fd, want, at.offset))
+        if not parsed.frames and want:
+            whole = min(limit - at.offset, frames.BODY_BYTES_MAX + frames.FRAME_BYTES)
+            parsed = frames.parse(disk.read_all(fd, whole, at.offset))
+            if not parsed.frames:
+                raise Damaged(
+                    f"Segment {at.segment} of the journal is damaged at byte {at.offset}.",
+                    "Restore it from a copy, or from an edge that follows this origin.",
+                )
+        return frames.Parsed(parsed.frames, at.offset + parsed.stop)
+
+    def follow(self, after: dict[str, int]) -> "JournalReader":
+        """A reader of everything committed behind these Serials (0 or absent: from the start of that Workspace)."""
+        return JournalReader(self, self._places, after)
+
+    def close(self) -> None:
+        if self._open is not None:
+            os.close(self._open[1])
+            self._open = None
+
+
+class JournalReader:
+    """Follows the journal in its order; for one reader at a time. Blocking reads: call it in a thread."""
+
+    def __init__(self, journal: Journal, places: Places, after: dict[str, int]) -> None:
+        self._journal = journal
+        self._places = places
+        self._after = dict(after)
+        self._at: End | None = None
+
+    def read(self, bytes_max: int = 1 << 20) -> list[bytes]:
+        """The next entry bodies, about `bytes_max` of them; [] when the reader has caught up.
+
+        Raises Conflict at the first read where `after` is ahead of this journal: the follower must start anew.
+        """
+        if self._at is None:
+            self._at = self._places.start(self._after)
+            if self._at is None:
+                self._at = self._places.committed()
+                return []
+        stop = self._places.committed()
+        while self._at < stop:
+            bodies, self._at = self._journal.read(self._at, stop, bytes_max)
+            if fresh := [body for body in bodies if self._is_new(body)]:
+                return fresh
+        return []
+
+    def _is_new(self, body: bytes) -> bool:
+        head = HEAD_DECODER.decode(body)
+        if head.serial <= self._after.get(head.workspace, 0):
+            return False
+        self._after[head.workspace] = head.serial
+        return True
+
+
+def segments_in(root: Path) -> list[int]:
+    """The numbers of the segment files in a directory, in order."""
+    return sorted(int(path.stem) for path in root.glob("*.seg") if path.stem.isdigit())

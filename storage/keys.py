@@ -1,0 +1,94 @@
+"""How is a row of the index named, and how does it show that it is whole?
+
+A key is its components as UTF-8, joined with NUL. No component may hold a NUL and each table has a fixed number of
+them, so two different tuples never share a key, and byte order is the order of names. A value is eight bytes of
+xxh3 over the payload, then the payload: LMDB itself would hand out a flipped bit without a word.
+"""
+
+from xxhash import xxh3_64_digest
+
+from storage.errors import Damaged, Invalid
+
+KEY_BYTES_MAX = 500
+"""LMDB takes 511; what stays is for the one-letter kinds of labels and for tables to come."""
+
+SUM_BYTES = 8
+
+
+def join(*parts: str) -> bytes:
+    """The key of `parts`. Raises Invalid for a part with a NUL or a lone surrogate, and for more than KEY_BYTES_MAX."""
+    text = "\0".join(parts)
+    if text.count("\0") != len(parts) - 1:
+        raise Invalid("A name holds a NUL character.", "Use another name.")
+    try:
+        key = text.encode()
+    except UnicodeEncodeError:
+        raise Invalid("A name is not valid Unicode.", "Use another name.") from None
+    if len(key) > KEY_BYTES_MAX:
+        raise Invalid(
+            f"This name is too long: with its place it takes {len(key)} bytes, {KEY_BYTES_MAX} is the most.",
+            "Use a shorter name.",
+        )
+    return key
+
+
+def below(*parts: str) -> bytes:
+    """The prefix of every key that begins with `parts` and goes on."""
+    return join(*parts) + b"\0"
+
+
+def split(key: bytes) -> list[str]:
+    """The components of a key made by `join`."""
+    return key.decode().split("\0")
+
+
+def place(workspace: str, serial: int) -> bytes:
+    """The key of one Serial of a Workspace; in byte order they count up."""
+    return below(workspace) + serial.to_bytes(8)
+
+
+# ---------------------------------------------------------------- labels: what a rendered or remembered answer rests on
+
+
+def label_package(ws: str, repo: str, format: str, package: str) -> bytes:
+    """Moves when anything of this Package changes."""
+    return join("p", ws, repo, format, package)
+
+
+def label_format(ws: str, repo: str, format: str) -> bytes:
+    """Moves when any Package of this format in the Repository changes."""
+    return join("f", ws, repo, format)
+
+
+def label_repository(ws: str, repo: str) -> bytes:
+    """Moves when the Repository itself changes: who may read it, its upstreams, its end. Not with its packages."""
+    return join("r", ws, repo)
+
+
+def label_workspace(ws: str) -> bytes:
+    """Moves when the Workspace's own row changes; its value is a Serial of the SYSTEM journal."""
+    return join("w", ws)
+
+
+def label_token(id: str) -> bytes:
+    """Moves when the Token is changed or revoked; its value is a Serial of the SYSTEM journal."""
+    return join("t", id)
+
+
+# ---------------------------------------------------------------- values
+
+
+def seal(payload: bytes) -> bytes:
+    """`payload` with its checksum ahead."""
+    return xxh3_64_digest(payload) + payload
+
+
+def unseal(value: bytes, table: str) -> bytes:
+    """The payload of a value. Raises Damaged, naming the table, where the checksum does not match."""
+    payload = value[SUM_BYTES:]
+    if xxh3_64_digest(payload) != value[:SUM_BYTES]:
+        raise Damaged(
+            f"A row of the index table {table!r} does not match its checksum.",
+            "Stop the node and run `entrepot rebuild-index`.",
+        )
+    return payload

@@ -1,0 +1,78 @@
+"""Which tables does the index have?
+
+Fold tables follow from the journal alone. Physical tables say where bytes lie here; those of blobs exist in the
+environment of the cache as well.
+
+    workspaces    workspace                                  -> Workspace
+    repositories  workspace, repository                      -> Repository
+    tokens        id                                         -> Token
+    secrets       sha256 of the credential (32 bytes)        -> token id
+    packages      workspace, repository, format, package     -> Package
+    versions      ... package, version                       -> Version
+    files         ... package, file                          -> File
+    tags          ... package, tag                           -> version
+    gone          ... package, file                          -> sha256 of the removed file
+    claims        workspace, repository, format, package     -> Serial of the first claim (u64)
+    labels        see storage.keys                           -> Serial of the last change (u64)
+    heads         workspace                                  -> Serial (u64), sha256 of the last entry
+    places        workspace, Serial (u64 big-endian)         -> segment (u32), offset (u64)
+
+    blobs         sha256                                     -> storage.blobs.BlobRow
+    members       pack (u32 big-endian), sha256              -> size (u64)
+    packs         pack (u32 big-endian)                      -> storage.blobs.PackRow
+    open          pack (u32 big-endian)                      -> nothing: a shared pack that may still be appended to
+    state         end, epoch, store, next                    -> see storage.index, storage.blobs
+"""
+
+from dataclasses import dataclass
+
+import lmdb
+
+FOLD_TABLES = (
+    "workspaces", "repositories", "tokens", "secrets", "packages", "versions", "files", "tags", "gone", "claims",
+    "labels", "heads", "places",
+)  # fmt: skip
+BLOB_TABLES = ("blobs", "members", "packs", "open", "state")
+
+Table = lmdb._Database
+
+
+@dataclass(frozen=True, slots=True)
+class BlobTables:
+    """Where blobs lie."""
+
+    blobs: Table
+    members: Table
+    packs: Table
+    open: Table
+    state: Table
+
+    @classmethod
+    def of(cls, env: lmdb.Environment) -> "BlobTables":
+        return cls(**{name: env.open_db(name.encode()) for name in BLOB_TABLES})
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The handles of every table of the index."""
+
+    workspaces: Table
+    repositories: Table
+    tokens: Table
+    secrets: Table
+    packages: Table
+    versions: Table
+    files: Table
+    tags: Table
+    gone: Table
+    claims: Table
+    labels: Table
+    heads: Table
+    places: Table
+    state: Table
+    shelf: BlobTables
+
+    @classmethod
+    def open(cls, env: lmdb.Environment) -> "Tables":
+        shelf = BlobTables.of(env)
+        return cls(**{name: env.open_db(name.encode()) for name in FOLD_TABLES}, state=shelf.state, shelf=shelf)

@@ -1,0 +1,103 @@
+"""How does a test get a real origin and edge? As a user does: by `entrepot up`, in processes of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+ENTREPOT = (sys.executable, "-m", "gateway.cli.main")
+START_SECONDS_MAX = 60
+
+
+class Up:
+    """A running `entrepot up`; attributes are those of its JSON line."""
+
+    def __init__(self, data: Path, workers: int = 1, extra: tuple[str, ...] = ()) -> None:
+        self.data = data
+        self.log = data.parent / f"{data.name}.log"
+        command = [*ENTREPOT, "up", "--data", str(data), "--origin-port", "0", "--edge-port", "0"]
+        command += ["--workers", str(workers), "--json", *extra]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, start_new_session=True, env=clean_environment()
+            )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            self.process.wait(10)
+            raise RuntimeError(f"entrepot up did not start:\n{self.log.read_text()[-4000:]}")
+        facts: dict[str, Any] = json.loads(line)
+        self.origin: str = facts["origin"]
+        self.edge: str = facts["edge"]
+        self.token: str = facts["token"]
+        self.private = f"{facts['workspace']}/{facts['repository']}"
+        self.public = f"{facts['workspace']}/{facts['public']}"
+
+    def __enter__(self) -> "Up":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    def stop(self) -> int:
+        """SIGTERM, then wait; the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait(10)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return self.process.returncode
+
+    # ------------------------------------------------------------ speaking to it
+
+    def entrepot(self, *arguments: str, url: str = "") -> Any:
+        """Run the CLI against this node with `--json`; the parsed answer."""
+        environment = clean_environment() | {"ENTREPOT_URL": url or self.origin, "ENTREPOT_TOKEN": self.token}
+        done = subprocess.run(
+            [*ENTREPOT, *arguments, "--json"], capture_output=True, text=True, env=environment, timeout=60
+        )
+        assert done.returncode == 0, f"entrepot {' '.join(arguments)}: {done.stderr}{done.stdout}"
+        return json.loads(done.stdout)
+
+    def with_credential(self, url: str) -> str:
+        """The address with the token as its user information, as pip and curl take it."""
+        return url.replace("://", f"://token:{self.token}@", 1)
+
+
+def clean_environment() -> dict[str, str]:
+    """This machine's environment without what would point a client elsewhere."""
+    dropped = ("PIP_", "UV_", "TWINE_", "NPM_CONFIG_", "npm_config_", "ENTREPOT_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+
+
+def get(url: str, headers: dict[str, str] | None = None, method: str = "GET", body: bytes | None = None) -> "Got":
+    """One plain request, errors as answers."""
+    request = urllib.request.Request(url, data=body, headers=headers or {}, method=method)
+    opener = urllib.request.build_opener(_NoErrors())
+    with opener.open(request, timeout=60) as answer:
+        return Got(answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read())
+
+
+class Got:
+    """An answer: `status`, `headers` with lower-case names, `body`."""
+
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+class _NoErrors(urllib.request.HTTPErrorProcessor):
+    def http_response(self, request: Any, response: Any) -> Any:
+        return response
+
+    https_response = http_response

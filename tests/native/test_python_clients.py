@@ -1,0 +1,145 @@
+"""Do twine, pip and uv publish and install real packages through origin and edge, private and public?"""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.harness.clients import program, run
+from tests.harness.running import Up, clean_environment, get
+
+pytestmark = pytest.mark.native
+
+PROJECT = """
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "{name}"
+version = "{version}"
+requires-python = ">=3.8"
+
+[tool.setuptools]
+py-modules = ["{module}"]
+"""
+
+
+def wheel(folder: Path, name: str, version: str) -> Path:
+    """A real, installable wheel, made by hand so that no build back end must be fetched."""
+    module = name.replace("-", "_")
+    path = folder / f"{module}-{version}-py3-none-any.whl"
+    info = f"{module}-{version}.dist-info"
+    entries = {
+        f"{module}.py": f"version = '{version}'\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nRequires-Python: >=3.8\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{entry},,\n" for entry in entries) + f"{info}/RECORD,,\n"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for entry, text in entries.items():
+            archive.writestr(entry, text)
+        archive.writestr(f"{info}/RECORD", record)
+    return path
+
+
+def upload_by_twine(node: Up, door: str, repository: str, *files: Path, ok: bool = True) -> str:
+    return run(
+        [program("twine"), "upload", "--non-interactive", "--disable-progress-bar"]
+        + ["--repository-url", f"{getattr(node, door)}/{repository}/pypi/legacy/"]
+        + ["-u", "__token__", "-p", node.token, *map(str, files)],
+        env=clean_environment(),
+        ok=ok,
+    )
+
+
+def upload_by_uv(node: Up, door: str, repository: str, *files: Path) -> None:
+    run(
+        [program("uv"), "publish", "--no-config", "--publish-url", f"{getattr(node, door)}/{repository}/pypi/legacy/"]
+        + list(map(str, files)),
+        env=clean_environment() | {"UV_PUBLISH_TOKEN": node.token},
+    )
+
+
+def install_by_pip(index: str, target: Path, *names: str, ok: bool = True) -> str:
+    return run(
+        [sys.executable, "-m", "pip", "--isolated", "install", "--no-cache-dir", "--no-deps", "--target", str(target)]
+        + ["--index-url", index, *names],
+        env=clean_environment(),
+        ok=ok,
+    )
+
+
+def install_by_uv(index: str, target: Path, *names: str) -> str:
+    return run(
+        [program("uv"), "pip", "install", "--no-config", "--no-cache", "--no-deps", "--python", sys.executable]
+        + ["--target", str(target), "--default-index", index, *names],
+        env=clean_environment(),
+    )
+
+
+def installed_version(target: Path, module: str) -> str:
+    code = f"import {module}; print({module}.version)"
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(target)}
+    ).stdout.strip()
+
+
+@pytest.mark.parametrize("door", ["origin", "edge"])
+def test_twine_publishes_and_pip_and_uv_install(node: Up, tmp_path: Path, door: str) -> None:
+    name = f"twined-{door}"
+    files = [wheel(tmp_path, name, version) for version in ("1.0", "1.1")]
+    upload_by_twine(node, door, node.private, *files)
+    for number, at in enumerate((node.origin, node.edge)):
+        index = node.with_credential(f"{at}/{node.private}/pypi/simple/")
+        install_by_pip(index, tmp_path / f"pip{number}", name)
+        install_by_uv(index, tmp_path / f"uv{number}", f"{name}==1.0")
+        assert installed_version(tmp_path / f"pip{number}", name.replace("-", "_")) == "1.1"
+        assert installed_version(tmp_path / f"uv{number}", name.replace("-", "_")) == "1.0"
+
+
+@pytest.mark.parametrize("door", ["origin", "edge"])
+def test_uv_publishes_and_anybody_installs_from_the_public_repository(node: Up, tmp_path: Path, door: str) -> None:
+    name = f"uved-{door}"
+    upload_by_uv(node, door, node.public, wheel(tmp_path, name, "2.0"))
+    install_by_pip(f"{node.edge}/{node.public}/pypi/simple/", tmp_path / "pip", name)
+    install_by_uv(f"{node.origin}/{node.public}/pypi/simple/", tmp_path / "uv", name)
+    assert installed_version(tmp_path / "pip", name.replace("-", "_")) == "2.0"
+
+
+def test_a_built_sdist_and_wheel_go_through(node: Up, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "pyproject.toml").write_text(PROJECT.format(name="built-demo", version="3.0", module="built_demo"))
+    (project / "built_demo.py").write_text("version = '3.0'\n")
+    run([program("uv"), "build", "--no-config", str(project)])
+    upload_by_twine(node, "edge", node.private, *sorted((project / "dist").glob("built_demo-3.0*")))
+    index = node.with_credential(f"{node.edge}/{node.private}/pypi/simple/")
+    install_by_uv(index, tmp_path / "wheel", "built-demo")
+    assert installed_version(tmp_path / "wheel", "built_demo") == "3.0"
+
+
+def test_a_version_never_gets_other_bytes(node: Up, tmp_path: Path) -> None:
+    first = wheel(tmp_path, "fixed-demo", "1.0")
+    upload_by_twine(node, "origin", node.private, first)
+    upload_by_twine(node, "origin", node.private, first)
+    with zipfile.ZipFile(first, "a") as archive:
+        archive.writestr("added.txt", "other bytes")
+    refused = upload_by_twine(node, "edge", node.private, first, ok=False)
+    assert "already exists" in refused.lower()
+
+
+def test_without_a_credential_the_private_index_is_closed(node: Up, tmp_path: Path) -> None:
+    install_by_pip(f"{node.edge}/{node.private}/pypi/simple/", tmp_path / "x", "twined-edge", ok=False)
+    assert get(f"{node.edge}/{node.private}/pypi/simple/").status == 401
+
+
+def test_metadata_is_served_beside_the_wheel(node: Up, tmp_path: Path) -> None:
+    upload_by_twine(node, "origin", node.public, wheel(tmp_path, "with-metadata", "1.0"))
+    url = f"{node.edge}/{node.public}/pypi/files/with-metadata/with_metadata-1.0-py3-none-any.whl.metadata"
+    assert b"Name: with-metadata" in get(url).body
+    page = get(f"{node.edge}/{node.public}/pypi/simple/with-metadata/", {"Accept": "application/vnd.pypi.simple.v1+json"})
+    assert page.headers["content-type"] == "application/vnd.pypi.simple.v1+json"
+    assert b"core-metadata" in page.body

@@ -1,0 +1,81 @@
+"""Does a repository with an upstream serve foreign packages through the edge, byte for byte, and keep them?"""
+
+import hashlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.harness.clients import npm_upstream, program, python_upstream, run
+from tests.harness.running import Up, clean_environment, get
+from tests.native.test_npm_clients import module_of, npm, project, registry_of
+from tests.native.test_python_clients import install_by_pip, installed_version, upload_by_twine, wheel
+
+pytestmark = [pytest.mark.native, pytest.mark.live]
+
+
+def reachable(url: str) -> str:
+    """Skip with a reason where this machine's upstream does not answer."""
+    try:
+        if get(url).status >= 500:
+            pytest.skip("the upstream of this machine's client configuration does not answer")
+    except OSError as error:
+        pytest.skip(f"the upstream of this machine's client configuration cannot be reached: {type(error).__name__}")
+    return url
+
+
+@pytest.fixture(scope="session")
+def mirrored(node: Up) -> str:
+    """A private repository that draws on this machine's own upstreams."""
+    python, javascript = reachable(python_upstream()), reachable(npm_upstream())
+    node.entrepot("repo", "create", "demo/mirror")
+    node.entrepot("upstream", "add", "demo/mirror", "pypi", python)
+    node.entrepot("upstream", "add", "demo/mirror", "npm", javascript)
+    return "demo/mirror"
+
+
+def downloaded(index: str, folder: Path) -> bytes:
+    run(
+        [sys.executable, "-m", "pip", "--isolated", "download", "--no-cache-dir", "--no-deps", "--index-url", index]
+        + ["-d", str(folder), "six==1.16.0"],
+        env=clean_environment(),
+    )
+    (file,) = folder.glob("six-*.whl")
+    return file.read_bytes()
+
+
+def test_a_foreign_wheel_is_the_same_through_the_edge_cold_and_warm(node: Up, mirrored: str, tmp_path: Path) -> None:
+    direct = downloaded(python_upstream(), tmp_path / "direct")
+    index = node.with_credential(f"{node.edge}/{mirrored}/pypi/simple/")
+    assert downloaded(index, tmp_path / "cold") == direct
+    assert downloaded(index, tmp_path / "warm") == direct
+
+
+def test_a_foreign_module_installs_through_the_edge(node: Up, mirrored: str, tmp_path: Path) -> None:
+    folder = project(tmp_path / "p", node, registry_of(node, "edge", mirrored), "user", "1.0.0")
+    npm(folder, "install", "is-number@7.0.0")
+    assert module_of(folder, "is-number") == "7.0.0"
+
+
+def test_pnpm_adds_a_foreign_module(node: Up, mirrored: str, tmp_path: Path) -> None:
+    folder = project(tmp_path / "p", node, registry_of(node, "edge", mirrored), "user", "1.0.0")
+    environment = clean_environment() | {"HOME": str(tmp_path), "npm_config_userconfig": str(folder / ".npmrc")}
+    run([program("pnpm"), "add", "is-odd@3.0.1"], cwd=folder, env=environment)
+    assert module_of(folder, "is-odd") == "3.0.1"
+
+
+def test_c14_a_name_published_here_is_never_answered_by_the_upstream(node: Up, mirrored: str, tmp_path: Path) -> None:
+    upload_by_twine(node, "edge", mirrored, wheel(tmp_path, "colorama", "0.0.1"))
+    index = node.with_credential(f"{node.edge}/{mirrored}/pypi/simple/")
+    install_by_pip(index, tmp_path / "ours", "colorama")
+    assert installed_version(tmp_path / "ours", "colorama") == "0.0.1"
+
+
+def test_what_was_pulled_stays_when_the_upstream_is_gone(node: Up, mirrored: str, tmp_path: Path) -> None:
+    node.entrepot("repo", "create", "demo/severed")
+    node.entrepot("upstream", "add", "demo/severed", "pypi", python_upstream())
+    index = node.with_credential(f"{node.edge}/demo/severed/pypi/simple/")
+    before = hashlib.sha256(downloaded(index, tmp_path / "before")).digest()
+    node.entrepot("upstream", "remove", "demo/severed", "pypi")
+    node.entrepot("upstream", "add", "demo/severed", "pypi", "http://127.0.0.1:9/simple/", "--private-network")
+    assert hashlib.sha256(downloaded(index, tmp_path / "after")).digest() == before
