@@ -55,18 +55,21 @@ def free_bytes(fd_or_path: int | Path) -> int:
     return state.f_bavail * state.f_frsize
 
 
-def judge_index(error: lmdb.Error, path: Path) -> Full | None:
+def judge_index(error: lmdb.Error, path: Path, *, durable: bool = True) -> Full | None:
     """What a failed LMDB commit means: Full for no room, None for a bug or damage; a failed sync ends the process.
 
-    LMDB reports a short write as EIO, so EIO on a disk without space is taken for no room.
+    LMDB reports a short write as EIO, so EIO on a disk without space is taken for no room. Where nothing rests on the
+    environment (`durable` False) no failure ends the process.
     """
     if error.code in NO_ROOM or isinstance(error, lmdb.MapFullError):
         return full("for the index")
     if error.code == errno.EIO:
         if free_bytes(path) < NEARLY_FULL_BYTES:
             return full("for the index")
+        if not durable:
+            return None
         die(f"the index could not be made durable ({error}); stopping, nothing further is acknowledged")
-    if isinstance(error, lmdb.PanicError):
+    if isinstance(error, lmdb.PanicError) and durable:
         die(f"the index cannot go on ({error}); stopping, nothing further is acknowledged")
     return None
 
@@ -146,9 +149,7 @@ def create_locked(path: Path) -> int:
 
 def start_writeback(fd: int, offset: int, length: int) -> None:
     """Ask the kernel to begin writing a range out, so that a later settle has little left to wait for. A hint only."""
-    _libc.sync_file_range(
-        ctypes.c_int(fd), ctypes.c_int64(offset), ctypes.c_int64(length), ctypes.c_uint(_WRITEBACK)
-    )
+    _libc.sync_file_range(ctypes.c_int(fd), ctypes.c_int64(offset), ctypes.c_int64(length), ctypes.c_uint(_WRITEBACK))
 
 
 def remove_tree(path: Path) -> None:

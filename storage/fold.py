@@ -6,8 +6,8 @@ same journal holds the same bytes. `check` refuses what could not be applied, be
 
 import struct
 from collections.abc import Callable, Iterator
+from typing import Any
 
-import lmdb
 import msgspec
 
 from storage.errors import Invalid
@@ -42,7 +42,7 @@ from storage.nouns import (
     PutWorkspace,
     Token,
 )
-from storage.tables import Table, Tables
+from storage.tables import Table, Tables, Txn
 
 _encode = msgspec.msgpack.Encoder().encode
 _FILE = msgspec.msgpack.Decoder(File)
@@ -57,7 +57,7 @@ class Fold:
 
     __slots__ = ("labels", "repository", "serial", "t", "txn", "workspace")
 
-    def __init__(self, txn: lmdb.Transaction, tables: Tables, entry: Entry) -> None:
+    def __init__(self, txn: Txn, tables: Tables, entry: Entry) -> None:
         self.txn = txn
         self.t = tables
         self.workspace = entry.workspace
@@ -102,7 +102,7 @@ class Fold:
         self.txn.delete(key, db=self.t.files)
 
 
-def apply(txn: lmdb.Transaction, tables: Tables, entry: Entry) -> None:
+def apply(txn: Txn, tables: Tables, entry: Entry) -> None:
     """Fold one entry into the tables, and move the labels of what it touched to its Serial."""
     fold = Fold(txn, tables, entry)
     for change in entry.changes:
@@ -212,7 +212,7 @@ def _put_token(fold: Fold, change: PutToken) -> None:
     fold.labels.add(label_token(change.token.id))
 
 
-_FOLDS: dict[type, Callable[[Fold, AnyChange], None]] = {
+_FOLDS: dict[type, Callable[[Fold, Any], None]] = {
     PutPackage: _put_package,
     DropPackage: _drop_package,
     PutVersion: _put_version,
@@ -225,7 +225,7 @@ _FOLDS: dict[type, Callable[[Fold, AnyChange], None]] = {
     PutRepository: _put_repository,
     DropRepository: _drop_repository,
     PutToken: _put_token,
-}  # type: ignore[dict-item]  # each takes the one type that it is the value of
+}
 
 
 # ---------------------------------------------------------------- what may be applied

@@ -18,7 +18,7 @@ from storage.errors import Conflict, Damaged
 from storage.journal import End
 from storage.keys import place, seal, unseal
 from storage.nouns import Entry
-from storage.tables import FOLD_TABLES, Tables
+from storage.tables import FOLD_TABLES, Tables, Txn
 
 MAP_BYTES = 1 << 40
 READERS_MAX = 1024
@@ -67,14 +67,14 @@ class Index:
 
     # ------------------------------------------------------------ what applies entries
 
-    def apply(self, txn: lmdb.Transaction, entry: Entry, raw: bytes, at: End | None = None) -> None:
+    def apply(self, txn: Txn, entry: Entry, raw: bytes, at: End | None = None) -> None:
         """Fold one entry in, which must be the next of its Workspace; `raw` are its bytes, `at` its place if any."""
         fold.apply(txn, self.tables, entry)
         txn.put(entry.workspace.encode(), seal(_HEAD.pack(entry.serial, sha256(raw))), db=self.tables.heads)
         if at is not None:
             txn.put(place(entry.workspace, entry.serial), seal(_END.pack(*at)), db=self.tables.places)
 
-    def check_chain(self, txn: lmdb.Transaction, entry: Entry) -> None:
+    def check_chain(self, txn: Txn, entry: Entry) -> None:
         """Raises Damaged unless `entry` follows the head of its Workspace."""
         serial, hash = self.head(txn, entry.workspace)
         if entry.serial != serial + 1 or entry.previous != hash:
@@ -83,45 +83,43 @@ class Index:
                 "An edge starts anew from its origin; at an origin, restore the journal from a copy.",
             )
 
-    def drop_fold(self, txn: lmdb.Transaction) -> None:
+    def drop_fold(self, txn: Txn) -> None:
         """Empty the fold tables."""
         for name in FOLD_TABLES:
             txn.drop(getattr(self.tables, name), delete=False)
 
     # ------------------------------------------------------------ heads and places
 
-    def head(self, txn: lmdb.Transaction, workspace: str) -> tuple[int, bytes]:
+    def head(self, txn: Txn, workspace: str) -> tuple[int, bytes]:
         """Serial and hash of the last entry of a Workspace; (0, zeros) before the first."""
         value = txn.get(workspace.encode(), db=self.tables.heads)
         return (0, NO_HASH) if value is None else _HEAD.unpack(unseal(value, "heads"))
 
-    def heads(self, txn: lmdb.Transaction) -> dict[str, tuple[int, bytes]]:
-        return {
-            key.decode(): _HEAD.unpack(unseal(value, "heads")) for key, value in txn.cursor(db=self.tables.heads)
-        }
+    def heads(self, txn: Txn) -> dict[str, tuple[int, bytes]]:
+        return {key.decode(): _HEAD.unpack(unseal(value, "heads")) for key, value in txn.cursor(db=self.tables.heads)}
 
-    def end(self, txn: lmdb.Transaction) -> End | None:
+    def end(self, txn: Txn) -> End | None:
         """How far the journal counts; None before its first segment."""
         value = txn.get(b"end", db=self.tables.state)
         return None if value is None else End(*_END.unpack(unseal(value, "state")))
 
-    def set_end(self, txn: lmdb.Transaction, end: End) -> None:
+    def set_end(self, txn: Txn, end: End) -> None:
         txn.put(b"end", seal(_END.pack(*end)), db=self.tables.state)
 
-    def epoch(self, txn: lmdb.Transaction) -> int:
+    def epoch(self, txn: Txn) -> int:
         """The epoch of the journal that this index follows; 0 where none is known yet."""
         value = txn.get(b"epoch", db=self.tables.state)
         return 0 if value is None else int(_U64.unpack(unseal(value, "state"))[0])
 
-    def set_epoch(self, txn: lmdb.Transaction, epoch: int) -> None:
+    def set_epoch(self, txn: Txn, epoch: int) -> None:
         txn.put(b"epoch", seal(_U64.pack(epoch)), db=self.tables.state)
 
-    def store(self, txn: lmdb.Transaction) -> bytes:
+    def store(self, txn: Txn) -> bytes:
         """The id of the store that this index belongs to; b"" in a fresh one."""
         value = txn.get(b"store", db=self.tables.state)
         return b"" if value is None else unseal(value, "state")
 
-    def set_store(self, txn: lmdb.Transaction, store: bytes) -> None:
+    def set_store(self, txn: Txn, store: bytes) -> None:
         txn.put(b"store", seal(store), db=self.tables.state)
 
     # ------------------------------------------------------------ for readers of the journal (journal.Places)
@@ -145,7 +143,7 @@ class Index:
             ]
         return min(firsts, default=None)
 
-    def _place(self, txn: lmdb.Transaction, workspace: str, serial: int) -> End:
+    def _place(self, txn: Txn, workspace: str, serial: int) -> End:
         value = txn.get(place(workspace, serial), db=self.tables.places)
         if value is None:
             raise Damaged(
@@ -165,7 +163,7 @@ class Index:
         """Free the reader slots of processes that died; returns how many."""
         return self.env.reader_check()
 
-    def rows(self, txn: lmdb.Transaction, names: tuple[str, ...] = FOLD_TABLES) -> Iterator[tuple[str, bytes, bytes]]:
+    def rows(self, txn: Txn, names: tuple[str, ...] = FOLD_TABLES) -> Iterator[tuple[str, bytes, bytes]]:
         """Every row of these tables as stored, in order."""
         for name in names:
             for key, value in txn.cursor(db=getattr(self.tables, name)):

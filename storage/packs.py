@@ -64,9 +64,7 @@ class Record(NamedTuple):
 
 
 def pack_header(header: PackHeader) -> bytes:
-    body = _PACK.pack(
-        PACK_MAGIC, PACK_VERSION, header.kind, header.id, header.first, header.created_ms, header.store
-    )
+    body = _PACK.pack(PACK_MAGIC, PACK_VERSION, header.kind, header.id, header.first, header.created_ms, header.store)
     return (body + _CRC.pack(zlib.crc32(body))).ljust(PACK_HEADER_BYTES, b"\0")
 
 
@@ -203,7 +201,7 @@ class PackWriter:
     def append(self, bodies: Sequence[tuple[bytes, bytes | bytearray]], at_ms: int) -> tuple[list[Record], int]:
         """Write (sha256, body) pairs behind `length` and make them durable; the records, and where they end.
 
-        `length` stays: it moves with `advance`, when the index has taken the records.
+        `length` stays: the index alone says how much of a pack counts.
         """
         start = at = next_record(self.length)
         parts: list[bytes | bytearray] = []

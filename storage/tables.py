@@ -35,6 +35,7 @@ FOLD_TABLES = (
 BLOB_TABLES = ("blobs", "members", "packs", "open", "state")
 
 Table = lmdb._Database
+type Txn = lmdb.Transaction[bytes]
 
 
 @dataclass(frozen=True, slots=True)

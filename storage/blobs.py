@@ -1,0 +1,393 @@
+"""Where are the bytes of a blob, and how do bytes become one?
+
+A BlobShelf is a directory of packs and the tables that say what lies in them: the hosted shelf of an origin (durable)
+and the cache shelf of a node are the same class. Its writer is used within a write transaction of its environment and
+nowhere else, so that transaction is also the lock of the writer.
+
+Small bodies (CHECKED_BYTES_MAX) are compared with their checksum when a process first finds them, larger ones by
+`verify` and by whoever scrubs; what does not match is Damaged on the durable shelf and forgotten on the cache.
+"""
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import lmdb
+from xxhash import xxh3_64_digest
+
+from storage import disk
+from storage.digest import Hasher
+from storage.errors import Conflict, Damaged
+from storage.intake import Staged
+from storage.ledger import BlobRow, Ledger, PackRow
+from storage.packs import (
+    BODY,
+    PACK_HEADER_BYTES,
+    RECORD_BYTES,
+    SHARED,
+    SINGLE,
+    SINGLE_START,
+    PackHeader,
+    PackWriter,
+    Record,
+    single_headers,
+)
+from storage.tables import BlobTables, Txn
+
+PACK_BYTES_MAX = 256 << 20
+CACHE_PACK_BYTES_MAX = 64 << 20
+HANDLES_MAX = 256
+CHECKED_BYTES_MAX = 64 << 10
+_SOUND_MAX = 1 << 16
+_READ_BYTES = 1 << 20
+
+
+class PackHandle:
+    """An open pack. Closes when nobody refers to it any more, so a transfer outlives the pack's name."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, path: Path) -> None:
+        self.fd = -1
+        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            with suppress(OSError):
+                os.close(self.fd)
+
+
+class Located:
+    """A blob ready to be sent: `extents` of (descriptor, offset, length), open for as long as this object lives."""
+
+    __slots__ = ("_handles", "extents", "size")
+
+    def __init__(self, size: int, handles: tuple[PackHandle, ...], row: BlobRow) -> None:
+        self.size = size
+        self._handles = handles
+        self.extents = tuple(
+            (handle.fd, extent.offset, extent.length) for handle, extent in zip(handles, row.extents, strict=True)
+        )
+
+    def read(self) -> bytes:
+        """All of it, for small ones."""
+        return b"".join(disk.read_all(fd, length, offset) for fd, offset, length in self.extents)
+
+
+class PackInfo(NamedTuple):
+    """A pack as eviction and sweep see it: `bytes` on disk, `live_bytes` of blobs, `sealed` = never appended to."""
+
+    id: int
+    bytes: int
+    live_bytes: int
+    created_ms: int
+    sealed: bool
+
+
+class BlobShelf:
+    """Blobs by sha256 in packs under `root`."""
+
+    def __init__(
+        self,
+        root: Path,
+        env: lmdb.Environment,
+        tables: BlobTables,
+        store: bytes,
+        *,
+        durable: bool,
+        pack_bytes_max: int = PACK_BYTES_MAX,
+        handles_max: int = HANDLES_MAX,
+    ) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        self.root = root
+        self.env = env
+        self.ledger = Ledger(tables)
+        self.store = store
+        self.durable = durable
+        self._pack_bytes_max = pack_bytes_max
+        self._handles_max = handles_max
+        self._handles: OrderedDict[int, PackHandle] = OrderedDict()
+        self._lock = threading.Lock()
+        self._writer: PackWriter | None = None
+        self._next = 1
+        self._sound: set[bytes] = set()
+
+    def path(self, pack: int) -> Path:
+        return self.root / f"{pack:08x}.pack"
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        with self._lock:
+            self._handles.clear()
+
+    # ------------------------------------------------------------ reading
+
+    def find(self, sha256: bytes) -> Located | None:
+        """The blob, or None where it is not here. Raises Damaged where a durable shelf holds it and it is broken."""
+        try:
+            with self.env.begin() as txn:
+                row = self.ledger.blob(txn, sha256)
+            if row is None:
+                return None
+            located = self._locate(sha256, row)
+        except Damaged:
+            if self.durable:
+                raise
+            located = None
+        if located is None:
+            self.forget(sha256)
+        return located
+
+    def _locate(self, sha256: bytes, row: BlobRow) -> Located:
+        try:
+            handles = tuple(self._handle(extent.pack) for extent in row.extents)
+        except FileNotFoundError:
+            raise Damaged("A pack that the index names is not there.", "Restore it from a copy.") from None
+        located = Located(row.size, handles, row)
+        if sha256 not in self._sound:
+            self._check(sha256, row, located)
+            if len(self._sound) >= _SOUND_MAX:
+                self._sound.clear()
+            self._sound.add(sha256)
+        return located
+
+    def _check(self, sha256: bytes, row: BlobRow, located: Located) -> None:
+        if row.size <= CHECKED_BYTES_MAX:
+            whole = xxh3_64_digest(located.read()) == row.sum
+        else:
+            whole = all(os.fstat(fd).st_size >= offset + length for fd, offset, length in located.extents)
+        if not whole:
+            raise Damaged(f"The stored bytes of {sha256.hex()} are damaged.", "Restore their pack from a copy.")
+
+    def _handle(self, pack: int) -> PackHandle:
+        with self._lock:
+            handle = self._handles.get(pack)
+            if handle is not None:
+                self._handles.move_to_end(pack)
+                return handle
+            handle = self._handles[pack] = PackHandle(self.path(pack))
+            if len(self._handles) > self._handles_max:
+                self._handles.popitem(last=False)
+            return handle
+
+    def trim(self) -> int:
+        """Let go of packs that are gone from the disk, so that their room is given back; returns how many."""
+        with self._lock:
+            gone = [pack for pack, handle in self._handles.items() if not os.fstat(handle.fd).st_nlink]
+            for pack in gone:
+                del self._handles[pack]
+        return len(gone)
+
+    def verify(self, sha256: bytes) -> bool:
+        """Read all of a blob and compare its sha256. On the cache a damaged one is forgotten. Slow: in a thread."""
+        self._sound.discard(sha256)
+        try:
+            located = self.find(sha256)
+        except Damaged:
+            return False
+        if located is None:
+            return False
+        hasher = Hasher()
+        for fd, start, length in located.extents:
+            for offset in range(start, start + length, _READ_BYTES):
+                hasher.update(disk.read_all(fd, min(_READ_BYTES, start + length - offset), offset))
+        if hasher.sha256 == sha256:
+            return True
+        self._sound.discard(sha256)
+        if not self.durable:
+            self.forget(sha256)
+        return False
+
+    # ------------------------------------------------------------ writing
+
+    def put(self, staged: Staged) -> None:
+        """Keep a sealed Staged at once. Raises Full. One that is here already stays the caller's to discard."""
+        assert staged.sha256, "only what was hashed can be kept"
+        with self.env.begin() as txn:
+            if self.ledger.has(txn, staged.sha256):
+                return
+        self.prepare(staged)
+        with disk.room("for this blob"):
+            try:
+                with self.env.begin(write=True) as txn:
+                    if self.ledger.has(txn, staged.sha256):
+                        return
+                    self._keep_or_roll_back(txn, [staged])
+            except lmdb.Error as error:
+                if (problem := disk.judge_index(error, self.root, durable=self.durable)) is not None:
+                    raise problem from error
+                raise
+        staged.keep()
+
+    def _keep_or_roll_back(self, txn: Txn, staged: Sequence[Staged]) -> None:
+        try:
+            self.keep(txn, staged)
+        except BaseException:
+            self.roll_back()
+            raise
+
+    def prepare(self, staged: Staged) -> None:
+        """Make a large Staged a single pack, durable and named, not yet known to the index. Slow: in a thread."""
+        if not staged.is_large or staged.pack is not None:
+            return
+        assert staged.path is not None
+        with self.env.begin() as txn:
+            known = self.ledger.next(txn)
+        while staged.pack is None:
+            with self._lock:
+                self._next = number = max(self._next, known)
+                self._next += 1
+            header = PackHeader(number, SINGLE, SINGLE_START - RECORD_BYTES, _now_ms(), self.store)
+            fd = staged.descriptor()
+            with disk.room("for this upload"):
+                disk.write_all(fd, single_headers(header, self._single(staged)), 0)
+                if self.durable:
+                    disk.settle(fd, "a pack")
+                with suppress(FileExistsError):
+                    os.link(staged.path, self.path(number))
+                    staged.pack, staged.pack_id = self.path(number), number
+        if self.durable:
+            disk.settle_directory(self.root)
+
+    def _single(self, staged: Staged) -> Record:
+        return Record(staged.sha256, SINGLE_START, staged.size, staged.sum, BODY, _now_ms())
+
+    def keep(self, txn: Txn, staged: Sequence[Staged]) -> None:
+        """Write these within a write transaction: bytes durable, then rows. Large ones must have been prepared.
+
+        Raises OSError where there is no room; then, and where the transaction is given up, call `roll_back` within it.
+        """
+        now_ms = _now_ms()
+        if small := [(one.sha256, one.data()) for one in staged if one.pack is None]:
+            writer = self._writing(txn, now_ms)
+            records, stop = writer.append(small, now_ms)
+            self.ledger.add(txn, writer.header.id, records)
+            self.ledger.grow(txn, writer.header.id, stop)
+        for one in staged:
+            if one.pack is not None:
+                row = PackRow(True, now_ms, SINGLE_START + one.size, 0)
+                self.ledger.put_pack(txn, one.pack_id, row)
+                self.ledger.add(txn, one.pack_id, [self._single(one)])
+
+    def roll_back(self) -> None:
+        """Give back the room of what was appended and will not count. Within the transaction that is given up."""
+        if self._writer is not None:
+            self._writer.roll_back()
+
+    def _writing(self, txn: Txn, now_ms: int) -> PackWriter:
+        """This process's pack, as long as the index says it is, and not full."""
+        if self._writer is None:
+            self._writer = self._adopted(txn)
+        if self._writer is not None:
+            id = self._writer.header.id
+            row = self.ledger.pack(txn, id)
+            if row is None:  # made in a transaction that was given up
+                row = PackRow(False, self._writer.header.created_ms, PACK_HEADER_BYTES, 0)
+                self.ledger.put_pack(txn, id, row)
+            self._writer.length = row.length
+            if row.length < self._pack_bytes_max:
+                return self._writer
+            self._seal(txn, self._writer, now_ms)
+        number = self.ledger.next(txn)
+        while self._writer is None:
+            header = PackHeader(number, SHARED, PACK_HEADER_BYTES, now_ms, self.store)
+            try:
+                self._writer = PackWriter.create(self.path(number), header, durable=self.durable)
+            except FileExistsError:
+                number += 1
+        self.ledger.put_pack(txn, number, PackRow(False, now_ms, PACK_HEADER_BYTES, 0))
+        return self._writer
+
+    def _adopted(self, txn: Txn) -> PackWriter | None:
+        """An open pack whose writer is gone."""
+        for pack in self.ledger.open_packs(txn):
+            row = self.ledger.pack(txn, pack)
+            if row is not None:
+                writer = PackWriter.adopt(self.path(pack), row.length, durable=self.durable)
+                if writer is not None:
+                    return writer
+        return None
+
+    def _seal(self, txn: Txn, writer: PackWriter, now_ms: int) -> None:
+        members = []
+        for sha256, size in self.ledger.members(txn, writer.header.id):
+            row = self.ledger.blob(txn, sha256)
+            if row is not None:
+                members.append(Record(sha256, row.extents[0].offset, size, row.sum, BODY, 0))
+        stop = writer.close_with(members, now_ms)
+        self.ledger.grow(txn, writer.header.id, stop, sealed=True)
+        writer.close()
+        self._writer = None
+
+    # ------------------------------------------------------------ packs, for eviction and sweep
+
+    def packs(self) -> list[PackInfo]:
+        with self.env.begin() as txn:
+            return [
+                PackInfo(pack, row.length, row.live, row.created_ms, row.sealed) for pack, row in self.ledger.packs(txn)
+            ]
+
+    def members(self, pack: int) -> list[tuple[bytes, int]]:
+        """(sha256, size) of the blobs that lie in a pack."""
+        with self.env.begin() as txn:
+            return self.ledger.members(txn, pack)
+
+    def drop(self, pack: int) -> None:
+        """Forget a pack with its blobs, then unlink it. Raises Conflict where another process appends to it."""
+        with self.env.begin(write=True) as txn:
+            row = self.ledger.pack(txn, pack)
+            if self._writer is not None and self._writer.header.id == pack:
+                self._writer.close()
+                self._writer = None
+            elif row is not None and not row.sealed and self.path(pack).exists():
+                writer = PackWriter.adopt(self.path(pack), row.length, durable=False)
+                if writer is None:
+                    raise Conflict("This pack is being written to.", "Try again when it is sealed.")
+                writer.close()
+            self._sound.difference_update(sha256 for sha256, _ in self.ledger.members(txn, pack))
+            self.ledger.drop_pack(txn, pack)
+        self.path(pack).unlink(missing_ok=True)
+        with self._lock:
+            self._handles.pop(pack, None)
+
+    def move(self, sha256: bytes) -> bool:
+        """Write a blob of a shared pack once more, into the current pack. False where it is gone or has its own."""
+        located = self.find(sha256)
+        if located is None:
+            return False
+        with disk.room("for this blob"), self.env.begin(write=True) as txn:
+            row = self.ledger.blob(txn, sha256)
+            if row is None or len(self.ledger.members(txn, row.extents[0].pack)) == 1:
+                return False
+            writer = self._writing(txn, _now_ms())
+            if writer.header.id == row.extents[0].pack:
+                return False
+            records, stop = writer.append([(sha256, located.read())], _now_ms())
+            self.ledger.remove(txn, sha256)
+            self.ledger.add(txn, writer.header.id, records)
+            self.ledger.grow(txn, writer.header.id, stop)
+        return True
+
+    def forget(self, sha256: bytes) -> None:
+        """Drop one blob's row; its bytes go with their pack."""
+        with self.env.begin(write=True) as txn:
+            self.ledger.remove(txn, sha256)
+        self._sound.discard(sha256)
+
+    def settle_all(self) -> None:
+        """Make every pack durable: what a clean end of a cache is."""
+        for path in self.root.glob("*.pack"):
+            with suppress(FileNotFoundError):
+                handle = PackHandle(path)
+                os.fdatasync(handle.fd)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

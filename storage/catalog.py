@@ -1,0 +1,183 @@
+"""What does the store hold, as of one moment?
+
+A Reading is one LMDB transaction: everything it tells belongs together. It is also what a decision sees under the write
+lock, with the earlier decisions of the same group already in it.
+"""
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import msgspec
+
+from storage.index import Index
+from storage.keys import below, join, split, unseal
+from storage.nouns import File, Package, Repository, Token, Version, Workspace
+from storage.tables import Table, Tables, Txn
+
+_U64 = struct.Struct("<Q")
+_FILE = msgspec.msgpack.Decoder(File)
+_PACKAGE = msgspec.msgpack.Decoder(Package)
+_VERSION = msgspec.msgpack.Decoder(Version)
+_WORKSPACE = msgspec.msgpack.Decoder(Workspace)
+_REPOSITORY = msgspec.msgpack.Decoder(Repository)
+_TOKEN = msgspec.msgpack.Decoder(Token)
+
+T = TypeVar("T")
+
+
+class Reading:
+    """One moment of the index. Not to be kept beyond its `with` block, nor across an await."""
+
+    __slots__ = ("_index", "_t", "_txn")
+
+    def __init__(self, index: Index, txn: Txn) -> None:
+        self._index = index
+        self._t: Tables = index.tables
+        self._txn = txn
+
+    def label(self, key: bytes) -> int:
+        """The Serial that last moved this label; 0 if nothing ever did."""
+        value = self._txn.get(key, db=self._t.labels)
+        return 0 if value is None else int(_U64.unpack(unseal(value, "labels"))[0])
+
+    # ------------------------------------------------------------ tenancy and access
+
+    def workspace(self, name: str) -> Workspace | None:
+        return self.one(self._t.workspaces, "workspaces", _WORKSPACE, name)
+
+    def workspaces(self) -> list[Workspace]:
+        return [_WORKSPACE.decode(value) for _, value in self.under(self._t.workspaces, "workspaces", b"")]
+
+    def repository(self, ws: str, name: str) -> Repository | None:
+        return self.one(self._t.repositories, "repositories", _REPOSITORY, ws, name)
+
+    def repositories(self, ws: str = "") -> list[Repository]:
+        """The repositories of a Workspace, or all of them."""
+        prefix = below(ws) if ws else b""
+        return [_REPOSITORY.decode(value) for _, value in self.under(self._t.repositories, "repositories", prefix)]
+
+    def token(self, sha256: bytes) -> Token | None:
+        """The token whose text has this sha256."""
+        key = self._txn.get(sha256, db=self._t.secrets)
+        return None if key is None else self.token_by_id(unseal(key, "secrets").decode())
+
+    def token_by_id(self, id: str) -> Token | None:
+        return self.one(self._t.tokens, "tokens", _TOKEN, id)
+
+    def tokens(self) -> list[Token]:
+        return [_TOKEN.decode(value) for _, value in self.under(self._t.tokens, "tokens", b"")]
+
+    # ------------------------------------------------------------ packages and the journal's heads
+
+    def view(self, ws: str, repo: str, format: str) -> "StoredView":
+        """One format of one Repository; empty where there is none."""
+        return StoredView(self, ws, repo, format)
+
+    def serial(self, ws: str) -> int:
+        return self._index.head(self._txn, ws)[0]
+
+    def heads(self) -> dict[str, tuple[int, bytes]]:
+        """Serial and hash of the last entry by workspace."""
+        return self._index.heads(self._txn)
+
+    @property
+    def epoch(self) -> int:
+        return self._index.epoch(self._txn)
+
+    # ------------------------------------------------------------ rows
+
+    def one(self, table: Table, name: str, decoder: msgspec.msgpack.Decoder[T], *parts: str) -> T | None:
+        """The noun under a key of `parts`."""
+        value = self._txn.get(join(*parts), db=table)
+        return None if value is None else decoder.decode(unseal(value, name))
+
+    def raw(self, table: Table, name: str, key: bytes) -> bytes | None:
+        value = self._txn.get(key, db=table)
+        return None if value is None else unseal(value, name)
+
+    def under(self, table: Table, name: str, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """The rows whose keys begin with `prefix`, in order, from `start` on."""
+        with self._txn.cursor(db=table) as cursor:
+            going = cursor.set_range(start or prefix) if start or prefix else cursor.first()
+            while going and cursor.key().startswith(prefix):
+                yield cursor.key(), unseal(cursor.value(), name)
+                going = cursor.next()
+
+    @property
+    def tables(self) -> Tables:
+        return self._t
+
+
+class StoredView:
+    """nouns.View over the index."""
+
+    __slots__ = ("_format", "_reading", "_repo", "_ws")
+
+    def __init__(self, reading: Reading, ws: str, repo: str, format: str) -> None:
+        self._reading = reading
+        self._ws = ws
+        self._repo = repo
+        self._format = format
+
+    def _key(self, *parts: str) -> bytes:
+        return join(self._ws, self._repo, self._format, *parts)
+
+    @property
+    def serial(self) -> int:
+        return self._reading.serial(self._ws)
+
+    def package(self, package: str) -> Package | None:
+        raw = self._reading.raw(self._reading.tables.packages, "packages", self._key(package))
+        return None if raw is None else _PACKAGE.decode(raw)
+
+    def packages(self, prefix: str = "", after: str = "") -> Iterator[Package]:
+        """Packages whose names begin with `prefix` and stand behind `after`, by name."""
+        first = self._key(prefix)
+        start = self._key(after) + b"\0" if after and after >= prefix else b""
+        for _, value in self._reading.under(self._reading.tables.packages, "packages", first, start):
+            yield _PACKAGE.decode(value)
+
+    def version(self, package: str, version: str) -> Version | None:
+        raw = self._reading.raw(self._reading.tables.versions, "versions", self._key(package, version))
+        return None if raw is None else _VERSION.decode(raw)
+
+    def versions(self, package: str) -> list[Version]:
+        rows = self._reading.under(self._reading.tables.versions, "versions", self._key(package) + b"\0")
+        return [_VERSION.decode(value) for _, value in rows]
+
+    def file(self, package: str, name: str) -> File | None:
+        raw = self._reading.raw(self._reading.tables.files, "files", self._key(package, name))
+        return None if raw is None else _FILE.decode(raw)
+
+    def files(self, package: str) -> list[File]:
+        rows = self._reading.under(self._reading.tables.files, "files", self._key(package) + b"\0")
+        return [_FILE.decode(value) for _, value in rows]
+
+    def tags(self, package: str) -> dict[str, str]:
+        rows = self._reading.under(self._reading.tables.tags, "tags", self._key(package) + b"\0")
+        return {split(key)[-1]: value.decode() for key, value in rows}
+
+    def claimed(self, package: str) -> bool:
+        return self._reading.raw(self._reading.tables.claims, "claims", self._key(package)) is not None
+
+    def gone(self, package: str, name: str) -> bytes | None:
+        return self._reading.raw(self._reading.tables.gone, "gone", self._key(package, name))
+
+
+class Catalog:
+    """Where readings come from. One per process."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def moment(self) -> int:
+        """Moves whenever anything was applied, by whichever process."""
+        return self._index.moment()
+
+    @contextmanager
+    def read(self) -> Iterator[Reading]:
+        """A consistent moment; about two microseconds."""
+        with self._index.env.begin() as txn:
+            yield Reading(self._index, txn)
