@@ -1,0 +1,5 @@
+"""Which room speaks npm? ROOM."""
+
+from formats.npm.room import Npm
+
+ROOM = Npm()

@@ -137,7 +137,7 @@ class _Learner:
             return None
         dist = _tolerant(_members, members.get("dist"), {})
         source = self._address(text_of(dist.get("tarball")))
-        digests = {**digests_of(text_of(dist.get("integrity"))), **_shasum(text_of(dist.get("shasum")))}
+        digests = {**digests_of(text_of(dist.get("integrity"))), **shasum_of(text_of(dist.get("shasum")))}
         if not source or not digests:
             return None
         deprecated = deprecation_of(members.get("deprecated"))
@@ -200,7 +200,8 @@ def integrity_of(digests: Mapping[str, str]) -> str:
     return ""
 
 
-def _shasum(text: str) -> dict[str, str]:
+def shasum_of(text: str) -> dict[str, str]:
+    """The sha1 of a dist in hex, {} where the text is none."""
     lowered = text.lower()
     if len(lowered) == 40 and all(sign in "0123456789abcdef" for sign in lowered):
         return {"sha1": lowered}

@@ -1,0 +1,64 @@
+"""The npm registry protocol as one room: every question of the contract, answered by the module that knows."""
+
+from typing import Literal
+
+import msgspec
+
+from formats.kit.contract import Ask, Decision, Document, Fetch, Finds, Foreign, Plan, Received, Reply, Show
+from formats.npm import packument, search, upstream, wire
+from formats.npm.decide import decide
+from formats.npm.facts import FORMAT
+from formats.npm.unpack import unpack
+from storage.errors import Invalid, Problem
+from storage.nouns import View
+
+
+class _Credential(msgspec.Struct):
+    password: str
+
+
+class Npm:
+    """formats.kit.contract.Room for npm, pnpm, yarn and what speaks like them."""
+
+    name = FORMAT
+    escaped_slash = True
+
+    def right(self, ask: Ask) -> Literal["read", "write"]:
+        return wire.right(ask)
+
+    def read(self, ask: Ask) -> Plan:
+        return wire.read(ask)
+
+    def unpack(self, ask: Ask, received: Received) -> Finds:
+        return unpack(ask, received)
+
+    def decide(self, ask: Ask, finds: Finds, view: View) -> Decision:
+        return decide(ask, finds, view)
+
+    def render(self, show: Show, view: View, base: str) -> Document:
+        if show.page == "search":
+            return Document(search.page(show.argument, view))
+        if show.page == "all":
+            return Document(search.everything(view))
+        return packument.render(show, view, base)
+
+    def upstream(self, package: str) -> Fetch | None:
+        return upstream.fetch(package)
+
+    def learn(self, package: str, raw: bytes, url: str) -> Foreign:
+        return upstream.learn(package, raw, url)
+
+    def refuse(self, ask: Ask, problem: Problem) -> Reply:
+        return wire.refuse(ask, problem)
+
+    def greet(self, ask: Ask, body: bytes, principal: str, secret: str) -> Reply:
+        """The client keeps `token` and sends it as Bearer from now on: it is the credential that was given."""
+        user = wire.USER + wire.route(ask).detail
+        return wire.said(201, {"ok": True, "id": user, "rev": "1-0", "token": secret, "username": principal})
+
+    def credential(self, ask: Ask, body: bytes) -> str:
+        """The password of the login document, which is an API token. Raises Invalid."""
+        try:
+            return msgspec.json.decode(body, type=_Credential).password
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise Invalid("The login is no user document with a password.", "Use an API token as password.") from None
