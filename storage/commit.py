@@ -25,6 +25,7 @@ from storage.index import Index
 from storage.intake import Staged
 from storage.journal import End, Journal
 from storage.nouns import Draft, Entry, PutFile
+from storage.tables import Txn
 
 GROUP_MAX = 100
 GROUP_BYTES_MAX = 16 << 20
@@ -184,7 +185,7 @@ class Committer:
         """Nobody was told anything; what lies behind the recorded ends is cut by the next holder of the lock."""
         self._shelf.withdrawn(written)
 
-    def _decide(self, txn: lmdb.Transaction, wishes: list[_Wish], end: End) -> _Group:
+    def _decide(self, txn: Txn, wishes: list[_Wish], end: End) -> _Group:
         at = self._journal.place(end)
         group = _Group(at, [], {}, [])
         reading = Reading(self._index, txn)
@@ -205,7 +206,7 @@ class Committer:
         return group
 
     def _judge(
-        self, txn: lmdb.Transaction, group: _Group, wish: _Wish, decided: Decided
+        self, txn: Txn, group: _Group, wish: _Wish, decided: Decided
     ) -> tuple[Committed, bytes | None]:
         """The entry of a decision, if it can be written. Nothing is written here."""
         draft = decided.draft
@@ -232,7 +233,7 @@ class Committer:
         group.fresh.update(fresh)
         return Committed(entry, serial + 1, decided.value), body
 
-    def _fresh(self, txn: lmdb.Transaction, group: _Group, wish: _Wish, draft: Draft) -> dict[bytes, Staged]:
+    def _fresh(self, txn: Txn, group: _Group, wish: _Wish, draft: Draft) -> dict[bytes, Staged]:
         """The stages that the draft's files need and that are not stored yet."""
         stages = {one.sha256: one for one in wish.staged if one.sha256}
         fresh: dict[bytes, Staged] = {}
@@ -273,7 +274,7 @@ def _wake(wishes: list[_Wish]) -> None:
             continue
 
 
-def catch_up(txn: lmdb.Transaction, index: Index, journal: Journal, shelf: BlobShelf) -> End:
+def catch_up(txn: Txn, index: Index, journal: Journal, shelf: BlobShelf) -> End:
     """Under the write lock: apply what a process journaled and did not live to index, cut what is torn.
 
     Returns the End. Raises Damaged where an entry's bytes are nowhere to be found.

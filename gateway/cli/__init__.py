@@ -1,0 +1,1 @@
+"""How does a person, or a script, run and manage a node from a terminal?"""

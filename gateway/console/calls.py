@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 from quart import Request, request
+from werkzeug.datastructures import Headers
 
 from gateway.access.verdicts import Principal, identify
 from gateway.console.permissions import Permission
@@ -98,15 +99,10 @@ class Call:
         def guarded(reading: Reading) -> Decided:
             principal = identify(reading, self.secret, at_ms)
             self.permission.check(self.services, reading, principal, self.at)
-            return decide(reading, principal)
+            return decide(reading, principal)._replace(workspace=journal)
 
         committed = await self.services.commit(guarded)
-        if committed.entry is not None:
-            serial = committed.serial
-        else:
-            with self.read() as reading:
-                serial = reading.serial(journal)
-        return committed.value, {"Entrepot-Serial": f"{journal}={serial}"}
+        return committed.value, {"Entrepot-Serial": f"{journal}={committed.serial}"}
 
 
 Handler = Callable[[Call], Awaitable[Reply]]
@@ -155,7 +151,7 @@ async def run(services: Services, route: Route, at: Mapping[str, str]) -> Reply:
     return await route.handler(Call(services, route.permission, principal, secret, at, request._get_current_object()))
 
 
-def credential(headers: Mapping[str, str]) -> str | None:
+def credential(headers: Headers) -> str | None:
     """What the client presents: a Bearer, the password of Basic, or X-Api-Key; None for nothing.
 
     Raises Unauthenticated for an Authorization that is neither.

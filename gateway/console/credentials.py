@@ -56,7 +56,7 @@ async def create_token(call: Call) -> Reply:
 
     token, headers = await call.change(SYSTEM, decide)
     assert isinstance(token, Token)
-    return Reply(201, shown.token(token, now_ms) | {"token": text}, headers)
+    return Reply(201, {"id": token.id, "token": text} | shown.token(token, now_ms), headers)
 
 
 @ROUTES.add("GET", "/tokens/<id>", TOKEN_CONTROL)

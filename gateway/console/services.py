@@ -1,11 +1,9 @@
 """What does the management API need of its node?
 
-The node assembly makes one `Services` for each worker. An edge gives no `commit` and no `secrets`: it answers reads from
-its own index, and its front relays writes to the origin before they come here.
+The node assembly makes one `Services` for each worker. An edge gives no `commit` and no `secrets`: it answers reads
+from its own index, and its front relays writes to the origin before they come here.
 """
 
-import importlib.metadata
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from gateway.access.secrets import Secrets
+from gateway.console.clock import now_ms, version
 from storage.catalog import Reading
 from storage.commit import Committed, Decided
 
@@ -25,7 +24,7 @@ class Readable(Protocol):
 
 
 class Health(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a node is doing. `lag_ms` and `connected` are an edge's: how far it is behind its origin, and whether it hears it."""
+    """How a node is doing. `lag_ms` and `connected` are an edge's: how far behind its origin, and does it hear it?"""
 
     draining: bool = False
     ready: bool = True
@@ -37,19 +36,9 @@ Decide = Callable[[Reading], Decided]
 Commit = Callable[[Decide], Awaitable[Committed]]
 
 
-def now_ms() -> int:
-    """The wall clock."""
-    return time.time_ns() // 1_000_000
-
-
 def as_it_is(format: str, package: str) -> str:
     """A package name in a format that spells names one way."""
     return package
-
-
-def version() -> str:
-    """The version of this program."""
-    return importlib.metadata.version("entrepot")
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def _upstream_of(call: Call, body: NewUpstream) -> Upstream:
 
 
 def _address(url: str) -> str:
-    """`url` as an Upstream holds it, with a slash at the end. Raises Invalid; never repeats it, it may hold a secret."""
+    """`url` as an Upstream holds it, with a slash at the end. Raises Invalid; never repeats what may be a secret."""
     if not (url.isascii() and url.isprintable()) or " " in url or "\\" in url:
         raise Invalid("The url of the upstream holds characters that no address has.", "Percent-encode them.")
     try:

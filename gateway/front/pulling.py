@@ -22,7 +22,7 @@ from gateway.front.reading import PULLED, NeedBytes, NeedForeign, NeedRender, Re
 from gateway.front.streaming import stream_fill
 from storage.catalog import Catalog
 from storage.errors import Unavailable
-from storage.nouns import File
+from storage.nouns import File, Upstream
 
 ROUNDS_MAX = 6
 
@@ -30,7 +30,7 @@ ROUNDS_MAX = 6
 class Sources(Protocol):
     """Where bytes that are missing here come from: the parent's same path at an edge, the upstream at an origin."""
 
-    def open(self, ask: Ask, file: File) -> Callable[[int], Source]:
+    def open(self, ask: Ask, file: File, upstreams: tuple[Upstream, ...]) -> Callable[[int], Source]:
         """A way to open the file's bytes from an offset; blocking, called in the filling thread."""
         ...
 
@@ -131,7 +131,7 @@ class Puller:
         if file.sha256:
             digests["sha256"] = file.sha256.hex()
         fill = await self._flights.join(
-            flight_key(need), file.size, digests, self._sources.open(ask, file), self._remember(need)
+            flight_key(need), file.size, digests, self._sources.open(ask, file, admitted.scope.repository.upstreams), self._remember(need)
         )
         request.outcome = request.outcome or Outcome.FILL.value
         await stream_fill(request, fill, answer)

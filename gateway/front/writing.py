@@ -86,7 +86,7 @@ class Writes:
         def decide(reading: Reading) -> Decided:
             still_allowed(reading)
             decision = room.decide(ask, finds, reading.view(ask.workspace, ask.repository, room.name))
-            return Decided(draft_of(ask, actor, decision), decision.reply)
+            return Decided(draft_of(ask, actor, decision), decision.reply, ask.workspace)
 
         committed = await self._committer.commit(decide, staged)
         return Done(committed.value, (("Entrepot-Serial", f"{ask.workspace}={committed.serial}"),))

@@ -1,0 +1,71 @@
+"""What does `entrepot ...` on a command line do?
+
+Commands are found in one file for each group, imported when they are called: `entrepot ls` does not load a server.
+
+Exit codes, the same for every command:
+    0  done
+    1  it went wrong, and the message says how
+    2  the command line is wrong
+    3  there is no such thing, or none that this token may know of
+    4  a token is missing, no good, or not allowed this
+    5  the node cannot be reached, or cannot do it now
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from gateway.cli.output import Output, Usage, exit_code_of
+from gateway.console.clock import version
+from storage.errors import Problem
+
+EXIT_INTERRUPTED = 130
+
+app = App(
+    name="entrepot",
+    version=version,
+    help="An open artifact registry and package delivery network.",
+    help_epilogue="ENTREPOT_URL and ENTREPOT_TOKEN say which node to speak to and as whom, or a profile does.",
+)
+app.command("gateway.cli.starting:up", name="up", help="Start an origin and an edge on this machine.")
+app.command("gateway.cli.serving:serve", name="serve", help="Run one node.")
+app.command("gateway.cli.tenancy:workspaces", name="workspace", help="Workspaces.")
+app.command("gateway.cli.tenancy:repositories", name="repo", help="Repositories.")
+app.command("gateway.cli.tokens:app", name="token", help="Tokens: make, list, revoke.")
+app.command("gateway.cli.upstreams:app", name="upstream", help="Foreign registries that a repository draws from.")
+app.command("gateway.cli.pushing:push", name="push", help="Publish files by the native protocol of their format.")
+app.command("gateway.cli.packages:ls", name="ls", help="List the packages of a repository.")
+app.command("gateway.cli.packages:setup", name="setup", help="Show how to point a client at a repository.")
+app.command("gateway.cli.operate:status", name="status", help="Show how a node is doing.")
+app.command("gateway.cli.operate:fsck", name="fsck", help="Check what a node has stored.")
+app.command("gateway.cli.operate:rebuild_index", name="rebuild-index", help="Compute the index anew from the journal.")
+app.command("gateway.cli.profiles:app", name="profile", help="Names for nodes and the tokens to use with them.")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out one command line; the exit code."""
+    out = Output("--json" in arguments)
+    try:
+        code = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        return out.problem(Usage(str(error), "Add --help to see what the command takes."))
+    except Problem as problem:
+        return out.problem(problem)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # whoever read our output has had enough; what is still buffered must not raise again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exit_code_of(Problem(""))
+    return code if isinstance(code, int) else 0
+
+
+def main() -> int:
+    """The console script."""
+    return run(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""How are Workspaces and Repositories managed from a terminal?"""
+
+from cyclopts import App
+
+from gateway.cli.client import reach
+from gateway.cli.output import Output, Usage
+from gateway.cli.words import AsJson, AsProfile, AtUrl, place
+
+workspaces = App(name="workspace", help="Workspaces.")
+repositories = App(name="repo", help="Repositories.")
+
+
+@workspaces.command(name="create")
+def create_workspace(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Make a workspace. Needs admin on everything."""
+    with reach(url, profile) as node:
+        made = node.post("/workspaces", {"name": name})
+    Output(json).fact(made, f"Workspace {name} is made.")
+
+
+@workspaces.command(name="list")
+def list_workspaces(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """List the workspaces that you may see."""
+    with reach(url, profile) as node:
+        found = list(node.items("/workspaces"))
+    Output(json).rows({"items": found}, ("workspace",), [(one["name"],) for one in found])
+
+
+@repositories.command(name="create")
+def create_repository(
+    repository: str, /, *, public: bool = False, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+) -> None:
+    """Make a repository, private unless told otherwise.
+
+    Parameters
+    ----------
+    repository
+        WORKSPACE/REPOSITORY.
+    public
+        Let everybody read it.
+    """
+    at = place(repository)
+    body = {"workspace": at.workspace, "name": at.repository, "public": public}
+    with reach(url, profile) as node:
+        made = node.post("/repositories", body)
+    Output(json).fact(made, f"Repository {at} is made, {_seen(public)}.")
+
+
+@repositories.command(name="list")
+def list_repositories(
+    workspace: str = "", /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+) -> None:
+    """List the repositories that you may see, of one workspace or of all."""
+    with reach(url, profile) as node:
+        found = list(node.items("/repositories", workspace=workspace))
+    rows = [
+        (f"{one['workspace']}/{one['name']}", _seen(one["public"]), ", ".join(up["url"] for up in one["upstreams"]))
+        for one in found
+    ]
+    Output(json).rows({"items": found}, ("repository", "access", "upstreams"), rows)
+
+
+@repositories.command(name="show")
+def show_repository(repository: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Show one repository."""
+    with reach(url, profile) as node:
+        found = node.get("/repositories/{}/{}".format(*place(repository)))
+    lines = [f"{repository}: {_seen(found['public'])}"]
+    lines += [f"draws {one['format']} from {one['url']} ({one['name']})" for one in found["upstreams"]]
+    Output(json).fact(found, "\n".join(lines))
+
+
+@repositories.command(name="edit")
+def edit_repository(
+    repository: str, /, *, public: bool, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+) -> None:
+    """Let everybody read a repository (--public), or only tokens that may (--no-public)."""
+    with reach(url, profile) as node:
+        now = node.patch("/repositories/{}/{}".format(*place(repository)), {"public": public})
+    Output(json).fact(now, f"Repository {repository} is {_seen(public)}.")
+
+
+@repositories.command(name="delete")
+def delete_repository(
+    repository: str, /, *, yes: bool = False, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+) -> None:
+    """Drop a repository with all it holds.
+
+    Parameters
+    ----------
+    yes
+        Really do it.
+    """
+    at = place(repository)
+    if not yes:
+        raise Usage(f"This would drop {at} with everything in it.", "Add --yes if that is what you want.")
+    with reach(url, profile) as node:
+        node.delete("/repositories/{}/{}".format(*at))
+    Output(json).fact({"deleted": str(at)}, f"Repository {at} is dropped.")
+
+
+def _seen(public: bool) -> str:
+    return "public" if public else "private"

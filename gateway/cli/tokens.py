@@ -1,0 +1,113 @@
+"""How are Tokens made, listed and revoked from a terminal?"""
+
+import datetime
+from typing import Any
+
+from cyclopts import App
+
+from gateway.cli.client import reach
+from gateway.cli.output import Output, Usage
+from gateway.cli.words import AsJson, AsProfile, AtUrl, place, seconds
+
+app = App(name="token", help="Tokens: make, list, revoke.")
+
+
+@app.command(name="create")
+def create_token(
+    name: str,
+    /,
+    *,
+    repository: tuple[str, ...] = (),
+    workspace: tuple[str, ...] = (),
+    everything: bool = False,
+    read: bool | None = None,
+    write: bool = False,
+    admin: bool = False,
+    edge: bool = False,
+    expires: str = "0",
+    json: AsJson = False,
+    url: AtUrl = "",
+    profile: AsProfile = "",
+) -> None:
+    """Make a token. Its text is shown now and never again.
+
+    Parameters
+    ----------
+    name
+        What it is for, as logs will show it.
+    repository
+        WORKSPACE/REPOSITORY that it reaches; may be given several times.
+    workspace
+        Workspace that it reaches; may be given several times.
+    everything
+        It reaches every workspace.
+    read
+        It may read; so it may unless --no-read is given.
+    write
+        It may publish.
+    admin
+        It may manage what it reaches.
+    edge
+        It is for an edge, which follows everything.
+    expires
+        How long it is good: 12h, 30d, 1y; for ever without.
+    """
+    scopes = [str(place(one)) for one in repository] + list(workspace) + (["*"] if everything else [])
+    if edge and (scopes or write or admin):
+        raise Usage("An edge's token reads everything and does nothing else.", "Leave out the scopes and rights.")
+    if not edge and not scopes:
+        raise Usage("The token would reach nothing.", "Add --repository W/R, --workspace W or --everything.")
+    rights = {"read": read is not False, "write": write, "admin": admin}
+    body: dict[str, Any] = {"name": name, "expires_s": seconds(expires)}
+    body |= {"kind": "edge"} if edge else {"grants": [{"scope": scope} | rights for scope in scopes]}
+    with reach(url, profile) as node:
+        made = node.post("/tokens", body)
+    out = Output(json)
+    out.fact(made, f"id     {made['id']}\ntoken  {made['token']}")
+    out.note("The token is shown this once. Keep it where it is safe.")
+
+
+@app.command(name="list")
+def list_tokens(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """List the tokens that you may manage."""
+    with reach(url, profile) as node:
+        found = list(node.items("/tokens"))
+    rows = [(one["id"], one["name"], one["state"], _reach(one), _when(one["expires_ms"])) for one in found]
+    Output(json).rows({"items": found}, ("id", "name", "state", "reaches", "expires"), rows)
+
+
+@app.command(name="revoke")
+def revoke_token(id: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Revoke a token, at once and everywhere.
+
+    Parameters
+    ----------
+    id
+        Its id, as `token list` shows it.
+    """
+    if id.startswith("ent_"):
+        raise Usage("This is the text of a token, not its id.", "Find the id with: entrepot token list.")
+    with reach(url, profile) as node:
+        revoked = node.delete(f"/tokens/{id}")
+    Output(json).fact(revoked, f"Token {id} is revoked.")
+
+
+@app.command(name="whoami")
+def whoami(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Show whose token this is and what it may do."""
+    with reach(url, profile) as node:
+        found = node.get("/whoami")
+    Output(json).fact(found, f"{found['name']} ({found['id']}): {_reach(found)}")
+
+
+def _reach(token: Any) -> str:
+    def said(grant: Any) -> str:
+        return f"{grant['scope']} {'+'.join(right for right in ('read', 'write', 'admin') if grant[right])}"
+
+    return ", ".join(said(grant) for grant in token["grants"])
+
+
+def _when(at_ms: int) -> str:
+    if not at_ms:
+        return "never"
+    return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")

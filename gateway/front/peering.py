@@ -1,0 +1,77 @@
+"""What does an origin tell its edges? The journal as it grows, and what foreign registries know.
+
+Only a principal of kind `edge`, or an administrator of the node, is heard; to everybody else there is nothing here.
+"""
+
+import msgspec
+import trio
+
+from cache.foreign import ForeignKnowledge
+from cache.peer import journal_stream, parse_after
+from formats.kit.contract import Room
+from gateway.access.verdicts import EVERYWHERE, Principal, identify
+from gateway.delivery.requests import Request
+from gateway.front.complaints import now_ms
+from gateway.front.reading import upstreams_of
+from storage.catalog import Catalog
+from storage.errors import Absent, MethodRefused
+from storage.open import Store
+
+FOREIGN_MEDIA = "application/vnd.entrepot.foreign+msgpack"
+
+
+class Peering:
+    """The /-/peer/ addresses."""
+
+    def __init__(
+        self, store: Store, catalog: Catalog, rooms: dict[str, Room], knowledge: ForeignKnowledge
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._rooms = rooms
+        self._knowledge = knowledge
+
+    async def handle(self, request: Request) -> None:
+        """Serve one peer request. Raises Absent, Unauthenticated, MethodRefused."""
+        head = request.head
+        with self._catalog.read() as reading:
+            principal = identify(reading, head.secret, now_ms())
+        if not is_peer(principal):
+            raise Absent("There is nothing at this address.")
+        if head.method != "GET":
+            raise MethodRefused("Peers only read.")
+        request.principal = principal.name
+        match head.segments[2:]:
+            case ("journal",):
+                await self._journal(request)
+            case ("foreign", workspace, repository, format):
+                await self._foreign(request, workspace, repository, format)
+            case _:
+                raise Absent("There is nothing at this address.")
+
+    async def _journal(self, request: Request) -> None:
+        if self._store.journal is None:
+            raise Absent("This node keeps no journal.", "Follow the origin.")
+        after = parse_after(request.head.argument("after"))
+        stream = await request.start(200, (("Content-Type", "application/octet-stream"),), None)
+        await journal_stream(self._store, after, stream.write)
+        await stream.finish()
+
+    async def _foreign(self, request: Request, workspace: str, repository: str, format: str) -> None:
+        package = request.head.argument("package")
+        room = self._rooms.get(format)
+        with self._catalog.read() as reading:
+            there = reading.repository(workspace, repository)
+            if room is None or there is None or not package:
+                raise Absent("There is no such package.")
+            upstreams = upstreams_of(there, reading.view(workspace, repository, format), room, package)
+        foreign = await self._knowledge.of(workspace, repository, format, package, upstreams) if upstreams else None
+        if foreign is None:
+            raise Absent("No upstream knows this package.")
+        body = await trio.to_thread.run_sync(msgspec.msgpack.encode, foreign)
+        await request.reply(200, (("Content-Type", FOREIGN_MEDIA),), body)
+
+
+def is_peer(principal: Principal) -> bool:
+    """May this principal follow the whole node?"""
+    return principal.kind == "edge" or any(one.admin and one.scope == EVERYWHERE for one in principal.grants)
