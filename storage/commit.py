@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from storage import disk, fold, frames
-from storage.blobs import BlobShelf, Written
+from storage.blobs import BlobShelf
 from storage.catalog import Reading
 from storage.digest import sha256
 from storage.errors import Damaged, Problem, TooLarge
@@ -25,6 +25,7 @@ from storage.index import Index
 from storage.intake import Staged
 from storage.journal import End, Journal
 from storage.nouns import Draft, Entry, PutFile
+from storage.recovery import recover
 from storage.tables import Txn
 
 GROUP_MAX = 100
@@ -144,35 +145,41 @@ class Committer:
         """Large uploads become durable before the lock is taken, so that they hold up nobody."""
         try:
             for staged in wish.staged:
-                if staged.is_large and staged.sha256 and not self._shelf.holds(staged.sha256):
+                if staged.is_large and staged.sha256 and not self._holds(staged.sha256):
                     self._shelf.prepare(staged)
         except (Problem, OSError) as error:
             wish.failure = error
             return False
         return True
 
+    def _holds(self, sha256: bytes) -> bool:
+        with self._index.env.begin() as txn:
+            return self._shelf.ledger.has(txn, sha256)
+
     def _write(self, wishes: list[_Wish]) -> None:
-        written: Written | None = None
-        committed: _Group | None = None
         try:
             with disk.room("for this commit"), self._index.env.begin(write=True) as txn:
-                end = catch_up(txn, self._index, self._journal, self._shelf)
-                group = self._decide(txn, wishes, end)
-                if group.parts:
-                    written = self._shelf.write(list(group.fresh.values()))
-                    stop = self._append(end, group)
-                    self._shelf.record(txn, written)
-                    self._index.set_end(txn, stop)
-                committed = group
+                group = self._settle(txn, wishes)
         except lmdb.Error as error:
-            self._undo(written)
             raise disk.judge_index(error, self._index.path) or error from error
+        for staged in group.fresh.values():
+            staged.keep()
+        for wish, result in group.decided:
+            wish.result = result
+
+    def _settle(self, txn: Txn, wishes: list[_Wish]) -> _Group:
+        """Everything that happens under the write lock; the caller's commit of `txn` makes it count."""
+        end = catch_up(txn, self._index, self._journal, self._shelf)
+        group = self._decide(txn, wishes, end)
+        if not group.parts:
+            return group
+        try:
+            self._shelf.keep(txn, list(group.fresh.values()))
+            self._index.set_end(txn, self._append(end, group))
         except BaseException:
-            self._undo(written)
+            self._shelf.roll_back()
             raise
-        if written is not None:
-            self._shelf.settled(written)
-        self._tell(committed)
+        return group
 
     def _append(self, end: End, group: _Group) -> End:
         try:
@@ -180,10 +187,6 @@ class Committer:
         except OSError:
             self._journal.cut(end)
             raise
-
-    def _undo(self, written: Written | None) -> None:
-        """Nobody was told anything; what lies behind the recorded ends is cut by the next holder of the lock."""
-        self._shelf.withdrawn(written)
 
     def _decide(self, txn: Txn, wishes: list[_Wish], end: End) -> _Group:
         at = self._journal.place(end)
@@ -241,7 +244,7 @@ class Committer:
             if not isinstance(change, PutFile) or not change.file.sha256:
                 continue
             identity = change.file.sha256
-            if identity in group.fresh or identity in fresh or self._shelf.row(txn, identity) is not None:
+            if identity in group.fresh or identity in fresh or self._shelf.ledger.has(txn, identity):
                 continue
             if identity not in stages:
                 raise ValueError(f"{draft.action} names a blob that nobody brought")
@@ -249,12 +252,6 @@ class Committer:
             self._shelf.prepare(staged)
             fresh[identity] = staged
         return fresh
-
-    def _tell(self, group: _Group) -> None:
-        for staged in group.fresh.values():
-            staged.keep()
-        for wish, result in group.decided:
-            wish.result = result
 
 
 def _wake(wishes: list[_Wish]) -> None:
@@ -295,7 +292,7 @@ def catch_up(txn: Txn, index: Index, journal: Journal, shelf: BlobShelf) -> End:
     for at, body in stray.frames:
         entry = _ENTRY.decode(body)
         index.check_chain(txn, entry)
-        lost = shelf.recover(txn, wanted_by(entry))
+        lost = recover(txn, shelf, wanted_by(entry))
         if lost:
             raise Damaged("An entry of the journal names bytes that are in no pack.", "Restore the packs from a copy.")
         index.apply(txn, entry, body, at)

@@ -18,8 +18,8 @@ from pathlib import Path
 import lmdb
 import msgspec
 
-from storage import commit, disk
-from storage.blobs import CACHE_PACK_BYTES, HOSTED_PACK_BYTES, BlobShelf
+from storage import commit, disk, recovery
+from storage.blobs import CACHE_PACK_BYTES_MAX, BlobShelf
 from storage.catalog import Catalog
 from storage.commit import Applier, Committer
 from storage.errors import Damaged
@@ -97,14 +97,12 @@ def open_store(
         origin = role == "origin"
         trusted = _index_is_sound(root, origin)
         index = Index(root / "index", edge=not origin)
-        shelf = BlobShelf(
-            root / "packs", index.env, index.tables.shelf, token, durable=True, pack_bytes_max=HOSTED_PACK_BYTES
-        )
+        shelf = BlobShelf(root / "packs", index.env, index.tables.shelf, token, durable=True)
         journal = Journal(_folder(root / "journal"), identity.epoch, token, index) if origin else None
         if journal is not None:
             _settle_index(index, journal, shelf, token, trusted)
             if worker == 0:
-                shelf.clean()
+                recovery.clean(shelf)
         cache_env, cached = _cache(root, token)
         intake = Intake(root / "staging", memory_bytes_max=memory_bytes_max)
         cache_intake = Intake(_folder(root / "cache" / "staging"), memory_bytes_max=memory_bytes_max)
@@ -137,9 +135,7 @@ def rebuild_index(root: Path) -> int:
         _set_aside(root / "index")
         store = bytes.fromhex(identity.id)
         index = Index(root / "index")
-        shelf = BlobShelf(
-            root / "packs", index.env, index.tables.shelf, store, durable=True, pack_bytes_max=HOSTED_PACK_BYTES
-        )
+        shelf = BlobShelf(root / "packs", index.env, index.tables.shelf, store, durable=True)
         journal = Journal(_folder(root / "journal"), identity.epoch, store, index)
         try:
             return _refold(index, journal, shelf, store)
@@ -153,7 +149,7 @@ def _refold(index: Index, journal: Journal, shelf: BlobShelf, store: bytes) -> i
     count, wanted = 0, set[bytes]()
     with index.env.begin(write=True) as txn:
         index.drop_fold(txn)
-        shelf.rebuild(txn)
+        recovery.rebuild(txn, shelf)
         index.set_store(txn, store)
         index.set_epoch(txn, journal.epoch)
         stop = End(1, HEADER_BYTES)
@@ -166,7 +162,7 @@ def _refold(index: Index, journal: Journal, shelf: BlobShelf, store: bytes) -> i
             count += 1
         journal.cut(stop)
         index.set_end(txn, stop)
-        lost = {one for one in wanted if shelf.row(txn, one) is None}
+        lost = {one for one in wanted if not shelf.ledger.has(txn, one)}
     if lost:
         raise Damaged(f"{len(lost)} files have their bytes in no pack.", "Restore the packs from a copy.")
     return count
@@ -262,6 +258,6 @@ def _cache(root: Path, store: bytes) -> tuple[lmdb.Environment, BlobShelf]:
     mark.write_bytes(boot)
     env = open_environment(folder / "index", durable=False)
     shelf = BlobShelf(
-        folder / "packs", env, BlobTables.of(env), store, durable=False, pack_bytes_max=CACHE_PACK_BYTES
+        folder / "packs", env, BlobTables.of(env), store, durable=False, pack_bytes_max=CACHE_PACK_BYTES_MAX
     )
     return env, shelf

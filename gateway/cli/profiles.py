@@ -55,9 +55,7 @@ def load() -> Profiles:
     except OSError as error:
         raise Problem(f"The profiles cannot be read: {error.strerror}.", f"See {path()}.") from error
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError):
-        raise Usage(
-            f"{path()} is not a file of profiles.", "Mend it, or remove it and set the profiles again."
-        ) from None
+        raise Usage(f"{path()} is not a file of profiles.", "Mend it, or remove it and set them again.") from None
 
 
 def save(known: Profiles) -> None:

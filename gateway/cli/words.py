@@ -10,9 +10,7 @@ from gateway.cli.output import Usage
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on stdout.")]
 AtUrl = Annotated[str, Parameter(name="--url", help="The node; else ENTREPOT_URL, a profile, this machine.")]
-AsProfile = Annotated[
-    str, Parameter(name="--profile", help="The profile to use; else ENTREPOT_PROFILE, the current one.")
-]
+AsProfile = Annotated[str, Parameter(name="--profile", help="The profile; else ENTREPOT_PROFILE, the current one.")]
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
 _DURATION = re.compile(r"([0-9]{1,9})([smhdwy]?)")

@@ -1,0 +1,95 @@
+"""What does a repository hold, and how is a client pointed at it?"""
+
+import datetime
+
+from gateway.cli.client import named, reach
+from gateway.cli.output import Output, Usage
+from gateway.cli.words import AsJson, AsProfile, AtUrl, place
+
+SETUPS = ("pypi", "npm", "generic")
+
+
+def ls(
+    repository: str,
+    package: str = "",
+    /,
+    *,
+    format: str = "",
+    json: AsJson = False,
+    url: AtUrl = "",
+    profile: AsProfile = "",
+) -> None:
+    """List the packages of a repository, or the files of one package.
+
+    Parameters
+    ----------
+    repository
+        WORKSPACE/REPOSITORY.
+    package
+        Show the files of this one.
+    format
+        pypi, npm, generic; all of them without.
+    """
+    at = place(repository)
+    if package and not format:
+        raise Usage("A package has a name in one format.", "Add --format.")
+    with reach(url, profile) as node:
+        if package:
+            found = node.get(f"/repositories/{at}/packages/{package}", format=format)
+            rows = [(one["name"], one["version"], one["size_bytes"], one["sha256"]) for one in found["files"]]
+            Output(json).rows(found, ("file", "version", "bytes", "sha256"), rows)
+            return
+        packages = [
+            {"format": one} | item
+            for one in ([format] if format else SETUPS)
+            for item in node.items(f"/repositories/{at}/packages", format=one)
+        ]
+    listed = [(one["format"], one["name"], _when(one["updated_ms"])) for one in packages]
+    Output(json).rows({"items": packages}, ("format", "package", "updated"), listed)
+
+
+def setup(format: str, repository: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Show what to type, or to write into which file, so that a client uses a repository.
+
+    Parameters
+    ----------
+    format
+        pypi, npm or generic.
+    repository
+        WORKSPACE/REPOSITORY.
+    """
+    node, _ = named(url, profile)
+    told = lines(format, f"{node}/{place(repository)}")
+    Output(json).fact({"format": format, "lines": told}, "\n".join(told))
+
+
+def lines(format: str, base: str) -> list[str]:
+    """The client's own commands and settings for the repository at `base`; the token stays a shell variable."""
+    scheme, _, rest = base.partition("://")
+    inside = f"{scheme}://token:$ENTREPOT_TOKEN@{rest}"
+    if format == "pypi":
+        return [
+            f"pip install --index-url {inside}/pypi/simple/ PACKAGE",
+            f"uv pip install --default-index {inside}/pypi/simple/ PACKAGE",
+            f"twine upload --repository-url {base}/pypi/legacy/ -u token -p $ENTREPOT_TOKEN dist/*",
+            f"uv publish --publish-url {base}/pypi/legacy/ -u token -p $ENTREPOT_TOKEN dist/*",
+        ]
+    if format == "npm":
+        return [
+            f"npm config set registry {base}/npm/",
+            f"npm config set //{rest}/npm/:_authToken $ENTREPOT_TOKEN",
+            "npm install PACKAGE",
+            "npm publish",
+        ]
+    if format == "generic":
+        return [
+            f'curl -H "Authorization: Bearer $ENTREPOT_TOKEN" -T FILE {base}/generic/PATH',
+            f'curl -H "Authorization: Bearer $ENTREPOT_TOKEN" -O {base}/generic/PATH',
+        ]
+    raise Usage(f'There is no format "{format}".', f"One of {', '.join(SETUPS)}.")
+
+
+def _when(at_ms: int) -> str:
+    if not at_ms:
+        return ""
+    return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")

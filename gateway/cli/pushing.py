@@ -1,0 +1,140 @@
+"""How are files published from a terminal? By the native protocol of their format, with progress to look at."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+
+from gateway.cli.client import Client, reach
+from gateway.cli.native import Form, Raw, Whole, guess, request_of
+from gateway.cli.output import Output, Usage, safe
+from gateway.cli.words import AsJson, AsProfile, AtUrl, Place, place
+
+CHUNK_BYTES = 1 << 20
+UPLOAD_SECONDS_MAX = 3600.0
+
+
+class Target(NamedTuple):
+    """Where files go: `path` is for formats that have one; with a slash at its end it is a directory."""
+
+    place: Place
+    format: str
+    path: str
+
+
+def push(
+    *files: str,
+    to: str = "",
+    format: str = "",
+    path: str = "",
+    tag: str = "latest",
+    json: AsJson = False,
+    url: AtUrl = "",
+    profile: AsProfile = "",
+) -> None:
+    """Publish files. Where they go is --to, or the last argument: WORKSPACE/REPOSITORY[/FORMAT[/PATH]].
+
+    Parameters
+    ----------
+    files
+        The files, and without --to the place.
+    to
+        WORKSPACE/REPOSITORY.
+    format
+        pypi, npm or generic; a .whl and a .tgz say it themselves.
+    path
+        generic: where the file is to lie, or with a slash at the end, in which directory.
+    tag
+        npm: the dist-tag to move.
+    """
+    names, target = _sorted(files, to, format, path)
+    out = Output(json)
+    with reach(url, profile) as node, _progress(out) as progress:
+        pushed = [_push(node, progress, file, target, tag) for file in names]
+    if json:
+        out.document({"items": pushed})
+    else:
+        for one in pushed:
+            out.fact(one, f"{one['file']} → {one['url']}")
+
+
+def _sorted(files: tuple[str, ...], to: str, format: str, path: str) -> tuple[list[Path], Target]:
+    """Tell the files from the place. Raises Usage before anything is sent."""
+    names = list(files)
+    if to:
+        target = Target(place(to), format, path)
+    elif len(names) > 1:
+        workspace, _, rest = names.pop().partition("/")
+        repository, _, rest = rest.partition("/")
+        spelt, _, inner = rest.partition("/")
+        target = Target(place(f"{workspace}/{repository}"), format or spelt, path or inner)
+    else:
+        raise Usage("It is not said where to push.", "Add --to WORKSPACE/REPOSITORY.")
+    found = [Path(name) for name in names]
+    if not found:
+        raise Usage("It is not said what to push.", "Name at least one file.")
+    for file in found:
+        if not file.is_file():
+            raise Usage(f"There is no file {file}.", "Name files, not directories.")
+    if len(found) > 1 and target.path and not target.path.endswith("/"):
+        raise Usage("Several files cannot lie at one path.", "End the path with a slash.")
+    return found, target
+
+
+def _push(node: Client, progress: Progress, file: Path, target: Target, tag: str) -> dict[str, Any]:
+    format = target.format or guess(file)
+    if not format:
+        raise Usage(f"The format of {file.name} is not clear.", "Add --format pypi, npm or generic.")
+    path = target.path + file.name if target.path.endswith("/") else target.path
+    base = f"{node.url}/{target.place}"
+    request = request_of(format, file, path, base, tag)
+    address = f"/{target.place}/{request.path}"
+    size = len(request.body) if isinstance(request, Whole) else file.stat().st_size
+    shown = progress.add_task(safe(file.name), total=size)
+    options: dict[str, Any] = {"timeout": UPLOAD_SECONDS_MAX}
+    if isinstance(request, Whole):
+        media = {"Content-Type": request.media, "Content-Length": str(size)}
+        node.send("PUT", address, content=_counted(io.BytesIO(request.body), progress, shown), headers=media, **options)
+    else:
+        with file.open("rb") as content:
+            if isinstance(request, Form):
+                counting = _Counting(content.detach(), progress, shown)
+                parts = {request.part: (file.name, counting, "application/octet-stream")}
+                node.send("POST", address, data=request.fields, files=parts, **options)
+            else:
+                assert isinstance(request, Raw)
+                length = {"Content-Length": str(size)}
+                node.send("PUT", address, content=_counted(content, progress, shown), headers=length, **options)
+    return {"file": str(file), "format": format, "url": node.url + address, "size_bytes": size}
+
+
+def _counted(content: Any, progress: Progress, shown: TaskID) -> Iterator[bytes]:
+    while chunk := content.read(CHUNK_BYTES):
+        progress.advance(shown, len(chunk))
+        yield chunk
+
+
+class _Counting(io.BufferedReader):
+    """A file that tells the progress how far it was read; the multipart encoder takes its length from the file."""
+
+    def __init__(self, raw: io.RawIOBase, progress: Progress, shown: TaskID) -> None:
+        super().__init__(raw, CHUNK_BYTES)
+        self._progress = progress
+        self._shown = shown
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self._progress.advance(self._shown, len(data))
+        return data
+
+
+@contextmanager
+def _progress(out: Output) -> Iterator[Progress]:
+    """A bar for each file on a terminal; nothing elsewhere."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    quiet = out.json or not out.err.is_terminal
+    with Progress(*columns, console=out.err, transient=True, disable=quiet) as progress:
+        yield progress
