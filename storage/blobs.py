@@ -205,14 +205,18 @@ class BlobShelf:
             self.forget(sha256)
         return False
 
+    def holds(self, sha256: bytes) -> bool:
+        """Is there a row for it? Says nothing of its bytes."""
+        with self.env.begin() as txn:
+            return self.ledger.has(txn, sha256)
+
     # ------------------------------------------------------------ writing
 
     def put(self, staged: Staged) -> None:
         """Keep a sealed Staged at once. Raises Full. One that is here already stays the caller's to discard."""
         assert staged.sha256, "only what was hashed can be kept"
-        with self.env.begin() as txn:
-            if self.ledger.has(txn, staged.sha256):
-                return
+        if self.holds(staged.sha256):
+            return
         self.prepare(staged)
         with disk.room("for this blob"):
             try:

@@ -1,72 +1,154 @@
-"""Which blobs are in the packs that no table knows?
+"""How does the index catch up with what a dead process left, and how is it made anew from journal and packs?
 
-Packs describe themselves, so what a process wrote durably and did not live to note down can be found again, and the
-tables of a shelf can be made anew from its packs alone.
+Both run under the write lock, within a transaction of the caller's. A journaled entry was preceded by its bytes being
+durable, so what it names is in some pack, if only behind the length that the index knows: packs describe themselves.
 """
 
-import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from storage import disk, packs
-from storage.blobs import BlobShelf
+import msgspec
+
+from storage import disk, frames
+from storage.blobs import BlobShelf, PackHandle
+from storage.errors import Damaged
+from storage.frames import FRAME_BYTES, HEADER_BYTES
+from storage.index import Index
+from storage.journal import End, Journal
 from storage.ledger import PackRow
-from storage.packs import BODY, MEMBERS, SINGLE
+from storage.nouns import Entry, PutFile
+from storage.packs import MEMBERS, PACK_HEADER_BYTES, SINGLE, records
 from storage.tables import Txn
 
-
-def recover(txn: Txn, shelf: BlobShelf, wanted: set[bytes]) -> set[bytes]:
-    """Note the `wanted` blobs that are in packs and not in the tables; returns those that are nowhere."""
-    missing = {sha256 for sha256 in wanted if not shelf.ledger.has(txn, sha256)}
-    for path in sorted(shelf.root.glob("*.pack")):
-        if not missing:
-            break
-        missing -= note(txn, shelf, path, missing)
-    return missing
+_ENTRY = msgspec.msgpack.Decoder(Entry)
 
 
-def rebuild(txn: Txn, shelf: BlobShelf) -> None:
-    """Fill empty tables from the packs alone."""
-    for path in sorted(shelf.root.glob("*.pack")):
-        note(txn, shelf, path, None)
+def wanted_by(entry: Entry) -> set[bytes]:
+    """The blobs that an entry's files need."""
+    return {one.file.sha256 for one in entry.changes if isinstance(one, PutFile) and one.file.sha256}
 
 
-def note(txn: Txn, shelf: BlobShelf, path: Path, wanted: set[bytes] | None) -> set[bytes]:
-    """Note the blobs of one pack that are `wanted` (None = all) and not known; returns which they were."""
-    pack = int(path.stem, 16)
-    known = shelf.ledger.pack(txn, pack)
-    found = packs.records(path, start=known.length if known is not None else 0, verify=True)
-    if found is None:
-        return set()
-    header, records = found
-    kept = [one for one in records if one.kind == BODY and (wanted is None or one.sha256 in wanted)]
-    kept = [one for one in kept if not shelf.ledger.has(txn, one.sha256)]
-    if not kept:
-        return set()
-    sealed = header.kind == SINGLE or any(one.kind == MEMBERS for one in records)
-    stop = max(one.stop for one in kept)
-    if known is None:
-        shelf.ledger.put_pack(txn, pack, PackRow(sealed, header.created_ms, stop, 0))
-    else:
-        shelf.ledger.grow(txn, pack, stop, sealed=sealed)
-    shelf.ledger.add(txn, pack, kept)
-    return {one.sha256 for one in kept}
+# ---------------------------------------------------------------- what a dead process left behind the End
 
 
-def clean(shelf: BlobShelf) -> int:
-    """Remove packs that no row knows and no process holds; returns how many. Only after the journal is caught up."""
-    with shelf.env.begin() as txn:
-        known = {pack for pack, _ in shelf.ledger.packs(txn)}
-    count = 0
-    for path in shelf.root.glob("*.pack"):
-        if int(path.stem, 16) in known:
+def catch_up(txn: Txn, index: Index, journal: Journal, shelf: BlobShelf) -> bool:
+    """Apply what was journaled and not indexed, cut what is torn. True where the transaction must be committed first.
+
+    Raises Damaged where an entry does not follow, or its bytes are nowhere: whole frames are never thrown away.
+    """
+    end = index.end(txn)
+    assert end is not None, "an index without an End is rebuilt"
+    if not journal.is_ragged(end):
+        return False
+    stray = journal.stray(end)
+    if stray.frames:
+        journal.settle(stray.stop)
+    entries = [(at, body, _ENTRY.decode(body)) for at, body in stray.frames]
+    wanted = {sha256 for _, _, entry in entries for sha256 in wanted_by(entry) if not shelf.ledger.has(txn, sha256)}
+    if wanted and (lost := salvage(txn, shelf, wanted)):
+        raise Damaged(
+            f"The journal names {len(lost)} blobs that are in no pack.", "Restore the packs from a copy, then start."
+        )
+    for at, body, entry in entries:
+        index.check_chain(txn, entry)
+        index.apply(txn, entry, body, at)
+    if stray.torn:
+        journal.cut(stray.stop)
+    index.set_end(txn, stray.stop)
+    return True
+
+
+def salvage(txn: Txn, shelf: BlobShelf, wanted: set[bytes]) -> set[bytes]:
+    """Look for blobs behind the known length of packs and in packs without a row; returns those not found."""
+    lost = set(wanted)
+    for pack, path in packs_in(shelf.root):
+        row = shelf.ledger.pack(txn, pack)
+        if row is not None and (row.sealed or path.stat().st_size <= row.length):
             continue
-        with suppress(FileNotFoundError):
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                if disk.lock(fd):
+        found = records(path, start=row.length if row is not None else 0, verify=True)
+        if found is None or found[0].id != pack or found[0].store != shelf.store:
+            continue
+        header, kept = found
+        useful = [one for one in kept if one.sha256 in lost]
+        if not useful:
+            continue
+        handle = PackHandle(path)
+        disk.settle(handle.fd, "a pack")
+        if row is None:
+            row = PackRow(header.kind == SINGLE, header.created_ms, 0, 0)
+        shelf.ledger.put_pack(txn, pack, row._replace(length=useful[-1].stop))
+        shelf.ledger.add(txn, pack, useful)
+        lost.difference_update(one.sha256 for one in useful)
+    return lost
+
+
+def sweep_strays(txn: Txn, shelf: BlobShelf) -> int:
+    """Remove packs that no row names and no process holds: uploads that were never decided. Returns how many."""
+    count = 0
+    for pack, path in packs_in(shelf.root):
+        if shelf.ledger.pack(txn, pack) is None:
+            with suppress(FileNotFoundError):
+                handle = PackHandle(path)
+                if disk.lock(handle.fd):
                     path.unlink()
                     count += 1
-            finally:
-                os.close(fd)
     return count
+
+
+# ---------------------------------------------------------------- everything anew
+
+
+def rebuild(txn: Txn, index: Index, journal: Journal, shelf: BlobShelf) -> tuple[int, set[bytes]]:
+    """Fill an empty index from the packs and the journal; the number of entries, and the blobs that are in no pack.
+
+    Raises Damaged for a journal that is broken anywhere but at its very end.
+    """
+    for pack, path in packs_in(shelf.root):
+        _take_pack(txn, shelf, pack, path)
+    index.set_store(txn, shelf.store)
+    index.set_epoch(txn, journal.epoch)
+    if not journal.segments():
+        journal.cut(End(1, HEADER_BYTES))
+    stop = End(journal.segments()[0], HEADER_BYTES)
+    count, lost = 0, set[bytes]()
+    for at, body in journal.walk():
+        entry = _ENTRY.decode(body)
+        index.check_chain(txn, entry)
+        index.apply(txn, entry, body, at)
+        lost |= {sha256 for sha256 in wanted_by(entry) if not shelf.ledger.has(txn, sha256)}
+        stop = End(at.segment, at.offset + FRAME_BYTES + len(body))
+        count += 1
+    last = journal.segments()[-1]
+    if last > stop.segment and frames.parse_header(journal.path(last).read_bytes()[:HEADER_BYTES]) is not None:
+        stop = End(last, HEADER_BYTES)
+    journal.settle(stop)
+    journal.cut(stop)
+    index.set_end(txn, stop)
+    return count, lost
+
+
+def _take_pack(txn: Txn, shelf: BlobShelf, pack: int, path: Path) -> None:
+    found = records(path)
+    if found is None or found[0].id != pack or found[0].store != shelf.store:
+        return
+    header, kept = found
+    sealed = header.kind == SINGLE or (bool(kept) and kept[-1].kind == MEMBERS)
+    if not sealed:
+        whole = records(path, verify=True)  # its end may be torn, and what is taken here is never stored again
+        kept = whole[1] if whole is not None else []
+    if header.kind == SINGLE and not kept:
+        return
+    length = kept[-1].stop if kept else PACK_HEADER_BYTES
+    shelf.ledger.put_pack(txn, pack, PackRow(sealed, header.created_ms, length, 0))
+    shelf.ledger.add(txn, pack, [one for one in kept if one.kind != MEMBERS])
+
+
+def packs_in(root: Path) -> Iterator[tuple[int, Path]]:
+    """The pack files of a directory, by number."""
+    found = []
+    for path in root.glob("*.pack"):
+        with suppress(ValueError):
+            found.append((int(path.stem, 16), path))
+    return iter(sorted(found))
+
