@@ -65,6 +65,9 @@ class Room(NamedTuple):
     changes_bytes: int = 8 << 20
 
 
+ROOM = Room()
+
+
 class _Wish:
     """One caller's commit while it waits."""
 
@@ -82,7 +85,7 @@ class _Wish:
 class _Group:
     """A group under the write lock: where its frames go, what they are, which bytes come with them, how each ended."""
 
-    __slots__ = ("at", "failures", "fresh", "frames", "length", "results")
+    __slots__ = ("at", "failures", "frames", "fresh", "length", "results")
 
     def __init__(self, at: End) -> None:
         self.at = at
@@ -97,7 +100,7 @@ class Committer:
     """The only way into the journal of an origin. `commit` may be called from any task; close it at the end."""
 
     def __init__(
-        self, index: Index, journal: Journal, shelf: BlobShelf, now_ms: Callable[[], int], *, room: Room = Room()
+        self, index: Index, journal: Journal, shelf: BlobShelf, now_ms: Callable[[], int], *, room: Room = ROOM
     ) -> None:
         self._index = index
         self._journal = journal

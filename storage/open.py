@@ -1,8 +1,9 @@
 """How does a process come to a store it can trust?
 
-Under a lock that the processes of a node take in turn: the identity file is made or checked, the index is probed in a
-process of its own (a damaged LMDB file can end the process that opens it), what a dead process left is caught up with,
-and leftovers are removed. An index that cannot be trusted is set aside and made anew from journal and packs.
+Under a lock that the processes of a node take in turn: the identity file is made or checked; the first one to come has
+the indexes probed in a process of their own (a damaged LMDB file can end the process that opens it); what a dead
+process left is caught up with, and leftovers are removed. An index that cannot be trusted is set aside and made anew
+from journal and packs. While a process has the store open it holds a shared lock, so everybody knows who is alone.
 """
 
 import os
@@ -18,37 +19,48 @@ from pathlib import Path
 import lmdb
 import msgspec
 
-from storage import commit, disk, recovery
-from storage.blobs import CACHE_PACK_BYTES_MAX, BlobShelf
+from storage import disk, recovery
+from storage.applier import Applier
+from storage.blobs import CACHE_PACK_BYTES_MAX, PACK_BYTES_MAX, BlobShelf
 from storage.catalog import Catalog
-from storage.commit import Applier, Committer
+from storage.commit import ROOM, Committer, Room
 from storage.errors import Damaged
-from storage.frames import HEADER_BYTES
 from storage.index import Index, open_environment
 from storage.intake import MEMORY_BYTES_MAX, Intake
-from storage.journal import End, Journal
-from storage.nouns import Entry
+from storage.journal import SEGMENT_BYTES_MAX, Journal, segments_in
 from storage.sessions import Sessions
 from storage.tables import BlobTables
 
 FORMAT = 1
 DATA_BYTES_MIN = 8192
-PROBE_SECONDS_MAX = 30
-_ENTRY = msgspec.msgpack.Decoder(Entry)
+PROBE_SECONDS_MAX = 60
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`store.json`: which store this is. `epoch` moves when its history is replaced by another."""
+    """`store.json`: which store this is. `epoch` (ms since 1970) moves when its history is replaced by another."""
 
     id: str
     role: str
-    epoch: int = 1
+    epoch: int
     format: int = FORMAT
+
+    @property
+    def token(self) -> bytes:
+        """The id as 16 bytes: it stands in every file of the store."""
+        return bytes.fromhex(self.id)
+
+
+class CacheMark(msgspec.Struct, frozen=True):
+    """`cache/state.json`: under which boot of the machine the cache is in use, and whether it was closed in order."""
+
+    boot: str
+    clean: bool
 
 
 @dataclass
 class Store:
-    """One process's hold on a store. `committer` and `journal` are an origin's, `applier` an edge's."""
+    """One process's hold on a store. `committer` and `journal` are an origin's, `applier` is an edge's."""
 
     root: Path
     identity: Identity
@@ -63,17 +75,36 @@ class Store:
     committer: Committer | None
     journal: Journal | None
     applier: Applier | None
+    live: int
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of an origin's own journal."""
+        return self.identity.epoch
+
+    def reap(self) -> int:
+        """Free what dead processes hold of the indexes, and packs that are gone; for every 30 s. Takes microseconds.
+
+        Returns how many reader slots were freed.
+        """
+        self.blobs.trim()
+        self.cached.trim()
+        return self.index.reap() + self.cache_env.reader_check()
 
     def close(self) -> None:
-        """Finish what is being committed, then let go."""
+        """Finish what is being committed, then let go. The last of the node's processes leaves a clean cache."""
         if self.committer is not None:
             self.committer.close()
         if self.journal is not None:
             self.journal.close()
         self.blobs.close()
         self.cached.close()
-        self.cache_env.close()
-        self.index.close()
+        with _taking_turns(self.root):
+            if _is_alone(self.live):
+                _leave_clean(self.root / "cache", self.cache_env, self.cached)
+            self.cache_env.close()
+            self.index.close()
+            os.close(self.live)
 
 
 def now_ms() -> int:
@@ -88,29 +119,29 @@ def open_store(
     memory_bytes_max: int = MEMORY_BYTES_MAX,
     session_seconds_max: int = 7 * 24 * 3600,
     sessions_max: int = 10_000,
+    pack_bytes_max: int = PACK_BYTES_MAX,
+    cache_pack_bytes_max: int = CACHE_PACK_BYTES_MAX,
+    segment_bytes_max: int = SEGMENT_BYTES_MAX,
+    room: Room = ROOM,
 ) -> Store:
-    """Open or create. Raises Damaged where something is broken that cannot be rebuilt from what is there."""
+    """Open or create; `worker` names this process among the node's. After the fork, once per process and root.
+
+    Raises Damaged where something is broken that cannot be made anew from what is there.
+    """
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _alone(root):
+    with _taking_turns(root):
+        live = os.open(root / "live.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        alone = _is_alone(live)
         identity = _identity(root, role)
-        token = bytes.fromhex(identity.id)
-        origin = role == "origin"
-        trusted = _index_is_sound(root, origin)
-        index = Index(root / "index", edge=not origin)
-        shelf = BlobShelf(root / "packs", index.env, index.tables.shelf, token, durable=True)
-        journal = Journal(_folder(root / "journal"), identity.epoch, token, index) if origin else None
-        if journal is not None:
-            _settle_index(index, journal, shelf, token, trusted)
-            if worker == 0:
-                recovery.clean(shelf)
-        cache_env, cached = _cache(root, token)
+        index, shelf, journal = _open_index(root, identity, alone, pack_bytes_max, segment_bytes_max)
+        cache_env, cached = _open_cache(root / "cache", identity.token, alone, cache_pack_bytes_max)
         intake = Intake(root / "staging", memory_bytes_max=memory_bytes_max)
-        cache_intake = Intake(_folder(root / "cache" / "staging"), memory_bytes_max=memory_bytes_max)
-        if worker == 0:
-            intake.clean()
-            cache_intake.clean()
-        sessions = Sessions(root / "sessions", seconds_max=session_seconds_max, sessions_max=sessions_max)
+        cache_intake = Intake(root / "cache" / "staging", memory_bytes_max=memory_bytes_max)
+        intake.clean()
+        cache_intake.clean()
         index.reap()
+        cache_env.reader_check()
+        disk.lock(live, shared=True, wait=True)
     return Store(
         root,
         identity,
@@ -121,71 +152,44 @@ def open_store(
         cache_env,
         intake,
         cache_intake,
-        sessions,
-        Committer(index, journal, shelf, now_ms) if journal is not None else None,
+        Sessions(root / "sessions", seconds_max=session_seconds_max, sessions_max=sessions_max),
+        Committer(index, journal, shelf, now_ms, room=room) if journal is not None else None,
         journal,
-        None if origin else Applier(index),
+        None if journal is not None else Applier(index),
+        live,
     )
 
 
-def rebuild_index(root: Path) -> int:
-    """Make the index anew from journal and packs; returns how many entries there are. The node must be stopped."""
-    with _alone(root):
-        identity = _identity(root, "origin")
-        _set_aside(root / "index")
-        store = bytes.fromhex(identity.id)
-        index = Index(root / "index")
-        shelf = BlobShelf(root / "packs", index.env, index.tables.shelf, store, durable=True)
-        journal = Journal(_folder(root / "journal"), identity.epoch, store, index)
+def rebuild_index(root: Path) -> tuple[int, int]:
+    """Make an origin's index anew: (entries, blobs that are named and in no pack). The node must be stopped.
+
+    The old index is kept aside. Raises Damaged where the journal is broken, or processes have the store open.
+    """
+    with _taking_turns(root):
+        live = os.open(root / "live.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            return _refold(index, journal, shelf, store)
+            if not _is_alone(live):
+                raise Damaged("The node is running.", "Stop it, then rebuild its index.")
+            identity = _identity(root, "origin")
+            _set_aside(root / "index")
+            index = Index(root / "index")
+            shelf = BlobShelf(root / "packs", index.env, index.tables.shelf, identity.token, durable=True)
+            journal = Journal(_folder(root / "journal"), identity.epoch, identity.token, index)
+            try:
+                return _rebuild(index, journal, shelf)
+            finally:
+                journal.close()
+                shelf.close()
+                index.close()
         finally:
-            journal.close()
-            shelf.close()
-            index.close()
+            os.close(live)
 
 
-def _refold(index: Index, journal: Journal, shelf: BlobShelf, store: bytes) -> int:
-    count, wanted = 0, set[bytes]()
-    with index.env.begin(write=True) as txn:
-        index.drop_fold(txn)
-        recovery.rebuild(txn, shelf)
-        index.set_store(txn, store)
-        index.set_epoch(txn, journal.epoch)
-        stop = End(1, HEADER_BYTES)
-        for at, body in journal.walk():
-            entry = _ENTRY.decode(body)
-            index.check_chain(txn, entry)
-            index.apply(txn, entry, body, at)
-            wanted |= commit.wanted_by(entry)
-            stop = End(at.segment, at.offset + 8 + len(body))
-            count += 1
-        journal.cut(stop)
-        index.set_end(txn, stop)
-        lost = {one for one in wanted if not shelf.ledger.has(txn, one)}
-    if lost:
-        raise Damaged(f"{len(lost)} files have their bytes in no pack.", "Restore the packs from a copy.")
-    return count
-
-
-def _settle_index(index: Index, journal: Journal, shelf: BlobShelf, store: bytes, trusted: bool) -> None:
-    if not trusted:
-        _refold(index, journal, shelf, store)
-        return
-    with index.env.begin(write=True) as txn:
-        known = index.store(txn)
-        if known and known != store:
-            raise Damaged("This index belongs to another store.", "Remove the folder index, then start again.")
-        index.set_store(txn, store)
-        index.set_epoch(txn, journal.epoch)
-        commit.catch_up(txn, index, journal, shelf)
-
-
-# ---------------------------------------------------------------- the identity, and the lock around opening
+# ---------------------------------------------------------------- the identity, and who else is here
 
 
 @contextmanager
-def _alone(root: Path) -> Iterator[None]:
+def _taking_turns(root: Path) -> Iterator[None]:
     fd = os.open(root / "open.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         disk.lock(fd, wait=True)
@@ -194,19 +198,32 @@ def _alone(root: Path) -> Iterator[None]:
         os.close(fd)
 
 
+def _is_alone(live: int) -> bool:
+    """Has no other process this store open? Asked while taking turns. Leaves the lock exclusive where it is so."""
+    return disk.lock(live)
+
+
+def read_identity(root: Path) -> Identity:
+    """Raises Damaged where it is of another version or cannot be read."""
+    try:
+        identity = msgspec.json.decode((root / "store.json").read_bytes(), type=Identity)
+    except (msgspec.DecodeError, FileNotFoundError):
+        raise Damaged("The file store.json is missing or broken.", "Restore it from a copy.") from None
+    if identity.format != FORMAT:
+        raise Damaged("This store was written by another version of Entrepot.", "Run that version.")
+    return identity
+
+
 def _identity(root: Path, role: str) -> Identity:
-    path = root / "store.json"
-    if path.exists():
-        identity = msgspec.json.decode(path.read_bytes(), type=Identity)
-        if identity.format != FORMAT:
-            raise Damaged("This store was written by another version of Entrepot.", "Run that version.")
-        if identity.role != role:
-            raise Damaged(f"This store is that of an {identity.role}, not of an {role}.", "Choose another folder.")
-        return identity
-    if any((root / "journal").glob("*.seg")):
-        raise Damaged("The file store.json is gone and the journal is there.", "Restore it from a copy.")
-    identity = Identity(secrets.token_bytes(16).hex(), role)
-    disk.replace_file(path, msgspec.json.encode(identity))
+    if not (root / "store.json").exists():
+        if segments_in(root / "journal"):
+            raise Damaged("The file store.json is gone and the journal is there.", "Restore it from a copy.")
+        disk.replace_file(
+            root / "store.json", msgspec.json.encode(Identity(secrets.token_bytes(16).hex(), role, now_ms()))
+        )
+    identity = read_identity(root)
+    if identity.role != role:
+        raise Damaged(f"This store is that of an {identity.role}, not of an {role}.", "Choose another folder.")
     return identity
 
 
@@ -215,49 +232,111 @@ def _folder(path: Path) -> Path:
     return path
 
 
-# ---------------------------------------------------------------- can what is there be trusted?
+# ---------------------------------------------------------------- the index
 
 
-def _index_is_sound(root: Path, origin: bool) -> bool:
-    """False where the index was set aside: it is missing, short, or ends the process that opens it."""
-    data = root / "index" / "data.mdb"
-    has_journal = any((root / "journal").glob("*.seg"))
-    if not data.exists():
-        return not has_journal
-    if data.stat().st_size >= DATA_BYTES_MIN and probe(root / "index"):
-        return True
-    _set_aside(root / "index")
-    return not (origin and has_journal)
+def _open_index(
+    root: Path, identity: Identity, alone: bool, pack_bytes_max: int, segment_bytes_max: int
+) -> tuple[Index, BlobShelf, Journal | None]:
+    origin = identity.role == "origin"
+    sound = not alone or _is_sound(root / "index", identity)
+    if not sound:
+        _set_aside(root / "index")
+    index = Index(root / "index", edge=not origin)
+    shelf = BlobShelf(
+        root / "packs",
+        index.env,
+        index.tables.shelf,
+        identity.token,
+        durable=True,
+        pack_bytes_max=pack_bytes_max,
+    )
+    if not origin:
+        with index.env.begin(write=True) as txn:
+            index.set_store(txn, identity.token)
+        return index, shelf, None
+    journal = Journal(
+        _folder(root / "journal"), identity.epoch, identity.token, index, segment_bytes_max=segment_bytes_max
+    )
+    if not sound:
+        _rebuild(index, journal, shelf)
+    else:
+        with index.env.begin(write=True) as txn:
+            recovery.catch_up(txn, index, journal, shelf)
+    if alone:
+        with index.env.begin(write=True) as txn:
+            recovery.sweep_strays(txn, shelf)
+    return index, shelf, journal
+
+
+def _rebuild(index: Index, journal: Journal, shelf: BlobShelf) -> tuple[int, int]:
+    with index.env.begin(write=True) as txn:
+        entries, lost = recovery.rebuild(txn, index, journal, shelf)
+    for sha256 in sorted(lost):
+        os.write(2, f"entrepot: the journal names blob {sha256.hex()}, which is in no pack\n".encode())
+    return entries, len(lost)
+
+
+def _is_sound(path: Path, identity: Identity) -> bool:
+    """Is there an index that a process can read, and is it this store's?"""
+    data = path / "data.mdb"
+    if not data.exists() or data.stat().st_size < DATA_BYTES_MIN:
+        return False
+    return probe(path, identity.token, identity.role)
+
+
+def probe(path: Path, store: bytes = b"", role: str = "") -> bool:
+    """Can a process of its own open this LMDB environment and walk its tables? With `store`: and is it that one's?"""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", str(Path(__file__).with_name("probe.py")), str(path), store.hex(), role],
+            timeout=PROBE_SECONDS_MAX,
+            capture_output=True,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
 
 
 def _set_aside(path: Path) -> None:
-    if path.exists():
-        path.rename(path.with_name(f"{path.name}.damaged-{now_ms()}"))
-
-
-def probe(path: Path) -> bool:
-    """Can a process of its own open this LMDB environment and read its tables?"""
-    done = subprocess.run(
-        [sys.executable, "-m", "storage.probe", str(path)], timeout=PROBE_SECONDS_MAX, capture_output=True, check=False
-    )
-    return done.returncode == 0
+    """Keep one damaged index for whoever wants to know why; a younger one replaces it."""
+    if (path / "data.mdb").exists():
+        damaged = path.with_name(f"{path.name}.damaged")
+        disk.remove_tree(damaged)
+        path.rename(damaged)
 
 
 # ---------------------------------------------------------------- the cache
 
 
-def _cache(root: Path, store: bytes) -> tuple[lmdb.Environment, BlobShelf]:
-    """The cache's own environment: not synced, so it is wiped after the machine itself went down."""
-    folder = root / "cache"
-    boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
-    mark = folder / "boot"
-    data = folder / "index" / "data.mdb"
-    if data.exists() and (not mark.exists() or mark.read_bytes() != boot or not probe(folder / "index")):
-        disk.remove_tree(folder)
-    _folder(folder / "index")
-    mark.write_bytes(boot)
+def _open_cache(folder: Path, store: bytes, alone: bool, pack_bytes_max: int) -> tuple[lmdb.Environment, BlobShelf]:
+    """The cache's own environment. Not synced, so it is only trusted after a clean end or within one boot."""
+    mark = folder / "state.json"
+    boot = _BOOT_ID.read_text().strip()
+    if alone:
+        if not _can_be_trusted(folder, boot):
+            disk.remove_tree(folder)
+        _folder(folder / "index")
+        disk.replace_file(mark, msgspec.json.encode(CacheMark(boot, clean=False)))
     env = open_environment(folder / "index", durable=False)
-    shelf = BlobShelf(
-        folder / "packs", env, BlobTables.of(env), store, durable=False, pack_bytes_max=CACHE_PACK_BYTES_MAX
-    )
+    shelf = BlobShelf(folder / "packs", env, BlobTables.of(env), store, durable=False, pack_bytes_max=pack_bytes_max)
     return env, shelf
+
+
+def _can_be_trusted(folder: Path, boot: str) -> bool:
+    try:
+        mark = msgspec.json.decode((folder / "state.json").read_bytes(), type=CacheMark)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return False
+    if mark.boot != boot and not mark.clean:
+        return False
+    data = folder / "index" / "data.mdb"
+    return data.exists() and data.stat().st_size >= DATA_BYTES_MIN and probe(folder / "index")
+
+
+def _leave_clean(folder: Path, env: lmdb.Environment, shelf: BlobShelf) -> None:
+    shelf.settle_all()
+    env.sync(True)
+    mark = CacheMark(_BOOT_ID.read_text().strip(), clean=True)
+    disk.replace_file(folder / "state.json", msgspec.json.encode(mark))

@@ -151,4 +151,3 @@ def packs_in(root: Path) -> Iterator[tuple[int, Path]]:
         with suppress(ValueError):
             found.append((int(path.stem, 16), path))
     return iter(sorted(found))
-
