@@ -49,8 +49,8 @@ class _Document(msgspec.Struct):
     versions: dict[str, Members] | None = None
     tags: dict[str, str] = msgspec.field(name="dist-tags", default_factory=dict)
     attachments: dict[str, _Attachment] = msgspec.field(name="_attachments", default_factory=dict)
-    maintainers: msgspec.Raw | None = None
-    readme: msgspec.Raw | None = None
+    maintainers: msgspec.Raw = msgspec.Raw(b"null")
+    readme: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _document = msgspec.json.Decoder(_Document)
@@ -121,8 +121,8 @@ def _amended(at: Route, document: _Document) -> Amended:
     if document.versions is not None:
         deprecated = {name: deprecation_of(members.get("deprecated")) for name, members in document.versions.items()}
     maintainers = b""
-    if document.maintainers is not None:
-        people = value_of(document.maintainers)
+    people = value_of(document.maintainers)
+    if people is not None:
         if not isinstance(people, list) or not all(isinstance(one, dict) for one in people):
             raise Invalid("The maintainers are not a list of people.")
         maintainers = bytes(document.maintainers)
