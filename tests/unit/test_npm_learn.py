@@ -116,7 +116,7 @@ def test_o14_attestations_are_offered_here_and_fetched_there() -> None:
         "provenance": {"predicateType": "p"},
     }
     foreign = learn(packument(version(dist={"attestations": attestations})))
-    assert next((file.name, file.source) for file in foreign.files) == ("demo-1.0.0.sigstore", address)
+    assert next((file.name, file.source) for file in foreign.files) == ("demo-1.0.0.sigstore", attestations["url"])
     assert shown(foreign)["versions"]["1.0.0"]["dist"]["attestations"] == {
         **attestations,
         "url": f"{BASE}/-/npm/v1/attestations/demo@1.0.0",
