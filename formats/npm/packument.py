@@ -50,8 +50,13 @@ class _Page:
         self._tarballs = _encode(f"{base}/{name}/-/")[:-1]
         self._attestations = _encode(f"{base}/-/npm/v1/attestations/{name}@")[:-1]
 
-    def modified_ms(self) -> int:
-        return self.facts.modified_ms or max(one.at_ms for one in self.versions)
+    def modified(self) -> dict[str, str]:
+        """When anything last changed, as a member; none where it is not known of every version. Clients that wait for
+        versions to age take an old `modified` for the word that all of them are old."""
+        local_over_timeless = self.facts.rev > 0 and any(not one.at_ms for one in self.versions)
+        if not self.facts.modified_ms or local_over_timeless:
+            return {}
+        return {"modified": spoken(max(self.facts.modified_ms, *(one.at_ms for one in self.versions)))}
 
     def manifest(self, version: Version, facts: VersionFacts, *, short: bool) -> bytes:
         """One version: what was kept, then dist and what there is to warn of."""
@@ -94,8 +99,7 @@ class _Page:
         """When the package was made and changed, and when each version came. What nobody knows is not said: a made-up
         time would let a version pass for old."""
         times = {"created": spoken(self.package.at_ms)} if self.package.at_ms else {}
-        times["modified"] = spoken(self.modified_ms())
-        return times | {one.name: spoken(one.at_ms) for one in self.versions if one.at_ms}
+        return times | self.modified() | {one.name: spoken(one.at_ms) for one in self.versions if one.at_ms}
 
 
 def full(name: str, view: View, base: str) -> bytes:
@@ -125,7 +129,7 @@ def abbreviated(name: str, view: View, base: str) -> bytes:
     return joined(
         {
             "name": _encode(name),
-            "modified": _encode(spoken(page.modified_ms())),
+            **{key: _encode(at) for key, at in page.modified().items()},
             "dist-tags": _encode(page.tags),
             "versions": page.manifests(decoded, short=True),
         }

@@ -118,7 +118,7 @@ class _Learner:
         modified_ms = heard(self.times.get("modified")) or heard(text_of(self.document.modified))
         facts = msgspec.structs.replace(
             facts,
-            modified_ms=modified_ms or max((one.at_ms for one in self.versions), default=0),
+            modified_ms=modified_ms or self._newest_ms(),
             maintainers=_maintainers(self.document.maintainers),
         )
         return Foreign(
@@ -127,6 +127,11 @@ class _Learner:
             tuple(self.files),
             {tag: version for tag, version in said.items() if version in known and readable_tag(tag)},
         )
+
+    def _newest_ms(self) -> int:
+        """The time of the newest version, 0 where the time of any is not known."""
+        times = [one.at_ms for one in self.versions]
+        return max(times) if times and all(times) else 0
 
     def _one(self, version: str, raw: msgspec.Raw, *, is_latest: bool) -> dict[str, msgspec.Raw] | None:
         """Take in one version; its members, or None where it makes no sense."""

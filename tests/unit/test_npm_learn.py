@@ -2,6 +2,7 @@
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from formats.kit.contract import Foreign, Show
 from formats.npm import ROOM, upstream
 from formats.npm.upstream import KEYS
 from storage.errors import Absent, UpstreamFailed
-from tests.harness.npm_registry import BASE, ask
+from tests.harness.npm_registry import BASE, Registry, ask
 from tests.harness.views import MemoryView
 
 URL = "https://upstream.example/npm/demo"
@@ -108,6 +109,35 @@ def test_o13_a_time_that_nobody_knows_is_not_made_up() -> None:
     del document["time"]
     document["modified"] = "2021-01-01T00:00:00.000Z"
     assert shown(learn(document))["time"] == {"modified": "2021-01-01T00:00:00.000Z"}
+
+
+def test_o13_an_unknown_time_of_change_does_not_pass_for_an_old_one() -> None:
+    timeless = packument(version(), version("2.0.0"))
+    del timeless["time"]["modified"]
+    assert "modified" not in shown(learn(timeless))["time"]
+    assert "modified" not in shown(learn(timeless), accept=SHORT_JSON)
+    timeless["time"]["2.0.0"] = "2022-02-02T00:00:00Z"
+    assert shown(learn(timeless), accept=SHORT_JSON)["modified"] == "2022-02-02T00:00:00.000Z"
+    del timeless["time"]
+    assert "modified" not in shown(learn(timeless), accept=SHORT_JSON)
+
+
+def test_o13_a_version_newer_than_modified_moves_it() -> None:
+    document = packument(version())
+    document["time"]["1.0.0"] = "2025-01-01T00:00:00Z"
+    assert shown(learn(document))["time"]["modified"] == "2025-01-01T00:00:00.000Z"
+
+
+def test_c14_local_and_foreign_versions_of_one_allowed_name(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    registry.publish(version="5.0.0")
+    registry.view.lay(learn(packument(version())))
+    assert set(registry.get("demo")["versions"]) == {"5.0.0"}, "a published name is not taken from upstream"
+    registry.view.lay(learn(packument(version(), version("2.0.0"))), allowed=True)
+    short = registry.get("demo", accept=SHORT_JSON)
+    assert set(short["versions"]) == {"1.0.0", "2.0.0", "5.0.0"}
+    assert short["dist-tags"]["latest"] == "5.0.0"
+    assert "modified" not in short, "nobody knows when 2.0.0 came"
 
 
 def test_o14_attestations_are_offered_here_and_fetched_there() -> None:
