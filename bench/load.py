@@ -391,7 +391,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--size", type=int, default=1024, help="bytes of each publish")
     made.add_argument("--once", action="store_true", help="one request for each connection")
     made.add_argument("--resume", action="store_true", help="resume TLS sessions")
-    made.add_argument("--server-pid", type=int, default=0, help="also tell the CPU seconds of this process and its children")
+    made.add_argument(
+        "--server-pid", type=int, default=0, help="also tell the CPU seconds of this process and its children"
+    )
     made.add_argument("--latencies", action="store_true", help="print every time to first byte, too")
     return made
 

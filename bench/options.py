@@ -36,9 +36,13 @@ class Options:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="python -m bench", description="Measures a node, beside others in the same run.")
+    made = argparse.ArgumentParser(
+        prog="python -m bench", description="Measures a node, beside others in the same run."
+    )
     made.add_argument("scenario", choices=list(SCENARIOS), help="; ".join(f"{k}: {v}" for k, v in SCENARIOS.items()))
-    made.add_argument("--quick", action="store_true", help="a smoke test: one short round, small bodies; no figures to quote")
+    made.add_argument(
+        "--quick", action="store_true", help="a smoke test: one short round, small bodies; no figures to quote"
+    )
     made.add_argument("--only", choices=["entrepot", "nginx"], default="", help="measure one side alone")
     made.add_argument("--rounds", type=int, default=5)
     made.add_argument("--seconds", type=float, default=3.0, help="of each measurement")

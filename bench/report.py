@@ -69,7 +69,18 @@ def table(result: Result) -> str:
     """A Markdown table that is also readable as it stands."""
     compared = bool(result.against)
     heads = (
-        ["case", "entrepot", result.against, "unit", "ratio", "goal", "CPU us", f"{result.against} CPU us", "eff", "note"]
+        [
+            "case",
+            "entrepot",
+            result.against,
+            "unit",
+            "ratio",
+            "goal",
+            "CPU us",
+            f"{result.against} CPU us",
+            "eff",
+            "note",
+        ]
         if compared
         else ["case", "median", "unit", "range", "goal", "note"]
     )

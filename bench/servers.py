@@ -1,7 +1,9 @@
 """How are the servers under test started, filled and ended? Only what is started here is ended here."""
 
+import io
 import json
 import os
+import random
 import select
 import signal
 import socket
@@ -9,7 +11,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Buffer, Sequence
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import IO, Self
@@ -195,11 +197,45 @@ class Node(Running):
         return {"Authorization": f"Bearer {self.token}"}
 
 
+class TlsOrigin(Running):
+    """The origin that a Node (stopped by now) left in `home`, served alone and with a certificate."""
+
+    def __init__(self, home: Path, *, workers: int = 1, core: int | None = SERVER_CORE) -> None:
+        chain, key = certificate(home)
+        port, tls_port = free_port(), free_port()
+        command = [entrepot(), "serve", "--role", "origin", "--data", str(home / "data" / "origin")]
+        command += ["--port", str(port), "--workers", str(workers), "--tls-port", str(tls_port)]
+        command += ["--tls-cert", str(chain), "--tls-key", str(key)]
+        super().__init__(command, home / "tls.log", core, cwd=home)
+        self.url = f"https://127.0.0.1:{tls_port}"
+        self.wait_for_port(tls_port)
+
+
 # ---------------------------------------------------------------- one plain request
 
 
+class Filler(io.RawIOBase):
+    """A body of any size that compresses badly and is the same for the same name, without being held in memory."""
+
+    def __init__(self, name: str, size: int) -> None:
+        self.size = size
+        self._block = memoryview(random.Random(name).randbytes(1 << 20))
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Buffer, /) -> int:
+        target = memoryview(into).cast("B")
+        offset = self._at % len(self._block)
+        count = min(len(target), self.size - self._at, len(self._block) - offset)
+        target[:count] = self._block[offset : offset + count]
+        self._at += count
+        return count
+
+
 def ask(
-    method: str, url: str, headers: dict[str, str] | None = None, body: bytes | IO[bytes] | None = None
+    method: str, url: str, headers: dict[str, str] | None = None, body: bytes | Filler | None = None
 ) -> tuple[int, dict[str, str], bytes]:
     """One request on a connection of its own: (status, headers in lower case, body)."""
     parts = urlsplit(url)
@@ -208,10 +244,11 @@ def ask(
     if parts.scheme == "https":
         connection = HTTPSConnection(parts.hostname, parts.port, timeout=120, context=untrusting())
     else:
-        connection = HTTPConnection(parts.hostname, parts.port, timeout=120)
+        connection = HTTPConnection(parts.hostname, parts.port, timeout=120, blocksize=256 << 10)
+    length = {"Content-Length": str(body.size)} if isinstance(body, Filler) else {}
     try:
         target = parts.path + (f"?{parts.query}" if parts.query else "")
-        connection.request(method, target, body=body, headers=headers or {})
+        connection.request(method, target, body=body, headers={**(headers or {}), **length})
         answer = connection.getresponse()
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
     finally:
@@ -227,10 +264,8 @@ def untrusting() -> ssl.SSLContext:
     return context
 
 
-def put(url: str, body: bytes | IO[bytes], headers: dict[str, str]) -> None:
+def put(url: str, body: bytes | Filler, headers: dict[str, str]) -> None:
     """Publishes; raises RuntimeError on any answer but 2xx."""
-    if not isinstance(body, bytes):
-        headers = {**headers, "Content-Length": str(os.fstat(body.fileno()).st_size)}
     status, _, answer = ask("PUT", url, headers, body)
     if not 200 <= status < 300:
         raise RuntimeError(f"PUT {url}: {status} {answer[:300]!r}")

@@ -92,6 +92,9 @@ class PackInfo(NamedTuple):
 class BlobShelf:
     """Blobs by sha256 in packs under `root`."""
 
+    header_bytes = SINGLE_START
+    """The room that a file leaves at its start to be kept without being copied."""
+
     def __init__(
         self,
         root: Path,
@@ -205,17 +208,22 @@ class BlobShelf:
             self.forget(sha256)
         return False
 
-    def holds(self, sha256: bytes) -> bool:
-        """Is there a row for it? Says nothing of its bytes."""
+    def holds(self, sha256: bytes) -> int | None:
+        """The size of a blob that is here, None where it is not. Looks at its row, not at its bytes."""
         with self.env.begin() as txn:
-            return self.ledger.has(txn, sha256)
+            row = self.ledger.blob(txn, sha256)
+        return None if row is None else row.size
 
     # ------------------------------------------------------------ writing
 
     def put(self, staged: Staged) -> None:
-        """Keep a sealed Staged at once. Raises Full. One that is here already stays the caller's to discard."""
+        """Keep a sealed Staged on the cache at once. Raises Full. One that is here already stays the caller's.
+
+        Hosted blobs come with the entry that names them, through the Committer alone.
+        """
         assert staged.sha256, "only what was hashed can be kept"
-        if self.holds(staged.sha256):
+        assert not self.durable, "hosted blobs come with an entry"
+        if self.holds(staged.sha256) is not None:
             return
         self.prepare(staged)
         with disk.room("for this blob"):
@@ -223,16 +231,25 @@ class BlobShelf:
                 with self.env.begin(write=True) as txn:
                     if self.ledger.has(txn, staged.sha256):
                         return
-                    self._keep_or_roll_back(txn, [staged])
+                    self._write_or_roll_back(txn, [staged])
             except lmdb.Error as error:
                 if (problem := disk.judge_index(error, self.root, durable=self.durable)) is not None:
                     raise problem from error
                 raise
         staged.keep()
 
-    def _keep_or_roll_back(self, txn: Txn, staged: Sequence[Staged]) -> None:
+    def keep(self, path: Path, start: int, size: int, sha256: bytes) -> None:
+        """Keep a file on the cache whose bytes from `start` (`header_bytes`) on are known to be `sha256`. Raises Full.
+
+        The file is ours from here on, also where the blob is here already. Reads it once, for its checksum: in a thread.
+        """
+        assert start == SINGLE_START
+        with Staged.of_known(path, size, sha256) as staged:
+            self.put(staged)
+
+    def _write_or_roll_back(self, txn: Txn, staged: Sequence[Staged]) -> None:
         try:
-            self.keep(txn, staged)
+            self.write(txn, staged)
         except BaseException:
             self.roll_back()
             raise
@@ -263,7 +280,7 @@ class BlobShelf:
     def _single(self, staged: Staged) -> Record:
         return Record(staged.sha256, SINGLE_START, staged.size, staged.sum, BODY, _now_ms())
 
-    def keep(self, txn: Txn, staged: Sequence[Staged]) -> None:
+    def write(self, txn: Txn, staged: Sequence[Staged]) -> None:
         """Write these within a write transaction: bytes durable, then rows. Large ones must have been prepared.
 
         Raises OSError where there is no room; then, and where the transaction is given up, call `roll_back` within it.
@@ -350,6 +367,8 @@ class BlobShelf:
             if self._writer is not None and self._writer.header.id == pack:
                 self._writer.close()
                 self._writer = None
+            elif row is not None and not row.sealed and self.durable:
+                raise Conflict("This pack is not sealed.", "Try again when it is.")
             elif row is not None and not row.sealed and self.path(pack).exists():
                 writer = PackWriter.adopt(self.path(pack), row.length, durable=False)
                 if writer is None:
@@ -363,6 +382,7 @@ class BlobShelf:
 
     def move(self, sha256: bytes) -> bool:
         """Write a blob of a shared pack once more, into the current pack. False where it is gone or has its own."""
+        assert not self.durable, "hosted packs may have a tail that is journaled and not yet indexed"
         located = self.find(sha256)
         if located is None:
             return False

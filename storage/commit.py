@@ -140,7 +140,7 @@ class Committer:
     def _prepare(self, large: Sequence[Staged]) -> None:
         """Large uploads become durable before the lock is taken, so that they hold up nobody."""
         for staged in large:
-            if not self._shelf.holds(staged.sha256):
+            if self._shelf.holds(staged.sha256) is None:
                 self._shelf.prepare(staged)
 
     # ------------------------------------------------------------ the thread
@@ -192,7 +192,7 @@ class Committer:
             try:
                 self._decide(txn, wishes, group)
                 if group.frames:
-                    self._shelf.keep(txn, list(group.fresh.values()))
+                    self._shelf.write(txn, list(group.fresh.values()))
                     stop = self._append(end, group)
                     self._index.set_end(txn, stop)
             except BaseException:

@@ -83,6 +83,11 @@ def parse(data: bytes | memoryview, offset: int = 0) -> Parsed:
     return Parsed(frames, offset)
 
 
+def is_unborn(data: bytes) -> bool:
+    """Is this a segment whose header never became whole, with no whole frame behind it?"""
+    return parse_header(data) is None and not whole_frame_after(data, HEADER_BYTES - FRAME_BYTES - 1)
+
+
 def whole_frame_after(data: bytes, offset: int) -> bool:
     """Does a whole frame begin anywhere behind `offset`? Then what stands at `offset` is damaged and not torn."""
     found = data.find(_ARRAY_OF_NINE, offset + FRAME_BYTES + 1)

@@ -70,8 +70,7 @@ class Staged:
         Takes over the locked `fd`. Discarding leaves the file; committing removes its name.
         """
         staged = cls(path.parent, digests)
-        staged._memory = None
-        staged._fd = fd
+        staged._memory, staged._fd = None, fd
         staged.path = path
         staged._removes_path = False
         offset = SINGLE_START
@@ -79,6 +78,21 @@ class Staged:
             staged._count(data)
             offset += len(data)
         staged.seal()
+        return staged
+
+    @classmethod
+    def of_known(cls, path: Path, size: int, sha256: bytes) -> Self:
+        """A sealed Staged over a file whose identity was checked while it came in. Reads it once, for its checksum."""
+        staged = cls(path.parent, hashed=False)
+        staged._memory = None
+        staged._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        staged.path = path
+        staged.size = size
+        disk.lock(staged._fd)
+        for offset in range(SINGLE_START, SINGLE_START + size, _READ_BYTES):
+            staged._sum.update(disk.read_all(staged._fd, min(_READ_BYTES, SINGLE_START + size - offset), offset))
+        staged.seal()
+        staged.sha256 = sha256
         return staged
 
     # ------------------------------------------------------------ receiving

@@ -69,7 +69,6 @@ class Journal:
         self._places = places
         self._segment_bytes_max = segment_bytes_max
         self._open: tuple[int, int] | None = None
-        self._fresh = False
 
     # ------------------------------------------------------------ segments
 
@@ -84,17 +83,21 @@ class Journal:
         return found
 
     def _segment(self, number: int) -> int:
-        """A descriptor of the segment for writing; created with its header where it is not there."""
+        """A descriptor of an existing segment for writing. One that another process has since cut away is let go."""
         if self._open is not None:
-            if self._open[0] == number:
+            if self._open[0] == number and os.fstat(self._open[1]).st_nlink:
                 return self._open[1]
-            os.close(self._open[1])
-            self._open = None
+            self.close()
+        fd = os.open(self.path(number), os.O_RDWR | os.O_CLOEXEC)
+        self._open = (number, fd)
+        return fd
+
+    def _begin(self, number: int) -> int:
+        """A descriptor of a segment that starts here, with its header written anew; not yet durable."""
+        self.close()
         fd = os.open(self.path(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._open = (number, fd)
-        if os.fstat(fd).st_size < HEADER_BYTES:
-            disk.write_all(fd, frames.pack_header(Header(number, self.epoch, self._store)), 0)
-            self._fresh = True
+        disk.write_all(fd, frames.pack_header(Header(number, self.epoch, self._store)), 0)
         return fd
 
     def _check_header(self, data: bytes, segment: int) -> None:
@@ -118,24 +121,21 @@ class Journal:
 
         Raises OSError where they cannot be written (the caller cuts); ends the process where they cannot be synced.
         """
-        fd = self._segment(at.segment)
+        fresh = at.offset == HEADER_BYTES
+        fd = self._begin(at.segment) if fresh else self._segment(at.segment)
         disk.write_all(fd, data, at.offset)
         disk.settle(fd, "the journal")
-        if self._fresh:
+        if fresh:
             disk.settle_directory(self.root)
-            self._fresh = False
         return End(at.segment, at.offset + len(data))
 
     def cut(self, end: End) -> None:
         """Forget everything beyond `end`, durably. A cut that fails ends the process: the rest might come alive."""
         try:
             later = [number for number in self.segments() if number > end.segment]
-            if self._open is not None and self._open[0] in later:
-                os.close(self._open[1])
-                self._open = None
             for number in reversed(later):
                 self.path(number).unlink()
-            fd = self._segment(end.segment)
+            fd = self._begin(end.segment) if end.offset == HEADER_BYTES else self._segment(end.segment)
             os.ftruncate(fd, end.offset)
         except OSError as error:
             disk.die(f"the journal could not be cut back ({error.strerror}); stopping")
@@ -144,7 +144,10 @@ class Journal:
 
     def is_ragged(self, end: End) -> bool:
         """Does anything stand beyond `end`? Raises Damaged where the journal is shorter than the index says."""
-        size = os.fstat(self._segment(end.segment)).st_size
+        try:
+            size = os.fstat(self._segment(end.segment)).st_size
+        except FileNotFoundError:
+            size = 0
         if size < end.offset:
             raise Damaged(
                 "The journal is shorter than the index says.", "Restore the journal from a copy, or from an edge."
@@ -168,11 +171,10 @@ class Journal:
                 return Stray(found, stop, torn=True)
         return Stray(found, stop, torn=False)
 
-    def settle(self, stop: End) -> None:
-        """Make frames durable that another process wrote and may not have synced."""
-        for number in self.segments():
-            if number <= stop.segment:
-                disk.settle(self._segment(number), "the journal")
+    def settle(self, start: End, stop: End) -> None:
+        """Make the segments between two places durable, which another process wrote and may not have synced."""
+        for number in range(start.segment, stop.segment + 1):
+            disk.settle(self._segment(number), "the journal")
         disk.settle_directory(self.root)
 
     # ------------------------------------------------------------ reading
@@ -185,7 +187,7 @@ class Journal:
         numbers = self.segments()
         for number in numbers:
             data = self.path(number).read_bytes()
-            if number == numbers[-1] and frames.parse_header(data) is None and number > numbers[0]:
+            if number == numbers[-1] and frames.is_unborn(data):
                 return
             self._check_header(data, number)
             parsed = frames.parse(data, HEADER_BYTES)
@@ -250,12 +252,9 @@ class JournalReader:
 
         Raises Conflict at the first read where `after` is ahead of this journal: the follower must start anew.
         """
-        if self._at is None:
-            self._at = self._places.start(self._after)
-            if self._at is None:
-                self._at = self._places.committed()
-                return []
         stop = self._places.committed()
+        if self._at is None:
+            self._at = self._places.start(self._after) or stop
         while self._at < stop:
             bodies, self._at = self._journal.read(self._at, stop, bytes_max)
             if fresh := [body for body in bodies if self._is_new(body)]:

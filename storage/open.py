@@ -263,9 +263,8 @@ def _open_index(
     else:
         with index.env.begin(write=True) as txn:
             recovery.catch_up(txn, index, journal, shelf)
-    if alone:
-        with index.env.begin(write=True) as txn:
-            recovery.sweep_strays(txn, shelf)
+    with index.env.begin(write=True) as txn:
+        recovery.sweep_strays(txn, shelf)
     return index, shelf, journal
 
 
@@ -321,6 +320,8 @@ def _open_cache(folder: Path, store: bytes, alone: bool, pack_bytes_max: int) ->
         disk.replace_file(mark, msgspec.json.encode(CacheMark(boot, clean=False)))
     env = open_environment(folder / "index", durable=False)
     shelf = BlobShelf(folder / "packs", env, BlobTables.of(env), store, durable=False, pack_bytes_max=pack_bytes_max)
+    with env.begin(write=True) as txn:
+        recovery.sweep_strays(txn, shelf)
     return env, shelf
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from storage import disk, frames
+from storage import disk
 from storage.blobs import BlobShelf, PackHandle
 from storage.errors import Damaged
 from storage.frames import FRAME_BYTES, HEADER_BYTES
@@ -43,7 +43,7 @@ def catch_up(txn: Txn, index: Index, journal: Journal, shelf: BlobShelf) -> bool
         return False
     stray = journal.stray(end)
     if stray.frames:
-        journal.settle(stray.stop)
+        journal.settle(end, stray.stop)
     entries = [(at, body, _ENTRY.decode(body)) for at, body in stray.frames]
     wanted = {sha256 for _, _, entry in entries for sha256 in wanted_by(entry) if not shelf.ledger.has(txn, sha256)}
     if wanted and (lost := salvage(txn, shelf, wanted)):
@@ -119,10 +119,6 @@ def rebuild(txn: Txn, index: Index, journal: Journal, shelf: BlobShelf) -> tuple
         lost |= {sha256 for sha256 in wanted_by(entry) if not shelf.ledger.has(txn, sha256)}
         stop = End(at.segment, at.offset + FRAME_BYTES + len(body))
         count += 1
-    last = journal.segments()[-1]
-    if last > stop.segment and frames.parse_header(journal.path(last).read_bytes()[:HEADER_BYTES]) is not None:
-        stop = End(last, HEADER_BYTES)
-    journal.settle(stop)
     journal.cut(stop)
     index.set_end(txn, stop)
     return count, lost

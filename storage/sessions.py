@@ -16,10 +16,11 @@ from typing import Any
 import msgspec
 
 from storage import disk
-from storage.errors import Absent, Conflict, RangeRefused, TooMany
+from storage.errors import Absent, Conflict, Invalid, RangeRefused, TooMany
 from storage.intake import Staged
 from storage.packs import SINGLE_START
 
+BEGUN_SECONDS_MAX = 3600
 _ID = re.compile(r"[A-Za-z0-9_-]{32}")
 
 
@@ -102,22 +103,40 @@ class Sessions:
 
     def finish(self, session: Session) -> Staged:
         """The whole upload as a sealed Staged; the session stays until `remove`. Reads everything once."""
-        return Staged.of_file(self._data(session.id), self._locked(session), session.digests)
+        fd = self._locked(session)
+        size = os.fstat(fd).st_size - SINGLE_START
+        if session.length not in (-1, size):
+            os.close(fd)
+            raise Invalid(f"This upload announced {session.length} bytes and has {size}.", "Send the rest first.")
+        return Staged.of_file(self._data(session.id), fd, session.digests)
 
     def remove(self, session: Session) -> None:
         self._meta(session.id).unlink(missing_ok=True)
         self._data(session.id).unlink(missing_ok=True)
 
     def expire(self) -> int:
-        """Remove what is too old or half made; returns how many."""
+        """Remove what is too old or was never wholly begun, unless it is in use; returns how many."""
         count = 0
+        for path in self._folder.glob("*.data"):
+            if not path.with_suffix(".json").exists() and time.time() - path.stat().st_mtime > BEGUN_SECONDS_MAX:
+                path.unlink(missing_ok=True)
+                count += 1
         for path in self._folder.glob("*.json"):
             with suppress(FileNotFoundError, msgspec.DecodeError):
                 session = msgspec.json.decode(path.read_bytes(), type=Session)
-                if self.seconds_left(session) <= 0:
+                if self.seconds_left(session) <= 0 and not self._in_use(session):
                     self.remove(session)
                     count += 1
         return count
+
+    def _in_use(self, session: Session) -> bool:
+        try:
+            os.close(self._locked(session))
+        except Conflict:
+            return True
+        except Absent:
+            return False
+        return False
 
     def _locked(self, session: Session) -> int:
         try:
@@ -127,6 +146,10 @@ class Sessions:
         if not disk.lock(fd):
             os.close(fd)
             raise Conflict("This upload is being written to by another request.", "Wait for that one to end.")
+        if os.fstat(fd).st_nlink != 1:  # its bytes became a pack, and whoever did that did not live to remove it
+            os.close(fd)
+            self.remove(session)
+            raise Absent("This upload was finished.", "Look whether it is there, else start it again.")
         return fd
 
     def _meta(self, id: str) -> Path:

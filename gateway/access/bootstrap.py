@@ -39,7 +39,7 @@ ACTOR = "entrepot"
 """Who the journal says did this: no token can have this for its id."""
 
 LOCK_NAME = "node.lock"
-EDGE_TOKEN_NAME = "up-edge.token"
+EDGE_FILE_NAME = "up-edge.token"
 ADMIN_NAME, UP_NAME, EDGE_NAME = "admin", "up", "up-edge"
 ADMIN = (Grant(EVERYWHERE, True, True, True),)
 READER = (Grant(EVERYWHERE),)
@@ -104,7 +104,7 @@ def prepare_up(root: Path, edge_root: Path, clock: Clock = now_ms) -> Ready:
 
     The admin token of the last start is revoked, since only its hash was kept; the edge's is used again.
     """
-    edge_file = edge_root / EDGE_TOKEN_NAME
+    edge_file = edge_root / EDGE_FILE_NAME
     with alone(root), _opened(root) as store:
         _demo(store, clock())
         admin = _renewed(store, UP_NAME, ADMIN, "api", clock())

@@ -130,6 +130,11 @@ class Body:
         self._raw_start = self._raw_end = 0
 
     @property
+    def is_open(self) -> bool:
+        """Is there more of it to come?"""
+        return not self.done
+
+    @property
     def drainable(self) -> bool:
         """Is so little left, surely on its way, that throwing it away is cheaper than a new connection?"""
         return not (self.broken or self.expect) and self._chunks is None and self.left <= DRAIN_BYTES_MAX
@@ -140,7 +145,7 @@ class Body:
             return 0
         await self._welcome()
         try:
-            while not self.done:
+            while self.is_open:
                 try:
                     n = self._next(mv)
                 except BlockingIOError:

@@ -1,0 +1,1 @@
+"""How is a node doing, and is what it has stored whole?"""

@@ -1,0 +1,131 @@
+"""How does a test call the management API? In process, over a small world of workspaces, repositories and tokens."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from quart import Quart
+
+from gateway.access import tokens
+from gateway.access.secrets import Secrets
+from gateway.console.api import make_app
+from gateway.console.services import Health, Services
+from storage.nouns import (
+    SYSTEM,
+    Draft,
+    File,
+    Grant,
+    Package,
+    PutFile,
+    PutPackage,
+    PutRepository,
+    PutTag,
+    PutToken,
+    PutVersion,
+    PutWorkspace,
+    Repository,
+    Token,
+    Version,
+    Workspace,
+)
+from tests.harness.ledgers import NOW_MS, Ledger
+
+API = "/-/api/v1"
+
+
+class Got:
+    """An answer of the API."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+
+class Console:
+    """An application over `acme` and `other`, each with `main` (private) and `open` (public), and tokens by role."""
+
+    def __init__(self, root: Path, **services: Any) -> None:
+        self.ledger = Ledger(root)
+        self.health = Health()
+        self.now_ms = NOW_MS
+        self.secrets = Secrets(root / "secrets.json")
+        given: dict[str, Any] = {
+            "role": "origin",
+            "catalog": self.ledger.catalog,
+            "health": lambda: self.health,
+            "status": lambda: {"heads": {"acme": 1}},
+            "metrics": lambda: "entrepot_requests_total 1\n",
+            "formats": ("generic", "pypi", "npm"),
+            "drawing": ("pypi", "npm"),
+            "commit": self.ledger.commit,
+            "secrets": self.secrets,
+            "now_ms": lambda: self.now_ms,
+            "normalise": lambda format, name: name.lower() if format == "pypi" else name,
+        }
+        self.services = Services(**given | services)
+        self.app: Quart = make_app(self.services)
+        self.tokens: dict[str, str] = {}
+        self.ids: dict[str, str] = {}
+        self._fill()
+
+    def _fill(self) -> None:
+        early = NOW_MS - 1000
+        for ws in ("acme", "other"):
+            self.ledger.write(Draft(SYSTEM, "", "t", "t", (PutWorkspace(Workspace(ws, early)),)))
+            for name, public in (("main", False), ("open", True)):
+                put = PutRepository(Repository(ws, name, public, at_ms=early))
+                self.ledger.write(Draft(ws, name, "t", "t", (put,)))
+        full = {"read": True, "write": True, "admin": True}
+        self.add_token("node admin", Grant("*", **full))
+        self.add_token("auditor", Grant("*"))
+        self.add_token("acme admin", Grant("acme", **full))
+        self.add_token("main admin", Grant("acme/main", **full))
+        self.add_token("writer", Grant("acme", True, True))
+        self.add_token("reader", Grant("acme"))
+        self.add_token("stranger", Grant("other", **full))
+        self.add_token("expired", Grant("*", **full), expires_ms=early)
+        self.add_token("revoked", Grant("*", **full), revoked_ms=early)
+        self.tokens |= {"anonymous": "", "malformed": "ent_nonsense", "unknown": tokens.mint()[0]}
+
+    def add_token(self, role: str, *grants: Grant, expires_ms: int = 0, revoked_ms: int = 0) -> str:
+        text, parts = tokens.mint()
+        token = Token(parts.id, role, parts.sha256, grants, "api", NOW_MS - 500, expires_ms, revoked_ms)
+        self.ledger.write(Draft(SYSTEM, "", "t", "t", (PutToken(token),)))
+        self.tokens[role], self.ids[role] = text, parts.id
+        return text
+
+    def add_package(self, ws: str, repo: str, format: str, name: str) -> None:
+        changes = (
+            PutPackage(format, Package(name, NOW_MS)),
+            PutVersion(format, name, Version("1.0", NOW_MS)),
+            PutFile(format, name, File(f"{name}-1.0.tgz", "1.0", b"\1" * 32, 7, at_ms=NOW_MS)),
+            PutTag(format, name, "latest", "1.0"),
+        )
+        self.ledger.write(Draft(ws, repo, "t", "t", changes))
+
+    async def call(
+        self, role: str, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> Got:
+        """One request as the principal called `role`; paths without /-/ are the API's."""
+        sent = dict(headers or {})
+        if self.tokens[role]:
+            sent.setdefault("Authorization", f"Bearer {self.tokens[role]}")
+        data = None
+        if body is not None:
+            sent.setdefault("Content-Type", "application/json")
+            data = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        address = path if path.startswith("/-/") else API + path
+        response = await self.app.test_client().open(address, method=method, headers=sent, data=data)
+        got = await response.get_data(as_text=False)
+        return Got(response.status_code, response.headers, got)
+
+
+def basic(user: str, password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}

@@ -1,0 +1,174 @@
+"""Does every route of the API declare who may call it, and does it hold to that?"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.console import permissions
+from gateway.console.api import ROUTES
+from gateway.console.calls import Route
+from tests.harness.consoles import Console
+
+DECLARED = {one for one in vars(permissions).values() if isinstance(one, permissions.Permission)}
+
+# a body that a node admin succeeds with, for every method that changes something
+BODIES: dict[str, Any] = {
+    "POST /-/api/v1/workspaces": {"name": "fresh"},
+    "POST /-/api/v1/repositories": {"workspace": "acme", "name": "fresh"},
+    "PATCH /-/api/v1/repositories/<workspace>/<repository>": {"public": True},
+    "POST /-/api/v1/repositories/<workspace>/<repository>/upstreams": {
+        "format": "pypi",
+        "name": "second",
+        "url": "https://registry.example/simple/",
+    },
+    "POST /-/api/v1/repositories/<workspace>/<repository>/upstreams/<format>/allow": {"name": "other"},
+    "POST /-/api/v1/tokens": {"name": "child", "grants": [{"scope": "acme/main"}]},
+}
+# who may do what no permission of the route alone tells; all others are refused
+MAY: dict[str, set[str]] = {
+    "admin on *": {"node admin"},
+    "admin on the repository": {"node admin", "acme admin", "main admin"},
+    "POST /-/api/v1/repositories": {"node admin", "acme admin"},
+    "POST /-/api/v1/tokens": {"node admin", "acme admin", "main admin"},
+    "the token itself, or admin of all it reaches": {"node admin", "acme admin", "reader"},
+}
+NOBODY = ("anonymous", "expired", "revoked", "malformed", "unknown")
+SOMEBODY = ("node admin", "auditor", "acme admin", "main admin", "writer", "reader", "stranger")
+
+
+def key(route: Route) -> str:
+    return f"{route.method} {route.rule}"
+
+
+def address(route: Route, console: Console) -> str:
+    parts = {
+        "<workspace>": "acme",
+        "<repository>": "main",
+        "<format>": "pypi",
+        "<name>": "first",
+        "<id>": console.ids["reader"],
+        "<path:package>": "thing",
+    }
+    path = route.rule
+    for part, value in parts.items():
+        path = path.replace(part, value)
+    assert "<" not in path
+    return path + ("?format=pypi" if "format" in route.arguments else "")
+
+
+async def filled(root: Path) -> Console:
+    console = Console(root)
+    body = {"format": "pypi", "name": "first", "url": "https://registry.example/simple/", "allow": ["thing"]}
+    assert (await console.call("node admin", "POST", "/repositories/acme/main/upstreams", body)).status == 201
+    console.add_package("acme", "main", "pypi", "thing")
+    console.ledger.entries.clear()
+    return console
+
+
+def test_c7_every_route_of_the_application_is_declared(tmp_path: Path) -> None:
+    """What the application serves is exactly what was declared, method by method."""
+    console = Console(tmp_path)
+    served = {
+        f"{method} {rule.rule}"
+        for rule in console.app.url_map.iter_rules()
+        for method in rule.methods or ()
+        if method != "HEAD"
+    }
+    assert served == {key(route) for route in ROUTES}
+    assert len(served) == len(ROUTES)
+    assert all(route.permission in DECLARED for route in ROUTES)
+
+
+def test_c7_nothing_is_changed_by_a_route_that_reads_need() -> None:
+    """No method that changes something is open to anybody, nor satisfied with the right to read."""
+    weak = (permissions.ANYBODY, permissions.SOMEBODY, permissions.METRICS)
+    weak += (permissions.WORKSPACE_READ, permissions.REPOSITORY_READ)
+    assert [key(route) for route in ROUTES if route.method != "GET" and route.permission in weak] == []
+
+
+CHANGING = [route for route in ROUTES if route.method != "GET"]
+
+
+@pytest.mark.parametrize("route", CHANGING, ids=key)
+async def test_c7_who_may_change_what(route: Route, tmp_path: Path) -> None:
+    may = MAY.get(key(route)) or MAY[route.permission.name]
+    for number, role in enumerate((*NOBODY, *SOMEBODY)):
+        console = await filled(tmp_path / str(number))
+        got = await console.call(role, route.method, address(route, console), BODIES.get(key(route)))
+        wrote = [entry.action for entry in console.ledger.entries]
+        console.ledger.close()
+        if role in may:
+            assert got.status in (200, 201, 204), (role, got.body)
+            assert len(wrote) == 1
+            assert "entrepot-serial" in got.headers
+        else:
+            assert got.status in ((401,) if role in NOBODY else (403, 404)), (role, got.status, got.body)
+            assert wrote == [], role
+            assert got.headers["content-type"] == "application/problem+json"
+
+
+READING = [route for route in ROUTES if route.method == "GET"]
+
+
+@pytest.mark.parametrize("role", NOBODY)
+async def test_f15_what_a_stranger_from_the_street_can_read(role: str, tmp_path: Path) -> None:
+    """Without a token: the health and the lists of what is public. With one that is no good: nothing, not even that."""
+    console = await filled(tmp_path)
+    statuses = {route.rule: (await console.call(role, "GET", address(route, console))).status for route in READING}
+    console.ledger.close()
+    readable = {rule for rule, status in statuses.items() if status == 200}
+    assert set(statuses.values()) <= {200, 401}
+    if role == "anonymous":
+        assert readable == {
+            "/-/health",
+            "/-/ready",
+            "/-/api/v1/workspaces",
+            "/-/api/v1/workspaces/<workspace>",
+            "/-/api/v1/repositories",
+        }
+    else:
+        assert readable == set()
+
+
+@pytest.mark.parametrize(
+    "place", ["/repositories/{}", "/repositories/{}/upstreams", "/repositories/{}/packages?format=npm"]
+)
+async def test_b9_private_and_absent_are_byte_equal(place: str, tmp_path: Path) -> None:
+    console = await filled(tmp_path)
+    for role in ("stranger", "anonymous"):
+        answers = set()
+        for where in ("acme/main", "acme/gone", "nowhere/main"):
+            got = await console.call(role, "GET", "/repositories/" + place.format(where))
+            answers.add((got.status, got.body, tuple(sorted(got.headers.items()))))
+        assert len(answers) == 1, role
+    console.ledger.close()
+
+
+async def test_b9_changing_what_is_hidden_is_answered_like_changing_what_is_not(tmp_path: Path) -> None:
+    console = await filled(tmp_path)
+    for method, body in (("PATCH", {"public": True}), ("DELETE", None)):
+        answers = set()
+        for where in ("acme/main", "acme/gone", "nowhere/main"):
+            got = await console.call("stranger", method, f"/repositories/{where}", body)
+            answers.add((got.status, got.body, tuple(sorted(got.headers.items()))))
+        assert len(answers) == 1
+    for scope in ("acme/main", "acme/gone", "nowhere/main"):
+        got = await console.call("stranger", "POST", "/tokens", {"name": "n", "grants": [{"scope": scope}]})
+        assert got.status == 404
+    assert console.ledger.entries == []
+    console.ledger.close()
+
+
+async def test_c5_the_id_of_another_tenant_is_absent(tmp_path: Path) -> None:
+    console = await filled(tmp_path)
+    known, unknown = console.ids["reader"], "tok_0000000000000000"
+    for method in ("GET", "DELETE"):
+        answers = set()
+        for id in (known, unknown, "0", "%00", "%F0%9F%92%A9"):
+            got = await console.call("stranger", method, f"/tokens/{id}")
+            answers.add((got.status, got.body))
+        assert len(answers) == 1
+        assert answers.pop()[0] == 404
+    assert console.ledger.entries == []
+    console.ledger.close()
