@@ -241,7 +241,7 @@ class BlobShelf:
     def keep(self, path: Path, start: int, size: int, sha256: bytes) -> None:
         """Keep a file on the cache whose bytes from `start` (`header_bytes`) on are known to be `sha256`. Raises Full.
 
-        The file is ours from here on, also where the blob is here already. Reads it once, for its checksum: in a thread.
+        The file is ours from here on, also where the blob is here already. Reads it once, for its checksum: slow.
         """
         assert start == SINGLE_START
         with Staged.of_known(path, size, sha256) as staged:

@@ -172,7 +172,10 @@ class Committer:
 
     def _serve(self, wishes: list[_Wish]) -> None:
         try:
-            self._write(wishes)
+            try:
+                self._write(wishes)
+            except lmdb.Error as error:
+                raise disk.judge_index(error, self._index.path) or error from error
         except Full as problem:
             if len(wishes) == 1:
                 wishes[0].failure = problem

@@ -1,0 +1,197 @@
+"""Is everything that the store promises really there?
+
+Reads, and changes nothing; a node may run meanwhile, since all is compared as of one moment of the index. Without
+`deep` every frame of the journal, every row, and the header of every stored blob; with it also every stored byte, and
+the index against a fresh fold of the journal.
+"""
+
+import itertools
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import lmdb
+import msgspec
+
+from storage.blobs import BlobShelf
+from storage.digest import sha256
+from storage.errors import Damaged, Problem
+from storage.frames import HEADER_BYTES
+from storage.index import NO_HASH, Index
+from storage.journal import End, Journal
+from storage.keys import split, unseal
+from storage.ledger import BlobRow
+from storage.nouns import Entry, File
+from storage.open import probe, read_identity
+from storage.packs import RECORD_BYTES, expect_header, parse_record_header
+from storage.tables import BLOB_TABLES, FOLD_TABLES, Txn
+
+_ENTRY = msgspec.msgpack.Decoder(Entry)
+_FILE = msgspec.msgpack.Decoder(File)
+_READ_BYTES = 4 << 20
+PROBLEMS_MAX = 1000
+
+
+@dataclass
+class Report:
+    """What was looked at, and what is wrong with it in words (at most PROBLEMS_MAX of them)."""
+
+    entries: int = 0
+    rows: int = 0
+    packs: int = 0
+    blobs: int = 0
+    bytes: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.problems
+
+    def say(self, text: str) -> None:
+        if len(self.problems) < PROBLEMS_MAX:
+            self.problems.append(text)
+
+    @contextmanager
+    def catching(self) -> Iterator[None]:
+        """Damage within the block becomes a line of the report."""
+        try:
+            yield
+        except Problem as problem:
+            self.say(problem.text())
+        except (msgspec.DecodeError, lmdb.Error) as error:
+            self.say(str(error))
+
+
+def verify(root: Path, deep: bool = False) -> Report:
+    """Look the store at `root` over. Raises Damaged where it has no identity; everything else is in the Report."""
+    report = Report()
+    identity = read_identity(root)
+    path = root / "index"
+    if not (path / "data.mdb").exists() or not probe(path, identity.token, identity.role):
+        report.say("The index cannot be read. Stop the node and run `entrepot rebuild-index`.")
+        return report
+    index = Index(path)
+    try:
+        shelf = BlobShelf(root / "packs", index.env, index.tables.shelf, identity.token, durable=True)
+        with index.env.begin() as txn:
+            with report.catching():
+                _check_rows(report, index, txn)
+            with report.catching():
+                _check_packs(report, shelf, txn, deep)
+            if identity.role == "origin":
+                journal = Journal(root / "journal", identity.epoch, identity.token, index)
+                with report.catching():
+                    _check_journal(report, index, journal, txn)
+                with report.catching():
+                    _check_files(report, index, shelf, txn)
+                if deep and report.is_whole:
+                    _check_fold(report, index, journal, txn)
+        shelf.close()
+    finally:
+        index.close()
+    return report
+
+
+def _check_rows(report: Report, index: Index, txn: Txn) -> None:
+    for name in FOLD_TABLES:
+        for _, value in txn.cursor(db=getattr(index.tables, name)):
+            report.rows += 1
+            with report.catching():
+                unseal(value, name)
+    for name in BLOB_TABLES:
+        for _, value in txn.cursor(db=getattr(index.tables.shelf, name)):
+            report.rows += 1
+            if value:
+                with report.catching():
+                    unseal(value, name)
+
+
+def _check_packs(report: Report, shelf: BlobShelf, txn: Txn, deep: bool) -> None:
+    lengths = {}
+    for pack, row in shelf.ledger.packs(txn):
+        report.packs += 1
+        with report.catching():
+            try:
+                expect_header(shelf.path(pack), pack, shelf.store)
+                size = shelf.path(pack).stat().st_size
+            except FileNotFoundError:
+                raise Damaged(f"Pack {pack:08x} is not there.", "Restore it from a copy.") from None
+            if size < row.length:
+                report.say(f"Pack {pack:08x} has {size} bytes of {row.length}. Restore it from a copy.")
+            lengths[pack] = row.length
+    for identity, blob in shelf.ledger.blobs(txn):
+        report.blobs += 1
+        report.bytes += blob.size
+        with report.catching():
+            _check_blob(report, shelf, identity, blob, lengths)
+            if deep and not shelf.verify(identity):
+                report.say(f"Blob {identity.hex()} does not have the bytes it is named by. Restore its pack.")
+
+
+def _check_blob(report: Report, shelf: BlobShelf, identity: bytes, blob: BlobRow, lengths: dict[int, int]) -> None:
+    for extent in blob.extents:
+        if extent.offset + extent.length > lengths.get(extent.pack, 0):
+            report.say(f"Blob {identity.hex()} lies beyond the end of pack {extent.pack:08x}.")
+            continue
+        fd = os.open(shelf.path(extent.pack), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            start = extent.offset - RECORD_BYTES
+            record = parse_record_header(os.pread(fd, RECORD_BYTES, start), start)
+        finally:
+            os.close(fd)
+        if record is None or record.sha256 != identity or record.length != extent.length or record.sum != blob.sum:
+            report.say(f"Pack {extent.pack:08x} does not hold blob {identity.hex()} where the index says.")
+
+
+def _frames(index: Index, journal: Journal, txn: Txn) -> Iterator[bytes]:
+    """Every body up to the End as of `txn`."""
+    end = index.end(txn)
+    segments = journal.segments()
+    if end is None or not segments:
+        return
+    at = End(segments[0], HEADER_BYTES)
+    while at < end:
+        bodies, at = journal.read(at, end, _READ_BYTES)
+        yield from bodies
+
+
+def _check_journal(report: Report, index: Index, journal: Journal, txn: Txn) -> None:
+    heads: dict[str, tuple[int, bytes]] = {}
+    for body in _frames(index, journal, txn):
+        report.entries += 1
+        entry = _ENTRY.decode(body)
+        serial, hash = heads.get(entry.workspace, (0, NO_HASH))
+        if entry.serial != serial + 1 or entry.previous != hash:
+            report.say(f"Entry {entry.serial} of {entry.workspace!r} does not follow entry {serial}.")
+        heads[entry.workspace] = (entry.serial, sha256(body))
+    if heads != index.heads(txn):
+        report.say("The index does not end where the journal does. Stop the node and run `entrepot rebuild-index`.")
+
+
+def _check_files(report: Report, index: Index, shelf: BlobShelf, txn: Txn) -> None:
+    for key, value in txn.cursor(db=index.tables.files):
+        with report.catching():
+            file = _FILE.decode(unseal(value, "files"))
+            if file.sha256 and not shelf.ledger.has(txn, file.sha256):
+                report.say(f"The bytes of {'/'.join(split(key))} are in no pack. Publish it again.")
+
+
+def _check_fold(report: Report, index: Index, journal: Journal, txn: Txn) -> None:
+    """Fold the journal once more, beside the index, and compare row by row."""
+    with tempfile.TemporaryDirectory(prefix="verify-", dir=index.path.parent) as folder:
+        again = Index(Path(folder))
+        try:
+            with again.env.begin(write=True) as fresh:
+                for body in _frames(index, journal, txn):
+                    again.apply(fresh, _ENTRY.decode(body), body)
+            with again.env.begin() as fresh:
+                names = tuple(name for name in FOLD_TABLES if name != "places")
+                pairs = itertools.zip_longest(index.rows(txn, names), again.rows(fresh, names))
+                wrong = next(((mine or other) for mine, other in pairs if mine != other), None)
+        finally:
+            again.close()
+    if wrong is not None:
+        report.say(f"The index table {wrong[0]!r} is not what the journal says. Run `entrepot rebuild-index`.")
