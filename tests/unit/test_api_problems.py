@@ -43,8 +43,8 @@ async def test_what_is_not_there(console: Console, method: str, path: str, statu
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"null", b"[]", b'"x"', b"\xff", b"{}", b'{"name": 1}', b'{"name": "x", "other": 1}', b"[" * 60_000]
-    + [b'{"name": "\\ud800"}', b'{"name": NaN}'],
+    [b"", b"{", b"null", b"[]", b'"x"', b"\xff", b"{}", b'{"name": 1}', b'{"name": "x", "other": 1}', b"[" * 60_000,
+     b'{"name": "\\ud800"}', b'{"name": NaN}'],
 )  # fmt: skip
 async def test_bodies_that_are_not_what_is_taken(console: Console, body: bytes) -> None:
     got = await console.call("node admin", "POST", "/workspaces", body)
@@ -66,8 +66,8 @@ async def test_a_body_over_the_limit_is_refused(console: Console) -> None:
 
 @pytest.mark.parametrize(
     ("problem", "status", "retry_after"),
-    [(Full("No room.", "Make some."), 507, None), (Unavailable("Not now.", retry_after_s=3), 503, "3")]
-    + [(TooMany("Slower.", retry_after_s=9), 429, "9"), (Problem("Odd."), 500, None)],
+    [(Full("No room.", "Make some."), 507, None), (Unavailable("Not now.", retry_after_s=3), 503, "3"),
+     (TooMany("Slower.", retry_after_s=9), 429, "9"), (Problem("Odd."), 500, None)],
 )  # fmt: skip
 async def test_problems_keep_their_words(
     tmp_path: Path, problem: Problem, status: int, retry_after: str | None
