@@ -32,7 +32,7 @@ Requests = Callable[[], bytes]
 
 @dataclass(slots=True)
 class Loaded:
-    """What a run saw. `responses` counts complete ones, `body_bytes` everything after the heads (over TLS, heads too)."""
+    """What a run saw. `responses` counts complete ones, `body_bytes` what came after heads (over TLS: with them)."""
 
     responses: int = 0
     body_bytes: int = 0

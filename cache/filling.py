@@ -10,13 +10,18 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Protocol
 
+from xxhash import xxh3_64
+
+from cache.keeper import Keeper
 from cache.spool import Descriptor, Phase, Slot, State, told, write_whole
 from cache.upstream import Source
 from storage.digest import ALGORITHMS, Hasher
 from storage.errors import Problem, Unavailable, UpstreamFailed
+
+Remember = Callable[[bytes, int], None]
+"""Told (sha256, size) of a stored object, in the filling thread, before any waiter has its last bytes."""
 
 Opener = Callable[[int], Source]
 """Opens the object from an offset on. Blocking; the Source says where it really begins (Source.offset)."""
@@ -25,21 +30,6 @@ BUFFER_BYTES = 1 << 20
 HOLD_BYTES = 64 << 10
 RESUMES_MAX = 3
 log = logging.getLogger("entrepot.cache")
-
-
-class Keeper(Protocol):
-    """Where finished objects go. Blocking calls from any thread."""
-
-    header_bytes: int
-    """Room that a part leaves at its front, so that it can become a pack without being copied."""
-
-    def holds(self, sha256: bytes) -> int | None:
-        """The size of a stored object, None where it is not stored."""
-        ...
-
-    def keep(self, path: Path, start: int, size: int, sha256: bytes) -> None:
-        """Store the `size` bytes of the file from `start` on, by renaming or by copying it. Raises Full."""
-        ...
 
 
 class Board(Protocol):
@@ -77,6 +67,7 @@ class Filling:
         size: int,
         digests: Mapping[str, str],
         keeper: Keeper,
+        remember: Remember | None = None,
         *,
         seconds_max: float,
         buffer_bytes: int = BUFFER_BYTES,
@@ -87,15 +78,19 @@ class Filling:
         self._size = size
         self._digests = {name: value.lower() for name, value in digests.items() if name in ALGORITHMS}
         self._keeper = keeper
+        self._remember = remember
         self._deadline_s = time.monotonic() + seconds_max
         self._buffer_bytes = buffer_bytes
         self._generation = slot.state().generation
         self._hasher = Hasher(self._digests)
+        self._sum = xxh3_64()
 
     def run(self) -> State:
         """The terminal state, after the slot was told. Stopping leaves the part for another process: state FILLING."""
         try:
             sha256, size = self._stored() or self._fetched()
+            if self._remember is not None:
+                self._remember(sha256, size)
             end = State(Phase.DONE, self._generation, size, sha256)
         except _Stopped:
             self._slot.yield_lead()
@@ -116,8 +111,8 @@ class Filling:
     def _stored(self) -> tuple[bytes, int] | None:
         """Another process may have finished between the caller's look and our lock."""
         identity = bytes.fromhex(self._digests.get("sha256", ""))
-        size = self._keeper.holds(identity) if identity else None
-        return (identity, size) if size is not None else None
+        located = self._keeper.find(identity) if identity else None
+        return (identity, located.size) if located is not None else None
 
     def _fetched(self) -> tuple[bytes, int]:
         part = self._begin()
@@ -125,10 +120,10 @@ class Filling:
         self._verify()
         size = self._hasher.size
         identity = self._hasher.sha256
-        # From here on the file may grow by a pack's footer: everyone must know where the object ends.
+        # From here on everyone must know where the object ends, told or not by the upstream.
         self._size = size
         self._open(part)
-        self._keeper.keep(self._slot.part_path(self._generation), self._slot.start, size, identity)
+        self._keeper.keep(self._slot.part_path(self._generation), size, identity, self._sum.digest())
         return identity, size
 
     def _begin(self) -> Descriptor:
@@ -149,6 +144,10 @@ class Filling:
             self._open(part)
         return part
 
+    def _hash(self, data: memoryview) -> None:
+        self._hasher.update(data)
+        self._sum.update(data)
+
     def _usable(self, written: int) -> bool:
         return bool(self._digests) and (self._size < 0 or written <= self._size)
 
@@ -160,7 +159,7 @@ class Filling:
             count = os.preadv(part.number, [want], self._slot.start + self._hasher.size)
             if not count:
                 raise Unavailable("A fetch's own file became shorter.", retry_after_s=2)
-            self._hasher.update(want[:count])
+            self._hash(want[:count])
 
     def _receive(self, part: Descriptor) -> None:
         """Everything that is missing, over as many sources as it may take."""
@@ -227,7 +226,7 @@ class Filling:
         if time.monotonic() > self._deadline_s:
             raise UpstreamFailed("The fetch took too long.", "Try again later.")
         write_whole(part.number, data, self._slot.start + at)
-        self._hasher.update(data)
+        self._hash(data)
         self._board.written = at + len(data)
         self._board.told_progress()
 

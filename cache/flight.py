@@ -14,9 +14,11 @@ from pathlib import Path
 
 import trio
 
-from cache.filling import BUFFER_BYTES, Filling, Keeper, Opener, close_quietly, released
+from cache.filling import BUFFER_BYTES, Filling, Opener, Remember, close_quietly, released
+from cache.keeper import Keeper
 from cache.spool import Descriptor, Phase, Slot, State, retold, sweep
 from cache.upstream import Source
+from storage.blobs import Located
 from storage.errors import Problem, Unavailable, UpstreamFailed
 
 FAR_BYTES = 8 << 20
@@ -35,8 +37,7 @@ class Fill:
 
     `size` is None until it is known; it is known when `opened` returns, except where the upstream does not tell.
     `descriptor` and `start` say where the bytes are: byte n of the object is at start + n, if n is below what `wait`
-    released. Both stay good for as long as the Fill is referred to. A descriptor of -1 after `opened` means that the
-    object was stored by somebody else meanwhile: answer from the blobs, by what `done` returns.
+    released. Both stay good for as long as the Fill is referred to.
     """
 
     def __init__(self, key: bytes, start: int, opener: Opener, bypasses: "_Bypasses") -> None:
@@ -49,8 +50,8 @@ class Fill:
         self._opener = opener
         self._bypasses = bypasses
         self._token = trio.lowlevel.current_trio_token()
-        self._parts: list[Descriptor] = []
         self._part: Descriptor | None = None
+        self._located: Located | None = None
         self._released = 0
         self._woken_at = 0
         self._end: State | None = None
@@ -64,7 +65,9 @@ class Fill:
     @property
     def descriptor(self) -> int:
         """Of the growing file; -1 before `opened`."""
-        return self._part.number if self._part is not None else -1
+        if self._part is not None:
+            return self._part.number
+        return self._located.extents[0][0] if self._located is not None and self._located.extents else -1
 
     @property
     def available(self) -> int:
@@ -111,18 +114,19 @@ class Fill:
         if not self._bypasses.enter():
             return None
         source: Source | None = None
+        bypass: Bypass | None = None
         try:
             source = await trio.to_thread.run_sync(self._opener, offset, limiter=self._bypasses.threads)
             if source.offset == offset and (source.length < 0 or source.length >= length):
-                bypass, source = Bypass(source, length, self._bypasses), None
-                return bypass
-            return None
+                bypass = Bypass(source, length, self._bypasses)
+            return bypass
         except Problem:
             return None
         finally:
-            if source is not None:
-                source.close()
+            if bypass is None:
                 self._bypasses.leave()
+                if source is not None:
+                    source.close()
 
     def told_open(self, size: int, part: Descriptor) -> None:
         """From the filling thread."""
@@ -159,16 +163,27 @@ class Fill:
             self._wake()
         return moved or opened
 
-    def end(self, state: State) -> None:
-        """The last step: all of it may leave, or nothing more."""
+    def end(self, state: State, located: Located | None = None) -> None:
+        """The last step: all of it may leave, or nothing more. `located` is the stored blob, needed where the object
+        was stored before this process saw a part of it."""
         if self._end is not None or self._problem is not None:
             return
-        if state.phase == Phase.DONE:
+        if state.phase != Phase.DONE:
+            self._problem = retold(state.problem)
+        elif self._part is None and not self._take_over(located):
+            self._problem = Unavailable("The object came and went again.", "Try again.", retry_after_s=1)
+        else:
             self.size = self._released = state.size
             self._end = state
-        else:
-            self._problem = retold(state.problem)
         self._wake()
+
+    def _take_over(self, located: Located | None) -> bool:
+        if located is None or len(located.extents) > 1:
+            return False
+        self._located = located
+        if located.extents:
+            self.start = located.extents[0][1]
+        return True
 
     def fail(self, problem: Problem) -> None:
         if self._end is None and self._problem is None:
@@ -216,11 +231,17 @@ class Bypass:
         self._buffer = memoryview(bytearray(min(length, 256 << 10)))
         self._closed = False
 
-    async def read(self) -> bytes:
+    async def __aenter__(self) -> "Bypass":
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self.close()
+
+    async def read(self, bytes_max: int) -> bytes:
         """The next bytes, b"" after the last. Raises UpstreamFailed where they stop early."""
         if not self._left:
             return b""
-        want = self._buffer[: self._left]
+        want = self._buffer[: min(self._left, bytes_max)]
         try:
             count = await trio.to_thread.run_sync(
                 self._source.readinto, want, limiter=self._bypasses.threads, abandon_on_cancel=True
@@ -279,12 +300,20 @@ class Flights:
         """The fetch of this key that is under way in this process, if any."""
         return self._running.get(key)
 
-    async def join(self, key: bytes, size: int, digests: Mapping[str, str], source: Opener) -> Fill:
+    async def join(
+        self,
+        key: bytes,
+        size: int,
+        digests: Mapping[str, str],
+        source: Opener,
+        remember: Remember | None = None,
+    ) -> Fill:
         """Take part in the fetch of one object, beginning it if nobody has; returns when its source has answered.
 
         `key` names the object for the whole node; `size` is -1 where it was not announced; `digests` are hex by
-        algorithm, and all of them must hold. `source` is called in a thread with the offset to begin at. Raises what
-        the source raised, UpstreamFailed, Full, or Unavailable where too many fetches are under way.
+        algorithm, and all of them must hold. `source` is called in a thread with the offset to begin at, `remember` in
+        a thread once the object is stored, by the process that fetched it. Raises what the source raised,
+        UpstreamFailed, Full, or Unavailable where too many fetches are under way.
         """
         fill = self._running.get(key)
         if fill is None:
@@ -294,11 +323,11 @@ class Flights:
             if size >= 0:
                 fill.size = size
             self._running[key] = fill
-            self._nursery.start_soon(self._conduct, fill, size, dict(digests))
+            self._nursery.start_soon(self._conduct, fill, size, dict(digests), remember)
         await fill.opened()
         return fill
 
-    async def _conduct(self, fill: Fill, size: int, digests: dict[str, str]) -> None:
+    async def _conduct(self, fill: Fill, size: int, digests: dict[str, str], remember: Remember | None) -> None:
         """Bring one Fill to its end: by fetching, or by following whoever fetches."""
         slot: Slot | None = None
         try:
@@ -308,7 +337,7 @@ class Flights:
                         Slot, self._directory, fill.key, self._keeper.header_bytes, limiter=self._threads
                     )
                 if slot.lead():
-                    await self._lead(fill, slot, size, digests)
+                    await self._lead(fill, slot, size, digests, remember)
                 else:
                     await self._follow(fill, slot)
         except Problem as problem:
@@ -322,7 +351,9 @@ class Flights:
         finally:
             self._running.pop(fill.key, None)
 
-    async def _lead(self, fill: Fill, slot: Slot, size: int, digests: dict[str, str]) -> None:
+    async def _lead(
+        self, fill: Fill, slot: Slot, size: int, digests: dict[str, str], remember: Remember | None
+    ) -> None:
         crowd = self._threads.borrowed_tokens > _CROWD
         filling = Filling(
             slot,
@@ -331,6 +362,7 @@ class Flights:
             size,
             digests,
             self._keeper,
+            remember,
             seconds_max=self._fill_s,
             buffer_bytes=BUFFER_BYTES // 8 if crowd else BUFFER_BYTES,
         )
@@ -344,7 +376,10 @@ class Flights:
                 raise
             nursery.cancel_scope.cancel()
         if end.terminal:
-            fill.end(end)
+            fill.end(end, self._located(end))
+
+    def _located(self, state: State) -> Located | None:
+        return self._keeper.find(state.sha256) if state.phase == Phase.DONE else None
 
     async def _watch(self, fill: Fill) -> None:
         """Release what trickles in; the filling thread itself tells of every MB."""
@@ -366,7 +401,7 @@ class Flights:
             if part is not None and fill.advance(slot.written(part), state.size, part):
                 moved_s = time.monotonic()
             if state.terminal:
-                fill.end(state)
+                fill.end(state, self._located(state))
             elif slot.lead():
                 return
             elif time.monotonic() - moved_s > self._stuck_s:

@@ -49,6 +49,7 @@ class Client:
 
     def __init__(self, url: str, token: str, transport: httpx2.BaseTransport | None = None) -> None:
         self.url = url
+        self.has_token = bool(token)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         # a proxy of the environment is for the world outside, not for a node on this machine
         near = httpx2.URL(url).host in ("127.0.0.1", "localhost", "::1")

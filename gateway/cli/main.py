@@ -41,6 +41,7 @@ app.command("gateway.cli.packages:setup", name="setup", help="Show how to point 
 app.command("gateway.cli.operate:status", name="status", help="Show how a node is doing.")
 app.command("gateway.cli.operate:fsck", name="fsck", help="Check what a node has stored.")
 app.command("gateway.cli.operate:rebuild_index", name="rebuild-index", help="Compute the index anew from the journal.")
+app.command("gateway.cli.operate:admin_token", name="admin-token", help="Make a new admin token for an origin.")
 app.command("gateway.cli.profiles:app", name="profile", help="Names for nodes and the tokens to use with them.")
 
 

@@ -80,7 +80,7 @@ def _show_admin(token: str) -> None:
     Output(False).err.print(
         Panel.fit(
             f"{token}\n\nThis is the admin token of this origin. It is shown once and stored nowhere.\n"
-            "Lost? Stop the node and run: entrepot token renew-admin --data DIR",
+            "Lost? Stop the node and run: entrepot admin-token --data DIR",
             title="first start",
         )
     )
