@@ -21,6 +21,7 @@ Resolve = Callable[[str, int], list[str]]
 PORTS = {"http": 80, "https": 443}
 _TRANSLATED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
 _COMPATIBLE = ipaddress.ip_network("::/96")
+_CARRIER = ipaddress.ip_network("100.64.0.0/10")
 _SITE_LOCAL = ipaddress.ip_network("fec0::/10")
 _TARGET_SAFE = "/?:@!$&'()*+,;=%-._~[]"
 
@@ -112,7 +113,8 @@ def allowed_privately(address: Address) -> bool:
         return allowed_privately(inner)
     if address.is_link_local or address.is_multicast or address.is_unspecified:
         return False
-    return public(address) or address.is_loopback or (address.is_private and not address.is_reserved)
+    inside = address.is_loopback or (address.is_private and not address.is_reserved) or address in _CARRIER
+    return inside or public(address)
 
 
 def embedded(address: Address) -> ipaddress.IPv4Address | None:

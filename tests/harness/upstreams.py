@@ -108,7 +108,7 @@ class Upstream:
         if item.ranges and "range" in head and status == 200:
             start, status = int(head["range"].removeprefix("bytes=").rstrip("-").split("-")[0]), 206
         lines = [f"HTTP/1.1 {status} Whatever", *(f"{name}: {value}" for name, value in item.headers.items())]
-        if status == 206:
+        if status == 206 and "Content-Range" not in item.headers:
             lines.append(f"Content-Range: bytes {start}-{len(body) - 1}/{len(body)}")
         body = body[start:]
         told = "Transfer-Encoding: chunked" if item.chunked else f"Content-Length: {len(body) + item.length_lie}"

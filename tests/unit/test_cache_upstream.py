@@ -4,6 +4,7 @@ import gzip
 import ipaddress
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -204,7 +205,9 @@ def test_d2_an_address_that_is_not_plain_is_refused(url: str) -> None:
     assert "secret" not in refused.value.text()
 
 
-@pytest.mark.parametrize("host", ["localhost", "0x7f000001", "2130706433", "017700000001", "127.1", "[::1]", "localhost."])
+@pytest.mark.parametrize(
+    "host", ["localhost", "0x7f000001", "2130706433", "017700000001", "127.1", "[::1]", "localhost."]
+)
 def test_d2_a_loopback_host_in_any_spelling_gets_no_connection(server: Upstream, remote: Remote, host: str) -> None:
     with pytest.raises(UpstreamFailed):
         remote.open_stream(f"http://{host}:{server.port}/f")
@@ -237,7 +240,8 @@ GOOD = "93.184.216.34"
 def test_d2_a_name_is_resolved_once_and_the_judged_address_is_used(server: Upstream) -> None:
     server.items["/f"] = Item(b"bytes")
     names = Names(server, {"rebinds.test": [[GOOD], ["127.0.0.1"]]})
-    assert names.remote().open_stream("http://rebinds.test/f").status == 200
+    with closing(names.remote()) as remote, closing(remote.open_stream("http://rebinds.test/f")) as source:
+        assert source.status == 200
     assert names.dialled == [GOOD]
 
 
@@ -271,7 +275,8 @@ def test_d2_credentials_stay_with_their_origin(server: Upstream) -> None:
     server.items["/c"] = Item(b"bytes")
     names = Names(server, {"one.test": [[GOOD]], "other.test": [["93.184.216.35"]]})
     headers = {"Authorization": "Bearer canary", "Cookie": "canary", "X-Key": "canary", "Accept": "*/*"}
-    assert names.remote().fetch_document("http://one.test/a", headers).body == b"bytes"
+    with closing(names.remote()) as remote:
+        assert remote.fetch_document("http://one.test/a", headers).body == b"bytes"
     seen = {one.path: one.headers for one in server.asked}
     assert seen["/b"]["authorization"] == "Bearer canary"
     assert "canary" not in str(seen["/c"])
