@@ -29,7 +29,7 @@ class Options:
     big_bytes: int = 1 << 30
     at: str = "edge"
     cases: str = ""
-    count: int = 300
+    count: int = 200
     json: Path | None = None
     png: Path | None = None
     here: bool = False
@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--big-bytes", type=bytes_of, default=1 << 30, help="the largest body, for example 256M")
     made.add_argument("--at", choices=["edge", "origin"], default="edge", help="which of the two is asked")
     made.add_argument("--cases", default="", help="only cases whose name contains this")
-    made.add_argument("--count", type=int, default=300, help="repetitions of what is counted rather than timed")
+    made.add_argument("--count", type=int, default=200, help="of publishes (replicate), of kills (crash)")
     made.add_argument("--json", type=Path, help="write all rounds there")
     made.add_argument("--png", type=Path, help="draw the ratios there")
     made.add_argument("--here", action="store_true", help="stay on the machine's own loopback")
@@ -63,6 +63,6 @@ def options(home: Path, arguments: list[str] | None = None) -> Options:
     if not given.quick:
         return given
     small = parser().parse_args(
-        [given.scenario, "--rounds", "1", "--seconds", "1", "--big-bytes", "16M", "--count", "20", *(arguments or [])]
+        [given.scenario, "--rounds", "1", "--seconds", "1", "--big-bytes", "16M", "--count", "10", *(arguments or [])]
     )
     return Options(home=home, **vars(small))

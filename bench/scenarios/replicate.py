@@ -47,8 +47,12 @@ def run(told: Options) -> Result:
             visible.append((time.perf_counter() - known) * 1e3)
         origin.close()
         edge.close()
-    result = Result("replicate", notes=[f"{told.count} publishes, one after the other, asked for every {PAUSE_SECONDS * 1e3:.0f} ms"])
-    for name, values, goal in (("publish to acknowledgement", acknowledged, ""), ("acknowledgement to edge", visible, "<= 150")):
+    note = f"{told.count} publishes, one after the other; the edge is asked every {PAUSE_SECONDS * 1e3:.0f} ms"
+    result = Result("replicate", notes=[note])
+    for name, values, goal in (
+        ("publish to acknowledgement", acknowledged, ""),
+        ("acknowledgement to edge", visible, "<= 150"),
+    ):
         result.rows += [
             Row(f"{name}, p50", "ms", [percentile(values, 50)]),
             Row(f"{name}, p99", "ms", [percentile(values, 99)], goal=goal),

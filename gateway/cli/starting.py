@@ -31,6 +31,8 @@ STOP_SECONDS_MAX = 30.0
 TURN_SECONDS = 0.05
 ASK_SECONDS_MAX = 2.0
 
+SERVE = (sys.executable, "-m", "gateway.cli.main", "serve")
+
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -85,7 +87,7 @@ def up(
 
 
 def _start(role: str, url: str, data: Path, workers: int, more: list[str]) -> Node:
-    command = [sys.executable, "-m", "gateway.cli.main", "serve", "--role", role, "--data", str(data)]
+    command = [*SERVE, "--role", role, "--data", str(data)]
     command += ["--host", HOST, "--port", url.rpartition(":")[2], "--workers", str(workers)]
     command += ["--with-parent", str(os.getpid()), *more]
     # a group of its own, so that Ctrl-C reaches it through us, once; its words go to stderr, stdout is ours

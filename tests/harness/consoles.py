@@ -121,8 +121,11 @@ class Console:
         if body is not None:
             sent.setdefault("Content-Type", "application/json")
             data = body if isinstance(body, bytes) else msgspec.json.encode(body)
-        address = path if path.startswith("/-/") else API + path
-        response = await self.app.test_client().open(address, method=method, headers=sent, data=data)
+        return await self.ask(method, path if path.startswith("/-/") else API + path, sent, data)
+
+    async def ask(self, method: str, address: str, headers: Mapping[str, str], body: bytes | None = None) -> Got:
+        """One request as it stands."""
+        response = await self.app.test_client().open(address, method=method, headers=dict(headers), data=body)
         got = await response.get_data(as_text=False)
         return Got(response.status_code, response.headers, got)
 

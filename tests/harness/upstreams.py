@@ -1,6 +1,7 @@
-"""How does a foreign registry behave that is slow, broken, silent or a liar? A tiny HTTP server on a loopback thread."""
+"""How does a registry behave that is slow, broken, silent or a liar? A tiny HTTP server on a loopback thread."""
 
 import hashlib
+import itertools
 import socket
 import threading
 import time
@@ -118,7 +119,7 @@ class Upstream:
     def _body(self, connection: socket.socket, item: Item, body: bytes, start: int) -> bool:
         end = len(body) if item.cut_at < 0 else min(item.cut_at, len(body))
         stops = sorted({0, end, min(max(item.pause_at - start, 0), end) if item.pause_at >= 0 else end})
-        for first, last in zip(stops, stops[1:], strict=False):
+        for first, last in itertools.pairwise(stops):
             if item.pause_at >= 0 and first and first == item.pause_at - start:
                 self._wait(item.gate)
             self._send(connection, item, body[first:last])

@@ -1,4 +1,4 @@
-"""Does the client towards foreign registries end every wait, follow only what it may, and believe only whole answers?"""
+"""Does the client of foreign registries end every wait, follow only what it may, and believe only whole answers?"""
 
 import gzip
 import ipaddress
@@ -154,9 +154,37 @@ def test_nobody_there_is_a_failure(remote: Remote) -> None:
 
 # ---------------------------------------------------------------- D2: where a pull may go
 
-REFUSED = """127.0.0.1 127.255.0.1 0.0.0.0 10.1.2.3 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 192.0.0.8 198.18.0.1
-224.0.0.1 240.0.0.1 255.255.255.255 192.0.2.1 :: ::1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::127.0.0.1 64:ff9b::7f00:1
-64:ff9b::a9fe:a9fe 2002:7f00:1:: 2002:a00:1:: fe80::1 fc00::1 fd00:ec2::254 fec0::1 ff02::1 2001:db8::1""".split()
+REFUSED = [
+    "127.0.0.1",
+    "127.255.0.1",
+    "0.0.0.0",
+    "10.1.2.3",
+    "172.16.0.1",
+    "192.168.1.1",
+    "169.254.169.254",
+    "100.64.0.1",
+    "192.0.0.8",
+    "198.18.0.1",
+    "224.0.0.1",
+    "240.0.0.1",
+    "255.255.255.255",
+    "192.0.2.1",
+    "::",
+    "::1",
+    "::ffff:127.0.0.1",
+    "::ffff:10.0.0.1",
+    "::127.0.0.1",
+    "64:ff9b::7f00:1",
+    "64:ff9b::a9fe:a9fe",
+    "2002:7f00:1::",
+    "2002:a00:1::",
+    "fe80::1",
+    "fc00::1",
+    "fd00:ec2::254",
+    "fec0::1",
+    "ff02::1",
+    "2001:db8::1",
+]
 
 
 @pytest.mark.parametrize("text", REFUSED)

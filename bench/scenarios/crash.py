@@ -1,0 +1,180 @@
+"""Is anything lost when the node is killed with SIGKILL at a random durable system call, while clients publish?
+
+strace delivers the signal at the Nth call that writes, syncs, renames or cuts a file, N drawn at random; all processes of
+the node die with it. Then it is started again and everything that was ever acknowledged is asked for.
+"""
+
+import hashlib
+import os
+import random
+import re
+import signal
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+from bench.clients import Refused
+from bench.machine import need
+from bench.options import Options
+from bench.report import Result, Row
+from bench.servers import Running, ask, entrepot, free_port
+
+DURABLE = "write,writev,pwrite64,pwritev,pwritev2,fdatasync,fsync,msync,ftruncate,fallocate,renameat,rename,unlink"
+NTH_MAX = 400
+PUBLISHERS = 4
+ROUND_SECONDS_MAX = 20.0
+OLD_SAMPLE = 50
+BODY_BYTES_MAX = 40_000
+BASE = "/crash/files/generic"
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What clients know: digests of what was acknowledged, and of what was tried without an answer."""
+
+    acknowledged: dict[str, str] = field(default_factory=dict)
+    tried: dict[str, str] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Origin:
+    """One origin over one directory, started and killed many times."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.port = home, free_port()
+        home.mkdir(parents=True, exist_ok=True)
+        self.url = f"http://127.0.0.1:{self.port}"
+        with self.start():
+            self.token = self._token()
+            for line in (["workspace", "create", "crash"], ["repo", "create", "crash/files"]):
+                environment = {**os.environ, "ENTREPOT_URL": self.url, "ENTREPOT_TOKEN": self.token}
+                subprocess.run([entrepot(), *line], env=environment, check=True, capture_output=True)
+
+    def start(self, wrapper: tuple[str, ...] = ()) -> Running:
+        command = [entrepot(), "serve", "--role", "origin", "--data", str(self.home / "data"), "--port", str(self.port)]
+        running = Running([*wrapper, *command], self.home / "node.log", core=None, cwd=self.home)
+        try:
+            running.wait_for_port(self.port)
+        except RuntimeError:
+            if not wrapper:
+                raise
+        return running
+
+    def _token(self) -> str:
+        found = re.search(r"ent_[0-9A-Za-z]{38}", (self.home / "node.log").read_text())
+        if found is None:
+            raise Refused("the first start showed no admin token")
+        return found[0]
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+def publish_until_dead(origin: Origin, ledger: Ledger, run: str, seed: int) -> None:
+    """One publisher: small files one after the other, until the connection breaks."""
+    chance = random.Random(seed)
+    connection = HTTPConnection("127.0.0.1", origin.port, timeout=10)
+    end, number = time.monotonic() + ROUND_SECONDS_MAX, 0
+    try:
+        while time.monotonic() < end:
+            number += 1
+            path = f"{BASE}/{run}/{seed}/{number}"
+            body = chance.randbytes(chance.randrange(1, BODY_BYTES_MAX))
+            sha256 = hashlib.sha256(body).hexdigest()
+            with ledger.lock:
+                ledger.tried[path] = sha256
+            connection.request("PUT", path, body=body, headers=origin.bearer)
+            answer = connection.getresponse()
+            answer.read()
+            if 200 <= answer.status < 300:
+                with ledger.lock:
+                    ledger.acknowledged[path] = sha256
+    except (OSError, HTTPException):
+        return
+    finally:
+        connection.close()
+
+
+def kill_once(origin: Origin, ledger: Ledger, number: int, chance: random.Random) -> bool:
+    """One start under strace with publishers, until it is dead; False where the drawn call was never reached."""
+    nth = chance.randrange(1, NTH_MAX)
+    inject = f"inject={DURABLE}:signal=KILL:when={nth}"
+    wrapper = ("strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={DURABLE}", "-e", inject)
+    running = origin.start(wrapper)
+    threads = [
+        threading.Thread(target=publish_until_dead, args=(origin, ledger, str(number), seed))
+        for seed in range(PUBLISHERS)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    reached = "killed by SIGKILL" in running.tail() or not listening(origin.port)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.process.wait()
+    running.stop()
+    return reached
+
+
+def listening(port: int) -> bool:
+    return ask_quietly(f"http://127.0.0.1:{port}/-/health")
+
+
+def ask_quietly(url: str) -> bool:
+    try:
+        return ask("GET", url)[0] == 200
+    except (OSError, HTTPException):
+        return False
+
+
+def faults(origin: Origin, ledger: Ledger, chance: random.Random, latest: str) -> tuple[int, int]:
+    """(acknowledged files that are not served, files with wrong bytes), of the latest round and a sample of older ones."""
+    lost = corrupt = 0
+    new = [path for path in ledger.tried if path.startswith(f"{BASE}/{latest}/")]
+    old = [path for path in ledger.acknowledged if not path.startswith(f"{BASE}/{latest}/")]
+    for path in [*new, *chance.sample(old, min(OLD_SAMPLE, len(old)))]:
+        status, _, body = ask("GET", origin.url + path, origin.bearer)
+        if status == 200 and hashlib.sha256(body).hexdigest() != ledger.tried[path]:
+            corrupt += 1
+        if status != 200 and path in ledger.acknowledged:
+            lost += 1
+        if status not in (200, 404):
+            corrupt += 1
+    return lost, corrupt
+
+
+def run(told: Options) -> Result:
+    need("strace")
+    seed = int(time.time())
+    chance, ledger, origin = random.Random(seed), Ledger(), Origin(told.home / "crash")
+    restarts = Row("restart until healthy", "s", goal="<= 5")
+    lost = corrupt = reached = 0
+    for number in range(told.count):
+        reached += kill_once(origin, ledger, number, chance)
+        begin = time.perf_counter()
+        with origin.start():
+            while not listening(origin.port):
+                if time.perf_counter() - begin > ROUND_SECONDS_MAX:
+                    raise Refused(f"no health after kill {number}, seed {seed}")
+                time.sleep(0.02)
+            restarts.ours.append(time.perf_counter() - begin)
+            more = faults(origin, ledger, chance, str(number))
+        lost, corrupt = lost + more[0], corrupt + more[1]
+        print(f"  kill {number}: {len(ledger.acknowledged)} acknowledged, lost {lost}, corrupt {corrupt}", flush=True)
+    check = subprocess.run(
+        [entrepot(), "fsck", "--data", str(origin.home / "data")], capture_output=True, text=True, check=False
+    )
+    result = Result("crash", notes=[f"seed {seed}; at most the {NTH_MAX}th of a thread's calls of: {DURABLE}"])
+    result.rows = [
+        Row("kills", "", [float(told.count)], note=f"{reached} at a drawn call, the others at the round's end"),
+        Row("acknowledged publishes", "files", [float(len(ledger.acknowledged))]),
+        Row("acknowledged and not served", "files", [float(lost)], goal="0"),
+        Row("served with wrong bytes or an error", "files", [float(corrupt)], goal="0"),
+        restarts,
+    ]
+    result.notes.append(f"fsck at the end: exit {check.returncode}")
+    return result

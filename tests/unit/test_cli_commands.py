@@ -1,0 +1,274 @@
+"""Do the commands do at a node what they say, and say it to people and to programs alike?"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from gateway.access.tokens import mint, well_formed
+from gateway.cli.main import run
+from tests.harness.listening import Listening
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        assert self.out.count("\n") == 1, "one document, on one line"
+        return json.loads(self.out)
+
+
+Cli = Callable[..., Said]
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Listening]:
+    with Listening(tmp_path / "node") as listening:
+        yield listening
+
+
+@pytest.fixture
+def entrepot(
+    node: Listening, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Cli:
+    for name in [name for name in os.environ if name.startswith("ENTREPOT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("ENTREPOT_URL", node.url)
+
+    def call(*arguments: str, role: str = "node admin") -> Said:
+        monkeypatch.setenv("ENTREPOT_TOKEN", node.console.tokens.get(role, ""))
+        capsys.readouterr()
+        code = run(arguments)
+        return Said(code, *capsys.readouterr())
+
+    return call
+
+
+def test_the_form_that_scripts_rely_on(entrepot: Cli, node: Listening) -> None:
+    made = entrepot("token", "create", "ci", "--repository", "acme/main", "--read", "--json")
+    assert made.code == 0
+    assert well_formed(made.json["token"])
+    assert made.json["grants"] == [{"scope": "acme/main", "read": True, "write": False, "admin": False}]
+    node.console.tokens["ci"] = made.json["token"]
+    assert entrepot("repo", "show", "acme/main", role="ci").code == 0
+    gone = entrepot("token", "revoke", made.json["id"])
+    assert (gone.code, gone.out) == (0, f"Token {made.json['id']} is revoked.\n")
+    assert entrepot("repo", "show", "acme/main", role="ci").code == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "grant"),
+    [
+        ((), (True, False, False)),
+        (("--read",), (True, False, False)),
+        (("--write",), (True, True, False)),
+        (("--write", "--no-read"), (False, True, False)),
+        (("--admin",), (True, True, True)),
+    ],
+)
+def test_rights_of_a_new_token(entrepot: Cli, options: tuple[str, ...], grant: tuple[bool, bool, bool]) -> None:
+    made = entrepot("token", "create", "ci", "--workspace", "acme", *options, "--json").json
+    assert [tuple(one[right] for right in ("read", "write", "admin")) for one in made["grants"]] == [grant]
+
+
+def test_scopes_and_expiry_of_a_new_token(entrepot: Cli, node: Listening) -> None:
+    made = entrepot(
+        "token", "create", "ci", "--repository", "acme/main", "--repository", "other/open", "--expires", "2h", "--json"
+    ).json
+    assert [one["scope"] for one in made["grants"]] == ["acme/main", "other/open"]
+    assert made["expires_ms"] == node.console.now_ms + 7_200_000
+    assert entrepot("token", "create", "e", "--edge", "--json").json["kind"] == "edge"
+    assert entrepot("token", "create", "e", "--everything", "--json").json["grants"][0]["scope"] == "*"
+
+
+def test_people_are_told_that_a_token_is_shown_once(entrepot: Cli) -> None:
+    made = entrepot("token", "create", "ci", "--workspace", "acme")
+    assert "ent_" in made.out
+    assert "ent_" not in made.err
+    assert "once" in made.err
+
+
+def test_c11_tokens_are_listed_without_their_texts(entrepot: Cli, node: Listening) -> None:
+    for said in (entrepot("token", "list"), entrepot("token", "list", "--json"), entrepot("token", "whoami")):
+        assert said.code == 0
+        assert not any(text and text in said.out + said.err for text in node.console.tokens.values())
+    lines = entrepot("token", "list").out.splitlines()
+    assert len(lines) == len(node.console.ids)
+    assert all(len(line.split("\t")) == 5 for line in lines)
+
+
+def test_workspaces_and_repositories(entrepot: Cli) -> None:
+    assert entrepot("workspace", "create", "fresh").code == 0
+    assert entrepot("repo", "create", "fresh/lib", "--public").out == "Repository fresh/lib is made, public.\n"
+    listed = entrepot("repo", "list", "fresh", "--json").json["items"]
+    assert [(one["name"], one["public"]) for one in listed] == [("lib", True)]
+    assert entrepot("repo", "edit", "fresh/lib", "--no-public", "--json").json["public"] is False
+    assert entrepot("workspace", "list").out.splitlines() == ["acme", "fresh", "other"]
+    assert entrepot("repo", "delete", "fresh/lib").code == 2
+    assert entrepot("repo", "delete", "fresh/lib", "--yes", "--json").json == {"deleted": "fresh/lib"}
+    assert entrepot("repo", "list", "fresh", "--json").json == {"items": []}
+
+
+def test_lists_come_whole_over_many_pages(entrepot: Cli, node: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.console.calls.PAGE_ITEMS", 2)
+    assert len(entrepot("token", "list", "--json").json["items"]) == len(node.console.ids)
+
+
+def test_upstreams(entrepot: Cli, node: Listening, tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("hidden-word\n")
+    made = entrepot(
+        "upstream", "add", "acme/main", "pypi", "https://registry.example/simple", "--fresh", "1h",
+        "--username", "me", "--password-file", str(secret), "--json",
+    )  # fmt: skip
+    assert (made.json["fresh_s"], made.json["name"]) == (3600, "default")
+    assert "hidden-word" in (tmp_path / "node" / "secrets.json").read_text()
+    assert "https://registry.example/simple/" in entrepot("upstream", "list", "acme/main").out
+    assert entrepot("upstream", "allow", "acme/main", "pypi", "Thing").code == 0
+    assert entrepot("upstream", "disallow", "acme/main", "pypi", "Thing").code == 0
+    assert entrepot("upstream", "remove", "acme/main", "pypi").code == 0
+    assert entrepot("upstream", "remove", "acme/main", "pypi").code == 3
+
+
+def test_c11_a_credential_in_an_address_is_taken_out_of_it(entrepot: Cli, tmp_path: Path) -> None:
+    made = entrepot("upstream", "add", "acme/main", "npm", "https://u:hidden%21@registry.example/x/", "--json")
+    assert made.json["url"] == "https://registry.example/x/"
+    assert "hidden" not in made.out + made.err
+    assert '"hidden!"' in (tmp_path / "node" / "secrets.json").read_text()
+
+
+def test_packages_are_listed(entrepot: Cli, node: Listening) -> None:
+    node.console.add_package("acme", "main", "pypi", "thing")
+    node.console.add_package("acme", "main", "npm", "@scope/thing")
+    listed = entrepot("ls", "acme/main", "--json").json["items"]
+    assert [(one["format"], one["name"]) for one in listed] == [("pypi", "thing"), ("npm", "@scope/thing")]
+    assert entrepot("ls", "acme/main", "@scope/thing", "--format", "npm").out.startswith(
+        "@scope/thing-1.0.tgz\t1.0\t7\t"
+    )
+
+
+def test_status(entrepot: Cli, node: Listening) -> None:
+    told = entrepot("status", "--json").json
+    assert (told["status"], told["role"], told["heads"], told["url"]) == ("ok", "origin", {"acme": 1}, node.url)
+    assert "status: ok" in entrepot("status", role="nobody").out
+    node.console.health = type(node.console.health)(draining=True)
+    assert entrepot("status", role="nobody").code == 5
+
+
+@pytest.mark.parametrize("format", ["pypi", "npm", "generic"])
+def test_setup_shows_lines_with_the_address_and_never_the_token(entrepot: Cli, node: Listening, format: str) -> None:
+    said = entrepot("setup", format, "acme/main")
+    assert said.code == 0
+    assert f"{node.url.partition('//')[2]}/acme/main/{format}" in said.out
+    assert "$ENTREPOT_TOKEN" in said.out
+    assert node.console.tokens["node admin"] not in said.out
+    assert entrepot("setup", format, "acme/main", "--json").json["lines"] == said.out.splitlines()
+
+
+# ---------------------------------------------------------------- refusals and exit codes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "role", "code"),
+    [
+        (("repo", "show", "acme/gone"), "node admin", 3),
+        (("repo", "show", "acme/main"), "stranger", 3),
+        (("repo", "show", "acme/main"), "anonymous", 4),
+        (("repo", "show", "acme/main"), "revoked", 4),
+        (("repo", "show", "acme/main"), "malformed", 4),
+        (("repo", "create", "acme/fresh"), "reader", 4),
+        (("repo", "create", "acme/main"), "node admin", 1),
+        (("repo", "create", "acme/UPPER"), "node admin", 1),
+        (("repo", "create", "acme"), "node admin", 2),
+        (("repo", "create", "a/b/c"), "node admin", 2),
+        (("token", "create", "x"), "node admin", 2),
+        (("token", "create", "x", "--edge", "--workspace", "acme"), "node admin", 2),
+        (("token", "create", "x", "--workspace", "acme", "--expires", "soon"), "node admin", 2),
+        (("token", "revoke", "ent_abc"), "node admin", 2),
+        (("token", "revoke"), "node admin", 2),
+        (("token", "revoke", "x", "--bogus"), "node admin", 2),
+        (("bogus",), "node admin", 2),
+        (("ls", "acme/main", "thing"), "node admin", 2),
+        (("status", "--profile", "none"), "node admin", 3),
+        (("status", "--url", "ftp://x"), "node admin", 2),
+        (("setup", "cargo", "acme/main"), "node admin", 2),
+    ],
+)
+def test_exit_codes(entrepot: Cli, arguments: tuple[str, ...], role: str, code: int) -> None:
+    people = entrepot(*arguments, role=role)
+    assert (people.code, people.out) == (code, ""), people
+    assert people.err.startswith("error: ")
+    program = entrepot(*arguments, "--json", role=role)
+    assert (program.code, program.out) == (code, "")
+    told = json.loads(program.err)["error"]
+    assert set(told) == {"code", "message", "remedy"}
+    assert told["message"] in people.err.replace("\n", " ")
+
+
+def test_a_node_that_is_not_there(entrepot: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENTREPOT_URL", "http://127.0.0.1:9")
+    said = entrepot("repo", "list", "--json")
+    assert (said.code, json.loads(said.err)["error"]["code"]) == (5, "unavailable")
+
+
+def test_something_else_than_a_node(entrepot: Cli, node: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.cli.client.API", "/else")
+    node.answers["/else/whoami"] = (200, "text/html", b"<html>hello</html>")
+    assert entrepot("token", "whoami").code == 5
+    node.answers["/else/whoami"] = (502, "text/html", b"<html>bad gateway</html>")
+    said = entrepot("token", "whoami")
+    assert (said.code, "html" in said.err) == (5, False)
+
+
+def test_a_strangers_words_do_not_steer_the_terminal(entrepot: Cli, node: Listening) -> None:
+    node.console.add_package("acme", "main", "generic", "a\x1b]0;gotcha\x07[bold]b")
+    said = entrepot("ls", "acme/main")
+    assert said.out.startswith("generic\ta\ufffd]0;gotcha\ufffd[bold]b\t")
+
+
+# ---------------------------------------------------------------- profiles
+
+
+def test_profiles(entrepot: Cli, node: Listening, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = tmp_path / "reader"
+    reader.write_text(node.console.tokens["reader"] + "\n")
+    assert entrepot("profile", "set", "near", "--url", node.url, "--token-file", str(reader)).code == 0
+    config = tmp_path / "config" / "entrepot" / "config.toml"
+    assert config.stat().st_mode & 0o777 == 0o600
+    monkeypatch.delenv("ENTREPOT_URL")
+    assert entrepot("token", "whoami", "--json", role="nobody").json["name"] == "reader"
+    assert entrepot("token", "whoami", "--json", role="writer").json["name"] == "writer"
+    assert entrepot("token", "whoami", "--json", "--profile", "near", role="writer").json["name"] == "reader"
+    listed = entrepot("profile", "list", "--json")
+    assert listed.json == {"items": [{"name": "near", "url": node.url, "token": True, "current": True}]}
+    assert entrepot("profile", "use", "far").code == 3
+    assert entrepot("profile", "remove", "near").code == 0
+    assert entrepot("profile", "list").out == ""
+
+
+def test_c11_a_profiles_token_goes_to_no_other_node(entrepot: Cli, node: Listening, tmp_path: Path) -> None:
+    stored = tmp_path / "token"
+    stored.write_text(mint()[0])
+    entrepot("profile", "set", "far", "--url", "https://far.example", "--token-file", str(stored), role="nobody")
+    said = entrepot("token", "whoami", role="nobody")
+    assert (said.code, "This needs a token." in said.err) == (4, True)
+
+
+def test_a_profile_takes_the_token_of_the_environment(entrepot: Cli, node: Listening) -> None:
+    entrepot("profile", "set", "near.by", "--url", node.url + "/", role="writer")
+    assert entrepot("token", "whoami", "--profile", "near.by", "--json", role="nobody").json["name"] == "writer"
+
+
+@pytest.mark.parametrize("text", ["current = 1", "x = 1", "[profiles", '[profiles.a]\nurl = "x"\ntokens = ""'])
+def test_a_broken_file_of_profiles(entrepot: Cli, tmp_path: Path, text: str) -> None:
+    config = tmp_path / "config" / "entrepot" / "config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text(text)
+    assert entrepot("status").code == 2
