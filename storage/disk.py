@@ -61,9 +61,10 @@ def judge_index(error: lmdb.Error, path: Path, *, durable: bool = True) -> Full 
     LMDB reports a short write as EIO, so EIO on a disk without space is taken for no room. Where nothing rests on the
     environment (`durable` False) no failure ends the process.
     """
-    if error.code in NO_ROOM or isinstance(error, lmdb.MapFullError):
+    code = getattr(error, "code", 0)
+    if code in NO_ROOM or isinstance(error, lmdb.MapFullError):
         return full("for the index")
-    if error.code == errno.EIO:
+    if code == errno.EIO:
         if free_bytes(path) < NEARLY_FULL_BYTES:
             return full("for the index")
         if not durable:

@@ -159,7 +159,7 @@ async def test_a_bug_in_one_decision_fails_that_one_alone(tmp_path: Path) -> Non
         PutFile("generic", "p", File("a", "1", bytes(32), 3)),  # bytes that nobody sent
         PutPackage("generic", Package("x" * 600)),
         PutPackage("generic", Package("a\0b")),
-        PutFile("generic", "p", File("f" * 480, "1", b"", 3)),
+        PutFile("generic", "p", File("f" * 481, "1", b"", 3)),
     ],
 )
 async def test_changes_that_cannot_be_kept_are_refused(tmp_path: Path, change: Any) -> None:
@@ -290,6 +290,13 @@ async def test_e5_room_is_kept_for_changes_that_bring_no_bytes(tmp_path: Path, m
             await write(store, DropFile("generic", "pkg", "a"))
 
 
+def lmdb_error(kind: type[lmdb.Error], code: int) -> lmdb.Error:
+    """An error as the library makes it."""
+    error = kind("mdb_txn_commit")
+    error.__dict__["code"] = code
+    return error
+
+
 class FailingIndex:
     """An environment whose write transactions fail to commit, as on a full disk; everything else is the real one's."""
 
@@ -312,7 +319,7 @@ class FailingIndex:
         txn.abort()
         if self._meanwhile is not None:
             self._meanwhile()
-        raise lmdb.Error("mdb_txn_commit", errno.ENOSPC)
+        raise lmdb_error(lmdb.DiskError, errno.ENOSPC)
 
 
 class FailingTxn:
@@ -391,16 +398,18 @@ def test_what_lmdb_says_of_the_disk_becomes_a_problem_or_the_end(
 ) -> None:
     ends: list[int] = []
     monkeypatch.setattr(os, "_exit", ends.append)
-    assert isinstance(disk.judge_index(lmdb.Error("x", errno.ENOSPC), tmp_path), Full)
+    assert isinstance(disk.judge_index(lmdb_error(lmdb.DiskError, errno.ENOSPC), tmp_path), Full)
     assert isinstance(disk.judge_index(lmdb.MapFullError("x"), tmp_path), Full)
     assert disk.judge_index(lmdb.BadDbiError("x"), tmp_path) is None
-    assert disk.judge_index(lmdb.Error("x", errno.EIO), tmp_path, durable=False) is None
+    assert disk.judge_index(lmdb_error(lmdb.Error, errno.EIO), tmp_path, durable=False) is None
     assert ends == []
-    disk.judge_index(lmdb.Error("x", errno.EIO), tmp_path)
+    disk.judge_index(lmdb_error(lmdb.Error, errno.EIO), tmp_path)
     disk.judge_index(lmdb.PanicError("x"), tmp_path)
     assert ends == [70, 70]
     monkeypatch.setattr(disk, "free_bytes", lambda where: 0)
-    assert isinstance(disk.judge_index(lmdb.Error("x", errno.EIO), tmp_path), Full), "a short write on a full disk"
+    assert isinstance(disk.judge_index(lmdb_error(lmdb.Error, errno.EIO), tmp_path), Full), (
+        "a short write on a full disk"
+    )
 
 
 def test_problems_say_what_to_do() -> None:
