@@ -6,8 +6,9 @@ in the same bytes: whatever could be read in two ways is refused. Names are rela
 control characters, and each only once.
 """
 
+import io
 import re
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import msgspec
 
@@ -105,3 +106,36 @@ def check_growth(total: int, packed: int, limits: Limits) -> None:
         raise TooLarge(f"The archive's contents are over {limits.total_bytes_max} bytes.")
     if total > limits.ratio_from_bytes and total > limits.ratio_max * packed:
         raise TooLarge(f"The archive's contents are over {limits.ratio_max} times its own size.")
+
+
+class _Window(io.RawIOBase):
+    """The bytes of a file from `start` to its end, as a file of its own."""
+
+    def __init__(self, file: io.FileIO, start: int) -> None:
+        super().__init__()
+        self._file = file
+        self._start = start
+        file.seek(start)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
+        return self._file.readinto(buffer)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        place = self._file.seek(offset + self._start if whence == io.SEEK_SET else offset, whence)
+        if place < self._start:
+            raise ValueError("a place before the beginning")
+        return place - self._start
+
+    def tell(self) -> int:
+        return self._file.tell() - self._start
+
+
+def received_file(descriptor: int, start: int = 0) -> BinaryIO:
+    """What was received (Received.descriptor, Received.start) as a file. Closing it leaves the descriptor open."""
+    return io.BufferedReader(_Window(io.FileIO(descriptor, "rb", closefd=False), start))
