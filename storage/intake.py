@@ -96,21 +96,6 @@ class Staged:
         return staged
 
     @classmethod
-    def of_hashed(cls, path: Path, size: int, sha256: bytes, sum: bytes) -> Self:
-        """A sealed Staged over a file whose bytes stand behind SINGLE_START and were hashed while they came.
-
-        It becomes a pack of its own, whatever its size. Discarding leaves the file; committing removes its name.
-        """
-        staged = cls(path.parent, hashed=False, memory_bytes_max=0)
-        staged._memory = None
-        staged._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        staged.path = path
-        staged._removes_path = False
-        staged._sealed = True
-        staged.size, staged.sha256, staged.sum = size, sha256, sum
-        return staged
-
-    @classmethod
     def of_verified(cls, path: Path, fd: int, sha256: bytes, size: int, sum: bytes, memory_bytes_max: int) -> Self:
         """A sealed Staged over a file whose writer has verified it; `sum` is the xxh3_64 of its bytes.
 

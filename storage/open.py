@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,12 +129,13 @@ def open_store(
     Raises Damaged where something is broken that cannot be made anew from what is there.
     """
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _taking_turns(root):
+    with _taking_turns(root), ExitStack() as undo:
         live = os.open(root / "live.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        undo.callback(os.close, live)
         alone = _is_alone(live)
         identity = _identity(root, role)
-        index, shelf, journal = _open_index(root, identity, alone, pack_bytes_max, segment_bytes_max)
-        cache_env, cached = _open_cache(root / "cache", identity.token, alone, cache_pack_bytes_max)
+        index, shelf, journal = _open_index(root, identity, alone, pack_bytes_max, segment_bytes_max, undo)
+        cache_env, cached = _open_cache(root / "cache", identity.token, alone, cache_pack_bytes_max, undo)
         intake = Intake(root / "staging", memory_bytes_max=memory_bytes_max)
         cache_intake = Intake(root / "cache" / "staging", memory_bytes_max=memory_bytes_max)
         intake.clean()
@@ -142,6 +143,7 @@ def open_store(
         index.reap()
         cache_env.reader_check()
         disk.lock(live, shared=True, wait=True)
+        undo.pop_all()
     return Store(
         root,
         identity,
@@ -236,13 +238,14 @@ def _folder(path: Path) -> Path:
 
 
 def _open_index(
-    root: Path, identity: Identity, alone: bool, pack_bytes_max: int, segment_bytes_max: int
+    root: Path, identity: Identity, alone: bool, pack_bytes_max: int, segment_bytes_max: int, undo: ExitStack
 ) -> tuple[Index, BlobShelf, Journal | None]:
     origin = identity.role == "origin"
     sound = not alone or _is_sound(root / "index", identity)
     if not sound:
         _set_aside(root / "index")
     index = Index(root / "index", edge=not origin)
+    undo.callback(index.close)
     shelf = BlobShelf(
         root / "packs",
         index.env,
@@ -258,6 +261,7 @@ def _open_index(
     journal = Journal(
         _folder(root / "journal"), identity.epoch, identity.token, index, segment_bytes_max=segment_bytes_max
     )
+    undo.callback(journal.close)
     if not sound:
         _rebuild(index, journal, shelf)
     else:
@@ -309,7 +313,9 @@ def _set_aside(path: Path) -> None:
 # ---------------------------------------------------------------- the cache
 
 
-def _open_cache(folder: Path, store: bytes, alone: bool, pack_bytes_max: int) -> tuple[lmdb.Environment, BlobShelf]:
+def _open_cache(
+    folder: Path, store: bytes, alone: bool, pack_bytes_max: int, undo: ExitStack
+) -> tuple[lmdb.Environment, BlobShelf]:
     """The cache's own environment. Not synced, so it is only trusted after a clean end or within one boot."""
     mark = folder / "state.json"
     boot = _BOOT_ID.read_text().strip()
@@ -319,6 +325,7 @@ def _open_cache(folder: Path, store: bytes, alone: bool, pack_bytes_max: int) ->
         _folder(folder / "index")
         disk.replace_file(mark, msgspec.json.encode(CacheMark(boot, clean=False)))
     env = open_environment(folder / "index", durable=False)
+    undo.callback(env.close)
     shelf = BlobShelf(folder / "packs", env, BlobTables.of(env), store, durable=False, pack_bytes_max=pack_bytes_max)
     with env.begin(write=True) as txn:
         recovery.sweep_strays(txn, shelf)
