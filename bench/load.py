@@ -24,6 +24,7 @@ from bench.machine import cpu_seconds
 from bench.servers import untrusting
 
 READ_BYTES = 256 << 10
+HEAD_BYTES = 2 << 10
 RECORD_OVERHEAD = 17
 STALL_SECONDS_MAX = 30.0
 
@@ -90,14 +91,17 @@ class Plain:
         self._sent = time.perf_counter()
 
     def step(self) -> bool:
+        if not self._left:
+            self._first(self.sock.recv_into(self._buffer, HEAD_BYTES))
         if self._left:
-            got = self.sock.recv_into(self._buffer, min(self._left, READ_BYTES), socket.MSG_TRUNC)
+            try:
+                got = self.sock.recv_into(self._buffer, min(self._left, READ_BYTES), socket.MSG_TRUNC)
+            except BlockingIOError:
+                return False
             if not got:
                 raise Broken("closed within a body")
             self._left -= got
             self._loaded.body_bytes += got
-        else:
-            self._first(self.sock.recv_into(self._buffer))
         if self._left:
             return False
         self._loaded.responses += 1
@@ -106,7 +110,7 @@ class Plain:
     def _first(self, got: int) -> None:
         if not got:
             raise Broken("closed instead of answering")
-        status, head, body = parse_head(bytes(self._buffer[: min(got, 16384)]))
+        status, head, body = parse_head(bytes(self._buffer[:got]))
         self._loaded.count(status)
         self._loaded.first_byte_ms.append((time.perf_counter() - self._sent) * 1e3)
         self._left = head + body - got
@@ -364,7 +368,8 @@ def run(arguments: argparse.Namespace) -> Loaded:
     url = urlsplit(arguments.url)
     if arguments.what == "shake":
         request = get_request(url, arguments.header)
-        return shake(url, request, seconds=arguments.seconds, at_once=arguments.connections, resume=arguments.resume)
+        pid, at_once = arguments.server_pid, arguments.connections
+        return shake(url, request, seconds=arguments.seconds, at_once=at_once, resume=arguments.resume, server_pid=pid)
     loaded, buffer = Loaded(), memoryview(bytearray(READ_BYTES))
     if arguments.what == "put":
         endless = put_requests(url, arguments.header, arguments.size)

@@ -63,6 +63,6 @@ def options(home: Path, arguments: list[str] | None = None) -> Options:
     if not given.quick:
         return given
     small = parser().parse_args(
-        [given.scenario, "--rounds", "1", "--seconds", "1", "--big-bytes", "16M", "--count", "10", *(arguments or [])]
+        ["--rounds", "1", "--seconds", "1", "--big-bytes", "16M", "--count", "10", *(arguments or [])]
     )
     return Options(home=home, **vars(small))

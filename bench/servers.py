@@ -28,13 +28,25 @@ class Running:
     """A process that was started, in a session of its own, with its output in a file."""
 
     def __init__(
-        self, command: Sequence[str], log: Path, core: int | None = SERVER_CORE, cwd: Path | None = None
+        self,
+        command: Sequence[str],
+        log: Path,
+        core: int | None = SERVER_CORE,
+        *,
+        cwd: Path | None = None,
+        speaks: bool = False,
     ) -> None:
-        self.log = log
+        """`speaks`: its first line of output is wanted; else that goes to the log as well."""
+        self.log, self.name = log, Path(command[0]).name
         self._sink: IO[bytes] = log.open("ab")
         line = list(command) if core is None else pinned(core, command)
         self.process = subprocess.Popen(
-            line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._sink, cwd=cwd, start_new_session=True
+            line,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if speaks else self._sink,
+            stderr=self._sink,
+            cwd=cwd,
+            start_new_session=True,
         )
         self.pid = self.process.pid
 

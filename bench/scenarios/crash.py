@@ -1,7 +1,7 @@
 """Is anything lost when the node is killed with SIGKILL at a random durable system call, while clients publish?
 
-strace delivers the signal at the Nth call that writes, syncs, renames or cuts a file, N drawn at random; all processes of
-the node die with it. Then it is started again and everything that was ever acknowledged is asked for.
+strace delivers the signal at the Nth call that writes, syncs, renames or cuts a file, N drawn at random; all processes
+of the node die with it. Then it is started again and everything that was ever acknowledged is asked for.
 """
 
 import hashlib
@@ -132,7 +132,7 @@ def ask_quietly(url: str) -> bool:
 
 
 def faults(origin: Origin, ledger: Ledger, chance: random.Random, latest: str) -> tuple[int, int]:
-    """(acknowledged files that are not served, files with wrong bytes), of the latest round and a sample of older ones."""
+    """(acknowledged and not served, served wrong) of the files of the latest round and a sample of older ones."""
     lost = corrupt = 0
     new = [path for path in ledger.tried if path.startswith(f"{BASE}/{latest}/")]
     old = [path for path in ledger.acknowledged if not path.startswith(f"{BASE}/{latest}/")]

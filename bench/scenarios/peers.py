@@ -152,7 +152,7 @@ def file_url(page: str) -> str:
     found = re.search(r'href="([^"#]+)', expect(ask("GET", page, {"Accept": "text/html"}), page).decode())
     if found is None:
         raise Refused(f"{page} names no file")
-    return urljoin(page, found[1])
+    return urljoin(page, str(found[1]))
 
 
 # ---------------------------------------------------------------- the peers: each returns where its files are
