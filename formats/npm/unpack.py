@@ -91,7 +91,7 @@ def unpack(ask: Ask, received: Received) -> Finds:
     landing = _Landing(received.directory)
     try:
         with open(received.descriptor, "rb", buffering=0, closefd=False) as body:
-            body.seek(0)
+            body.seek(received.start)
             kept = Scanner(lambda size: body.read(size) or b"", landing).run()
     finally:
         landing.close()

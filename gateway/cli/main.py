@@ -48,6 +48,9 @@ app.command("gateway.cli.profiles:app", name="profile", help="Names for nodes an
 def run(arguments: Sequence[str]) -> int:
     """Carry out one command line; the exit code."""
     out = Output("--json" in arguments)
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in set(app):
+        # said here, since the library would load every command to look for one of a similar name
+        return out.problem(Usage(f'There is no command "{arguments[0]}".', "entrepot --help shows those there are."))
     try:
         code = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:

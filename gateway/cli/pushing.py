@@ -95,33 +95,29 @@ def _push(node: Client, progress: Progress, file: Path, target: Target, tag: str
     size = len(request.body) if isinstance(request, Whole) else file.stat().st_size
     shown = progress.add_task(safe(file.name), total=size)
     options: dict[str, Any] = {"timeout": UPLOAD_SECONDS_MAX}
-    if isinstance(request, Whole):
-        media = {"Content-Type": request.media, "Content-Length": str(size)}
-        node.send("PUT", address, content=_counted(io.BytesIO(request.body), progress, shown), headers=media, **options)
-    else:
-        with file.open("rb") as content:
-            if isinstance(request, Form):
-                counting = _Counting(content.detach(), progress, shown)
-                parts = {request.part: (file.name, counting, "application/octet-stream")}
-                node.send("POST", address, data=request.fields, files=parts, **options)
-            else:
-                assert isinstance(request, Raw)
-                length = {"Content-Length": str(size)}
-                node.send("PUT", address, content=_counted(content, progress, shown), headers=length, **options)
+    with _Counting(file, progress, shown) as content:
+        if isinstance(request, Form):
+            parts = {request.part: (file.name, content, "application/octet-stream")}
+            node.send("POST", address, data=request.fields, files=parts, **options)
+        elif isinstance(request, Raw):
+            length = {"Content-Length": str(size)}
+            node.send("PUT", address, content=_chunks(content), headers=length, **options)
+        else:
+            node.send("PUT", address, content=request.body, headers={"Content-Type": request.media}, **options)
+    progress.update(shown, completed=size)
     return {"file": str(file), "format": format, "url": node.url + address, "size_bytes": size}
 
 
-def _counted(content: Any, progress: Progress, shown: TaskID) -> Iterator[bytes]:
+def _chunks(content: io.BufferedReader) -> Iterator[bytes]:
     while chunk := content.read(CHUNK_BYTES):
-        progress.advance(shown, len(chunk))
         yield chunk
 
 
 class _Counting(io.BufferedReader):
-    """A file that tells the progress how far it was read; the multipart encoder takes its length from the file."""
+    """A file that tells the progress how far it was read."""
 
-    def __init__(self, raw: io.RawIOBase, progress: Progress, shown: TaskID) -> None:
-        super().__init__(raw, CHUNK_BYTES)
+    def __init__(self, file: Path, progress: Progress, shown: TaskID) -> None:
+        super().__init__(io.FileIO(file), CHUNK_BYTES)
         self._progress = progress
         self._shown = shown
 

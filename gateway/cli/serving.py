@@ -1,8 +1,5 @@
 """How is one node run, from the terminal or by a service manager?"""
 
-import ctypes
-import os
-import signal
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,10 +9,9 @@ from rich.panel import Panel
 
 from gateway import node
 from gateway.access import bootstrap
-from gateway.cli.output import Output, Usage
+from gateway.cli.lifeline import end_with
+from gateway.cli.output import Output
 from gateway.cli.settings import check_free, node_of, tls_of
-
-_PR_SET_PDEATHSIG = 1
 
 
 def serve(
@@ -61,7 +57,7 @@ def serve(
         The port for https.
     """
     if with_parent:
-        _end_with(with_parent)
+        end_with(with_parent)
     options = {"role": role, "data": data, "host": host, "port": port, "workers": workers, "parent": parent}
     settings = node_of(config, options, parent_token_file)
     settings = msgspec.structs.replace(settings, tls=tls_of(settings.tls, tls_cert, tls_key, tls_port))
@@ -84,10 +80,3 @@ def _show_admin(token: str) -> None:
             title="first start",
         )
     )
-
-
-def _end_with(parent: int) -> None:
-    """Be told to stop when the process that started this one dies, however it dies."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        raise Usage("The process that started this node is gone.")

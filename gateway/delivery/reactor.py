@@ -118,6 +118,11 @@ class Reactor:
             if c.phase is Phase.IDLE and not c.owned and not c.sending:
                 self._close(c)
 
+    @property
+    def busy(self) -> bool:
+        """Is anything still being answered?"""
+        return bool(self._connections)
+
     def _turn(self) -> int:
         self._moment = self._handler.moment()
         events = self._epoll.poll(0, EVENTS_MAX)

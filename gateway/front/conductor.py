@@ -25,8 +25,11 @@ from gateway.front.writing import Writes
 from gateway.insight.errorlog import report_bug
 from storage import keys
 from storage.catalog import Catalog, Reading
-from storage.errors import Absent, Invalid, MethodRefused, Problem, Unavailable
+from storage.errors import Absent, Invalid, Problem, Unavailable
 from storage.nouns import Repository
+
+
+LOGIN_METHODS = ("PUT", "POST")
 
 
 class Manage(Protocol):
@@ -178,6 +181,9 @@ class Front:
             raise Absent(f"There is no format {place.format} here.", f"Known: {', '.join(sorted(self._rooms))}.")
         ask = ask_of(head, place, room, principal.name if principal.id else "", at_ms)
         right = room.right(ask)
+        if head.method in LOGIN_METHODS and not principal.id and isinstance(plan := room.read(ask), Login):
+            # its credential is in the body; nothing of the repository is told before that was checked
+            return Admitted(ask, room, principal, Scope(Repository(ask.workspace, ask.repository), (), 0.0), right, plan)
         repository = self._verdict(reading, principal, ask, right)
         scope = self._scope(reading, principal, repository, at_ms)
         return Admitted(ask, room, principal, scope, right, room.read(ask))

@@ -54,7 +54,7 @@ class Peering:
             raise Absent("This node keeps no journal.", "Follow the origin.")
         after = parse_after(request.head.argument("after"))
         stream = await request.start(200, (("Content-Type", "application/octet-stream"),), None)
-        await journal_stream(self._store, after, stream.write)
+        await journal_stream(self._catalog, self._store.journal, after, stream.write)
         await stream.finish()
 
     async def _foreign(self, request: Request, workspace: str, repository: str, format: str) -> None:

@@ -1,7 +1,6 @@
 """How does a read go on when something is missing here? Ask upstream, render, or pull, while the client already reads."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 import msgspec
 import trio
@@ -11,7 +10,6 @@ from cache.foreign import ForeignKnowledge
 from cache.outcome import Outcome
 from cache.renders import Rendered, Renders
 from cache.shelf import Shelf
-from cache.upstream import Source
 from formats.kit.contract import Ask, Room, Serve, Show
 from gateway.delivery.answers import Answer
 from gateway.delivery.answers import plan as plan_of
@@ -19,20 +17,13 @@ from gateway.delivery.requests import Request
 from gateway.front.admitted import Admitted
 from gateway.front.overlay import Overlay
 from gateway.front.reading import PULLED, NeedBytes, NeedForeign, NeedRender, Reads, document_labels
+from gateway.front.sources import Sources
 from gateway.front.streaming import stream_fill
 from storage.catalog import Catalog
 from storage.errors import Unavailable
-from storage.nouns import File, Upstream
+from storage.nouns import File
 
 ROUNDS_MAX = 6
-
-
-class Sources(Protocol):
-    """Where bytes that are missing here come from: the parent's same path at an edge, the upstream at an origin."""
-
-    def open(self, ask: Ask, file: File, upstreams: tuple[Upstream, ...]) -> Callable[[int], Source]:
-        """A way to open the file's bytes from an offset; blocking, called in the filling thread."""
-        ...
 
 
 class Puller:
@@ -107,10 +98,9 @@ class Puller:
             view = reading.view(ask.workspace, ask.repository, room.name)
             seen = Overlay(view, need.foreign) if need.foreign is not None else view
             document = room.render(show, seen, ask.base)
-        keep = self._renders.keep if show.keep else self._renders.made
         headers = (*show.headers, *document.headers)
         if show.keep:
-            return keep(need.key, document.body, show.media, headers, depends, need.foreign_version)
+            return self._renders.keep(need.key, document.body, show.media, headers, depends, need.foreign_version)
         return self._renders.made(document.body, show.media, headers, depends, need.foreign_version)
 
     async def _show(self, request: Request, admitted: Admitted, need: NeedRender, rendered: Rendered) -> None:

@@ -5,11 +5,20 @@ byte that an edge gets.
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 from cache.upstream import Remote, Source
 from formats.kit.contract import Ask
 from storage.errors import Absent
 from storage.nouns import File, Upstream
+
+
+class Sources(Protocol):
+    """Where bytes that are missing here come from: the parent's same path at an edge, the upstream at an origin."""
+
+    def open(self, ask: Ask, file: File, upstreams: tuple[Upstream, ...]) -> Callable[[int], Source]:
+        """A way to open the file's bytes from an offset; blocking, called in the filling thread."""
+        ...
 
 
 class UpstreamSources:

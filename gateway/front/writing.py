@@ -6,11 +6,24 @@ Whatever fails on the way leaves nothing behind: a stage that is not committed i
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import trio
 
-from formats.kit.contract import Accept, Amend, Ask, Blob, Decision, Finds, Reply, Resume, Room
+from formats.kit.contract import (
+    Accept,
+    Amend,
+    Ask,
+    Blob,
+    Decision,
+    Finds,
+    Progress,
+    Reply,
+    Resumable,
+    Resume,
+    Room,
+)
 from formats.kit.multipart import Form, boundary_of
 from formats.kit.multipart import Limits as FormLimits
 from gateway.config import Intake as Limits
@@ -19,9 +32,10 @@ from gateway.front.complaints import finds_of
 from gateway.sandbox import Sandbox
 from storage.catalog import Reading
 from storage.commit import Committer, Decided
-from storage.errors import Invalid
+from storage.errors import Absent, Invalid, RangeRefused
 from storage.intake import Intake, Staged
 from storage.nouns import Draft
+from storage.sessions import Session, Sessions
 
 COPY_BYTES = 1 << 20
 
@@ -48,8 +62,11 @@ class Incoming:
 class Writes:
     """Writes at an origin."""
 
-    def __init__(self, intake: Intake, committer: Committer, sandbox: Sandbox, limits: Limits) -> None:
+    def __init__(
+        self, intake: Intake, sessions: Sessions, committer: Committer, sandbox: Sandbox, limits: Limits
+    ) -> None:
         self._intake = intake
+        self._sessions = sessions
         self._committer = committer
         self._sandbox = sandbox
         self._limits = limits
@@ -60,10 +77,12 @@ class Writes:
         ask: Ask,
         room: Room,
         actor: str,
-        plan: Accept | Amend,
+        plan: Accept | Amend | Resume,
         still_allowed: Callable[[Reading], None],
     ) -> Done:
         """Carry out the plan; `still_allowed` is asked again under the write lock. Raises Problem."""
+        if isinstance(plan, Resume):
+            return await self._resume(request, ask, room, actor, plan, still_allowed)
         with ExitStack() as stack:
             if isinstance(plan, Amend):
                 finds = finds_of(await request.body.whole(plan.bytes_max), plan)
@@ -90,6 +109,70 @@ class Writes:
 
         committed = await self._committer.commit(decide, staged)
         return Done(committed.value, (("Entrepot-Serial", f"{ask.workspace}={committed.serial}"),))
+
+    # ------------------------------------------------------------ uploads in parts
+
+    async def _resume(
+        self,
+        request: Request,
+        ask: Ask,
+        room: Room,
+        actor: str,
+        plan: Resume,
+        still_allowed: Callable[[Reading], None],
+    ) -> Done:
+        """One step of a resumable upload. A session is only known to who began it, in the same repository."""
+        session = self._session(ask, actor, plan)
+        refused = False
+        if plan.step == "cancel":
+            self._sessions.remove(session)
+        elif plan.step in ("start", "append"):
+            refused = not await self._append(request, session, plan)
+        if plan.finish and not refused:
+            return await self._finish(ask, room, actor, session, still_allowed)
+        offset = 0 if plan.step == "cancel" else self._sessions.offset(session)
+        at = Progress(
+            session.id,
+            offset,
+            session.length,
+            refused,
+            self._limits.body_bytes_max,
+            self._sessions.seconds_left(session),
+        )
+        return Done(cast("Resumable", room).progress(ask, plan, at))
+
+    def _session(self, ask: Ask, actor: str, plan: Resume) -> Session:
+        if plan.step == "start":
+            return self._sessions.start(
+                actor, ask.workspace, ask.repository, plan.length, plan.digests, plan.context
+            )
+        session = self._sessions.get(plan.session)
+        if (session.owner, session.workspace, session.repository) != (actor, ask.workspace, ask.repository):
+            raise Absent("There is no such upload.", "Start it again.")
+        return session
+
+    async def _append(self, request: Request, session: Session, plan: Resume) -> bool:
+        """Take the body; False where the client's offset is not ours."""
+        try:
+            with self._sessions.append(session, plan.offset) as appending:
+                limit = self._limits.body_bytes_max - appending.offset
+                await request.body.fill(appending.write, limit)
+        except RangeRefused:
+            return False
+        return True
+
+    async def _finish(
+        self, ask: Ask, room: Room, actor: str, session: Session, still_allowed: Callable[[Reading], None]
+    ) -> Done:
+        """The upload is whole: it goes the way of any other."""
+        if session.length >= 0 and self._sessions.offset(session) != session.length:
+            raise Invalid("The upload is not as long as was announced.", "Append the rest, or start again.")
+        with await trio.to_thread.run_sync(self._sessions.finish, session) as staged:
+            blob = Blob(sha256=staged.sha256, size=staged.size, digests=staged.digests)
+            finds = Finds(blobs={"file": blob}, context=session.context)
+            done = await self.settle(ask, room, actor, finds, [staged], still_allowed)
+        self._sessions.remove(session)
+        return done
 
     # ------------------------------------------------------------ receiving
 

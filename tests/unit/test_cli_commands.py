@@ -149,9 +149,8 @@ def test_packages_are_listed(entrepot: Cli, node: Listening) -> None:
     node.console.add_package("acme", "main", "npm", "@scope/thing")
     listed = entrepot("ls", "acme/main", "--json").json["items"]
     assert [(one["format"], one["name"]) for one in listed] == [("pypi", "thing"), ("npm", "@scope/thing")]
-    assert entrepot("ls", "acme/main", "@scope/thing", "--format", "npm").out.startswith(
-        "@scope/thing-1.0.tgz\t1.0\t7\t"
-    )
+    files = entrepot("ls", "acme/main", "@scope/thing", "--format", "npm").out
+    assert files.startswith("@scope/thing-1.0.tgz\t1.0\t7\t")
 
 
 def test_status(entrepot: Cli, node: Listening) -> None:

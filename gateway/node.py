@@ -1,0 +1,263 @@
+"""How are the parts of a node put together? The composition root: the one place that knows them all.
+
+`run` is the supervisor's process, `work` a worker's. Each worker has its own loop, its own hold on the store, and one
+long-lived nursery for everything that outlives a request.
+"""
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import msgspec
+import trio
+
+from cache.eviction import Evictor
+from cache.flight import Flights
+from cache.follower import Follower
+from cache.foreign import ForeignKnowledge
+from cache.keeper import ShelfKeeper
+from cache.relay import Relay
+from cache.renders import Renders
+from cache.shelf import Shelf
+from cache.upstream import Remote
+from formats import ROOMS
+from formats.kit.contract import Foreign
+from gateway import config as settings
+from gateway.access.secrets import FILE_NAME as SECRETS_NAME
+from gateway.access.secrets import Place as SecretPlace
+from gateway.access.secrets import Secrets
+from gateway.console.api import make_app
+from gateway.console.services import Health, Services
+from gateway.delivery.manage import Management
+from gateway.delivery.reactor import Reactor
+from gateway.delivery.serving import serve
+from gateway.delivery.workers import listen, supervise
+from gateway.front.conductor import Front
+from gateway.front.peering import Peering
+from gateway.front.pulling import Puller
+from gateway.front.reading import Reads
+from gateway.front.relaying import Relaying
+from gateway.front.sources import ParentSources, Sources, UpstreamSources
+from gateway.front.writing import Writes
+from gateway.insight.metrics import Metrics
+from gateway.insight.requestlog import RequestLog
+from gateway.sandbox import Sandbox
+from storage.nouns import Upstream
+from storage.open import Store, open_store
+
+REAP_SECONDS = 30.0
+
+
+def run(config: settings.Node) -> int:
+    """Run a node until SIGTERM or SIGINT; the exit code."""
+    return supervise(work, (msgspec.json.encode(config),), config.workers)
+
+
+def work(raw: bytes, number: int) -> None:
+    """One worker process, until SIGTERM; then it drains and ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    config = msgspec.json.decode(raw, type=settings.Node)
+    store = open_store(
+        Path(config.data),
+        role=config.role,
+        worker=number,
+        memory_bytes_max=config.intake.memory_bytes_max,
+        session_seconds_max=config.intake.session_seconds_max,
+        sessions_max=config.intake.sessions_max,
+    )
+    try:
+        trio.run(Worker(config, number, store).run)
+    finally:
+        store.close()
+    sys.exit(0)
+
+
+class EdgeLease:
+    """An edge's leave to serve private packages: each word from the origin renews it."""
+
+    def __init__(self, heard: Callable[[], float], seconds: float) -> None:
+        self._heard = heard
+        self._seconds = seconds
+
+    def good(self) -> bool:
+        return monotonic() < self.until_s()
+
+    def until_s(self) -> float:
+        return self._heard() + self._seconds
+
+
+class Worker:
+    """One worker's parts."""
+
+    def __init__(self, config: settings.Node, number: int, store: Store) -> None:
+        self.config = config
+        self.number = number
+        self.store = store
+        self.root = Path(config.data)
+        self.edge = config.role == "edge"
+        self.draining = False
+        self.secrets = Secrets(self.root / SECRETS_NAME)
+        self.sandbox = Sandbox(config.sandbox, self.root / "staging" / f"sandbox-{number}")
+        self.remote = Remote(
+            connect_seconds_max=config.cache.connect_seconds_max, silence_seconds_max=config.cache.silence_seconds_max
+        )
+        self.shelf = Shelf(store.cache_env)
+        self.metrics = Metrics(self.root / "metrics", number)
+        self.log = RequestLog(self.root / "log" / f"access-{number}.jsonl")
+        self.follower = (
+            Follower(store, config.parent, config.parent_token, self.root / "follower.lock") if self.edge else None
+        )
+
+    async def run(self) -> None:
+        """Serve until SIGTERM."""
+        async with trio.open_nursery() as nursery:
+            front = self._front(nursery)
+            if self.follower is not None:
+                await nursery.start(self.follower.run)
+            await nursery.start(self._management.run)
+            nursery.start_soon(self._look_after)
+            nursery.start_soon(Evictor(self.store.cached, self.config.cache.disk_bytes_max).run)
+            listener = listen(self.config.host, self.config.port)
+            reactor: Reactor = await nursery.start(self._serve, front, listener)
+            await self._until_told(reactor)
+            nursery.cancel_scope.cancel()
+        self.log.close()
+        self.sandbox.close()
+        self.remote.close()
+
+    async def _serve(
+        self, front: Front, listener: Any, task_status: trio.TaskStatus[Reactor] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        await serve(
+            front, [listener], self.config.delivery, log=self.log, metrics=self.metrics, task_status=task_status
+        )
+
+    async def _until_told(self, reactor: Reactor) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM) as told:
+            async for _ in told:
+                break
+        self.draining = True
+        reactor.drain()
+        with trio.move_on_after(self.config.delivery.drain_seconds_max):
+            while reactor.busy:
+                await trio.sleep(0.02)
+
+    async def _look_after(self) -> None:
+        """What must be done now and then."""
+        while True:
+            await trio.sleep(REAP_SECONDS)
+            self.store.index.reap()
+            self.store.cache_env.reader_check()
+            if self.number == 0:
+                await trio.to_thread.run_sync(self.store.sessions.expire)
+
+    # ------------------------------------------------------------ assembly
+
+    def _front(self, nursery: trio.Nursery) -> Front:
+        store, config = self.store, self.config
+        knowledge = self._knowledge()
+        renders = Renders(self.shelf, store.cached, store.cache_intake)
+        reads = Reads(None if self.edge else store.blobs, store.cached, self.shelf, renders, knowledge)
+        flights = Flights(
+            nursery,
+            ShelfKeeper(store.cached),
+            self.root / "cache" / "fills",
+            flights_max=config.cache.flights_max,
+            fill_seconds_max=config.cache.fill_seconds_max,
+            silence_seconds_max=config.cache.silence_seconds_max,
+        )
+        puller = Puller(store.catalog, reads, renders, self.shelf, knowledge, flights, self._sources())
+        self._management = Management(make_app(self._services()), self.root / f"manage-{self.number}.sock")
+        writes = None
+        if store.committer is not None:
+            writes = Writes(store.intake, store.sessions, store.committer, self.sandbox, config.intake)
+        follower = self.follower
+        return Front(
+            store.catalog,
+            ROOMS,
+            reads,
+            puller,
+            writes,
+            Relaying(Relay(config.parent), store.catalog) if self.edge else None,
+            Peering(store, store.catalog, ROOMS, knowledge),
+            self._management,
+            EdgeLease(lambda: follower.last_contact_s, config.cache.lease_seconds) if follower is not None else None,
+        )
+
+    def _knowledge(self) -> ForeignKnowledge:
+        return ForeignKnowledge(
+            self.shelf,
+            self.remote,
+            ask=_fetch_of,
+            learn=self._learn,
+            decode=_foreign_of,
+            secret_of=self.secret_of,
+            parent=self.config.parent,
+            token=self.config.parent_token,
+            stale_seconds_max=self.config.cache.stale_seconds_max,
+        )
+
+    def _sources(self) -> Sources:
+        if self.edge:
+            return ParentSources(self.remote, self.config.parent, self.config.parent_token)
+        return UpstreamSources(self.remote, self.secret_of)
+
+    async def _learn(self, format: str, package: str, raw: bytes, url: str) -> bytes:
+        foreign = await self.sandbox.learn(format, package, raw, url)
+        return msgspec.msgpack.encode(foreign)
+
+    def secret_of(self, workspace: str, repository: str, upstream: Upstream) -> str:
+        """The Authorization value for an upstream, "" for none."""
+        place = SecretPlace(workspace, repository, upstream.format, upstream.name)
+        credential = self.secrets.get(place, upstream.url)
+        return "" if credential is None else credential.authorization()
+
+    def _services(self) -> Services:
+        committer = self.store.committer
+        return Services(
+            role=self.config.role,
+            catalog=self.store.catalog,
+            health=self.health,
+            status=self.status,
+            metrics=self.metrics.render,
+            formats=tuple(ROOMS),
+            drawing=tuple(name for name, room in ROOMS.items() if room.upstream("name") is not None),
+            commit=committer.commit if committer is not None else None,
+            secrets=None if self.edge else self.secrets,
+        )
+
+    def health(self) -> Health:
+        """How this node is doing."""
+        if self.follower is None:
+            return Health(draining=self.draining)
+        return Health(
+            draining=self.draining,
+            ready=self.follower.connected,
+            lag_ms=self.follower.lag_ms,
+            connected=self.follower.connected,
+        )
+
+    def status(self) -> dict[str, object]:
+        """What an administrator may know of this node."""
+        with self.store.catalog.read() as reading:
+            heads = {name or "-": serial for name, (serial, _) in reading.heads().items()}
+        packs = self.store.cached.packs()
+        return {
+            "role": self.config.role,
+            "serials": heads,
+            "cache_bytes": sum(one.bytes for one in packs),
+            "workers": self.config.workers,
+        }
+
+
+def _fetch_of(format: str, package: str) -> tuple[str, str, int] | None:
+    """How a foreign registry of this format is asked: path, Accept, size limit."""
+    fetch = ROOMS[format].upstream(package)
+    return None if fetch is None else (fetch.path, fetch.accept, fetch.bytes_max)
+
+
+def _foreign_of(raw: bytes) -> Foreign:
+    return msgspec.msgpack.decode(raw, type=Foreign)
