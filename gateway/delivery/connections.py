@@ -8,7 +8,6 @@ taking back costs a system call, and a reset is noticed while a task works.
 import socket
 import ssl
 from collections.abc import Callable
-from enum import IntEnum
 from math import inf
 from typing import Any, Protocol
 
@@ -16,14 +15,15 @@ import trio
 
 from gateway.config import Delivery
 from gateway.delivery.answers import Extents
+from gateway.delivery.memo import Memo
 
 
 class Gone(Exception):
     """The client left, or was given up. Nothing can be told to it any more."""
 
 
-class Phase(IntEnum):
-    """What the deadline of a connection means."""
+class Phase:
+    """What the deadline of a connection means. Plain numbers: the hot path compares them. Up to HEAD, a head may come."""
 
     IDLE = 0  # between requests
     HEAD = 1  # a head has begun and is not complete
@@ -37,83 +37,97 @@ class Phase(IntEnum):
 class Connection:
     """One client connection. `tag` is its part of an access log line; `buf` what was received and not yet understood.
 
-    Output in order: `pend`, then the rest of `extents` (from number `at`, `offset` to `end` being the current one).
-    `gone`: reset or given up; `half`: the client has sent its FIN; `late`: its deadline passed while a task reads.
+    Output in order: `pend` (ready for the socket), `plain` (TLS: still to be sealed), then the rest of `extents` (number
+    `at`, from `offset` to `end`). `sending` while any of it is left; `partial` when the kernel took less than it was
+    offered, `warming` while a thread brings the next bytes into memory.
+    `half`: the client has sent its FIN; `ended`: it has said goodbye inside TLS; `gone`: reset or given up; `hard`: the
+    peer shall see a reset; `late`: the deadline passed while a task reads; `told`: an answer is out that ends it.
     """
 
     __slots__ = (
         "at",
         "buf",
-        "close_after",
         "deadline",
+        "descriptor",
         "end",
+        "ended",
         "extents",
         "fd",
         "gone",
         "half",
         "hard",
-        "hushed",
         "late",
         "lease",
         "mark",
+        "memo",
         "offset",
         "owned",
+        "partial",
         "peer",
         "pend",
         "phase",
         "plain",
         "recv",
-        "reserve",
         "scope",
         "send",
         "sending",
         "sent",
         "shaking",
         "sock",
+        "swallowed",
         "tag",
         "tls",
+        "told",
         "waiter",
         "warming",
     )
 
-    def __init__(self, sock: socket.socket, peer: str, tag: bytes, tls: ssl.SSLObject | None = None) -> None:
+    def __init__(
+        self, sock: socket.socket, peer: str, tag: bytes, memo: Memo, tls: ssl.SSLObject | None = None
+    ) -> None:
         self.sock = sock
         self.fd = sock.fileno()
         self.peer = peer
         self.tag = tag
+        self.memo = memo
         self.tls = tls
         self.shaking = tls is not None
-        self.recv = sock.recv
+        self.recv: Callable[..., bytes] = sock.recv
         self.send: Callable[..., int] = sock.send
         self.buf = b""
-        self.plain: bytes | memoryview = b""  # TLS: plaintext still to be sealed
+        self.plain: bytes | memoryview = b""
         self.pend: bytes | memoryview = b""
-        self.extents: Extents = ()
-        self.at = 0
-        self.descriptor_reset()
-        self.lease: object = None
-        self.sending = False
-        self.sent = 0
-        self.mark = 0
-        self.phase = Phase.IDLE
+        self.forget_extents()
+        self.sending = self.partial = self.warming = False
+        self.sent = self.mark = self.swallowed = 0
+        self.phase = Phase.IDLE if tls is None else Phase.SHAKE
         self.deadline = inf
-        self.close_after = False
-        self.hard = False
-        self.hushed = False
-        self.owned = False
-        self.warming = False
+        self.told = self.hard = self.owned = False
         self.waiter: Any = None
         self.scope: trio.CancelScope | None = None
-        self.gone = False
-        self.half = False
-        self.late = False
-        self.reserve = 0
+        self.gone = self.half = self.ended = self.late = False
 
-    def descriptor_reset(self) -> None:
-        """Forgets the extents: nothing of them is left to send."""
-        self.extents = ()
-        self.at = self.offset = self.end = 0
-        self.lease = None
+    def forget_extents(self) -> None:
+        """Nothing of them is left to send; what kept them open may close."""
+        self.extents: Extents = ()
+        self.at = self.offset = self.end = self.descriptor = 0
+        self.lease: object = None
+
+    def load_extents(self, extents: Extents, lease: object) -> None:
+        """These are next, once everything before them is sent."""
+        self.extents, self.lease, self.at = extents, lease, 0
+        self.descriptor, self.offset, length = extents[0]
+        self.end = self.offset + length
+
+    def next_extent(self) -> bool:
+        """Moves on to the next extent; False where there is none."""
+        self.at += 1
+        if self.at >= len(self.extents):
+            self.forget_extents()
+            return False
+        self.descriptor, self.offset, length = self.extents[self.at]
+        self.end = self.offset + length
+        return True
 
     @property
     def scheme(self) -> str:
@@ -141,7 +155,7 @@ class Connection:
 
 
 class Engine(Protocol):
-    """What a request task asks of the loop. Ten members: it is the whole of the border between the two."""
+    """What a request task asks of the loop: the whole of the border between the two."""
 
     config: Delivery
     draining: bool

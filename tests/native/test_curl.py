@@ -38,7 +38,7 @@ def test_a_cold_download_resumes_at_the_edge(node: Up, tmp_path: Path) -> None:
     got.write_bytes(data[:700_001])
     curl("-C", "-", "-o", str(got), node.edge + path)
     assert got.read_bytes() == data
-    assert curl("-r", "1999990-", node.edge + path, "-o", "-", "--output", str(got)) == ""
+    curl("-r", "1999990-", "-o", str(got), node.edge + path)
     assert got.read_bytes() == data[1_999_990:]
 
 

@@ -1,0 +1,86 @@
+"""Which answers can be sent again as they are, for exactly the same head bytes?
+
+The key is the whole head as sent, so it holds the request line, the credential and every condition: two requests share an
+answer only if no byte tells them apart. Two generations bound it: when the young one is full or old, it becomes the old
+one, and what was in the old one and not asked for is forgotten.
+"""
+
+from gateway.delivery.answers import Answer, Extents, Wire
+from gateway.insight.metrics import Tally
+
+HEAD_BYTES_MAX = 4 << 10
+BYTES_MAX = 32 << 20
+ENTRY_BYTES = 700
+
+
+class Entry:
+    """An answer for one exact head. `rest` is everything behind status line and Date that is sent in one piece.
+
+    `line` is its part of the access log, `tally` its counter, `size` the bytes of its body. It holds at `moment`, and
+    until `until_s` on the monotonic clock.
+    """
+
+    __slots__ = (
+        "answer", "close", "extents", "lease", "line", "moment", "rest", "size", "status", "tally", "until_s", "weight",
+    )  # fmt: skip
+
+    def __init__(self, answer: Answer, wire: Wire, moment: int, line: bytes, tally: Tally) -> None:
+        self.answer = answer
+        self.status = wire.status
+        self.rest = wire.rest + wire.body
+        self.extents: Extents = wire.extents
+        self.lease = wire.lease
+        self.close = wire.close
+        self.size = wire.size
+        self.moment = moment
+        self.until_s = answer.until_s
+        self.line = line
+        self.tally = tally
+        self.weight = 0
+
+
+class Memo:
+    """Entries by exact head bytes, at most `entries_max` and BYTES_MAX. `young` is what the hot path looks into."""
+
+    def __init__(self, entries_max: int, bytes_max: int = BYTES_MAX) -> None:
+        self.young: dict[bytes, Entry] = {}
+        self._old: dict[bytes, Entry] = {}
+        self._entries_max = max(entries_max // 2, 1)
+        self._bytes_max = bytes_max // 2
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.young) + len(self._old)
+
+    def find(self, head: bytes) -> Entry | None:
+        """The entry, made young again."""
+        entry = self.young.get(head)
+        if entry is None and (entry := self._old.pop(head, None)) is not None:
+            self.keep(head, entry)
+        return entry
+
+    def keep(self, head: bytes, entry: Entry) -> None:
+        """Remember, unless head and answer are too large to be worth it."""
+        if len(head) > HEAD_BYTES_MAX:
+            return
+        entry.weight = len(head) + len(entry.rest) + len(entry.line) + ENTRY_BYTES
+        self._bytes += entry.weight
+        self.young[head] = entry
+        if len(self.young) > self._entries_max or self._bytes > self._bytes_max:
+            self.age()
+
+    def drop(self, head: bytes) -> None:
+        """Forget one."""
+        entry = self.young.pop(head, None)
+        if entry is not None:
+            self._bytes -= entry.weight
+        self._old.pop(head, None)
+
+    def age(self) -> None:
+        """Let go of what was not asked for since the last time; nothing else keeps an evicted pack open."""
+        self._old, self.young, self._bytes = self.young, {}, 0
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.age()
+        self._old = {}

@@ -1,0 +1,199 @@
+"""How does a response leave, when the client, the disk and the other clients all have a say in the pace?
+
+`pump` moves one connection on until the kernel takes no more, its share of this turn is used up, or all is sent. A large
+body goes by sendfile in quanta, round robin. Before a quantum its pages are probed without waiting: a cold one
+would hold up every connection of the process, so a thread reads it first.
+"""
+
+import os
+import socket
+from collections.abc import Callable
+from time import monotonic
+
+import trio
+
+from gateway.delivery.connections import Connection
+from gateway.delivery.tls import ROOM_BYTES, Seal
+
+QUANTUM_BYTES = 2 << 20
+SEALED_QUANTUM_BYTES = 1 << 20
+PROBE_BYTES = 128 << 10
+AHEAD_BYTES = 8 << 20
+WARM_SECONDS = 10.0
+WARM_BLOCKS_MAX = 50_000
+READERS_MAX = 16
+_BLOCK_BITS = 21
+
+
+class Sender:
+    """The sending half of the loop. `ready` holds connections that may go on at once in the next turn.
+
+    `wake` tells the loop that there is such a one; `resume` is called for a connection whose bytes have become warm.
+    """
+
+    def __init__(
+        self, nursery: trio.Nursery, seal: Seal, wake: Callable[[], None], resume: Callable[[Connection], None]
+    ) -> None:
+        self.ready: dict[int, Connection] = {}
+        self.room_bytes = ROOM_BYTES
+        self._nursery = nursery
+        self._seal = seal
+        self._wake = wake
+        self._resume = resume
+        self._readers = trio.CapacityLimiter(READERS_MAX)
+        self._probe = [bytearray(1)]
+        self._warm: dict[int, float] = {}
+
+    def pump(self, c: Connection) -> bool:
+        """True when everything is sent. OSError when the client is gone or a pack is shorter than its index says."""
+        if c.warming:
+            return False
+        c.partial = False
+        try:
+            return self._pump_plain(c) if c.tls is None else self._pump_sealed(c)
+        except BlockingIOError:
+            return False
+
+    def read_small(self, c: Connection, extents: tuple[tuple[int, int, int], ...]) -> bytes | None:
+        """The bytes of a small body where all of them are in memory already; None where they are not."""
+        parts = []
+        for descriptor, offset, length in extents:
+            part = bytearray(length)
+            try:
+                if os.preadv(descriptor, [part], offset, os.RWF_NOWAIT) != length:
+                    return None
+            except OSError:
+                return None
+            parts.append(part)
+        return b"".join(parts)
+
+    # ------------------------------------------------------------ plain
+
+    def _pump_plain(self, c: Connection) -> bool:
+        if c.pend:
+            offered = len(c.pend)
+            n = c.send(c.pend, socket.MSG_MORE if c.extents else 0)
+            c.sent += n
+            if n < offered:
+                c.pend = memoryview(c.pend)[n:]
+                c.partial = True
+                return False
+            c.pend = b""
+        left = QUANTUM_BYTES
+        while c.extents:
+            wanted = min(c.end - c.offset, left)
+            if wanted and not self._is_warm(c, wanted):
+                return False
+            n = os.sendfile(c.fd, c.descriptor, c.offset, wanted) if wanted else 0
+            if wanted and not n:
+                raise OSError("a pack is shorter than its index says")
+            c.offset += n
+            c.sent += n
+            left -= n
+            if c.offset == c.end:
+                c.next_extent()
+            elif n < wanted:
+                c.partial = True
+                return False
+            if left <= 0 and c.extents:
+                self._go_on_later(c)
+                return False
+        return True
+
+    # ------------------------------------------------------------ sealed
+
+    def _pump_sealed(self, c: Connection) -> bool:
+        left = SEALED_QUANTUM_BYTES
+        while True:
+            if c.pend:
+                offered = len(c.pend)
+                n = c.send(c.pend)
+                c.sent += n
+                if n < offered:
+                    c.pend = memoryview(c.pend)[n:]
+                    c.partial = True
+                    return False
+                c.pend = b""
+            if left <= 0:
+                self._go_on_later(c)
+                return False
+            n = self._gather(c)
+            if n < 0:
+                return False
+            if not n:
+                return True
+            self._seal.seal(c, self._seal.room[:n])
+            left -= n
+
+    def _gather(self, c: Connection) -> int:
+        """The next plaintext, put into the seal's room; 0 = all is sealed, -1 = it must be read from the disk first."""
+        room, made = self._seal.room[: self.room_bytes], 0
+        if c.plain:
+            made = min(len(c.plain), len(room))
+            room[:made] = c.plain[:made]
+            c.plain = memoryview(c.plain)[made:] if made < len(c.plain) else b""
+        while c.extents and made < len(room):
+            wanted = min(c.end - c.offset, len(room) - made)
+            if wanted and not self._is_warm(c, wanted):
+                return made or -1
+            n = os.preadv(c.descriptor, [room[made : made + wanted]], c.offset) if wanted else 0
+            if wanted and not n:
+                raise OSError("a pack is shorter than its index says")
+            c.offset += n
+            made += n
+            if c.offset == c.end:
+                c.next_extent()
+        return made
+
+    def _go_on_later(self, c: Connection) -> None:
+        self.ready[c.fd] = c
+        self._wake()
+
+    # ------------------------------------------------------------ cold bytes
+
+    def _is_warm(self, c: Connection, n: int) -> bool:
+        """Would reading the next `n` bytes come from memory? If not, a thread has begun to bring them there."""
+        key, now = c.descriptor << 43 | c.offset >> _BLOCK_BITS, monotonic()
+        if self._warm.get(key, 0.0) > now and self._warm.get(key + (c.offset + n - 1 >> _BLOCK_BITS) - (c.offset >> _BLOCK_BITS), 0.0) > now:
+            return True
+        for at in (*range(c.offset, c.offset + n, PROBE_BYTES), c.offset + n - 1):
+            try:
+                os.preadv(c.descriptor, self._probe, at, os.RWF_NOWAIT)
+            except BlockingIOError:
+                c.warming = True
+                self._nursery.start_soon(self._bring, c, n)
+                return False
+            except OSError:
+                break  # this file system cannot be asked
+        self._note_warm(key, n, c.offset, now)
+        return True
+
+    def _note_warm(self, key: int, n: int, offset: int, now: float) -> None:
+        if len(self._warm) > WARM_BLOCKS_MAX:
+            self._warm.clear()
+        first = offset >> _BLOCK_BITS
+        for block in range(first, (offset + n - 1 >> _BLOCK_BITS) + 1):
+            self._warm[key + block - first] = now + WARM_SECONDS
+
+    async def _bring(self, c: Connection, n: int) -> None:
+        """Reads ahead in a thread while the connection waits; its lease keeps the descriptor open meanwhile."""
+        lease, descriptor, offset = c.lease, c.descriptor, c.offset
+        try:
+            await trio.to_thread.run_sync(_read_ahead, descriptor, offset, n, limiter=self._readers)
+        finally:
+            c.warming = False
+        del lease
+        if not c.gone:
+            self._note_warm(descriptor << 43 | offset >> _BLOCK_BITS, n, offset, monotonic())
+            self._resume(c)
+
+
+def _read_ahead(descriptor: int, offset: int, n: int) -> None:
+    """Bring `n` bytes of a file into memory and let the kernel begin with what follows."""
+    try:
+        os.posix_fadvise(descriptor, offset, n + AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
+        scratch = [bytearray(min(n, 1 << 20))]
+        for at in range(offset, offset + n, 1 << 20):
+            os.preadv(descriptor, scratch, at)
+    except OSError:
+        return
