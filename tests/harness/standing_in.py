@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.cli import main, starting
+from gateway.cli.lifeline import end_with
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -31,6 +32,7 @@ class Server(ThreadingHTTPServer):
 
 def serve(arguments: list[str]) -> int:
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    end_with(int(options["--with-parent"]))
     data = Path(options["--data"])
     (data / "called").write_text(json.dumps(options | {"pid": os.getpid()}))
     behave = data / "behave"

@@ -30,7 +30,8 @@ class Runner:
 
     def __call__(self, *more: str, json: bool = True) -> Up:
         command = [sys.executable, "-m", "tests.harness.standing_in", "up", "--data", str(self.data)]
-        command += ["--origin-port", "0", "--edge-port", "0", *more, *(["--json"] if json else [])]
+        command += ["--origin-port", "0", *([] if "--edge-port" in more else ["--edge-port", "0"])]
+        command += [*more, *(["--json"] if json else [])]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.started.append(process)
         return process
