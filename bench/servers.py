@@ -184,7 +184,9 @@ class Node(Running):
     ) -> None:
         home.mkdir(parents=True, exist_ok=True)
         command = [entrepot(), "up", "--data", str(home / "data"), "--origin-port", "0", "--edge-port", "0"]
-        super().__init__([*command, "--workers", str(workers), "--json", *options], home / "node.log", core, cwd=home)
+        super().__init__(
+            [*command, "--workers", str(workers), "--json", *options], home / "node.log", core, cwd=home, speaks=True
+        )
         try:
             told = json.loads(self.line())
         except BaseException:

@@ -34,6 +34,8 @@ VERDACCIO = PLACE / "npm" / "node_modules" / ".bin" / "verdaccio"
 SIZES = {"1 KB": 1 << 10, "1 MB": 1 << 20}
 CONNECTIONS = 64
 INSTALL_SECONDS_MAX = 900
+# One of Verdaccio's dependencies asks for a tag of node-fetch that not every mirror carries.
+VERDACCIO_PACKAGE = {"private": True, "dependencies": {"verdaccio": "6"}, "overrides": {"node-fetch": "2"}}
 
 
 def prepare(_: Options) -> None:
@@ -46,7 +48,8 @@ def prepare(_: Options) -> None:
         steps += [[str(BIN / "pip"), "install", "-q", "pypiserver", "devpi-server", "devpi-client"]]
     if not VERDACCIO.exists():
         (PLACE / "npm").mkdir(parents=True, exist_ok=True)
-        steps += [["npm", "install", "--silent", "--no-save", "--prefix", str(PLACE / "npm"), "verdaccio"]]
+        (PLACE / "npm" / "package.json").write_text(json.dumps(VERDACCIO_PACKAGE))
+        steps += [["npm", "install", "--silent", "--no-package-lock", "--prefix", str(PLACE / "npm")]]
     for step in steps:
         done = subprocess.run(
             step, env=environment, capture_output=True, text=True, timeout=INSTALL_SECONDS_MAX, check=False
