@@ -251,7 +251,7 @@ class BlobShelf:
         try:
             self.write(txn, staged)
         except BaseException:
-            self.roll_back()
+            self.roll_back(txn)
             raise
 
     def prepare(self, staged: Staged) -> None:
@@ -297,10 +297,14 @@ class BlobShelf:
                 self.ledger.put_pack(txn, one.pack_id, row)
                 self.ledger.add(txn, one.pack_id, [self._single(one)])
 
-    def roll_back(self) -> None:
-        """Give back the room of what was appended and will not count. Within the transaction that is given up."""
-        if self._writer is not None:
-            self._writer.roll_back()
+    def roll_back(self, txn: Txn) -> None:
+        """Give back the room of what was appended and does not count, as far as `txn` says. Only the index knows that:
+        what the writer remembers may be older than the last commit."""
+        if self._writer is None:
+            return
+        with suppress(lmdb.Error):  # a transaction that failed may not tell any more; the bytes are written over then
+            row = self.ledger.pack(txn, self._writer.header.id)
+            self._writer.cut(row.length if row is not None else PACK_HEADER_BYTES)
 
     def _writing(self, txn: Txn, now_ms: int) -> PackWriter:
         """This process's pack, as long as the index says it is, and not full."""

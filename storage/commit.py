@@ -201,7 +201,7 @@ class Committer:
             except BaseException:
                 if stop is not None:
                     self._journal.cut(end)
-                self._shelf.roll_back()
+                self._shelf.roll_back(txn)
                 txn.abort()
                 raise
             if stop is None:
@@ -254,7 +254,7 @@ class Committer:
             if self._index.end(txn) != end:
                 return False
             self._journal.cut(end)
-            self._shelf.roll_back()
+            self._shelf.roll_back(txn)
             return True
         finally:
             txn.abort()

@@ -231,10 +231,10 @@ class PackWriter:
     def settle(self) -> None:
         disk.settle(self._fd, "a pack")
 
-    def roll_back(self) -> None:
-        """Give back the room of what does not count. Not needed for truth, so a failure changes nothing."""
+    def cut(self, length: int) -> None:
+        """Give back the room behind `length`. Not needed for truth, so a failure changes nothing."""
         try:
-            os.ftruncate(self._fd, self.length)
+            os.ftruncate(self._fd, length)
         except OSError as error:
             if error.errno not in disk.NO_ROOM:
                 raise

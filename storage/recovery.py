@@ -108,9 +108,7 @@ def rebuild(txn: Txn, index: Index, journal: Journal, shelf: BlobShelf) -> tuple
         _take_pack(txn, shelf, pack, path)
     index.set_store(txn, shelf.store)
     index.set_epoch(txn, journal.epoch)
-    if not journal.segments():
-        journal.cut(End(1, HEADER_BYTES))
-    stop = End(journal.segments()[0], HEADER_BYTES)
+    stop = End(next(iter(journal.segments()), 1), HEADER_BYTES)
     count, lost = 0, set[bytes]()
     for at, body in journal.walk():
         entry = _ENTRY.decode(body)

@@ -50,7 +50,7 @@ class BlobTables:
 
     @classmethod
     def of(cls, env: lmdb.Environment) -> "BlobTables":
-        return cls(**{name: env.open_db(name.encode()) for name in BLOB_TABLES})
+        return cls(**_opened(env, BLOB_TABLES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,4 +76,10 @@ class Tables:
     @classmethod
     def open(cls, env: lmdb.Environment) -> "Tables":
         shelf = BlobTables.of(env)
-        return cls(**{name: env.open_db(name.encode()) for name in FOLD_TABLES}, state=shelf.state, shelf=shelf)
+        return cls(**_opened(env, FOLD_TABLES), state=shelf.state, shelf=shelf)
+
+
+def _opened(env: lmdb.Environment, names: tuple[str, ...]) -> dict[str, Table]:
+    """Handles of these tables, created in one transaction where they are not there."""
+    with env.begin(write=True) as txn:
+        return {name: env.open_db(name.encode(), txn=txn) for name in names}

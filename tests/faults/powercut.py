@@ -25,7 +25,7 @@ def calls(trace: str) -> Iterator[tuple[str, str, str]]:
             continue
         thread, resumed, call, rest = found.groups()
         if rest.endswith("<unfinished ...>"):
-            pending[thread] = rest.removesuffix("<unfinished ...>")
+            pending[thread] = rest.removesuffix("<unfinished ...>").rstrip()
         elif resumed:
             yield thread, resumed, pending.pop(thread, "") + rest.lstrip()
         else:

@@ -1,9 +1,8 @@
-"""Kill the writer at any durable system call: what was acknowledged is there, the rest is absent or whole (THREATS E1-E5).
+"""Kill the writer at any durable call: what was acknowledged is there, the rest is absent or whole (THREATS E1-E5).
 
 ENTREPOT_CRASH_POINTS says how many points are tried (8 by default, a sample that is the same each time).
 """
 
-import errno
 import os
 import random
 import shutil
@@ -112,12 +111,21 @@ def test_e3_the_power_cut_finds_a_wrong_order(tmp_path: Path) -> None:
         check(root, acknowledged)
 
 
-@pytest.mark.parametrize(("call", "n"), [("fdatasync", 4), ("fdatasync", 12), ("fdatasync", 13), ("fsync", 3)])
+@pytest.mark.parametrize(
+    ("call", "n"), [("fdatasync", 10), ("fdatasync", 11), ("fdatasync", 12), ("fdatasync", 15), ("fsync", 6)]
+)
 def test_e4_a_failed_sync_ends_the_process_and_acknowledges_nothing_more(tmp_path: Path, call: str, n: int) -> None:
     root = tmp_path / "s"
     status, acknowledged, _ = run(root, inject=f"{call}:error=EIO:when={n}")
     assert status == EXIT_FSYNC
     check(root, acknowledged)
+
+
+def test_e4_a_failed_sync_while_opening_ends_the_process(tmp_path: Path) -> None:
+    status, acknowledged, _ = run(tmp_path / "s", inject="fdatasync:error=EIO:when=3")
+    assert status != 0
+    assert acknowledged == []
+    check(tmp_path / "s", [])
 
 
 @pytest.mark.parametrize(("call", "n"), [("writev", 9), ("fdatasync", 14), ("pwrite64", 20)])
@@ -135,11 +143,11 @@ async def test_e1_a_process_that_lives_finds_what_a_killed_one_journaled(tmp_pat
     check(root, ["mine", "later", *acknowledged])
 
 
-@pytest.mark.parametrize("call", ["pwrite64", "writev"])
-def test_e5_no_room_at_any_write_is_told_and_nothing_is_half_kept(tmp_path: Path, call: str) -> None:
-    """Every seventh write has no room from the tenth on; the writer stops at the first Full."""
+@pytest.mark.parametrize(("call", "n"), [("pwrite64", 25), ("writev", 4), ("writev", 12)])
+def test_e5_no_room_at_any_write_is_told_and_nothing_is_half_kept(tmp_path: Path, call: str, n: int) -> None:
+    """From the n-th on, one write in seven has no room; the writer stops at the first Full that it is told of."""
     root = tmp_path / "s"
-    status, acknowledged, _ = run(root, inject=f"{call}:error=ENOSPC:when=30+7")
+    status, acknowledged, _ = run(root, inject=f"{call}:error=ENOSPC:when={n}+7")
     assert status == 1, "told as an error, not as the end of the process"
     check(root, acknowledged)
 
@@ -148,7 +156,7 @@ def test_e5_no_room_at_any_write_is_told_and_nothing_is_half_kept(tmp_path: Path
 async def test_e5_a_full_disk_is_told_and_passes_without_a_restart(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(small)], check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(small)], check=False)
     if mounted.returncode:
         pytest.skip("cannot mount here")
     try:
@@ -156,13 +164,12 @@ async def test_e5_a_full_disk_is_told_and_passes_without_a_restart(tmp_path: Pat
             kept, refused = [], 0
             filler = small / "filler"
             filler.write_bytes(bytes(4 << 20))
-            for n in range(400):
+            for n in range(2000):
                 name = f"n{n}"
                 try:
                     await publish(store, name, data_of(name) * 3)
                     kept.append(name)
-                except (Full, OSError) as problem:
-                    assert isinstance(problem, Full) or problem.errno == errno.ENOSPC
+                except Full:
                     refused += 1
                     if refused > 12:
                         break

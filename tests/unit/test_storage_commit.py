@@ -350,6 +350,22 @@ async def test_e5_an_index_that_cannot_commit_takes_the_journal_back(tmp_path: P
         assert content(store, reading, "c") == b"c"
 
 
+async def test_taking_a_group_back_leaves_earlier_ones_alone(tmp_path: Path) -> None:
+    """A group without small bytes does not touch the shared pack, so neither may its failure."""
+    with opened(tmp_path) as store:
+        await publish(store, "a", b"a")
+        await publish(store, "b", b"b")
+        real = store.index.env
+        store.index.env = FailingIndex(real, 1)  # type: ignore[assignment]
+        with pytest.raises(Full):
+            await publish(store, "large", LARGE)
+        store.index.env = real
+        with store.catalog.read() as reading:
+            assert content(store, reading, "a") == b"a"
+            assert content(store, reading, "b") == b"b"
+        await publish(store, "c", b"c")
+
+
 async def test_frames_that_another_process_applied_meanwhile_count(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         await publish(store, "a", b"a")
