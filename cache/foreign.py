@@ -1,78 +1,104 @@
-"""What do foreign registries know of a package, and how long is that good?
+"""What do foreign registries know of a package, asked as seldom as possible and never twice at once?
 
-Knowledge is kept as the room translated it, with the time it was asked. Fresh knowledge is used as it is; older is asked
-for again, by one request for all that wait. Where nobody answers, the old is used for a while longer; that there is no
-such package is remembered for a shorter time, and only when the registry said so.
+An origin asks the repository's upstreams in their order: the first that knows the package answers for it, and one that
+fails is not passed over, since the next might be a stranger with the same name. An edge asks its parent, which has done
+all that. Answers are kept in the records of the cache: a small head (freshness, validators) and the content under its
+digest, so that a renewal rewrites a few bytes and every process of the node sees it.
 """
 
+import hashlib
+import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 import trio
 
+from cache.freshness import Held, Standing, Terms, absent, failed, found, left_s, standing, unchanged
 from cache.shelf import Shelf
 from cache.upstream import Fetched, Remote
-from storage.errors import Absent, Problem, UpstreamFailed
+from storage.errors import Problem, Unavailable, UpstreamFailed
 from storage.nouns import Upstream
 
-KIND = "foreign"
-RETRY_SECONDS = 10.0
-PEER_BYTES_MAX = 512 << 20
-DECODED_MAX = 32
-DECODED_BYTES_MAX = 64 << 20
-EDGE_FRESH_SECONDS = 30
+HEAD, CONTENT = "foreign", "foreign-content"
+EDGE_FRESH_S, EDGE_NEGATIVE_S = 30, 10
+REFRESH_MS_MIN = 2_000
+CLAIM_SECONDS = 60.0
+_POLL_S = 0.02
+_MEMO_BYTES_MAX = 8 << 20
+_MEMO_MAX = 512
+log = logging.getLogger("entrepot.cache")
 
-Fetch = tuple[str, str, int]
-"""(path, Accept, size limit)"""
+Ask = Callable[[str, str], tuple[str, str, int] | None]
+"""(format, package) to (path below the upstream's url, Accept, bytes_max), None where the format has no upstreams."""
+Learn = Callable[[str, str, bytes, str], Awaitable[bytes]]
+"""(format, package, raw, url) to the msgpack of what the upstream knows. Raises Problem where it makes no sense."""
+SecretOf = Callable[[str, str, Upstream], str]
+"""(workspace, repository, upstream) to the value of an Authorization header, "" for none."""
 
 
-class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """A record: `body` is the translated knowledge, b"" = the registries say there is none."""
+@dataclass(frozen=True, slots=True)
+class Place[Foreign]:
+    """One thing to ask: `key` names it in the records."""
+
+    key: bytes
+    url: str
+    headers: Mapping[str, str]
+    bytes_max: int
+    private_network: bool
+    terms: Terms
+    learn: Callable[[bytes, str], Awaitable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Known[Foreign]:
+    """What is held, without a question asked: `version` changes with the content, `fresh_until_s` is monotonic."""
 
     version: int
-    asked_ms: int
-    fresh_ms: int
-    body: bytes
+    fresh_until_s: float
+    stale: bool
+    load: Callable[[], Foreign | None]
+
+    def foreign(self) -> Foreign | None:
+        """None: known to be absent. Raises Unavailable where the content was evicted since."""
+        return self.load()
 
 
-class Known:
-    """Knowledge that may be used now."""
+@dataclass(slots=True)
+class _Asking:
+    """A question under way in this process."""
 
-    __slots__ = ("_decode", "_kept", "fresh_until_s")
-
-    def __init__(self, kept: Kept, decode: Callable[[int, bytes], Any]) -> None:
-        self._kept = kept
-        self._decode = decode
-        self.fresh_until_s = time.monotonic() + (kept.fresh_ms - _now_ms()) / 1000
-
-    @property
-    def version(self) -> int:
-        return self._kept.version
-
-    def foreign(self) -> Any:
-        """As the room's contract shapes it; None where there is no such package."""
-        return self._decode(self._kept.version, self._kept.body) if self._kept.body else None
+    done: trio.Event = field(default_factory=trio.Event)
+    problem: Problem | None = None
 
 
-class ForeignKnowledge:
-    """Asks upstreams at an origin (`ask`, `learn`), the parent at an edge (`parent`, `token`)."""
+class ForeignKnowledge[Foreign = Any]:
+    """Foreign knowledge by (workspace, repository, format, package).
+
+    With a `nursery`, questions belong to the server: who asks and leaves takes nothing with it, and a slow upstream is
+    waited for no longer than `patience_s` where something stale can be used.
+    """
 
     def __init__(
         self,
         shelf: Shelf,
         remote: Remote,
         *,
-        ask: Callable[[str, str], Fetch | None],
-        learn: Callable[[str, str, bytes, str], Awaitable[bytes]],
-        decode: Callable[[bytes], Any],
-        secret_of: Callable[[str, str, Upstream], str],
+        ask: Ask,
+        learn: Learn,
+        decode: Callable[[bytes], Foreign],
+        secret_of: SecretOf = lambda workspace, repository, upstream: "",
         parent: str = "",
         token: str = "",
         stale_seconds_max: int = 7 * 24 * 3600,
+        nursery: trio.Nursery | None = None,
+        patience_s: float = 4.0,
+        threads_max: int = 16,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._shelf = shelf
         self._remote = remote
@@ -82,130 +108,285 @@ class ForeignKnowledge:
         self._secret_of = secret_of
         self._parent = parent.rstrip("/")
         self._token = token
-        self._stale_ms = stale_seconds_max * 1000
-        self._running: dict[bytes, trio.Event] = {}
-        self._decoded: OrderedDict[tuple[int, int], Any] = OrderedDict()
+        self._stale_s = stale_seconds_max
+        self._nursery = nursery
+        self._patience_s = patience_s
+        self._threads = trio.CapacityLimiter(threads_max)
+        self._now_ms = now_ms
+        self._asking: dict[bytes, _Asking] = {}
+        self._memo: OrderedDict[bytes, tuple[int, Foreign]] = OrderedDict()
+        self._memo_bytes = 0
+
+    def __repr__(self) -> str:
+        return f"<ForeignKnowledge asking {len(self._asking)}>"
+
+    # ------------------------------------------------------------ what is held
 
     def peek(
         self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...]
-    ) -> Known | None:
-        """What is kept and fresh; None where it must be asked for."""
-        kept = self._kept(_key(workspace, repository, format, package, upstreams))
-        return Known(kept, self._decoded_of) if kept is not None and kept.fresh_ms > _now_ms() else None
+    ) -> Known[Foreign] | None:
+        """What may be used without asking; None where somebody must be asked (`of`)."""
+        now_ms, now_s = self._now_ms(), time.monotonic()
+        until_s, stale = float("inf"), False
+        for place in self._places(workspace, repository, format, package, upstreams):
+            held = self._held(place)
+            state = standing(held, now_ms, place.terms)
+            if held is None or state not in (Standing.FRESH, Standing.RESTING):
+                return None
+            until_s = min(until_s, now_s + left_s(held, now_ms))
+            stale = stale or state is Standing.RESTING
+            if held.known:
+                return Known(held.version, until_s, stale, _Loading(self, place, held))
+        return Known(0, until_s, stale, lambda: None)
 
     async def of(
+        self,
+        workspace: str,
+        repository: str,
+        format: str,
+        package: str,
+        upstreams: tuple[Upstream, ...],
+        *,
+        refresh: bool = False,
+    ) -> Foreign | None:
+        """What the first upstream that knows the package knows of it; None where each says that there is none.
+
+        `refresh` asks again although the record is fresh, for a file that it does not list. Raises UpstreamFailed or
+        Unavailable where an upstream does not answer and nothing usable is held.
+        """
+        for place in self._places(workspace, repository, format, package, upstreams):
+            held = await self._current(place, refresh=refresh)
+            if held.known:
+                return self._load(place, held)
+        return None
+
+    def _places(
         self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...]
-    ) -> Any:
-        """The knowledge, asked for where needed; None where no registry has the package. Raises UpstreamFailed."""
-        key = _key(workspace, repository, format, package, upstreams)
-        known = self.peek(workspace, repository, format, package, upstreams)
-        if known is not None:
-            return known.foreign()
-        running = self._running.get(key)
-        if running is not None:
-            await running.wait()
-        else:
-            await self._once(key, workspace, repository, format, package, upstreams)
-        kept = self._kept(key)
-        if kept is None:
-            raise UpstreamFailed("The upstream did not answer.", "Try again in a moment.", retry_after_s=5)
-        return Known(kept, self._decoded_of).foreign()
-
-    async def _once(
-        self, key: bytes, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...]
-    ) -> None:
-        done = self._running[key] = trio.Event()
-        try:
-            await self._refresh(key, workspace, repository, format, package, upstreams)
-        finally:
-            del self._running[key]
-            done.set()
-
-    async def _refresh(
-        self, key: bytes, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...]
-    ) -> None:
-        old = self._kept(key)
-        try:
-            if self._parent:
-                body, fresh_s = await self._from_parent(workspace, repository, format, package), EDGE_FRESH_SECONDS
-            else:
-                body = await self._from_upstreams(workspace, repository, format, package, upstreams)
-                fresh_s = min((one.fresh_s if body else one.negative_s) for one in upstreams)
-        except Problem:
-            if old is None or _now_ms() - old.asked_ms > self._stale_ms:
-                raise
-            stale = msgspec.structs.replace(old, fresh_ms=_now_ms() + int(RETRY_SECONDS * 1000))
-            self._shelf.put(KIND, key, msgspec.msgpack.encode(stale))
-            return
-        now_ms = _now_ms()
-        version = old.version if old is not None and old.body == body else now_ms
-        kept = Kept(version, now_ms, now_ms + fresh_s * 1000, body)
-        self._shelf.put(KIND, key, msgspec.msgpack.encode(kept))
-
-    async def _from_upstreams(
-        self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...]
-    ) -> bytes:
-        """The first upstream that has it; b"" where all say that they have not."""
-        failure: Problem | None = None
-        for upstream in upstreams:
-            asked = self._ask(format, package)
-            if asked is None:
-                continue
-            path, accept, bytes_max = asked
+    ) -> list[Place[Foreign]]:
+        """Whom to ask, in order."""
+        if not upstreams:
+            return []
+        if self._parent:
+            return [self._parent_place(workspace, repository, format, package, upstreams)]
+        question = self._ask(format, package)
+        if question is None:
+            return []
+        path, accept, bytes_max = question
+        places = []
+        for one in upstreams:
             headers = {"accept": accept}
-            if secret := self._secret_of(workspace, repository, upstream):
+            if secret := self._secret_of(workspace, repository, one):
                 headers["authorization"] = secret
-            try:
-                fetched = await self._fetch(upstream.url + path, headers, bytes_max, upstream.private_network)
-            except Absent:
-                continue
-            except Problem as problem:
-                failure = problem
-                continue
-            return await self._learn(format, package, fetched.body, fetched.url)
-        if failure is not None:
-            raise failure
-        return b""
+            places.append(
+                Place[Foreign](
+                    _key(workspace, repository, format, package, one.url),
+                    one.url + path,
+                    headers,
+                    bytes_max,
+                    one.private_network,
+                    self._terms(one.fresh_s, one.negative_s),
+                    lambda raw, url: self._learn(format, package, raw, url),
+                )
+            )
+        return places
 
-    async def _from_parent(self, workspace: str, repository: str, format: str, package: str) -> bytes:
-        query = urlencode({"package": package})
-        url = f"{self._parent}/-/peer/foreign/{workspace}/{repository}/{format}?{query}"
+    def _parent_place(
+        self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...]
+    ) -> Place[Foreign]:
+        path = "/".join(quote(part, safe="") for part in (workspace, repository, format))
+        fresh_s = min(EDGE_FRESH_S, *(one.fresh_s for one in upstreams))
+        negative_s = min(EDGE_NEGATIVE_S, *(one.negative_s for one in upstreams))
+        return Place[Foreign](
+            _key(workspace, repository, format, package, *(one.url for one in upstreams)),
+            f"{self._parent}/-/peer/foreign/{path}?{urlencode({'package': package})}",
+            {"authorization": f"Bearer {self._token}"},
+            512 << 20,
+            True,
+            self._terms(fresh_s, negative_s),
+            _as_it_is,
+        )
+
+    def _terms(self, fresh_s: int, negative_s: int) -> Terms:
+        """A second at least: whoever was just told must be able to use it."""
+        return Terms(max(1, fresh_s), max(1, negative_s), self._stale_s)
+
+    # ------------------------------------------------------------ asking
+
+    async def _current(self, place: Place[Foreign], *, refresh: bool) -> Held:
+        """The record, renewed where it must be."""
+        held = self._held(place)
+        state = standing(held, self._now_ms(), place.terms)
+        wanted = refresh and held is not None and self._now_ms() - held.answered_ms >= REFRESH_MS_MIN
+        if held is not None and not wanted and state in (Standing.FRESH, Standing.RESTING):
+            return held
+        usable = held if state is not Standing.NOTHING else None
         try:
-            fetched = await self._fetch(url, {"authorization": f"Bearer {self._token}"}, PEER_BYTES_MAX, True)
-        except Absent:
-            return b""
-        return fetched.body
+            with trio.move_on_after(self._patience_s if usable and self._nursery else float("inf")) as waiting:
+                await self._asked(place)
+        except Problem:
+            if usable is None:
+                raise
+            return usable
+        if waiting.cancelled_caught and usable is not None:
+            return self._rest(place, usable)
+        held = self._held(place)
+        if held is None:
+            raise Unavailable("What the upstream knows was just evicted.", "Try again.", retry_after_s=1)
+        return held
 
-    async def _fetch(self, url: str, headers: dict[str, str], bytes_max: int, private: bool) -> Fetched:
-        def fetch() -> Fetched:
-            return self._remote.fetch_document(url, headers, bytes_max=bytes_max, private_network=private)
+    async def _asked(self, place: Place[Foreign]) -> None:
+        """Wait for the question, asking it unless it is under way. Raises what it failed with."""
+        while True:
+            asking = self._asking.get(place.key)
+            if asking is None:
+                asking = self._asking[place.key] = _Asking()
+                if self._nursery is None:
+                    await self._run(place, asking)
+                else:
+                    self._nursery.start_soon(self._run, place, asking)
+            await asking.done.wait()
+            if asking.problem is None:
+                return
+            if not isinstance(asking.problem, _Left):
+                known = asking.problem
+                raise type(known)(known.message, known.remedy, retry_after_s=known.retry_after_s)
 
-        fetched = await trio.to_thread.run_sync(fetch)
-        if fetched.status in (404, 410):
-            raise Absent("The registry has no such package.")
-        if fetched.status != 200:
-            raise UpstreamFailed(f"The upstream answers with {fetched.status}.", "Try again later.", retry_after_s=5)
-        return fetched
+    async def _run(self, place: Place[Foreign], asking: _Asking) -> None:
+        """Ask once for the whole node, and write down what came of it."""
+        claimed = False
+        try:
+            claimed = await self._alone(place)
+            if claimed:
+                await self._renew(place)
+        except Problem as problem:
+            asking.problem = problem
+            held = self._held(place)
+            if held is not None:
+                self._write(place, failed(held, self._now_ms()))
+        except BaseException:
+            asking.problem = _Left("Whoever asked has left.")
+            raise
+        finally:
+            if claimed:
+                self._shelf.release(place.key)
+            del self._asking[place.key]
+            asking.done.set()
 
-    def _kept(self, key: bytes) -> Kept | None:
-        raw = self._shelf.get(KIND, key)
-        return None if raw is None else msgspec.msgpack.decode(raw, type=Kept)
+    async def _alone(self, place: Place[Foreign]) -> bool:
+        """True: we ask. False: another process asked meanwhile, and its answer is there."""
+        before = self._held(place)
+        while not self._shelf.claim(place.key, CLAIM_SECONDS):
+            await trio.sleep(_POLL_S)
+            if self._held(place) != before:
+                return False
+        if self._held(place) != before:
+            self._shelf.release(place.key)
+            return False
+        return True
 
-    def _decoded_of(self, version: int, body: bytes) -> Any:
-        """Decoded once while it is in use: a packument of megabytes is looked into for each of its files."""
-        key = (version, hash(body))
-        if key not in self._decoded:
-            self._decoded[key] = self._decode(body)
-            if len(self._decoded) > DECODED_MAX:
-                self._decoded.popitem(last=False)
-        return self._decoded[key]
+    async def _renew(self, place: Place[Foreign]) -> None:
+        held = self._held(place)
+        headers = dict(place.headers)
+        if held is not None and held.known and self._shelf.get(CONTENT, held.content) is not None:
+            if held.etag:
+                headers["if-none-match"] = held.etag
+            if held.modified:
+                headers["if-modified-since"] = held.modified
+        answer = await trio.to_thread.run_sync(
+            lambda: self._remote.fetch_document(
+                place.url, headers, bytes_max=place.bytes_max, private_network=place.private_network
+            ),
+            limiter=self._threads,
+            abandon_on_cancel=True,
+        )
+        if answer.status == 304 and held is not None and held.known:
+            self._write(place, unchanged(held, answer.headers, self._now_ms(), place.terms))
+        elif answer.status in (404, 410):
+            self._write(place, absent(self._now_ms(), place.terms))
+        elif answer.status == 200:
+            await self._take(place, answer, headers.get("accept", "*/*"))
+        else:
+            raise UpstreamFailed(f"The upstream answered {answer.status}.", "Try again later.")
+
+    async def _take(self, place: Place[Foreign], answer: Fetched, accept: str) -> None:
+        media = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media == "text/html" and "html" not in accept and "*/*" not in accept:
+            raise UpstreamFailed("The upstream answers with a web page.", "It may want a credential.")
+        try:
+            encoded = await place.learn(answer.body, answer.url)
+        except Problem as problem:
+            log.warning("an upstream's answer makes no sense: %s", problem.message)
+            raise UpstreamFailed("The upstream's answer makes no sense.", "Check the upstream's address.") from problem
+        digest = hashlib.sha256(encoded).digest()
+        content = place.key[:16] + digest[:16]
+        version = int.from_bytes(digest[:8], "big") >> 1 or 1
+        self._shelf.put(CONTENT, content, encoded)
+        before = self._held(place)
+        self._write(place, found(answer.headers, content, version, self._now_ms(), place.terms))
+        if before is not None and before.known and before.content != content:
+            self._shelf.drop(CONTENT, before.content)
+
+    # ------------------------------------------------------------ records
+
+    def _held(self, place: Place[Foreign]) -> Held | None:
+        raw = self._shelf.get(HEAD, place.key)
+        if raw is None:
+            return None
+        try:
+            return msgspec.msgpack.decode(raw, type=Held)
+        except msgspec.DecodeError:
+            return None
+
+    def _write(self, place: Place[Foreign], held: Held) -> None:
+        self._shelf.put(HEAD, place.key, msgspec.msgpack.encode(held))
+
+    def _rest(self, place: Place[Foreign], usable: Held) -> Held:
+        """Its owner is slow: use what there is for a while; the question goes on, and its answer will replace this."""
+        if self._held(place) == usable:
+            usable = failed(usable, self._now_ms())
+            self._write(place, usable)
+        return usable
+
+    def _load(self, place: Place[Foreign], held: Held) -> Foreign | None:
+        memo = self._memo.get(held.content)
+        if memo is not None:
+            self._memo.move_to_end(held.content)
+            return memo[1]
+        raw = self._shelf.get(CONTENT, held.content)
+        if raw is None:
+            self._shelf.drop(HEAD, place.key)
+            raise Unavailable("What the upstream knows was just evicted.", "Try again.", retry_after_s=1)
+        foreign = self._decode(raw)
+        if len(raw) <= _MEMO_BYTES_MAX // 2:
+            self._memo[held.content] = (len(raw), foreign)
+            self._memo_bytes += len(raw)
+            while self._memo_bytes > _MEMO_BYTES_MAX or len(self._memo) > _MEMO_MAX:
+                _, (size, _) = self._memo.popitem(last=False)
+                self._memo_bytes -= size
+        return foreign
 
 
-def _key(workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...]) -> bytes:
-    """The record's key: what one upstream said is nothing about another, so their addresses are part of it."""
-    places = "\n".join(one.url for one in upstreams)
-    return "\0".join((workspace, repository, format, package, places)).encode()
+class _Loading[Foreign]:
+    """A load that was not yet needed."""
+
+    def __init__(self, knowledge: ForeignKnowledge[Foreign], place: Place[Foreign], held: Held) -> None:
+        self._knowledge = knowledge
+        self._place = place
+        self._held = held
+
+    def __call__(self) -> Foreign | None:
+        return self._knowledge._load(self._place, self._held)
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+class _Left(Problem):
+    """The request that asked was cancelled; whoever waits asks again."""
+
+
+async def _as_it_is(raw: bytes, url: str) -> bytes:
+    """A parent has learnt already."""
+    return raw
+
+
+def _key(*parts: str) -> bytes:
+    """Injective: each part is preceded by its length."""
+    return hashlib.sha256(b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)).digest()

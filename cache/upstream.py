@@ -275,7 +275,11 @@ class Remote:
                     connection.putheader(name, value)
             connection.endheaders()
             response = connection.getresponse()
-            return Body(where, connection, response, lambda: self._pool.give(key, connection))
+            try:
+                return Body(where, connection, response, lambda: self._pool.give(key, connection))
+            except BaseException:
+                response.close()  # one that is the connection's last holds the socket by itself
+                raise
         except (http.client.RemoteDisconnected, ConnectionError) as error:
             connection.close()
             raise _Unanswered(f"{where.authority} closed the connection without an answer.") from error
