@@ -166,7 +166,7 @@ def run(told: Options) -> Result:
         lost, corrupt = lost + more[0], corrupt + more[1]
         print(f"  kill {number}: {len(ledger.acknowledged)} acknowledged, lost {lost}, corrupt {corrupt}", flush=True)
     check = subprocess.run(
-        [entrepot(), "fsck", "--data", str(origin.home / "data")], capture_output=True, text=True, check=False
+        [entrepot(), "fsck", "--deep", "--data", str(origin.home / "data")], capture_output=True, text=True, check=False
     )
     result = Result("crash", notes=[f"seed {seed}; at most the {NTH_MAX}th of a thread's calls of: {DURABLE}"])
     result.rows = [
@@ -176,5 +176,5 @@ def run(told: Options) -> Result:
         Row("served with wrong bytes or an error", "files", [float(corrupt)], goal="0"),
         restarts,
     ]
-    result.notes.append(f"fsck at the end: exit {check.returncode}")
+    result.notes.append(f"fsck --deep at the end: exit {check.returncode} {check.stdout.strip()[-200:]}")
     return result
