@@ -1,6 +1,7 @@
 """What do project names, versions and file names mean, and when are two of them the same?"""
 
 import re
+from functools import lru_cache
 
 import msgspec
 from packaging.utils import (
@@ -50,7 +51,12 @@ def version(text: str) -> Version:
 
 def same_version(one: str, other: str) -> bool:
     """Do these name one release ("1.0" and "1.0.0" do)? Unreadable ones are the same only when spelt alike."""
-    return one == other or canonicalize_version(one) == canonicalize_version(other)
+    return one == other or _canonical(one) == _canonical(other)
+
+
+@lru_cache(8192)
+def _canonical(text: str) -> str:
+    return canonicalize_version(text)
 
 
 class Distribution(msgspec.Struct, frozen=True):

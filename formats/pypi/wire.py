@@ -85,7 +85,7 @@ def _file(ask: Ask, name: str, file: str) -> Plan:
     _only(ask, *_READS, "DELETE")
     project = names.known(name)
     if ask.method == "DELETE":
-        return Amend(0, context={"action": "delete", "name": project, "file": file})
+        return Amend(1024, context={"action": "delete", "name": project, "file": file})
     if project != name:
         return _moved(ask, f"../{project}/{quote(file)}")
     if file.endswith(PROVENANCE):

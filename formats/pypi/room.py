@@ -1,0 +1,50 @@
+"""The Python package index as one room: every question of the contract, answered by the module that knows."""
+
+from typing import Literal
+
+from formats.kit.contract import Ask, Decision, Document, Fetch, Finds, Foreign, Plan, Received, Reply, Show
+from formats.pypi import pages, upstream, wire
+from formats.pypi.decide import decide
+from formats.pypi.facts import FORMAT
+from formats.pypi.unpack import unpack
+from storage.errors import Absent, Problem
+from storage.nouns import View
+
+
+class PyPI:
+    """formats.kit.contract.Room for pip, uv, twine, poetry and what speaks like them."""
+
+    name = FORMAT
+    escaped_slash = False
+
+    def right(self, ask: Ask) -> Literal["read", "write"]:
+        return wire.right(ask)
+
+    def read(self, ask: Ask) -> Plan:
+        return wire.read(ask)
+
+    def unpack(self, ask: Ask, received: Received) -> Finds:
+        return unpack(received)
+
+    def decide(self, ask: Ask, finds: Finds, view: View) -> Decision:
+        return decide(ask, finds, view)
+
+    def render(self, show: Show, view: View, base: str) -> Document:
+        return pages.render(show, view)
+
+    def upstream(self, package: str) -> Fetch | None:
+        return upstream.fetch(package)
+
+    def learn(self, package: str, raw: bytes, url: str) -> Foreign:
+        return upstream.learn(package, raw, url)
+
+    def refuse(self, ask: Ask, problem: Problem) -> Reply:
+        return wire.refuse(ask, problem)
+
+    def greet(self, ask: Ask, body: bytes, principal: str, secret: str) -> Reply:
+        """This protocol has no login; read never asks for one. Raises Absent."""
+        raise Absent("There is no login here.", "Send the token as the password of each request.")
+
+    def credential(self, ask: Ask, body: bytes) -> str:
+        """This protocol has no login; read never asks for one. Raises Absent."""
+        raise Absent("There is no login here.", "Send the token as the password of each request.")
