@@ -100,7 +100,8 @@ class Journal:
         disk.write_all(fd, frames.pack_header(Header(number, self.epoch, self._store)), 0)
         return fd
 
-    def _check_header(self, data: bytes, segment: int) -> None:
+    def check_header(self, data: bytes, segment: int) -> None:
+        """Raises Damaged unless these are the first bytes of that segment of this store."""
         header = frames.parse_header(data)
         if header is None or header.number != segment or header.store != self._store:
             raise Damaged(
@@ -189,7 +190,7 @@ class Journal:
             data = self.path(number).read_bytes()
             if number == numbers[-1] and frames.is_unborn(data):
                 return
-            self._check_header(data, number)
+            self.check_header(data, number)
             parsed = frames.parse(data, HEADER_BYTES)
             for offset, body in parsed.frames:
                 yield End(number, offset), body

@@ -26,7 +26,7 @@ from storage.keys import split, unseal
 from storage.ledger import BlobRow
 from storage.nouns import Entry, File
 from storage.open import probe, read_identity
-from storage.packs import RECORD_BYTES, expect_header, parse_record_header
+from storage.packs import PACK_HEADER_BYTES, RECORD_BYTES, expect_header, parse_record_header, records
 from storage.tables import BLOB_TABLES, FOLD_TABLES, Txn
 
 _ENTRY = msgspec.msgpack.Decoder(Entry)
@@ -122,6 +122,10 @@ def _check_packs(report: Report, shelf: BlobShelf, txn: Txn, deep: bool) -> None
             if size < row.length:
                 report.say(f"Pack {pack:08x} has {size} bytes of {row.length}. Restore it from a copy.")
             lengths[pack] = row.length
+            found = records(shelf.path(pack), verify=deep)
+            stops = {PACK_HEADER_BYTES} if found is None else {PACK_HEADER_BYTES, *(one.stop for one in found[1])}
+            if row.length not in stops:
+                report.say(f"Pack {pack:08x} is broken at byte {max(stops)}. Restore it from a copy.")
     for identity, blob in shelf.ledger.blobs(txn):
         report.blobs += 1
         report.bytes += blob.size
@@ -152,6 +156,10 @@ def _frames(index: Index, journal: Journal, txn: Txn) -> Iterator[bytes]:
     segments = journal.segments()
     if end is None or not segments:
         return
+    for number in segments:
+        if number <= end.segment:
+            with journal.path(number).open("rb") as file:
+                journal.check_header(file.read(HEADER_BYTES), number)
     at = End(segments[0], HEADER_BYTES)
     while at < end:
         bodies, at = journal.read(at, end, _READ_BYTES)

@@ -152,6 +152,16 @@ def test_e5_no_room_at_any_write_is_told_and_nothing_is_half_kept(tmp_path: Path
     check(root, acknowledged)
 
 
+def test_several_processes_write_one_journal(tmp_path: Path) -> None:
+    root = tmp_path / "s"
+    command = [sys.executable, "-m", "tests.faults.crash_writer", str(root), str(COUNT)]
+    writers = [subprocess.Popen([*command, prefix], cwd=ROOT, stdout=subprocess.PIPE) for prefix in ("a", "b", "c")]
+    told = [writer.communicate()[0].decode().split() for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0, 0]
+    assert [len(names) for names in told] == [COUNT] * 3
+    check(root, [name for names in told for name in names])
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
 async def test_e5_a_full_disk_is_told_and_passes_without_a_restart(tmp_path: Path) -> None:
     small = tmp_path / "small"
