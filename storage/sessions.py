@@ -17,7 +17,7 @@ import msgspec
 
 from storage import disk
 from storage.errors import Absent, Conflict, Invalid, RangeRefused, TooMany
-from storage.intake import Staged
+from storage.intake import WRITEBACK_BYTES, Staged
 from storage.packs import SINGLE_START
 
 BEGUN_SECONDS_MAX = 3600
@@ -87,7 +87,10 @@ class Sessions:
 
     @contextmanager
     def append(self, session: Session, offset: int) -> Iterator["Appending"]:
-        """Write behind what is there; `offset` -1 = wherever it stands. Raises Conflict, RangeRefused."""
+        """Write behind what is there; `offset` -1 = wherever it stands. Leaving makes it durable, which takes a sync.
+
+        Raises Conflict, RangeRefused.
+        """
         fd = self._locked(session)
         try:
             at = os.fstat(fd).st_size - SINGLE_START
@@ -164,10 +167,13 @@ class Appending:
 
     def __init__(self, fd: int, at: int) -> None:
         self._fd = fd
-        self.offset = at
+        self.offset = self._written_back = at
 
     def write(self, data: memoryview | bytes) -> None:
         """Keep `data`. Raises Full; what was kept before stays."""
         with disk.room("for this upload"):
             disk.write_all(self._fd, data, SINGLE_START + self.offset)
         self.offset += len(data)
+        if self.offset - self._written_back >= WRITEBACK_BYTES:
+            disk.start_writeback(self._fd, SINGLE_START + self._written_back, self.offset - self._written_back)
+            self._written_back = self.offset
