@@ -37,7 +37,7 @@ class _Statement(msgspec.Struct):
     subject: list[_Subject]
 
 
-class _Publisher(msgspec.Struct):
+class _Publisher(msgspec.Struct, frozen=True):
     kind: str = "Entrepot"
     claims: dict[str, str] | None = None
 
