@@ -28,7 +28,7 @@ def ls(
     package
         Show the files of this one.
     format
-        pypi, npm, generic; all of them without.
+        pypi, npm, generic, ...; all that the node has without.
     """
     at = place(repository)
     if package and not format:
@@ -39,10 +39,9 @@ def ls(
             rows = [(one["name"], one["version"], one["size_bytes"], one["sha256"]) for one in found["files"]]
             Output(json).rows(found, ("file", "version", "bytes", "sha256"), rows)
             return
+        formats = [format] if format else node.get(f"/repositories/{at}")["formats"]
         packages = [
-            {"format": one} | item
-            for one in ([format] if format else SETUPS)
-            for item in node.items(f"/repositories/{at}/packages", format=one)
+            {"format": one} | item for one in formats for item in node.items(f"/repositories/{at}/packages", format=one)
         ]
     listed = [(one["format"], one["name"], _when(one["updated_ms"])) for one in packages]
     Output(json).rows({"items": packages}, ("format", "package", "updated"), listed)

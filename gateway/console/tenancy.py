@@ -80,7 +80,8 @@ async def create_repository(call: Call) -> Reply:
 @ROUTES.add("GET", "/repositories/<workspace>/<repository>", REPOSITORY_READ)
 async def show_repository(call: Call) -> Reply:
     with call.read() as reading:
-        return Reply(200, shown.repository(_here(call, reading, call.principal, "read")))
+        found = _here(call, reading, call.principal, "read")
+    return Reply(200, shown.repository(found) | {"formats": call.services.formats})
 
 
 @ROUTES.add("PATCH", "/repositories/<workspace>/<repository>", REPOSITORY_ADMIN)

@@ -148,6 +148,7 @@ def test_packages_are_listed(entrepot: Cli, node: Listening) -> None:
     node.console.add_package("acme", "main", "pypi", "thing")
     node.console.add_package("acme", "main", "npm", "@scope/thing")
     listed = entrepot("ls", "acme/main", "--json").json["items"]
+    assert entrepot("ls", "acme/main", "--format", "npm", "--json").json["items"] == listed[1:]
     assert [(one["format"], one["name"]) for one in listed] == [("pypi", "thing"), ("npm", "@scope/thing")]
     files = entrepot("ls", "acme/main", "@scope/thing", "--format", "npm").out
     assert files.startswith("@scope/thing-1.0.tgz\t1.0\t7\t")
