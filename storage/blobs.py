@@ -92,9 +92,6 @@ class PackInfo(NamedTuple):
 class BlobShelf:
     """Blobs by sha256 in packs under `root`."""
 
-    header_bytes = SINGLE_START
-    """The room that a file leaves at its start to be kept without being copied."""
-
     def __init__(
         self,
         root: Path,
@@ -237,15 +234,6 @@ class BlobShelf:
                     raise problem from error
                 raise
         staged.keep()
-
-    def keep(self, path: Path, start: int, size: int, sha256: bytes) -> None:
-        """Keep a file on the cache whose bytes from `start` (`header_bytes`) on are known to be `sha256`. Raises Full.
-
-        The file is ours from here on, also where the blob is here already. Reads it once, for its checksum: slow.
-        """
-        assert start == SINGLE_START
-        with Staged.of_known(path, size, sha256) as staged:
-            self.put(staged)
 
     def _write_or_roll_back(self, txn: Txn, staged: Sequence[Staged]) -> None:
         try:

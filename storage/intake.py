@@ -81,21 +81,6 @@ class Staged:
         return staged
 
     @classmethod
-    def of_known(cls, path: Path, size: int, sha256: bytes) -> Self:
-        """A sealed Staged over a file whose identity was checked while it came in. Reads it once, for its checksum."""
-        staged = cls(path.parent, hashed=False)
-        staged._memory = None
-        staged._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        staged.path = path
-        staged.size = size
-        disk.lock(staged._fd)
-        for offset in range(SINGLE_START, SINGLE_START + size, _READ_BYTES):
-            staged._sum.update(disk.read_all(staged._fd, min(_READ_BYTES, SINGLE_START + size - offset), offset))
-        staged.seal()
-        staged.sha256 = sha256
-        return staged
-
-    @classmethod
     def of_verified(cls, path: Path, fd: int, sha256: bytes, size: int, sum: bytes, memory_bytes_max: int) -> Self:
         """A sealed Staged over a file whose writer has verified it; `sum` is the xxh3_64 of its bytes.
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xxhash import xxh3_64_digest
 
 from storage.blobs import HANDLES_MAX, BlobShelf
 from storage.digest import sha256
 from storage.errors import Conflict, Damaged, Full
+from storage.intake import Staged
 from storage.open import Store
 from storage.packs import SINGLE_START, PackWriter
 from tests.harness.stores import opened, publish
@@ -184,7 +186,9 @@ def test_a_file_that_was_filled_elsewhere_is_kept_without_a_copy(store: Store, t
         path = tmp_path / "flight.part"
         path.write_bytes(bytes(SINGLE_START) + data)
         inode = path.stat().st_ino
-        store.cached.keep(path, store.cached.header_bytes, len(data), sha256(data))
+        fd = os.open(path, os.O_RDWR)
+        with Staged.of_verified(path, fd, sha256(data), len(data), xxh3_64_digest(data), 1 << 20) as staged:
+            store.cached.put(staged)
         assert store.cached.verify(sha256(data))
         assert not path.exists()
         assert (inode in {one.stat().st_ino for one in store.cached.root.iterdir()}) is (len(data) > 1 << 20)
