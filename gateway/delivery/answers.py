@@ -200,7 +200,8 @@ def plan(answer: Answer, head: Head, keep: bool | None = None) -> Wire:
     if chosen.body is not None:
         body = chosen.body if end - start == len(chosen.body) else chosen.body[start:end]
         return Wire(status, rest, body, (), len(body), not keep)
-    return Wire(status, rest, b"", cut(chosen.extents, start, end), end - start, not keep, chosen.lease or answer.lease)
+    extents = cut(chosen.extents, start, end) if end > start else ()
+    return Wire(status, rest, b"", extents, end - start, not keep, chosen.lease or answer.lease)
 
 
 def _empty(status: int, fields: list[tuple[str, str]], head: Head, keep: bool, size: int) -> Wire:

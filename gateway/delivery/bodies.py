@@ -1,8 +1,7 @@
 """Where exactly does a request body end, and how do its bytes reach a sink without holding up the loop?
 
 Strict: a body ends where its length or its last chunk says, never later, so that the bytes behind it are the next
-request and nothing else. Small bodies are read on the loop. Once a sender has shown that it fills a buffer at once, one
-thread takes over with large blocking reads until the sender pauses; then the loop waits again. So a slow
+request and nothing else. Small bodies are read on the loop. Once a sender has shown that it is fast, one thread takes over with large blocking reads until the sender pauses; then the loop waits again. So a slow
 client never holds a thread, and a fast one costs no thread hop per buffer.
 """
 
@@ -22,6 +21,7 @@ INLINE_BYTES_MAX = 1 << 20
 BUFFER_BYTES = 256 << 10
 FILL_BUFFER_BYTES = 1 << 20
 FILL_PAUSE_S = 0.2
+BULK_BYTES = 64 << 10
 DRAIN_BYTES_MAX = 64 << 10
 LINES_PER_FEED = 256
 LINE_BYTES_MAX = 256
@@ -173,8 +173,7 @@ class Body:
         """
         if self.length > limit:
             self._refuse_size(limit)
-        size = BUFFER_BYTES if self._chunks else min(BUFFER_BYTES, self.left)
-        buffer = memoryview(bytearray(size))
+        buffer = memoryview(bytearray(BUFFER_BYTES if self._chunks else min(BUFFER_BYTES, self.left)))
         while n := await self.read(buffer):
             if self.received > limit:
                 self._refuse_size(limit)
@@ -182,7 +181,7 @@ class Body:
                 await trio.to_thread.run_sync(sink, buffer[:n], limiter=self._engine.fillers)
             else:
                 sink(buffer[:n])
-            if self._c.tls is None and not self.done and self._is_bulk(n, size):
+            if self._c.tls is None and not self.done and self._is_bulk(n):
                 await self._fill_in_thread(sink, limit)
         return self.received
 
@@ -227,7 +226,7 @@ class Body:
         self.done = not self.left
         return n
 
-    def _next_chunked(self, mv: memoryview, chunks: Chunked, *, blocking: bool = False) -> int:
+    def _next_chunked(self, mv: memoryview, chunks: Chunked) -> int:
         c = self._c
         if c.buf:
             self._append(c.buf)
@@ -239,10 +238,10 @@ class Body:
             c.buf = bytes(self._raw[self._raw_start : self._raw_end])
             self._raw = bytearray()
         elif not made and not used:
-            self._receive_raw(blocking)
+            self._receive_raw()
         return made
 
-    def _receive_raw(self, blocking: bool) -> None:
+    def _receive_raw(self) -> None:
         """More of a chunked body behind what is not yet understood of it."""
         c = self._c
         if c.tls is not None:
@@ -292,10 +291,11 @@ class Body:
 
     # ------------------------------------------------------------ the filling thread
 
-    def _is_bulk(self, n: int, size: int) -> bool:
+    def _is_bulk(self, n: int) -> bool:
+        """Does this sender keep a thread busy? It does if one look at the socket found that much."""
         if self._chunks is not None:
             return self.received > INLINE_BYTES_MAX
-        return n == size and self.left > INLINE_BYTES_MAX
+        return n >= BULK_BYTES and self.length > INLINE_BYTES_MAX
 
     async def _fill_in_thread(self, sink: Sink, limit: int) -> None:
         """Reads in a thread until the end or the first pause. Given up by shutting the socket down."""
@@ -312,41 +312,45 @@ class Body:
         self._engine.hush(c, True)
         c.sock.setblocking(True)
         try:
-            async with trio.open_nursery(strict_exception_groups=False) as nursery:
+            async with trio.open_nursery() as nursery:
                 await nursery.start(guard)
-                await trio.to_thread.run_sync(self._pour, sink, limit, limiter=self._engine.fillers)
+                failure = await trio.to_thread.run_sync(self._pour, sink, limit, limiter=self._engine.fillers)
                 ended = True
                 nursery.cancel_scope.cancel()
-        except (Problem, Gone):
-            self.broken = True
-            raise
         finally:
-            c.sock.setblocking(False)
-            self._engine.hush(c, False)
+            if c.fd >= 0:
+                c.sock.setblocking(False)
+                self._engine.hush(c, False)
+        if failure is not None:
+            self.broken = True
+            raise failure
 
-    def _pour(self, sink: Sink, limit: int) -> None:
-        """In the thread: large blocking reads straight into the sink."""
-        sock = self._c.sock
+    def _pour(self, sink: Sink, limit: int) -> Exception | None:
+        """In the thread: large blocking reads straight into the sink. Returns what went wrong."""
         seconds = int(FILL_PAUSE_S)
         pause = struct.pack("ll", seconds, int((FILL_PAUSE_S - seconds) * 1_000_000))
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pause)
-        buffer = memoryview(bytearray(FILL_BUFFER_BYTES))
-        while not self.done:
-            try:
+        buffer = memoryview(bytearray(min(FILL_BUFFER_BYTES, self.left) if self._chunks is None else FILL_BUFFER_BYTES))
+        try:
+            self._c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pause)
+            while not self.done:
                 n = self._pour_once(buffer)
-            except BlockingIOError:
-                return
-            self.received += n
-            if self.received > limit:
-                self._refuse_size(limit)
-            if n:
-                sink(buffer[:n])
-            if self._chunks is None and n < len(buffer):
-                return
+                self.received += n
+                if self.received > limit:
+                    self._refuse_size(limit)
+                if n:
+                    sink(buffer[:n])
+                if self._chunks is None and n < len(buffer):
+                    return None
+        except BlockingIOError:
+            return None
+        except Exception as failure:
+            return failure
+        return None
 
     def _pour_once(self, buffer: memoryview) -> int:
         if self._chunks is not None:
             return self._next_chunked(buffer, self._chunks)
+        assert not self._c.buf
         want = min(len(buffer), self.left)
         n = _received(self._c.sock, buffer[:want], socket.MSG_WAITALL)
         if not n:

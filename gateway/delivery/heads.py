@@ -202,7 +202,7 @@ def parse(data: bytes, *, peer: str = "", scheme: str = "http") -> Head:
         raise Refused(400, "The request line is malformed.")
     method = match[1].decode()
     if match[3] != b"1" or match[4] not in (b"0", b"1"):
-        raise Refused(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+        raise Refused(505, "This version of HTTP is not spoken here.")
     if method in ("CONNECT", "TRACE"):
         raise Refused(405, "This method is not offered.")
     if method not in METHODS:

@@ -1,8 +1,8 @@
 """Which answers can be sent again as they are, for exactly the same head bytes?
 
-The key is the whole head as sent, so it holds the request line, the credential and every condition: two requests share an
-answer only if no byte tells them apart. Two generations bound it: when the young one is full or old, it becomes the old
-one, and what was in the old one and not asked for is forgotten.
+The key is the whole head as sent, so it holds the request line, the credential and every condition: two requests share
+an answer only if no byte tells them apart. Two generations bound it: when the young one is full or old, it becomes the
+old one, and what was in the old one and not asked for is forgotten.
 """
 
 from gateway.delivery.answers import Answer, Extents, Wire
@@ -17,11 +17,12 @@ class Entry:
     """An answer for one exact head. `rest` is everything behind status line and Date that is sent in one piece.
 
     `line` is its part of the access log, `tally` its counter, `size` the bytes of its body. It holds at `moment`, and
-    until `until_s` on the monotonic clock.
+    until `until_s` on the monotonic clock. `at_once` = one send is all there is to it.
     """
 
     __slots__ = (
-        "answer", "close", "extents", "lease", "line", "moment", "rest", "size", "status", "tally", "until_s", "weight",
+        "answer", "at_once", "close", "extents", "lease", "line", "moment", "rest", "size", "status",
+        "tally", "until_s", "weight",
     )  # fmt: skip
 
     def __init__(self, answer: Answer, wire: Wire, moment: int, line: bytes, tally: Tally) -> None:
@@ -37,6 +38,13 @@ class Entry:
         self.line = line
         self.tally = tally
         self.weight = 0
+        self.at_once = not (wire.extents or wire.close)
+
+    def hold(self, body: bytes) -> None:
+        """Keep the small body itself instead of the extents it was read from."""
+        self.rest += body
+        self.extents, self.lease = (), None
+        self.at_once = not self.close
 
 
 class Memo:

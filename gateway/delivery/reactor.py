@@ -2,165 +2,250 @@
 
 One trio task owns an edge-triggered epoll of its own, in which every connection is registered once, and steps through
 them as synchronous state machines: read, look up the exact head in the memo, send. What cannot be answered at once is
-lent to a request task. No await stands between reading and writing the state of a connection.
+lent to a request task and taken back after its answer. No await stands between reading and writing the state of a
+connection. Edges are never lost: whoever takes a connection over reads until there is nothing more.
 """
 
 import errno
+import logging
 import os
 import select
 import socket
+import ssl
 import time
-from collections import OrderedDict
+from math import inf
 from time import monotonic
 
 import trio
 
 from gateway.config import Delivery
-from gateway.delivery.answers import Answer, Extents, Wire, http_date, plan, status_line
-from gateway.delivery.connections import Connection, Phase
-from gateway.delivery.heads import Head, Refused, bare_line_end, parse
+from gateway.delivery.answers import Answer, Extents, http_date, plan, status_line
+from gateway.delivery.connections import Connection, Gone, Phase
+from gateway.delivery.heads import TARGET_BYTES_MAX, Head, Refused, bare_line_end, parse
+from gateway.delivery.listening import Listener
+from gateway.delivery.memo import Entry, Memo
 from gateway.delivery.requests import Handler, attend
+from gateway.delivery.sending import Sender
+from gateway.delivery.tls import CROWDED_ROOM_BYTES, ROOM_BYTES, Seal
 from gateway.insight.metrics import Metrics
 from gateway.insight.requestlog import ENTRIES_MAX, RequestLog, fragment, peer_tag, stamp
 
+log_of_bugs = logging.getLogger("entrepot.delivery")
+
 READ_BYTES = 64 << 10
-QUANTUM_BYTES = 2 << 20
-ACCEPTS_MAX = 64
+ACCEPTS_MAX = 128
 EVENTS_MAX = 512
 HOT_TURNS = 3
+HANDSHAKE_STEPS_MAX = 4
+CROWD = 256
+HEADS_A_VISIT = 64
+SWALLOWS_A_VISIT = 16
 LINGER_SECONDS = 2.0
+LINGER_SECONDS_MAX = 10.0
 LINGER_BYTES_MAX = 4 << 30
-SEND_WAIT_SECONDS = 15.0
-REPOKE_SECONDS = 0.1
-MEMO_BYTES_MAX = 48 << 20
-MEMO_HEAD_BYTES_MAX = 4 << 10
-WARM_BYTES = 2 << 20
+SEND_WINDOW_SECONDS = 10.0
+TICK_SECONDS = 0.01
+BEAT_SECONDS = 0.1
+MEMO_AGE_SECONDS = 60.0
 
 _IN, _OUT, _ET = select.EPOLLIN, select.EPOLLOUT, select.EPOLLET
 _RDHUP, _BROKEN = select.EPOLLRDHUP, select.EPOLLHUP | select.EPOLLERR
+_UNUSUAL = _RDHUP | _BROKEN
 _ALL = _IN | _OUT | _ET | _RDHUP
-
-
-class Remembered:
-    """An answer ready for exactly these head bytes."""
-
-    __slots__ = ("answer", "key", "line", "moment", "weight", "wire")
-
-    def __init__(self, answer: Answer, wire: Wire, moment: int, line: bytes, key: tuple[str, str, str]) -> None:
-        self.answer = answer
-        self.wire = wire
-        self.moment = moment
-        self.line = line
-        self.key = key
-        self.weight = len(wire.rest) + len(wire.body) + 512
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Reactor:
-    """The delivery loop of one worker; the Engine of its request tasks."""
+    """The delivery loop of one worker; the Engine of its request tasks. Tasks run in `nursery`.
+
+    `hot_turns` is how often the loop looks again before it sleeps; 0 where more processes than cores want to run.
+    """
 
     def __init__(
-        self, handler: Handler, config: Delivery, *, log: RequestLog, metrics: Metrics, nursery: trio.Nursery
+        self,
+        handler: Handler,
+        config: Delivery,
+        *,
+        log: RequestLog,
+        metrics: Metrics,
+        nursery: trio.Nursery,
+        hot_turns: int = HOT_TURNS,
     ) -> None:
         self.config = config
         self.draining = False
         self.fillers = trio.CapacityLimiter(config.fill_threads_max)
+        self.ended = trio.Event()
         self._handler = handler
         self._log = log
         self._metrics = metrics
         self._nursery = nursery
+        self._hot_turns = hot_turns
         self._epoll = select.epoll()
-        self._listeners: dict[int, socket.socket] = {}
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._bell, _IN | _ET)
+        self._asleep = False
+        self._listeners: dict[int, Listener] = {}
+        self._acceptable: set[int] = set()
+        self._starved: set[int] = set()
         self._connections: dict[int, Connection] = {}
-        self._ready: dict[int, Connection] = {}
-        self._memo: OrderedDict[bytes, Remembered] = OrderedDict()
-        self._memo_bytes = 0
+        self._seal = Seal()
+        self._sender = Sender(nursery, self._seal, self._later)
+        self._shaking: dict[int, Connection] = {}
+        self._steps_left = HANDSHAKE_STEPS_MAX
+        self._memos = {scheme: Memo(config.memo_entries_max) for scheme in ("http", "https")}
         self._moment = handler.moment()
         self._preambles: dict[int, bytes] = {}
         self._running = 0
-        self._scratch = [bytearray(1)]
         self._second = 0
         self._stamp = b""
-        self._tick()
+        self._drained_at = inf
+        self._next_tick = 0.0
+        self._bin = bytearray(256 << 10)
+        self._turn_begins()
 
     # ------------------------------------------------------------ the task
-
-    def listen(self, listener: socket.socket) -> None:
-        listener.setblocking(False)
-        self._listeners[listener.fileno()] = listener
-        self._epoll.register(listener.fileno(), _IN)
-
-    async def run(self) -> None:
-        """Serve until cancelled or drained."""
-        self._nursery.start_soon(self._watch)
-        try:
-            while not (self.draining and not self._connections):
-                if not self._ready:
-                    await trio.lowlevel.wait_readable(self._epoll.fileno())
-                idle = 0
-                while idle <= HOT_TURNS:
-                    idle = 0 if self._turn() else idle + 1
-                    await trio.lowlevel.checkpoint()
-        finally:
-            for c in list(self._connections.values()):
-                self._close(c)
-            for listener in self._listeners.values():
-                listener.close()
-            self._epoll.close()
-
-    def drain(self) -> None:
-        """Take no new connections, end the idle ones, finish the others."""
-        self.draining = True
-        for number, listener in self._listeners.items():
-            self._epoll.unregister(number)
-            listener.close()
-        self._listeners.clear()
-        for c in list(self._connections.values()):
-            if c.phase is Phase.IDLE and not c.owned and not c.sending:
-                self._close(c)
 
     @property
     def busy(self) -> bool:
         """Is anything still being answered?"""
         return bool(self._connections)
 
-    def _turn(self) -> int:
-        self._moment = self._handler.moment()
-        events = self._epoll.poll(0, EVENTS_MAX)
-        for number, event in events:
-            if number in self._listeners:
-                self._accept(self._listeners[number])
-            elif (c := self._connections.get(number)) is not None:
-                self._on_event(c, event)
-        poked = list(self._ready.values())
-        self._ready.clear()
-        for c in poked:
-            self._resume(c)
-        return len(events) + len(poked)
+    def listen(self, listener: Listener | socket.socket) -> None:
+        """Accept connections from this one too."""
+        if isinstance(listener, socket.socket):
+            listener = Listener(listener)
+        listener.sock.setblocking(False)
+        self._listeners[listener.sock.fileno()] = listener
+        self._epoll.register(listener.sock.fileno(), _IN | _ET)
 
-    async def _watch(self) -> None:
-        """Once a second: the clock, the deadlines, the counters. Ten times a second: sends that gave no edge."""
-        beats = 0
-        while True:
-            await trio.sleep(REPOKE_SECONDS)
+    async def run(self) -> None:
+        """Serve until drained, or cancelled: then everything is closed at once."""
+        idle = 0
+        try:
+            while not (self.draining and not self._connections):
+                idle = 0 if self._turn() else idle + 1
+                if self._sender.ready or self._shaking or self._acceptable or idle < self._hot_turns:
+                    await trio.lowlevel.checkpoint()
+                    continue
+                self._asleep = True
+                try:
+                    await trio.lowlevel.wait_readable(self._epoll.fileno())
+                finally:
+                    self._asleep = False
+                idle = 0
+        finally:
+            self.draining = True
+            self._stop_listening()
+            for c in list(self._connections.values()):
+                self._close(c)
+            self._epoll.close()
+            os.close(self._bell)
+            self.ended.set()
+
+    def drain(self) -> None:
+        """Take no new connections, end the idle ones, finish the others, but not for longer than is configured."""
+        if self.draining:
+            return
+        self.draining = True
+        self._drained_at = monotonic() + self.config.drain_seconds_max
+        self._stop_listening()
+        for memo in self._memos.values():
+            memo.clear()
+        for c in list(self._connections.values()):
+            if c.phase in (Phase.IDLE, Phase.HEAD, Phase.SHAKE) and not c.buf:
+                self._close(c)
+        self._wake()
+
+    async def watch(self) -> None:
+        """Ten times a second: sends that gave no edge. Twice: the log. Once: deadlines and counters."""
+        config, beats, swept, aged = self.config, 0, 0.0, monotonic()
+        pause = max(min(config.head_seconds_max, config.idle_seconds_max, config.body_idle_seconds_max) / 4, 0.05)
+        while not self.ended.is_set():
+            with trio.move_on_after(BEAT_SECONDS):
+                await self.ended.wait()
             beats += 1
-            self._tick()
-            for c in [c for c in self._connections.values() if c.sending and not c.warming]:
-                self._resume(c)
+            now = monotonic()
+            for c in self._connections.values():
+                if c.partial and c.sending:
+                    self._later(c)
+            self._acceptable |= self._starved
+            self._starved.clear()
+            if self._acceptable:
+                self._wake()
             if beats % 5 == 0:
                 self._log.flush()
+            if now - swept >= min(pause, 1.0):
+                swept = now
+                self._sweep(now)
             if beats % 10 == 0:
-                self._sweep(monotonic())
-                self._metrics.connections = len(self._connections)
-                self._metrics.publish()
-            if self.draining and not self._connections:
-                return
+                self._publish()
+            if now - aged >= MEMO_AGE_SECONDS:
+                aged = now
+                for memo in self._memos.values():
+                    memo.age()
 
-    def _tick(self) -> None:
-        now = time.time()
-        self._stamp = stamp(now)
-        if int(now) != self._second:
-            self._second = int(now)
+    def _turn(self) -> int:
+        events = self._epoll.poll(0, EVENTS_MAX)
+        self._turn_begins()
+        connections = self._connections
+        for number, event in events:
+            c = connections.get(number)
+            try:
+                if c is None:
+                    self._on_other(number)
+                elif event & _UNUSUAL or c.phase > Phase.HEAD:
+                    self._on_event(c, event)
+                elif event & _IN:
+                    self._serve(c)
+            except Exception as bug:
+                self._give_up(c, bug)
+        later = [*self._sender.ready.values(), *self._shaking.values()]
+        if later:
+            self._sender.ready.clear()
+            self._shaking.clear()
+            for c in later:
+                try:
+                    self._resume(c)
+                except Exception as bug:
+                    self._give_up(c, bug)
+        for number in [*self._acceptable]:
+            self._on_other(number)
+        return len(events) + len(later)
+
+    def _turn_begins(self) -> None:
+        """What is the same for all that a turn does. The moment is read after the events: no client knows a later one."""
+        self._moment = self._handler.moment()
+        self._now = now = monotonic()
+        self._idle_until = now + self.config.idle_seconds_max
+        self._steps_left = HANDSHAKE_STEPS_MAX
+        self._tick(now)
+
+    def _tick(self, now: float) -> None:
+        if now < self._next_tick:
+            return
+        self._next_tick = now + TICK_SECONDS
+        wall = time.time()
+        self._stamp = stamp(wall)
+        if int(wall) != self._second:
+            self._second = int(wall)
             self._preambles.clear()
+
+    def _wake(self) -> None:
+        if self._asleep:
+            self._asleep = False
+            os.eventfd_write(self._bell, 1)
+
+    def _later(self, c: Connection) -> None:
+        """Look at this one in the next turn, and do not sleep before."""
+        if c.fd >= 0:
+            self._sender.ready[c.fd] = c
+            self._wake()
+
+    def _give_up(self, c: Connection | None, bug: Exception) -> None:
+        """A bug in one step costs that connection and no other."""
+        log_of_bugs.error("a connection was given up", exc_info=bug)
+        if c is not None:
+            self.abort(c)
 
     def _note(self, c: Connection, line: bytes) -> None:
         """One line of the access log: three references, joined elsewhere."""
@@ -169,103 +254,203 @@ class Reactor:
         if len(pending) > 3 * ENTRIES_MAX:
             self._log.flush()
 
+    def _publish(self) -> None:
+        metrics, connections = self._metrics, self._connections
+        metrics.connections, metrics.running, metrics.log_dropped = len(connections), self._running, self._log.dropped
+        metrics.publish()
+        stalled = sum(1 for c in connections.values() if c.tls is not None and c.sending)
+        self._sender.room_bytes = ROOM_BYTES if stalled < CROWD else CROWDED_ROOM_BYTES
+
     def _sweep(self, now: float) -> None:
+        """Whose time is up?"""
+        progress = self.config.send_rate_min_bytes_s * SEND_WINDOW_SECONDS
         for c in list(self._connections.values()):
-            if now < c.deadline:
+            if now < c.deadline or c.phase == Phase.TASK:
                 continue
-            if c.phase is Phase.READING:
-                c.late = True
+            if c.phase == Phase.READING:
+                c.late, c.deadline = True, inf
                 c.wake()
-            elif c.phase is Phase.SENDING and c.sent - c.mark >= self.config.send_rate_min_bytes_s * SEND_WAIT_SECONDS:
-                c.mark, c.deadline = c.sent, now + SEND_WAIT_SECONDS
-            elif c.phase is Phase.HEAD:
-                self._refuse(c, Refused(408, "The request head did not arrive in time."))
-            elif c.owned:
+            elif c.phase == Phase.SENDING and (c.warming or c.sent - c.mark >= progress):
+                c.mark, c.deadline = c.sent, now + SEND_WINDOW_SECONDS
+            elif c.phase == Phase.SENDING:
                 self.abort(c)
+            elif c.phase == Phase.HEAD:
+                self._refuse(c, Refused(408, "The request head did not arrive in time."))
             else:
                 self._close(c)
+        if now >= self._drained_at:
+            for c in list(self._connections.values()):
+                self.abort(c)
 
     # ------------------------------------------------------------ connections
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _stop_listening(self) -> None:
+        for listener in self._listeners.values():
+            listener.sock.close()
+        self._listeners.clear()
+        self._acceptable.clear()
+        self._starved.clear()
+
+    def _on_other(self, number: int) -> None:
+        if number in self._listeners:
+            self._acceptable.discard(number)
+            self._accept(number, self._listeners[number])
+        elif number == self._bell:
+            os.eventfd_read(self._bell)
+
+    def _accept(self, number: int, listener: Listener) -> None:
         for _ in range(ACCEPTS_MAX):
             try:
-                sock, address = listener.accept()
+                sock, address = listener.sock.accept()
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                if error.errno in _NO_ROOM:
+                    self._starved.add(number)
                     return
-                continue
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            peer = address[0] if isinstance(address, tuple) else ""
-            c = Connection(sock, peer, peer_tag(peer, "http"))
-            c.deadline = monotonic() + self.config.head_seconds_max
-            self._connections[c.fd] = c
-            self._epoll.register(c.fd, _ALL)
-            if len(self._connections) > self.config.connections_max:
-                self._refuse(c, Refused(503, "This node has as many connections as it takes."))
+                continue  # that client has left already
+            self._welcome(sock, address, listener)
+        self._acceptable.add(number)
+
+    def _welcome(self, sock: socket.socket, address: object, listener: Listener) -> None:
+        crowd = len(self._connections) - self.config.connections_max
+        if crowd >= (CROWD if listener.context is None else 0):
+            sock.close()
+            return
+        sock.setblocking(False)
+        peer = str(address[0]).removeprefix("::ffff:") if isinstance(address, tuple) else ""
+        scheme = "http" if listener.context is None else "https"
+        tls = None if listener.context is None else self._seal.wrap(listener.context)
+        c = Connection(sock, peer, peer_tag(peer, scheme), self._memos[scheme], tls)
+        c.deadline = self._now + self.config.head_seconds_max
+        self._connections[c.fd] = c
+        self._epoll.register(c.fd, _ALL)
+        if crowd >= 0:
+            self._refuse(c, Refused(503, "This node has as many connections as it takes."))
 
     def _on_event(self, c: Connection, event: int) -> None:
         if event & _RDHUP:
             c.half = True
         if c.owned:
             self._on_borrowed(c, event)
-            return
-        if event & _BROKEN:
+        elif event & _BROKEN:
             self._close(c)
-            return
-        if c.sending:
-            self._resume(c)
-        elif c.phase is Phase.LINGER:
+        elif c.phase == Phase.LINGER:
             self._swallow(c)
         else:
-            self._serve(c)
+            self._resume(c)
 
     def _on_borrowed(self, c: Connection, event: int) -> None:
+        """A task works here: it learns of a reset at once, and of everything else when it waits."""
         if event & _BROKEN:
             c.gone = True
             if c.scope is not None:
                 c.scope.cancel()
-        elif c.sending and not c.warming:
-            self._pump(c)
-        c.wake()
+        elif not c.sending or self._advance(c):
+            c.wake()
 
     def _resume(self, c: Connection) -> None:
         """Go on sending, then with what the client sent meanwhile."""
-        if c.fd < 0 or not c.sending or c.warming or not self._pump(c):
+        if c.fd < 0:
+            return
+        if c.sending and not self._advance(c):
             return
         if c.owned:
             c.wake()
-        elif c.close_after:
+        elif c.phase == Phase.LINGER:
+            self._swallow(c)
+        elif c.told:
             self._finish(c)
-        else:
+        elif c.fd >= 0:
             self._serve(c)
 
     def _close(self, c: Connection) -> None:
         if c.fd < 0:
             return
         self._connections.pop(c.fd, None)
-        self._ready.pop(c.fd, None)
+        self._sender.ready.pop(c.fd, None)
+        self._shaking.pop(c.fd, None)
         if c.hard:
             c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
         c.sock.close()
         c.fd = -1
         c.gone = True
         c.sending = False
-        c.descriptor_reset()
+        c.forget_extents()
         c.wake()
+        if self.draining and not self._connections:
+            self._wake()
+
+    def _finish(self, c: Connection) -> None:
+        """The last answer is sent: say so, and throw away what still comes, so that no reset overtakes the answer."""
+        if c.fd < 0:
+            return
+        try:
+            if c.tls is not None and not c.shaking:
+                self._seal.goodbye(c)
+                c.send(c.pend)
+            c.sock.shutdown(socket.SHUT_WR)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._close(c)
+            return
+        now = monotonic()
+        c.phase, c.mark, c.buf, c.pend = Phase.LINGER, int(now + LINGER_SECONDS_MAX) + 1, b"", b""
+        c.deadline = now + LINGER_SECONDS
+        self._swallow(c)
+
+    def _swallow(self, c: Connection) -> None:
+        try:
+            for _ in range(SWALLOWS_A_VISIT):
+                n = c.sock.recv_into(self._bin, 0, socket.MSG_TRUNC)
+                c.swallowed += n
+                if not n or c.swallowed > LINGER_BYTES_MAX:
+                    self._close(c)
+                    return
+                c.deadline = min(monotonic() + LINGER_SECONDS, c.mark)
+            self._later(c)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._close(c)
 
     # ------------------------------------------------------------ reading heads
 
     def _serve(self, c: Connection) -> None:
-        """Answer what is there, read on, until nothing is left or the connection is busy otherwise."""
+        """Answer what is there and read on until nothing is left, or the connection is busy otherwise."""
+        if c.tls is not None:
+            self._serve_sealed(c)
+            return
         try:
             while True:
                 if c.buf and not self._heads(c):
                     return
                 data = c.recv(READ_BYTES)
+                if not c.buf:
+                    entry = c.memo.young.get(data)
+                    if (
+                        entry is not None
+                        and entry.at_once
+                        and entry.moment == self._moment
+                        and entry.until_s > self._now
+                        and entry.status in self._preambles
+                    ):
+                        # The hot path: one head in, one answer out.
+                        c.pend = out = self._preambles[entry.status] + entry.rest
+                        self._log.pending += (self._stamp, c.tag, entry.line)
+                        tally = entry.tally
+                        tally.requests += 1
+                        tally.bytes += entry.size
+                        n = c.send(out)
+                        if n != len(out):
+                            c.pend = memoryview(out)[n:]
+                            break
+                        c.pend = b""
+                        if len(data) < READ_BYTES and not c.half:
+                            c.phase, c.deadline = Phase.IDLE, self._idle_until
+                            return
+                        continue
                 if not data:
                     self._close(c)
                     return
@@ -279,243 +464,199 @@ class Reactor:
         except OSError:
             self._close(c)
             return
+        if c.pend:
+            self.push(c, b"")
+        else:
+            self._await_more(c)
+
+    def _serve_sealed(self, c: Connection) -> None:
+        """The same through TLS: whatever was received is opened whole before anything else happens."""
+        try:
+            while True:
+                if c.buf and not self._heads(c):
+                    return
+                if c.shaking and self._steps_left <= 0:
+                    self._shaking[c.fd] = c
+                    self._wake()
+                    return
+                data = c.recv(READ_BYTES)
+                if not data:
+                    self._close(c)
+                    return
+                if c.shaking:
+                    self._steps_left -= 1
+                c.buf += self._seal.open(c, data)
+                if c.phase == Phase.SHAKE and not c.shaking:
+                    c.phase = Phase.IDLE
+                if c.pend and not self.push(c, b""):
+                    return
+                if not self._heads(c):
+                    return
+                if c.ended:
+                    self._finish(c)
+                    return
+                if len(data) < READ_BYTES and not c.half:
+                    break
+        except BlockingIOError:
+            pass
+        except OSError:  # ssl.SSLError is one
+            self._part(c)
+            return
         self._await_more(c)
 
+    def _part(self, c: Connection) -> None:
+        """The peer broke TLS: it gets the alert if it takes it at once."""
+        try:
+            if c.pend:
+                c.send(c.pend)
+        except OSError:
+            c.hard = True
+        self._close(c)
+
     def _await_more(self, c: Connection) -> None:
-        config = self.config
+        if c.shaking or c.fd < 0:
+            return
         if not c.buf:
-            c.phase, c.deadline = Phase.IDLE, monotonic() + config.idle_seconds_max
-        elif c.phase is not Phase.HEAD:
-            c.phase, c.deadline = Phase.HEAD, monotonic() + config.head_seconds_max
+            c.phase, c.deadline = Phase.IDLE, self._idle_until
+            if self.draining:
+                self._close(c)
+        elif c.phase != Phase.HEAD:
+            c.phase, c.deadline = Phase.HEAD, self._now + self.config.head_seconds_max
 
     def _heads(self, c: Connection) -> bool:
-        """Take every whole head from the buffer; False when the connection is lent, sending, or closed."""
-        while c.buf:
+        """Take the whole heads from the buffer; False when the connection is lent, sending, put off or closed."""
+        for _ in range(HEADS_A_VISIT):
+            if not c.buf:
+                return True
             end = c.buf.find(b"\r\n\r\n")
             if end < 0:
-                return self._incomplete(c)
-            raw = bytes(c.buf[: end + 4])
-            c.buf = c.buf[end + 4 :]
-            if len(raw) > self.config.head_bytes_max:
-                self._refuse(c, Refused(431, "The request head is too large."))
-            else:
-                self._take(c, raw)
-            if c.owned or c.sending or c.fd < 0 or c.phase is Phase.LINGER:
+                return self._is_fair(c, len(c.buf)) and not self._is_bare(c)
+            if not self._is_fair(c, end + 4):
                 return False
-        return True
+            raw, c.buf = c.buf[: end + 4], c.buf[end + 4 :]
+            self._take(c, raw)
+            if c.phase > Phase.HEAD or c.fd < 0:
+                return False
+        self._later(c)
+        return False
 
-    def _incomplete(self, c: Connection) -> bool:
-        if len(c.buf) > self.config.head_bytes_max:
+    def _is_fair(self, c: Connection, size: int) -> bool:
+        if size <= self.config.head_bytes_max:
+            return True
+        if c.buf.find(b"\r\n", 0, TARGET_BYTES_MAX + 34) < 0:
+            self._refuse(c, Refused(414, "The request target is too long."))
+        else:
             self._refuse(c, Refused(431, "The request head is too large."))
+        return False
+
+    def _is_bare(self, c: Connection) -> bool:
+        if not bare_line_end(c.buf):
             return False
-        if bare_line_end(c.buf):
-            self._refuse(c, Refused(400, "A line of the head does not end with CR LF."))
-            return False
+        self._refuse(c, Refused(400, "A line of the head does not end with CR LF."))
         return True
 
     def _take(self, c: Connection, raw: bytes) -> None:
-        known = self._memo.get(raw)
-        if known is not None and self._still(raw, known):
-            self._send_wire(c, known.wire)
-            self._note(c, known.line)
-            self._metrics.count(known.key, known.wire.size)
-            return
+        """Answer one head, or lend the connection to a task for it."""
+        entry = c.memo.find(raw)
+        if entry is not None:
+            if entry.moment != self._moment and self._handler.holds(entry.answer):
+                entry.moment = self._moment
+            if entry.moment == self._moment and entry.until_s > self._now:
+                self._send_entry(c, entry)
+                return
+            c.memo.drop(raw)
         try:
             head = parse(raw, peer=c.peer, scheme=c.scheme)
-            answer = self._look(head)
         except Refused as refused:
             self._refuse(c, refused)
             return
-        if answer is None:
+        try:
+            entry = self._look(c, raw, head)
+        except Exception as bug:
+            log_of_bugs.error("a read failed", exc_info=bug)
+            self._refuse(c, Refused(500, "This node failed on the request."))
+            return
+        if entry is None:
             self._lend(c, head)
         else:
-            self._answer(c, raw, head, answer)
+            self._send_entry(c, entry)
 
-    def _look(self, head: Head) -> Answer | None:
-        if head.method in ("GET", "HEAD") and head.length == 0:
-            return self._handler.look(head)
-        return None
-
-    def _still(self, raw: bytes, known: Remembered) -> bool:
-        if known.moment != self._moment:
-            if not self._handler.holds(known.answer):
-                self._forget(raw)
-                return False
-            known.moment = self._moment
-        if known.answer.until_s <= monotonic():
-            self._forget(raw)
-            return False
-        return True
-
-    def _answer(self, c: Connection, raw: bytes, head: Head, answer: Answer) -> None:
+    def _look(self, c: Connection, raw: bytes, head: Head) -> Entry | None:
+        """An answer from local knowledge, remembered; None where a request task is needed."""
+        if head.method not in ("GET", "HEAD") or head.length:
+            return None
+        answer: Answer | None = self._handler.look(head)
+        if answer is None:
+            return None
         wire = plan(answer, head, head.keep and not self.draining)
         line = fragment(
             head.method, head.target, wire.status, wire.size, outcome=answer.outcome, principal=answer.principal,
             repository=answer.repository,
         )  # fmt: skip
-        key = (head.method, str(wire.status), answer.outcome)
-        if answer.until_s > monotonic() and len(raw) <= MEMO_HEAD_BYTES_MAX and not self.draining:
-            self._remember(raw, Remembered(answer, wire, self._moment, line, key))
-        self._send_wire(c, wire)
-        self._note(c, line)
-        self._metrics.count(key, wire.size)
-
-    def _remember(self, raw: bytes, fresh: Remembered) -> None:
-        fresh.weight += len(raw)
-        self._forget(raw)
-        self._memo[raw] = fresh
-        self._memo_bytes += fresh.weight
-        while len(self._memo) > self.config.memo_entries_max or self._memo_bytes > MEMO_BYTES_MAX:
-            self._memo_bytes -= self._memo.popitem(last=False)[1].weight
-
-    def _forget(self, raw: bytes) -> None:
-        known = self._memo.pop(raw, None)
-        if known is not None:
-            self._memo_bytes -= known.weight
+        tally = self._metrics.tally((head.method, str(wire.status), answer.outcome))
+        entry = Entry(answer, wire, self._moment, line, tally)
+        if entry.until_s > self._now and not self.draining:
+            if wire.extents and wire.size <= self.config.small_body_bytes_max:
+                body = self._sender.read_small(wire.extents)
+                if body is not None:
+                    entry.hold(body)
+            c.memo.keep(raw, entry)
+        return entry
 
     # ------------------------------------------------------------ sending
 
     def preamble(self, status: int) -> bytes:
+        self._tick(monotonic())
         known = self._preambles.get(status)
         if known is None:
             date = f"Date: {http_date(self._second)}\r\n".encode()
             known = self._preambles[status] = status_line(status) + date
         return known
 
-    def _send_wire(self, c: Connection, wire: Wire) -> None:
-        c.close_after = wire.close
-        if self.push(c, self.preamble(wire.status) + wire.rest + wire.body, wire.extents, wire.lease) and wire.close:
+    def _send_entry(self, c: Connection, entry: Entry) -> None:
+        self._note(c, entry.line)
+        entry.tally.requests += 1
+        entry.tally.bytes += entry.size
+        c.told = entry.close
+        if self.push(c, self.preamble(entry.status) + entry.rest, entry.extents, entry.lease) and entry.close:
             self._finish(c)
 
     def push(self, c: Connection, data: bytes, extents: Extents = (), lease: object = None) -> bool:
-        if c.fd < 0:
+        if c.gone:
             return True
-        c.pend = bytes(c.pend) + data if c.pend else data
-        c.extents, c.lease, c.at = extents, lease, 0
-        if extents:
-            _, c.offset, length = extents[0]
-            c.end = c.offset + length
-        c.sending = True
-        if self._pump(c):
-            return True
-        c.mark, c.deadline = c.sent, monotonic() + SEND_WAIT_SECONDS
-        c.phase = Phase.SENDING
-        return False
-
-    def _pump(self, c: Connection) -> bool:
-        """Send until the kernel takes no more, the quantum is used up, or all is sent (True)."""
-        try:
-            if c.pend:
-                n = c.send(c.pend, socket.MSG_MORE if c.extents else 0)
-                c.sent += n
-                if n < len(c.pend):
-                    c.pend = memoryview(c.pend)[n:]
-                    return False
-                c.pend = b""
-            if c.extents and not self._pump_extents(c):
-                return False
-        except BlockingIOError:
-            return False
-        except OSError:
-            self._lose(c)
-            return True
-        c.sending = False
-        c.descriptor_reset()
-        if c.owned:
-            c.phase = Phase.TASK
-        return True
-
-    def _pump_extents(self, c: Connection) -> bool:
-        left = QUANTUM_BYTES
-        while True:
-            source = c.extents[c.at][0]
-            wanted = min(c.end - c.offset, left)
-            if wanted and not self._is_warm(source, c.offset):
-                c.warming = True
-                self._nursery.start_soon(self._warm, c, source, c.offset)
-                return False
-            n = os.sendfile(c.fd, source, c.offset, wanted) if wanted else 0
-            if wanted and not n:
-                raise OSError("the pack is shorter than its index says")
-            c.offset += n
-            c.sent += n
-            left -= n
-            if c.offset == c.end:
-                c.at += 1
-                if c.at == len(c.extents):
-                    return True
-                _, c.offset, length = c.extents[c.at]
-                c.end = c.offset + length
-            elif n < wanted:
-                return False
-            if left <= 0:
-                self._ready[c.fd] = c
-                return False
-
-    def _is_warm(self, source: int, offset: int) -> bool:
-        """Would a read there come from memory? A cold one would hold up every other connection."""
-        try:
-            os.preadv(source, self._scratch, offset, os.RWF_NOWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        return True
-
-    async def _warm(self, c: Connection, source: int, offset: int) -> None:
-        lease = c.lease
-        try:
-            await trio.to_thread.run_sync(_read_ahead, source, offset)
-        finally:
-            c.warming = False
-        if lease is c.lease:
-            self._resume(c)
-
-    def _lose(self, c: Connection) -> None:
-        c.hard = True
-        if c.owned:
-            c.gone = True
-            c.sending = False
-            if c.scope is not None:
-                c.scope.cancel()
+        if c.tls is None:
+            c.pend = bytes(c.pend) + data if c.pend else data
         else:
-            self._close(c)
+            c.plain = bytes(c.plain) + data if c.plain else data
+        if extents:
+            c.load_extents(extents, lease)
+        c.sending = True
+        return self._advance(c)
 
-    def _finish(self, c: Connection) -> None:
-        """The last answer is sent: say so, then wait a moment for the client to see it."""
-        if c.fd < 0:
-            return
+    def _advance(self, c: Connection) -> bool:
+        """Send what can be sent; True when nothing is left, also because the client is gone."""
         try:
-            c.sock.shutdown(socket.SHUT_WR)
+            done = self._sender.pump(c)
         except OSError:
-            self._close(c)
-            return
-        c.phase, c.deadline, c.buf, c.reserve = Phase.LINGER, monotonic() + LINGER_SECONDS, b"", 0
-        self._swallow(c)
-
-    def _swallow(self, c: Connection) -> None:
-        try:
-            while c.reserve < LINGER_BYTES_MAX:
-                n = len(c.recv(READ_BYTES))
-                c.reserve += n
-                if not n:
-                    break
-                c.deadline = monotonic() + LINGER_SECONDS
-        except BlockingIOError:
-            return
-        except OSError:
-            pass
-        self._close(c)
+            c.sending = False
+            self.abort(c)
+            return True
+        if not done:
+            if c.phase not in (Phase.SENDING, Phase.READING):
+                c.phase, c.mark, c.deadline = Phase.SENDING, c.sent, monotonic() + SEND_WINDOW_SECONDS
+            return False
+        c.sending = False
+        if c.phase == Phase.SENDING:
+            c.phase = Phase.TASK if c.owned else Phase.SHAKE if c.shaking else Phase.IDLE
+            c.deadline = inf if c.owned else monotonic() + self.config.head_seconds_max
+        return True
 
     def _refuse(self, c: Connection, refused: Refused) -> None:
         """A head that is not accepted: one answer, and no further request from this connection."""
         body = (refused.reason + "\n").encode()
-        rest = b"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
-        rest += b"Content-Length: %d\r\n\r\n" % len(body)
-        c.close_after = True
-        c.buf = b""
-        line = fragment("-", b"-", refused.status, len(body))
-        self._note(c, line)
+        rest = b"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+        c.told, c.buf = True, b""
+        self._note(c, fragment("-", b"-", refused.status, len(body)))
         self._metrics.count(("-", str(refused.status), "REFUSED"), len(body))
         if self.push(c, self.preamble(refused.status) + rest + body):
             self._finish(c)
@@ -527,23 +668,42 @@ class Reactor:
             self._refuse(c, Refused(503, "This node has as many requests as it takes."))
             return
         self._running += 1
-        c.owned = True
-        c.phase, c.deadline = Phase.TASK, float("inf")
+        c.owned, c.told = True, False
+        c.phase, c.deadline = Phase.TASK, inf
         self._nursery.start_soon(attend, self, self._handler, c, head)
 
     def take(self, c: Connection) -> bytes:
-        return c.sock.recv(READ_BYTES)
+        while True:
+            try:
+                data = c.recv(READ_BYTES)
+            except BlockingIOError:
+                raise
+            except OSError:
+                raise Gone from None
+            if c.tls is None or not data:
+                return data
+            try:
+                plain = self._seal.open(c, data)
+            except ssl.SSLError:
+                c.hard = True
+                raise Gone from None
+            if c.pend:
+                self.push(c, b"")
+            if plain or c.ended:
+                return plain
 
     def hush(self, c: Connection, quiet: bool) -> None:
         if c.fd >= 0:
             self._epoll.modify(c.fd, _ET if quiet else _ALL)
 
     def abort(self, c: Connection) -> None:
-        c.hard = True
-        c.gone = True
-        if c.scope is not None:
-            c.scope.cancel()
-        if not c.owned:
+        c.hard = c.gone = True
+        if c.owned:
+            c.sending = False
+            if c.scope is not None:
+                c.scope.cancel()
+            c.wake()
+        else:
             self._close(c)
 
     def give_back(self, c: Connection, keep: bool, clean: bool) -> None:
@@ -556,30 +716,18 @@ class Reactor:
         elif not keep:
             self._finish(c)
         else:
-            c.phase, c.close_after = Phase.IDLE, False
-            self._serve(c)
+            self._turn_begins()  # what the task has changed must be seen by the next request
+            c.phase, c.deadline = Phase.IDLE, self._idle_until
+            try:
+                self._serve(c)
+            except Exception as bug:
+                self._give_up(c, bug)
 
     def record(
-        self,
-        c: Connection,
-        line: bytes,
-        *,
-        method: str,
-        status: int,
-        outcome: str,
-        repository: str,
-        size: int,
+        self, c: Connection, line: bytes, *, method: str, status: int, outcome: str, repository: str, size: int,
         seconds: float,
-    ) -> None:
+    ) -> None:  # fmt: skip
+        self._tick(monotonic())
         self._note(c, line)
         self._metrics.count((method, str(status), outcome), size)
         self._metrics.time(seconds)
-
-
-def _read_ahead(source: int, offset: int) -> None:
-    """Bring the next bytes of a file into memory, off the loop."""
-    try:
-        os.posix_fadvise(source, offset, 4 * WARM_BYTES, os.POSIX_FADV_WILLNEED)
-        os.pread(source, WARM_BYTES, offset)
-    except OSError:
-        return

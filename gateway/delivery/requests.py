@@ -5,7 +5,6 @@ and answers through the Request; afterwards a small unread rest is drained, a la
 the loop takes it back. A handler that fails before answering becomes a logged 500; after it, the client sees a reset.
 """
 
-import json
 import logging
 from collections.abc import Iterable
 from time import monotonic
@@ -18,6 +17,7 @@ from gateway.delivery.bodies import Body
 from gateway.delivery.connections import Connection, Engine, Gone, Phase
 from gateway.delivery.heads import Head
 from gateway.insight.requestlog import fragment
+from storage.errors import Problem
 
 log = logging.getLogger("entrepot.delivery")
 
@@ -261,13 +261,17 @@ async def attend(engine: Engine, handler: Handler, c: Connection, head: Head) ->
 
 
 async def _apologise(request: Request, error: Exception) -> None:
-    """A bug: the operator gets the traceback, the client a 500, or a reset where a response had begun."""
-    log.error("the handler failed on %s", json.dumps(request.head.method), exc_info=error)
+    """A Problem that the handler let through is told as it is. Anything else is a bug: the operator gets the traceback,
+    the client a 500. Where a response had begun, the client sees a reset."""
+    status, text = 500, "The server failed on this request."
+    if isinstance(error, Problem):
+        status, text = error.status, error.text()
+    else:
+        log.error("the handler failed on a %s", request.head.method, exc_info=error)
     if request.answered:
         raise Gone
     request.outcome = ""
-    request.body.broken = request.body.broken or not request.body.done
-    await request.reply(500, (("Content-Type", "text/plain; charset=utf-8"),), b"The server failed on this request.\n")
+    await request.reply(status, (("Content-Type", "text/plain; charset=utf-8"),), f"{text}\n".encode())
 
 
 def _only_gone(error: BaseException) -> bool:

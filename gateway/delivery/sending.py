@@ -1,7 +1,7 @@
 """How does a response leave, when the client, the disk and the other clients all have a say in the pace?
 
-`pump` moves one connection on until the kernel takes no more, its share of this turn is used up, or all is sent. A large
-body goes by sendfile in quanta, round robin. Before a quantum its pages are probed without waiting: a cold one
+`pump` moves one connection on until the kernel takes no more, its share of this turn is used up, or all is sent. A
+large body goes by sendfile in quanta, round robin. Before a quantum its pages are probed without waiting: a cold one
 would hold up every connection of the process, so a thread reads it first.
 """
 
@@ -12,6 +12,7 @@ from time import monotonic
 
 import trio
 
+from gateway.delivery.answers import Extents
 from gateway.delivery.connections import Connection
 from gateway.delivery.tls import ROOM_BYTES, Seal
 
@@ -24,25 +25,25 @@ WARM_BLOCKS_MAX = 50_000
 READERS_MAX = 16
 _BLOCK_BITS = 21
 
+Block = tuple[int, int, int]
+"""(descriptor, first byte of the extent, number of the 2 MB block)"""
+
 
 class Sender:
     """The sending half of the loop. `ready` holds connections that may go on at once in the next turn.
 
-    `wake` tells the loop that there is such a one; `resume` is called for a connection whose bytes have become warm.
+    `later` puts a connection there and keeps the loop from sleeping.
     """
 
-    def __init__(
-        self, nursery: trio.Nursery, seal: Seal, wake: Callable[[], None], resume: Callable[[Connection], None]
-    ) -> None:
+    def __init__(self, nursery: trio.Nursery, seal: Seal, later: Callable[[Connection], None]) -> None:
         self.ready: dict[int, Connection] = {}
         self.room_bytes = ROOM_BYTES
         self._nursery = nursery
         self._seal = seal
-        self._wake = wake
-        self._resume = resume
+        self._later = later
         self._readers = trio.CapacityLimiter(READERS_MAX)
         self._probe = [bytearray(1)]
-        self._warm: dict[int, float] = {}
+        self._warm: dict[Block, float] = {}
 
     def pump(self, c: Connection) -> bool:
         """True when everything is sent. OSError when the client is gone or a pack is shorter than its index says."""
@@ -54,7 +55,7 @@ class Sender:
         except BlockingIOError:
             return False
 
-    def read_small(self, c: Connection, extents: tuple[tuple[int, int, int], ...]) -> bytes | None:
+    def read_small(self, extents: Extents) -> bytes | None:
         """The bytes of a small body where all of them are in memory already; None where they are not."""
         parts = []
         for descriptor, offset, length in extents:
@@ -96,7 +97,7 @@ class Sender:
                 c.partial = True
                 return False
             if left <= 0 and c.extents:
-                self._go_on_later(c)
+                self._later(c)
                 return False
         return True
 
@@ -115,7 +116,7 @@ class Sender:
                     return False
                 c.pend = b""
             if left <= 0:
-                self._go_on_later(c)
+                self._later(c)
                 return False
             n = self._gather(c)
             if n < 0:
@@ -145,51 +146,56 @@ class Sender:
                 c.next_extent()
         return made
 
-    def _go_on_later(self, c: Connection) -> None:
-        self.ready[c.fd] = c
-        self._wake()
-
     # ------------------------------------------------------------ cold bytes
 
     def _is_warm(self, c: Connection, n: int) -> bool:
-        """Would reading the next `n` bytes come from memory? If not, a thread has begun to bring them there."""
-        key, now = c.descriptor << 43 | c.offset >> _BLOCK_BITS, monotonic()
-        if self._warm.get(key, 0.0) > now and self._warm.get(key + (c.offset + n - 1 >> _BLOCK_BITS) - (c.offset >> _BLOCK_BITS), 0.0) > now:
-            return True
-        for at in (*range(c.offset, c.offset + n, PROBE_BYTES), c.offset + n - 1):
-            try:
-                os.preadv(c.descriptor, self._probe, at, os.RWF_NOWAIT)
-            except BlockingIOError:
+        """Would reading the next `n` bytes come from memory? If not, a thread has begun to bring them there.
+
+        Asked by whole blocks of the extent, and not again for some seconds: what is served all the time is not probed.
+        """
+        start, now = c.extents[c.at][1], monotonic()
+        for block in range(c.offset >> _BLOCK_BITS, (c.offset + n - 1 >> _BLOCK_BITS) + 1):
+            key = (c.descriptor, start, block)
+            if self._warm.get(key, 0.0) > now:
+                continue
+            low, high = max(start, block << _BLOCK_BITS), min(c.end, block + 1 << _BLOCK_BITS)
+            if not self._in_memory(c.descriptor, low, high):
                 c.warming = True
-                self._nursery.start_soon(self._bring, c, n)
+                self._nursery.start_soon(self._bring, c, key, low, high - low)
                 return False
-            except OSError:
-                break  # this file system cannot be asked
-        self._note_warm(key, n, c.offset, now)
+            self._note_warm(key, now)
         return True
 
-    def _note_warm(self, key: int, n: int, offset: int, now: float) -> None:
-        if len(self._warm) > WARM_BLOCKS_MAX:
-            self._warm.clear()
-        first = offset >> _BLOCK_BITS
-        for block in range(first, (offset + n - 1 >> _BLOCK_BITS) + 1):
-            self._warm[key + block - first] = now + WARM_SECONDS
+    def _in_memory(self, descriptor: int, low: int, high: int) -> bool:
+        for at in (*range(low, high, PROBE_BYTES), high - 1):
+            try:
+                os.preadv(descriptor, self._probe, at, os.RWF_NOWAIT)
+            except BlockingIOError:
+                return False
+            except OSError:
+                return True  # this file system cannot be asked
+        return True
 
-    async def _bring(self, c: Connection, n: int) -> None:
-        """Reads ahead in a thread while the connection waits; its lease keeps the descriptor open meanwhile."""
-        lease, descriptor, offset = c.lease, c.descriptor, c.offset
+    def _note_warm(self, key: Block, now: float) -> None:
+        if len(self._warm) >= WARM_BLOCKS_MAX:
+            self._warm.clear()
+        self._warm[key] = now + WARM_SECONDS
+
+    async def _bring(self, c: Connection, key: Block, low: int, n: int) -> None:
+        """Reads ahead in a thread while the connection waits; the lease keeps the descriptor open meanwhile."""
+        lease = c.lease
         try:
-            await trio.to_thread.run_sync(_read_ahead, descriptor, offset, n, limiter=self._readers)
+            await trio.to_thread.run_sync(read_ahead, key[0], low, n, limiter=self._readers)
         finally:
             c.warming = False
         del lease
+        self._note_warm(key, monotonic())
         if not c.gone:
-            self._note_warm(descriptor << 43 | offset >> _BLOCK_BITS, n, offset, monotonic())
-            self._resume(c)
+            self._later(c)
 
 
-def _read_ahead(descriptor: int, offset: int, n: int) -> None:
-    """Bring `n` bytes of a file into memory and let the kernel begin with what follows."""
+def read_ahead(descriptor: int, offset: int, n: int) -> None:
+    """Bring `n` bytes of a file into memory, and let the kernel begin with what follows."""
     try:
         os.posix_fadvise(descriptor, offset, n + AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
         scratch = [bytearray(min(n, 1 << 20))]

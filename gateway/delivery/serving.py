@@ -1,31 +1,65 @@
-"""How does a worker's delivery loop run, and end without breaking what it is sending?"""
+"""How does a worker's delivery loop run, and end without breaking what it is sending?
 
+The loop and its request tasks live in a shielded nursery: a cancellation from outside becomes a drain, which is bounded
+by `drain_seconds_max`, so that answers on their way are finished before the process goes.
+"""
+
+import os
 import socket
 from collections.abc import Sequence
 
 import trio
 
 from gateway.config import Delivery
-from gateway.delivery.reactor import Reactor
+from gateway.delivery.listening import Listener
+from gateway.delivery.reactor import HOT_TURNS, Reactor
 from gateway.delivery.requests import Handler
 from gateway.insight.metrics import Metrics
 from gateway.insight.requestlog import RequestLog
 
 
+def hot_turns(workers: int) -> int:
+    """How often a loop may look again before it sleeps: never, where more of them than cores want to."""
+    return HOT_TURNS if workers <= len(os.sched_getaffinity(0)) else 0
+
+
 async def serve(
     handler: Handler,
-    listeners: Sequence[socket.socket],
+    listeners: Sequence[Listener | socket.socket],
     config: Delivery,
     *,
     log: RequestLog,
     metrics: Metrics,
+    workers: int = 1,
     task_status: trio.TaskStatus[Reactor] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled, or until the Reactor given at the start was told to drain and has."""
     async with trio.open_nursery() as nursery:
-        reactor = Reactor(handler, config, log=log, metrics=metrics, nursery=nursery)
-        for listener in listeners:
-            reactor.listen(listener)
+        reactor: Reactor = await nursery.start(_run, handler, listeners, config, log, metrics, hot_turns(workers))
         task_status.started(reactor)
-        await reactor.run()
-        nursery.cancel_scope.cancel()
+        try:
+            await reactor.ended.wait()
+        finally:
+            reactor.drain()
+
+
+async def _run(
+    handler: Handler,
+    listeners: Sequence[Listener | socket.socket],
+    config: Delivery,
+    log: RequestLog,
+    metrics: Metrics,
+    hot: int,
+    task_status: trio.TaskStatus[Reactor],
+) -> None:
+    with trio.CancelScope(shield=True):
+        async with trio.open_nursery() as nursery:
+            reactor = Reactor(handler, config, log=log, metrics=metrics, nursery=nursery, hot_turns=hot)
+            for listener in listeners:
+                reactor.listen(listener)
+            nursery.start_soon(reactor.watch)
+            task_status.started(reactor)
+            await reactor.run()
+            nursery.cancel_scope.cancel()
+    log.flush()
+    metrics.publish()

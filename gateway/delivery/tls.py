@@ -1,9 +1,9 @@
 """How do thousands of TLS connections share one pair of buffers without ever seeing each other's bytes?
 
-Every SSLObject of the process points at the same two MemoryBIOs: a record is as large as what is written at once, so one
-send() carries many, and an idle connection keeps no buffer. The law: both BIOs are empty whenever a connection
-is left. `open` and `seal` are the only ways in; each moves what came out to the connection it belongs to before it returns,
-and where that fails it empties both and raises, so that the connection is closed.
+Every SSLObject of the process points at the same two MemoryBIOs: one send() then carries all the records of what was
+written at once, and an idle connection keeps no buffer. The law: both BIOs are empty whenever a connection is left.
+`open` and `seal` are the only ways in; each moves what came out to the connection it belongs to before it returns, and
+where bytes are left over it empties both and raises, so that the connection is closed.
 """
 
 import ssl
@@ -93,11 +93,11 @@ class Seal:
 
 
 class Certificates:
-    """Certificates by host name: (name, chain file, key file); "*.example" serves one label more. The first is the default.
+    """Certificates by host name: (name, chain file, key file). "*.example" serves one label more; the first is default.
 
-    `context` is what listeners use; the right certificate is chosen by SNI. `reload` reads all files again and keeps what
-    was there where a file is broken. Session tickets are this process's own: a client resumes at the worker that gave
-    it the ticket.
+    `context` is what listeners use; the right certificate is chosen by SNI. `reload` reads all files again and keeps
+    what was there where a file is broken. Session tickets are this process's own: a client resumes at the worker that
+    gave it the ticket.
     """
 
     def __init__(self, listed: Sequence[tuple[str, str | Path, str | Path]]) -> None:
@@ -117,8 +117,7 @@ class Certificates:
         self._contexts = contexts
 
     def _load_all(self) -> dict[str, ssl.SSLContext]:
-        contexts = {name.lower(): self._load(chain, key) for name, chain, key in self._listed}
-        return contexts
+        return {name.lower(): self._load(chain, key) for name, chain, key in self._listed}
 
     def _load(self, chain: str | Path, key: str | Path) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

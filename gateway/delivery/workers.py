@@ -7,7 +7,6 @@ on, and ends when all have drained.
 
 import multiprocessing
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -15,22 +14,13 @@ from multiprocessing.context import SpawnProcess
 from types import FrameType
 from typing import Any
 
-BACKLOG = 1024
+from gateway.delivery.listening import listen
+
+__all__ = ["listen", "supervise"]
+
 RESTART_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 STEADY_SECONDS = 10.0
 KILL_SECONDS = 20.0
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket that other workers may share the port of."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listener.bind((host, port))
-    listener.listen(BACKLOG)
-    listener.setblocking(False)
-    return listener
 
 
 class _Seat:

@@ -1,16 +1,32 @@
 """How many requests, of which kind, how many bytes? Counted in each worker, told for all of them by any.
 
-Each worker writes its counters to a small file once a second; rendering sums the files. The loop's own cost is one
-dictionary update an answer.
+The hot path holds a Tally and adds to two numbers. Each worker writes its counters to a small file once a second;
+rendering reads the files of all. Every series carries its worker, so that one that was restarted is a reset of its
+own series and of no other. No label comes from what a client may choose freely.
 """
 
 import json
 import os
-from collections import Counter
+from bisect import bisect_left
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 BUCKETS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0)
+KEYS_MAX = 1_000
+
 Key = tuple[str, str, str]
+OTHER: Key = ("-", "-", "OTHER")
+
+
+class Tally:
+    """One kind of answer: how many, and the bytes of their bodies."""
+
+    __slots__ = ("bytes", "requests")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.bytes = 0
 
 
 class Metrics:
@@ -19,70 +35,112 @@ class Metrics:
     def __init__(self, directory: Path, worker: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
+        self._worker = str(worker)
         self._path = directory / f"{worker}.json"
-        self.requests: Counter[Key] = Counter()
-        self.bytes: Counter[Key] = Counter()
-        self.seconds: Counter[str] = Counter()
-        self.seconds_sum = 0.0
+        self._tallies: dict[Key, Tally] = {}
+        self._buckets = [0] * (len(BUCKETS_S) + 1)
+        self._seconds_sum = 0.0
+        self._told = ""
         self.connections = 0
+        self.running = 0
+        self.log_dropped = 0
+
+    def tally(self, key: Key) -> Tally:
+        """The counter of (method, status, outcome), to be kept and added to."""
+        known = self._tallies.get(key)
+        if known is None:
+            if len(self._tallies) >= KEYS_MAX:
+                key = OTHER
+            known = self._tallies.setdefault(key, Tally())
+        return known
 
     def count(self, key: Key, size: int) -> None:
-        """One answer: key = (method, status, outcome)."""
-        self.requests[key] += 1
-        self.bytes[key] += size
+        """One answer of that kind with a body of `size` bytes."""
+        tally = self.tally(key)
+        tally.requests += 1
+        tally.bytes += size
 
     def time(self, seconds: float) -> None:
         """How long a request task took."""
-        self.seconds_sum += seconds
-        self.seconds[next((str(limit) for limit in BUCKETS_S if seconds <= limit), "+Inf")] += 1
+        self._seconds_sum += seconds
+        self._buckets[bisect_left(BUCKETS_S, seconds)] += 1
 
     def publish(self) -> None:
-        """Let the other workers see these counters."""
-        told = {
-            "requests": [[*key, count, self.bytes[key]] for key, count in self.requests.items()],
-            "seconds": dict(self.seconds),
-            "seconds_sum": self.seconds_sum,
-            "connections": self.connections,
-        }
+        """Let the other workers see these counters. A disk that is full loses an update, nothing else."""
+        told = json.dumps(self._snapshot())
+        if told == self._told:
+            return
         fresh = self._path.with_suffix(".new")
-        fresh.write_text(json.dumps(told))
-        os.replace(fresh, self._path)
+        try:
+            fresh.write_text(told)
+            os.replace(fresh, self._path)
+        except OSError:
+            return
+        self._told = told
 
     def render(self) -> str:
-        """Prometheus text (version 0.0.4) over all workers."""
-        self.publish()
-        requests: Counter[Key] = Counter()
-        sizes: Counter[Key] = Counter()
-        seconds: Counter[str] = Counter()
-        seconds_sum, connections = 0.0, 0
-        for path in sorted(self._directory.glob("*.json")):
-            told = json.loads(path.read_text())
-            for method, status, outcome, count, size in told["requests"]:
-                requests[method, status, outcome] += count
-                sizes[method, status, outcome] += size
-            seconds.update(told["seconds"])
-            seconds_sum += told["seconds_sum"]
-            connections += told["connections"]
-        return "\n".join(_lines(requests, sizes, seconds, seconds_sum, connections)) + "\n"
+        """Prometheus text (version 0.0.4) over all workers: the others as of a second ago, this one as of now."""
+        workers = {}
+        for path in self._directory.glob("*.json"):
+            try:
+                told = json.loads(path.read_text())
+                if _runs(told["pid"]):
+                    workers[path.stem] = told
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # a worker that is just starting, or the remains of one
+        workers[self._worker] = self._snapshot()
+        return "".join(line + "\n" for line in _lines(sorted(workers.items())))
+
+    def _snapshot(self) -> dict[str, object]:
+        return {
+            "pid": os.getpid(),
+            "requests": [[*key, tally.requests, tally.bytes] for key, tally in self._tallies.items()],
+            "buckets": self._buckets,
+            "seconds_sum": round(self._seconds_sum, 6),
+            "connections": self.connections,
+            "running": self.running,
+            "log_dropped": self.log_dropped,
+        }
 
 
-def _lines(
-    requests: Counter[Key], sizes: Counter[Key], seconds: Counter[str], seconds_sum: float, connections: int
-) -> list[str]:
-    lines = ["# TYPE entrepot_requests_total counter"]
-    lines += [f"entrepot_requests_total{_labels(key)} {count}" for key, count in sorted(requests.items())]
-    lines.append("# TYPE entrepot_response_bytes_total counter")
-    lines += [f"entrepot_response_bytes_total{_labels(key)} {count}" for key, count in sorted(sizes.items())]
-    lines.append("# TYPE entrepot_request_seconds histogram")
-    total = 0
-    for limit in (*map(str, BUCKETS_S), "+Inf"):
-        total += seconds[limit]
-        lines.append(f'entrepot_request_seconds_bucket{{le="{limit}"}} {total}')
-    lines += [f"entrepot_request_seconds_sum {seconds_sum}", f"entrepot_request_seconds_count {total}"]
-    lines += ["# TYPE entrepot_connections gauge", f"entrepot_connections {connections}"]
-    return lines
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
-def _labels(key: Key) -> str:
-    method, status, outcome = key
-    return f'{{method="{method}",status="{status}",outcome="{outcome}"}}'
+def _lines(workers: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
+    yield "# HELP entrepot_requests_total Answers sent."
+    yield "# TYPE entrepot_requests_total counter"
+    yield from _counts("entrepot_requests_total", workers, 3)
+    yield "# HELP entrepot_response_bytes_total Bytes of their bodies."
+    yield "# TYPE entrepot_response_bytes_total counter"
+    yield from _counts("entrepot_response_bytes_total", workers, 4)
+    yield "# HELP entrepot_request_seconds Time of requests that needed more than a look into memory."
+    yield "# TYPE entrepot_request_seconds histogram"
+    for worker, told in workers:
+        total = 0
+        for limit, count in zip((*map(str, BUCKETS_S), "+Inf"), told["buckets"], strict=True):
+            total += count
+            yield f'entrepot_request_seconds_bucket{{worker="{worker}",le="{limit}"}} {total}'
+        yield f'entrepot_request_seconds_sum{{worker="{worker}"}} {told["seconds_sum"]}'
+        yield f'entrepot_request_seconds_count{{worker="{worker}"}} {total}'
+    for name, kind, field in (
+        ("entrepot_connections", "gauge", "connections"),
+        ("entrepot_requests_running", "gauge", "running"),
+        ("entrepot_access_log_dropped_total", "counter", "log_dropped"),
+    ):
+        yield f"# TYPE {name} {kind}"
+        for worker, told in workers:
+            yield f'{name}{{worker="{worker}"}} {told[field]}'
+
+
+def _counts(name: str, workers: list[tuple[str, dict[str, Any]]], column: int) -> Iterator[str]:
+    for worker, told in workers:
+        for row in sorted(told["requests"]):
+            method, status, outcome = row[:3]
+            yield f'{name}{{worker="{worker}",method="{method}",status="{status}",outcome="{outcome}"}} {row[column]}'
