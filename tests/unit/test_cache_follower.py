@@ -1,0 +1,503 @@
+"""Does an edge end up with its origin's history, whatever the stream between them does?"""
+
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from cache.feed import ANEW, Anew, Beat, Frame, FrameReader, beat, entries
+from cache.follower import RETRY_SECONDS, SILENCE_SECONDS, Contact, Follower, over_http
+from cache.peer import journal_stream, parse_after
+from storage.digest import sha256
+from storage.errors import Conflict, Damaged, Invalid, UpstreamFailed
+from storage.nouns import Entry
+from storage.open import open_store
+from tests.harness.upstreams import Item, upstream
+
+# ---------------------------------------------------------------- frames
+
+
+@given(st.lists(st.one_of(st.binary(min_size=1, max_size=300), st.integers(0, 1 << 60)), max_size=20), st.randoms())
+def test_frames_survive_any_cutting(things: list[bytes | int], dice: random.Random) -> None:
+    data, expected = b"", list[Frame]()
+    for thing in things:
+        data += entries([thing]) if isinstance(thing, bytes) else beat(thing, 2, 3)
+        expected.append(thing if isinstance(thing, bytes) else Beat(thing, 2, 3))
+    data, expected = data + ANEW, [*expected, Anew()]
+    reader, found, at = FrameReader(), list[Frame](), 0
+    while at < len(data):
+        step = dice.randint(1, 40)
+        found += reader.feed(data[at : at + step])
+        at += step
+    assert found == expected
+
+
+def test_a_length_that_no_entry_has_is_damage() -> None:
+    with pytest.raises(Damaged):
+        list(FrameReader().feed(b"\x00\x00\x00\x7f"))
+
+
+def test_what_a_follower_has_is_parsed_strictly() -> None:
+    assert parse_after("") == {}
+    assert parse_after("demo:12,-:3") == {"demo": 12, "-": 3}
+    for text in ("demo", "demo:", "demo:x", "demo:1;", "De mo:1", "demo:-1", "a/b:1"):
+        with pytest.raises(Invalid):
+            parse_after(text)
+
+
+# ---------------------------------------------------------------- a small history, and an edge that folds it
+
+
+class History:
+    """An origin's journal in memory."""
+
+    def __init__(self, epoch: int = 7) -> None:
+        self.epoch = epoch
+        self.bodies: list[tuple[str, int, bytes]] = []
+
+    def append(self, workspace: str, action: str = "x") -> None:
+        mine = [body for name, _, body in self.bodies if name == workspace]
+        previous = sha256(mine[-1]) if mine else bytes(32)
+        entry = Entry(self.epoch, workspace, len(mine) + 1, previous, 0, "me", action, "", ())
+        self.bodies.append((workspace, entry.serial, msgspec.msgpack.encode(entry)))
+
+    def behind(self, after: Mapping[str, int]) -> list[bytes]:
+        return [body for name, serial, body in self.bodies if serial > after.get(name, 0)]
+
+    def beat(self) -> bytes:
+        return beat(self.epoch, len(self.bodies), 0)
+
+    def heads(self) -> dict[str, tuple[int, bytes]]:
+        return {name: (serial, sha256(body)) for name, serial, body in self.bodies}
+
+
+class Edge:
+    """Applies as storage.applier does, in memory."""
+
+    def __init__(self) -> None:
+        self._epoch = 0
+        self._heads: dict[str, tuple[int, bytes]] = {}
+        self.resets = 0
+        self.applied = 0
+
+    @property
+    def applier(self) -> "Edge":
+        return self
+
+    def heads(self) -> dict[str, tuple[int, bytes]]:
+        return dict(self._heads)
+
+    def epoch(self) -> int:
+        return self._epoch
+
+    def apply_raw(self, bodies: list[bytes]) -> int:
+        heads, epoch, fresh = dict(self._heads), self._epoch, 0
+        for body in bodies:
+            entry = msgspec.msgpack.decode(body, type=Entry)
+            epoch = epoch or entry.epoch
+            serial, hash = heads.get(entry.workspace, (0, bytes(32)))
+            if entry.epoch > epoch:
+                raise Damaged("epoch")
+            if entry.serial <= serial:
+                continue
+            if entry.serial != serial + 1 or entry.previous != hash:
+                raise Damaged("chain")
+            heads[entry.workspace] = (entry.serial, sha256(body))
+            fresh += 1
+        self._heads, self._epoch = heads, epoch
+        self.applied += fresh
+        return fresh
+
+    def reset_for_resync(self, epoch: int = 0) -> None:
+        self._heads, self._epoch = {}, epoch
+        self.resets += 1
+
+
+Script = Callable[[Mapping[str, int]], AsyncIterator[bytes]]
+
+
+async def inline(step: Callable[[], object]) -> object:
+    """No thread, so that the mocked clock stands still while something is applied."""
+    await trio.lowlevel.checkpoint()
+    return step()
+
+
+class Line:
+    """The way to the origin: one script for each connection, the last one for all that follow."""
+
+    def __init__(self, *scripts: Script) -> None:
+        self.scripts = list(scripts)
+        self.asked: list[dict[str, int]] = []
+        self.at_s: list[float] = []
+
+    @asynccontextmanager
+    async def __call__(self, after: Mapping[str, int]) -> AsyncIterator[AsyncIterator[bytes]]:
+        self.asked.append(dict(after))
+        self.at_s.append(trio.current_time())
+        script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
+        pieces = script(after)
+        try:
+            yield pieces
+        finally:
+            await pieces.aclose()  # type: ignore[attr-defined]
+
+
+def honest(history: History, *, then: Callable[[], Awaitable[None]] = trio.sleep_forever) -> Script:
+    async def script(after: Mapping[str, int]) -> AsyncIterator[bytes]:
+        yield history.beat()
+        yield entries(history.behind(after))
+        yield history.beat()
+        await then()
+
+    return script
+
+
+async def follow(edge: Edge, line: Line, lock: Path, seconds: float) -> Follower:
+    """Follow for so long on the mocked clock."""
+    follower = Follower(edge, "", "", lock, connect=line, slowly=inline)
+    with trio.move_on_after(seconds):
+        await follower.run()
+    return follower
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    return tmp_path / "edge" / "follower.lock"
+
+
+@pytest.fixture
+def history() -> History:
+    made = History()
+    for number in range(30):
+        made.append("one" if number % 3 else "two")
+    return made
+
+
+# ---------------------------------------------------------------- F4: the stream
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 7, 1000])
+async def test_an_edge_catches_up_however_the_bytes_come(
+    history: History, lock: Path, autojump_clock: MockClock, piece_bytes: int
+) -> None:
+    async def script(after: Mapping[str, int]) -> AsyncIterator[bytes]:
+        data = history.beat() + entries(history.behind(after)) + history.beat()
+        for at in range(0, len(data), piece_bytes):
+            yield data[at : at + piece_bytes]
+        await trio.sleep_forever()
+
+    edge = Edge()
+    follower = await follow(edge, Line(script), lock, 1)
+    assert edge.heads() == history.heads()
+    assert follower.synced
+    assert follower.connected
+    assert follower.lag_ms == 0
+
+
+async def test_f4_what_comes_twice_counts_once(history: History, lock: Path, autojump_clock: MockClock) -> None:
+    async def script(after: Mapping[str, int]) -> AsyncIterator[bytes]:
+        bodies = history.behind({})
+        yield entries(bodies[:20]) + entries(bodies[10:20])
+        yield entries(bodies[5:]) + history.beat()
+        await trio.sleep_forever()
+
+    edge = Edge()
+    await follow(edge, Line(script), lock, 1)
+    assert (edge.heads(), edge.applied, edge.resets) == (history.heads(), 30, 0)
+
+
+async def test_f4_after_a_gap_it_is_asked_once_more(history: History, lock: Path, autojump_clock: MockClock) -> None:
+    async def gap(after: Mapping[str, int]) -> AsyncIterator[bytes]:
+        bodies = history.behind(after)
+        yield history.beat() + entries(bodies[:6])
+        await trio.sleep(0.1)
+        yield entries(bodies[9:])
+
+    edge = Edge()
+    line = Line(gap, honest(history))
+    await follow(edge, line, lock, 2)
+    assert (edge.heads(), edge.resets, len(line.asked)) == (history.heads(), 0, 2)
+    assert sum(line.asked[1].values()) == 6
+
+
+async def test_f4_a_broken_chain_begins_anew_and_ends_the_same(
+    history: History, lock: Path, autojump_clock: MockClock
+) -> None:
+    other = History()
+    for _ in range(5):
+        other.append("one", "another history")
+    edge = Edge()
+    edge.apply_raw([body for _, _, body in other.bodies])
+    line = Line(honest(history))
+    await follow(edge, line, lock, 3)
+    assert (edge.heads(), edge.resets) == (history.heads(), 1)
+    assert [sum(after.values()) for after in line.asked] == [5, 5, 0]
+
+
+async def test_f3_e12_a_new_epoch_begins_anew(history: History, lock: Path, autojump_clock: MockClock) -> None:
+    restored = History(epoch=8)
+    for _ in range(3):
+        restored.append("one")
+    edge = Edge()
+
+    async def for_a_while() -> None:
+        await trio.sleep(0.5)
+
+    line = Line(honest(history, then=for_a_while), honest(restored))
+    await follow(edge, line, lock, 3)
+    assert (edge.heads(), edge.epoch(), edge.resets) == (restored.heads(), 8, 1)
+
+
+@pytest.mark.parametrize("in_band", [True, False])
+async def test_f3_an_edge_that_is_ahead_begins_anew(
+    history: History, lock: Path, autojump_clock: MockClock, in_band: bool
+) -> None:
+    edge = Edge()
+    edge.apply_raw(history.behind({}))
+    older = History()
+    older.bodies = history.bodies[:10]
+
+    async def script(after: Mapping[str, int]) -> AsyncIterator[bytes]:
+        if in_band and sum(after.values()) > 10:
+            yield ANEW
+            return
+        yield older.beat() + entries(older.behind(after)) + older.beat()
+        await trio.sleep_forever()
+
+    await follow(edge, Line(script), lock, 3)
+    assert (edge.heads(), edge.resets) == (older.heads(), 1)
+
+
+async def test_garbage_does_not_reset_by_itself(history: History, lock: Path, autojump_clock: MockClock) -> None:
+    async def garbage(after: Mapping[str, int]) -> AsyncIterator[bytes]:
+        yield b"\x00\x00\x00\x7fgarbage"
+
+    edge = Edge()
+    edge.apply_raw(history.behind({})[:4])
+    await follow(edge, Line(garbage, honest(history)), lock, 2)
+    assert (edge.heads(), edge.resets) == (history.heads(), 0)
+
+
+# ---------------------------------------------------------------- F2: silence, and who may know of it
+
+
+async def test_f2_silence_ends_a_connection(history: History, lock: Path, autojump_clock: MockClock) -> None:
+    edge = Edge()
+    line = Line(honest(history))
+    await follow(edge, line, lock, SILENCE_SECONDS * 3)
+    gaps = [after - before for before, after in zip(line.at_s, line.at_s[1:], strict=False)]
+    assert len(gaps) >= 2
+    assert all(SILENCE_SECONDS <= gap <= SILENCE_SECONDS + RETRY_SECONDS[1] for gap in gaps)
+
+
+async def test_a_quiet_origin_that_beats_is_not_silent(history: History, lock: Path, autojump_clock: MockClock) -> None:
+    async def script(after: Mapping[str, int]) -> AsyncIterator[bytes]:
+        yield entries(history.behind(after))
+        while True:
+            yield history.beat()
+            await trio.sleep(1)
+
+    line = Line(script)
+    follower = await follow(Edge(), line, lock, 60)
+    assert len(line.asked) == 1
+    assert follower.connected
+
+
+async def test_an_origin_that_is_away_is_tried_ever_more_seldom(lock: Path, autojump_clock: MockClock) -> None:
+    async def refused(after: Mapping[str, int]) -> AsyncIterator[bytes]:
+        raise UpstreamFailed("connection refused")
+        yield b""
+
+    line = Line(refused)
+    follower = await follow(Edge(), line, lock, 60)
+    gaps = [after - before for before, after in zip(line.at_s, line.at_s[1:], strict=False)]
+    assert gaps[0] <= 2 * RETRY_SECONDS[0]
+    assert all(0.5 * RETRY_SECONDS[1] <= gap <= RETRY_SECONDS[1] for gap in gaps[6:])
+    assert not follower.connected
+    assert not follower.synced
+    assert follower.last_contact_s == 0.0
+    assert follower.lag_ms > 0
+
+
+async def test_behind_is_told_until_level(history: History, lock: Path, autojump_clock: MockClock) -> None:
+    async def behind(after: Mapping[str, int]) -> AsyncIterator[bytes]:
+        yield history.beat()
+        await trio.sleep_forever()
+
+    follower = await follow(Edge(), Line(behind), lock, 1)
+    assert follower.connected
+    assert not follower.synced
+    assert follower.lag_ms > 0
+
+
+async def test_e10_the_other_workers_share_the_contact_and_no_restart_does(
+    history: History, lock: Path, autojump_clock: MockClock
+) -> None:
+    before_s = time.monotonic()
+    one = await follow(Edge(), Line(honest(history)), lock, 1)
+    other = Follower(Edge(), "", "", lock, connect=Line(honest(history)), slowly=inline)
+    assert other.last_contact_s == one.last_contact_s >= before_s
+    assert other.synced
+    contact = Contact(lock)
+    contact.write(time.monotonic() + 1000, 0.0, True)
+    assert other.last_contact_s == 0.0, "a time to come is of another boot"
+    contact._boot = b"another boot    "
+    contact.write(time.monotonic(), 0.0, True)
+    assert other.last_contact_s == 0.0
+
+
+async def test_one_worker_follows_and_another_takes_over(
+    history: History, lock: Path, autojump_clock: MockClock
+) -> None:
+    first, second = Line(honest(history)), Line(honest(history))
+    async with trio.open_nursery() as workers:
+        with trio.CancelScope() as dying:
+
+            async def die_later() -> None:
+                await trio.sleep(1)
+                dying.cancel()
+
+            workers.start_soon(die_later)
+            follower = Follower(Edge(), "", "", lock, connect=first, slowly=inline)
+            other = Follower(Edge(), "", "", lock, connect=second, slowly=inline)
+            workers.start_soon(other.run)
+            await trio.testing.wait_all_tasks_blocked()
+            assert (len(first.asked), len(second.asked)) == (0, 1)
+            await follower.run()
+        workers.cancel_scope.cancel()
+    assert first.asked == []
+
+
+# ---------------------------------------------------------------- the sender's side
+
+
+class Journal:
+    """An origin's journal whose reader hands out what is committed behind `after`."""
+
+    def __init__(self, history: History, committed: int) -> None:
+        self.history = history
+        self.committed = committed
+        self.epoch = history.epoch
+
+    def follow(self, after: dict[str, int]) -> "Journal":
+        self.sent = dict(after)
+        return self
+
+    def read(self, bytes_max: int) -> list[bytes]:
+        known = {name: serial for name, serial, _ in self.history.bodies[: self.committed]}
+        if any(serial > known.get(name, 0) for name, serial in self.sent.items()):
+            raise Conflict("ahead")
+        fresh = [one for one in self.history.bodies[: self.committed] if one[1] > self.sent.get(one[0], 0)][:4]
+        self.sent |= {name: serial for name, serial, _ in fresh}
+        return [body for _, _, body in fresh]
+
+
+class Catalog:
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def moment(self) -> int:
+        return self._journal.committed
+
+    @asynccontextmanager
+    async def _never(self) -> AsyncIterator[None]:
+        yield
+
+    def read(self) -> "Catalog":
+        return self
+
+    def __enter__(self) -> "Catalog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def heads(self) -> dict[str, tuple[int, bytes]]:
+        return {name: (serial, b"") for name, serial, _ in self._journal.history.bodies[: self._journal.committed]}
+
+
+async def test_the_sender_beats_first_and_tells_what_is_committed(history: History) -> None:
+    journal = Journal(history, 10)
+    sent: list[Frame] = []
+    reader = FrameReader()
+
+    async def send(data: bytes) -> None:
+        sent.extend(reader.feed(data))
+
+    with trio.move_on_after(10) as enough:
+
+        async def grow() -> None:
+            for _ in range(2000):
+                if len([one for one in sent if isinstance(one, bytes)]) == 10:
+                    break
+                await trio.sleep(0.002)
+            journal.committed = 30
+            for _ in range(2000):
+                if len([one for one in sent if isinstance(one, bytes)]) == 30 and isinstance(sent[-1], Beat):
+                    break
+                await trio.sleep(0.002)
+            enough.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(grow)
+            await journal_stream(Catalog(journal), journal, {}, send)  # type: ignore[arg-type]
+    assert isinstance(sent[0], Beat)
+    assert sent[0][:2] == (7, 10)
+    assert [one for one in sent if isinstance(one, bytes)] == history.behind({})
+
+
+async def test_f3_the_sender_tells_who_is_ahead_to_start_anew(history: History) -> None:
+    journal = Journal(history, 10)
+    sent = bytearray()
+
+    async def send(data: bytes) -> None:
+        sent.extend(data)
+
+    with trio.fail_after(10):
+        await journal_stream(Catalog(journal), journal, {"one": 19}, send)  # type: ignore[arg-type]
+    assert list(FrameReader().feed(bytes(sent)))[-1] == Anew()
+
+
+# ---------------------------------------------------------------- over HTTP, into a real index
+
+
+async def test_an_edge_follows_over_http(history: History, tmp_path: Path, nursery: trio.Nursery) -> None:
+    store = open_store(tmp_path / "edge", role="edge")
+    data = history.beat() + entries(history.behind({})) + history.beat()
+    try:
+        with upstream() as server, trio.CancelScope() as following:
+            server.items["/-/peer/journal?after="] = Item(data, chunked=True, pause_at=len(data))
+            follower = Follower(store, server.url + "/", "canary", tmp_path / "edge" / "follower.lock")
+            nursery.start_soon(follower.run)
+            for _ in range(1000):
+                if follower.synced:
+                    break
+                await trio.sleep(0.005)
+            assert follower.synced
+            assert server.asked[0].headers["authorization"] == "Bearer canary"
+            with store.catalog.read() as reading:
+                assert reading.heads() == history.heads()
+                assert reading.epoch == history.epoch
+            assert follower.lag_ms == 0
+            following.cancel()
+            nursery.cancel_scope.cancel()
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("item", [Item(b"", status=401), Item(b"", status=302), Item(raw=b"nonsense\r\n\r\n")])
+async def test_an_answer_that_is_no_stream_is_a_failure(item: Item) -> None:
+    with upstream() as server:
+        server.items["/-/peer/journal?after=a%3A1"] = item
+        with pytest.raises(UpstreamFailed):
+            async with over_http(server.url, "token")({"a": 1}):
+                raise AssertionError("it opened")
+        assert len(server.asked) == 1
