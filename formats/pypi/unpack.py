@@ -208,6 +208,8 @@ def _judged(raw: bytes, claimed: Distribution) -> tuple[str, str]:
         if header in unread:
             raise Invalid(f"The core metadata says {header} twice, or not in UTF-8.", "Build the package anew.")
     display, number = parsed.get("name", ""), parsed.get("version", "")
+    if not display or not number:
+        raise Invalid("The core metadata lacks a name or a version.", "Build the package anew.")
     if names.normalised(display) != claimed.name:
         raise Invalid(f"The file is named for {claimed.name}, its metadata for {display[:80]!r}.")
     if not names.same_version(str(names.version(number)), claimed.version):
