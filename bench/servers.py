@@ -65,27 +65,35 @@ class Running:
     def wait_for_port(self, port: int) -> None:
         """Until the port takes connections."""
         end = time.monotonic() + START_SECONDS_MAX
-        while time.monotonic() < end and self.process.poll() is None:
+        while time.monotonic() < end and not self.ended():
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
             except OSError:
                 time.sleep(0.05)
             else:
                 return
+        self.stop()
         raise RuntimeError(f"{self.name} does not listen on {port}: {self.tail()}")
 
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-2000:]
 
-    def stop(self) -> None:
-        """SIGTERM, and SIGKILL to what is left of its own session after a while."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(STOP_SECONDS_MAX)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.pid, signal.SIGKILL)
-                self.process.wait()
+    def ended(self) -> bool:
+        """Has the process itself ended? It stays a zombie, so that its id and its group's cannot pass to another."""
+        if self.process.returncode is not None:
+            return True
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """SIGTERM (or not even that), and after a while SIGKILL to all that is left of its own process group."""
+        if self.process.returncode is None:
+            end = time.monotonic() + STOP_SECONDS_MAX
+            if not at_once and not self.ended():
+                self.process.terminate()
+                while not self.ended() and time.monotonic() < end:
+                    time.sleep(0.02)
+            os.killpg(self.pid, signal.SIGKILL)
+            self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
         self._sink.close()

@@ -1,8 +1,8 @@
 """What is forgotten when the cache's share of the disk is used up? The oldest packs, but not what was just asked for.
 
-Packs stand in a queue by age. The oldest goes; small blobs of it that were read since the last look are written into the
-current pack first, large ones get one more round. That is FIFO with reinsertion: what is asked for stays, a scan that
-reads everything once does not drive it out.
+Packs stand in a queue by age. The oldest goes; small blobs of it that were read since the last look are written into
+the current pack first, large ones get one more round. That is FIFO with reinsertion: what is asked for stays, a scan
+that reads everything once does not drive it out.
 """
 
 import trio

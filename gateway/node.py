@@ -142,7 +142,7 @@ class Worker:
         self.draining = True
         reactor.drain()
         with trio.move_on_after(self.config.delivery.drain_seconds_max):
-            while reactor.busy:
+            while reactor.busy:  # noqa: ASYNC110  # bounded by the drain, twice a second would do
                 await trio.sleep(0.02)
 
     async def _look_after(self) -> None:

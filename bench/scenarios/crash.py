@@ -8,7 +8,6 @@ import hashlib
 import os
 import random
 import re
-import signal
 import subprocess
 import threading
 import time
@@ -103,21 +102,19 @@ def kill_once(origin: Origin, ledger: Ledger, number: int, chance: random.Random
     """One start under strace with publishers, until it is dead; False where the drawn call was never reached."""
     nth = chance.randrange(1, NTH_MAX)
     inject = f"inject={DURABLE}:signal=KILL:when={nth}"
-    wrapper = ("strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={DURABLE}", "-e", inject)
-    running = origin.start(wrapper)
-    threads = [
-        threading.Thread(target=publish_until_dead, args=(origin, ledger, str(number), seed))
-        for seed in range(PUBLISHERS)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    reached = "killed by SIGKILL" in running.tail() or not listening(origin.port)
-    os.killpg(running.pid, signal.SIGKILL)
-    running.process.wait()
-    running.stop()
-    return reached
+    trace = origin.home / "strace.out"
+    wrapper = ("strace", "-f", "-qq", "-o", str(trace), "-e", f"trace={DURABLE}", "-e", inject)
+    with origin.start(wrapper) as running:
+        threads = [
+            threading.Thread(target=publish_until_dead, args=(origin, ledger, str(number), seed))
+            for seed in range(PUBLISHERS)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        running.stop(at_once=True)
+    return "+++ killed by SIGKILL +++" in trace.read_text()
 
 
 def listening(port: int) -> bool:

@@ -151,6 +151,16 @@ def start_node(home: Path, stack: ExitStack, sizes: dict[str, int], at: str) -> 
     return Side(node, f"{base}{node.public}/generic", f"{base}{node.private}/generic", "", credential)
 
 
+def start_tls(home: Path, stack: ExitStack) -> Side | None:
+    """None where it does not come up: what was measured before is not thrown away for it."""
+    try:
+        origin = stack.enter_context(TlsOrigin(home))
+    except RuntimeError as error:
+        print(f"  no TLS: {error}", flush=True)
+        return None
+    return Side(origin, "", "", f"{origin.url}/demo/open/generic")
+
+
 def rows(told: Options, plain: list[Case], secure: list[Case], sizes: dict[str, int]) -> Iterator[Row]:
     """Between plain and TLS the node is restarted: `up` offers no TLS, so its origin is then served alone."""
     with ExitStack() as outer:
@@ -161,8 +171,7 @@ def rows(told: Options, plain: list[Case], secure: list[Case], sizes: dict[str, 
                 yield attempt(case, ours, theirs, told)
         with ExitStack() as stack:
             if told.only != "nginx" and secure:
-                origin = stack.enter_context(TlsOrigin(told.home / "node"))
-                ours = Side(origin, "", "", f"{origin.url}/demo/open/generic")
+                ours = start_tls(told.home / "node", stack)
             for case in secure:
                 yield attempt(case, ours, theirs, told)
 

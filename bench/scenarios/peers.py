@@ -185,7 +185,7 @@ def serve_devpi(home: Path, stack: ExitStack) -> Served:
     running.wait_for_port(port)
     base = f"http://127.0.0.1:{port}"
     tool = [str(BIN / "devpi"), "--clientdir", str(home / "client")]
-    lines = [["use", base], ["login", "root", "--password="], ["index", "-c", "root/bench"], ["use", "root/bench"]]
+    lines = [["use", base], ["login", "root", "--password="], ["index", "-c", DEVPI_INDEX], ["use", DEVPI_INDEX]]
     for size in SIZES.values():
         (home / wheel(size).file).write_bytes(wheel(size).content)
         lines.append(["upload", str(home / wheel(size).file)])
@@ -193,9 +193,10 @@ def serve_devpi(home: Path, stack: ExitStack) -> Served:
         done = subprocess.run([tool[0], line[0], *tool[1:], *line[1:]], capture_output=True, text=True, check=False)
         if done.returncode:
             raise Refused(f"devpi {line[0]}: {done.stdout[-300:]}{done.stderr[-300:]}")
-    return running, {name: file_url(f"{base}/root/bench/+simple/{wheel(size).name}/") for name, size in SIZES.items()}
+    return running, {name: file_url(f"{base}/{DEVPI_INDEX}/+simple/{wheel(size).name}/") for name, size in SIZES.items()}
 
 
+DEVPI_INDEX = "root/bench"
 VERDACCIO_CONFIG = """
 storage: ./storage
 auth: {{htpasswd: {{file: ./htpasswd}}}}

@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 
-
 from formats.kit.contract import Accept, Amend, Ask, Login, Reply, Resume, Room, Serve, Show
 from gateway.access.verdicts import Principal, identify, judge
 from gateway.delivery.answers import Answer
@@ -27,7 +26,6 @@ from storage import keys
 from storage.catalog import Catalog, Reading
 from storage.errors import Absent, Invalid, Problem, Unavailable
 from storage.nouns import Repository
-
 
 LOGIN_METHODS = ("PUT", "POST")
 
@@ -183,7 +181,8 @@ class Front:
         right = room.right(ask)
         if head.method in LOGIN_METHODS and not principal.id and isinstance(plan := room.read(ask), Login):
             # its credential is in the body; nothing of the repository is told before that was checked
-            return Admitted(ask, room, principal, Scope(Repository(ask.workspace, ask.repository), (), 0.0), right, plan)
+            scope = Scope(Repository(ask.workspace, ask.repository), (), 0.0)
+            return Admitted(ask, room, principal, scope, right, plan)
         repository = self._verdict(reading, principal, ask, right)
         scope = self._scope(reading, principal, repository, at_ms)
         return Admitted(ask, room, principal, scope, right, room.read(ask))

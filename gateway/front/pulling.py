@@ -1,11 +1,11 @@
-"""How does a read go on when something is missing here? Ask upstream, render, or pull, while the client already reads."""
+"""How does a read go on when something is missing here? Ask upstream, render, or pull while the client reads."""
 
 from collections.abc import Callable
 
 import msgspec
 import trio
 
-from cache.flight import Fill, Flights
+from cache.flight import Flights
 from cache.foreign import ForeignKnowledge
 from cache.outcome import Outcome
 from cache.renders import Rendered, Renders
@@ -120,9 +120,8 @@ class Puller:
         digests = dict(file.digests)
         if file.sha256:
             digests["sha256"] = file.sha256.hex()
-        fill = await self._flights.join(
-            flight_key(need), file.size, digests, self._sources.open(ask, file, admitted.scope.repository.upstreams), self._remember(need)
-        )
+        source = self._sources.open(ask, file, admitted.scope.repository.upstreams)
+        fill = await self._flights.join(flight_key(need), file.size, digests, source, self._remember(need))
         request.outcome = request.outcome or Outcome.FILL.value
         await stream_fill(request, fill, answer)
 

@@ -1,7 +1,7 @@
 """What does a read of a package get: a file's bytes, a document, or word of what must be fetched first?
 
-`resolve` is synchronous and answers from what this node knows; where something is missing it says what (`Need`), and the
-request task gets it and asks again. So the hot path and the slow path share every decision.
+`resolve` is synchronous and answers from what this node knows; where something is missing it says what (`Need`), and
+the request task gets it and asks again. So the hot path and the slow path share every decision.
 """
 
 import base64
@@ -288,7 +288,8 @@ def file_headers(file: File, plan: Serve) -> tuple[tuple[str, str], ...]:
     if digest:
         headers.append(("Repr-Digest", f"sha-256=:{base64.b64encode(digest).decode()}:"))
     if plan.filename:
-        headers.append(("Content-Disposition", f"attachment; filename*=UTF-8''{urllib.parse.quote(plan.filename, safe="")}"))
+        name = urllib.parse.quote(plan.filename, safe="")
+        headers.append(("Content-Disposition", f"attachment; filename*=UTF-8''{name}"))
     headers.append(("X-Content-Type-Options", "nosniff"))
     return tuple(headers)
 

@@ -1,4 +1,4 @@
-"""How does an edge take a write? It hands it to its origin as it came, and answers when its own index shows the result."""
+"""How does an edge take a write? It hands it to its origin, and answers when its own index shows the result."""
 
 from cache.relay import Relay, await_serial
 from gateway.delivery.requests import Request

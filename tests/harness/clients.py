@@ -1,4 +1,4 @@
-"""Which client programs does this machine have, and which upstreams do they ask? Found at run time, never written down."""
+"""Which client programs does this machine have, and which upstreams do they ask? Found at run time."""
 
 import os
 import shutil

@@ -46,38 +46,28 @@ def wheel(folder: Path, name: str, version: str) -> Path:
 
 
 def upload_by_twine(node: Up, door: str, repository: str, *files: Path, ok: bool = True) -> str:
-    return run(
-        [program("twine"), "upload", "--non-interactive", "--disable-progress-bar"]
-        + ["--repository-url", f"{getattr(node, door)}/{repository}/pypi/legacy/"]
-        + ["-u", "__token__", "-p", node.token, *map(str, files)],
-        env=clean_environment(),
-        ok=ok,
-    )
+    command = [program("twine"), "upload", "--verbose", "--non-interactive", "--disable-progress-bar"]
+    command += ["--repository-url", f"{getattr(node, door)}/{repository}/pypi/legacy/"]
+    command += ["-u", "__token__", "-p", node.token, *map(str, files)]
+    return run(command, env=clean_environment(), ok=ok)
 
 
 def upload_by_uv(node: Up, door: str, repository: str, *files: Path) -> None:
-    run(
-        [program("uv"), "publish", "--no-config", "--publish-url", f"{getattr(node, door)}/{repository}/pypi/legacy/"]
-        + list(map(str, files)),
-        env=clean_environment() | {"UV_PUBLISH_TOKEN": node.token},
-    )
+    command = [program("uv"), "publish", "--no-config"]
+    command += ["--publish-url", f"{getattr(node, door)}/{repository}/pypi/legacy/", *map(str, files)]
+    run(command, env=clean_environment() | {"UV_PUBLISH_TOKEN": node.token})
 
 
 def install_by_pip(index: str, target: Path, *names: str, ok: bool = True) -> str:
-    return run(
-        [sys.executable, "-m", "pip", "--isolated", "install", "--no-cache-dir", "--no-deps", "--target", str(target)]
-        + ["--index-url", index, *names],
-        env=clean_environment(),
-        ok=ok,
-    )
+    command = [sys.executable, "-m", "pip", "--isolated", "install", "--no-cache-dir", "--no-deps"]
+    command += ["--target", str(target), "--index-url", index, *names]
+    return run(command, env=clean_environment(), ok=ok)
 
 
 def install_by_uv(index: str, target: Path, *names: str) -> str:
-    return run(
-        [program("uv"), "pip", "install", "--no-config", "--no-cache", "--no-deps", "--python", sys.executable]
-        + ["--target", str(target), "--default-index", index, *names],
-        env=clean_environment(),
-    )
+    command = [program("uv"), "pip", "install", "--no-config", "--no-cache", "--no-deps"]
+    command += ["--python", sys.executable, "--target", str(target), "--default-index", index, *names]
+    return run(command, env=clean_environment())
 
 
 def installed_version(target: Path, module: str) -> str:
@@ -128,7 +118,10 @@ def test_a_version_never_gets_other_bytes(node: Up, tmp_path: Path) -> None:
     with zipfile.ZipFile(first, "a") as archive:
         archive.writestr("added.txt", "other bytes")
     refused = upload_by_twine(node, "edge", node.private, first, ok=False)
-    assert "already exists" in refused.lower()
+    assert "Bad Request" in refused
+    index = node.with_credential(f"{node.edge}/{node.private}/pypi/simple/")
+    install_by_pip(index, tmp_path / "still", "fixed-demo")
+    assert not (tmp_path / "still" / "added.txt").exists()
 
 
 def test_without_a_credential_the_private_index_is_closed(node: Up, tmp_path: Path) -> None:
@@ -140,6 +133,7 @@ def test_metadata_is_served_beside_the_wheel(node: Up, tmp_path: Path) -> None:
     upload_by_twine(node, "origin", node.public, wheel(tmp_path, "with-metadata", "1.0"))
     url = f"{node.edge}/{node.public}/pypi/files/with-metadata/with_metadata-1.0-py3-none-any.whl.metadata"
     assert b"Name: with-metadata" in get(url).body
-    page = get(f"{node.edge}/{node.public}/pypi/simple/with-metadata/", {"Accept": "application/vnd.pypi.simple.v1+json"})
+    wanted = {"Accept": "application/vnd.pypi.simple.v1+json"}
+    page = get(f"{node.edge}/{node.public}/pypi/simple/with-metadata/", wanted)
     assert page.headers["content-type"] == "application/vnd.pypi.simple.v1+json"
     assert b"core-metadata" in page.body

@@ -25,20 +25,17 @@ def reachable(url: str) -> str:
 
 @pytest.fixture(scope="session")
 def mirrored(node: Up) -> str:
-    """A private repository that draws on this machine's own upstreams."""
+    """A private repository that draws on this machine's own upstreams, which may be mirrors inside its network."""
     python, javascript = reachable(python_upstream()), reachable(npm_upstream())
     node.entrepot("repo", "create", "demo/mirror")
-    node.entrepot("upstream", "add", "demo/mirror", "pypi", python)
-    node.entrepot("upstream", "add", "demo/mirror", "npm", javascript)
+    node.entrepot("upstream", "add", "demo/mirror", "pypi", python, "--private-network")
+    node.entrepot("upstream", "add", "demo/mirror", "npm", javascript, "--private-network")
     return "demo/mirror"
 
 
 def downloaded(index: str, folder: Path) -> bytes:
-    run(
-        [sys.executable, "-m", "pip", "--isolated", "download", "--no-cache-dir", "--no-deps", "--index-url", index]
-        + ["-d", str(folder), "six==1.16.0"],
-        env=clean_environment(),
-    )
+    command = [sys.executable, "-m", "pip", "--isolated", "download", "--no-cache-dir", "--no-deps"]
+    run([*command, "--index-url", index, "-d", str(folder), "six==1.16.0"], env=clean_environment())
     (file,) = folder.glob("six-*.whl")
     return file.read_bytes()
 
