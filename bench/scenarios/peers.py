@@ -193,7 +193,8 @@ def serve_devpi(home: Path, stack: ExitStack) -> Served:
         done = subprocess.run([tool[0], line[0], *tool[1:], *line[1:]], capture_output=True, text=True, check=False)
         if done.returncode:
             raise Refused(f"devpi {line[0]}: {done.stdout[-300:]}{done.stderr[-300:]}")
-    return running, {name: file_url(f"{base}/{DEVPI_INDEX}/+simple/{wheel(size).name}/") for name, size in SIZES.items()}
+    simple = f"{base}/{DEVPI_INDEX}/+simple"
+    return running, {name: file_url(f"{simple}/{wheel(size).name}/") for name, size in SIZES.items()}
 
 
 DEVPI_INDEX = "root/bench"
