@@ -23,7 +23,8 @@ class Gone(Exception):
 
 
 class Phase:
-    """What the deadline of a connection means. Plain numbers: the hot path compares them. Up to HEAD, heads may come."""
+    """What the deadline of a connection means. Plain numbers: the hot path compares them. Up to HEAD, heads may
+    come."""
 
     IDLE = 0  # between requests
     HEAD = 1  # a head has begun and is not complete
@@ -38,7 +39,8 @@ class Connection:
     """One client connection. `tag` is its part of an access log line; `buf` what was received and not yet understood.
 
     Output in order: `pend` (ready for the socket), `plain` (TLS: still to be sealed), then the rest of `extents`
-    (number `at`, from `offset` to `end`). `sending` while any of it is left; `partial` when the kernel took less than it was
+    (number `at`, from `offset` to `end`). `sending` while any of it is left; `partial` when the kernel took less
+    than it was
     offered, `warming` while a thread brings the next bytes into memory.
     `half`: the client has sent its FIN; `ended`: it has said goodbye inside TLS; `gone`: reset or given up; `hard`: the
     peer shall see a reset; `late`: the deadline passed while a task reads; `told`: an answer is out that ends it.

@@ -213,7 +213,8 @@ class Reactor:
         return len(events) + len(later)
 
     def _turn_begins(self) -> None:
-        """What is the same for all that a turn does. The moment is read after the events: no client knows a later one."""
+        """What is the same for all that a turn does. The moment is read after the events: no client knows a later
+        one."""
         self._moment = self._handler.moment()
         self._now = now = monotonic()
         self._idle_until = now + self.config.idle_seconds_max
