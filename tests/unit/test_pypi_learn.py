@@ -15,7 +15,7 @@ from storage.nouns import File, Package, PutFile, PutPackage
 from tests.harness.publishing import upload
 from tests.harness.views import MemoryView
 
-URL = "http://127.0.0.1:9/root/simple/foo/"
+URL = "http://127.0.0.1:9/index/simple/foo/"
 SHA, OTHER = "ab" * 32, "cd" * 32
 WHEEL = "foo-1.0-py3-none-any.whl"
 
@@ -61,7 +61,7 @@ def test_a_page_in_json_is_told_in_our_nouns() -> None:
     facts = FileFacts(">=3.8", "broken", OTHER, provenance_url="https://127.0.0.1/prov")
     assert file_facts(wheel.facts) == facts
     assert (wheel.version, wheel.sha256, wheel.size, wheel.at_ms) == ("1.0", b"", 77, 1_714_557_600_250)
-    assert wheel.source == f"http://127.0.0.1:9/root/packages/{WHEEL}"
+    assert wheel.source == f"http://127.0.0.1:9/index/packages/{WHEEL}"
     assert (metadata.name, metadata.source) == (WHEEL + ".metadata", wheel.source + ".metadata")
     assert (metadata.digests, metadata.size) == ({"sha256": OTHER}, -1)
     assert (source.name, source.size, source.digests) == ("foo-1.1.tar.gz", -1, {"sha256": SHA})
@@ -133,7 +133,7 @@ def test_our_own_pages_are_understood_by_ourselves() -> None:
         wheel, metadata = ROOM.learn("foo", page, URL).files
         assert wheel.facts == facts
         assert (wheel.digests, metadata.digests) == ({"sha256": SHA}, {"sha256": OTHER})
-        assert metadata.source == f"http://127.0.0.1:9/root/files/foo/{WHEEL}.metadata"
+        assert metadata.source == f"http://127.0.0.1:9/index/files/foo/{WHEEL}.metadata"
 
 
 @pytest.mark.parametrize(
