@@ -55,7 +55,7 @@ def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
 
 
 LONG_TODAY = {"gateway/delivery/reactor.py": 734}
-"""A ratchet: what is over the limit today may only shrink. The clock and the ways out of a connection are to move out."""
+"""A ratchet: what is over the limit today may only shrink. The clock and the ways out are to move out."""
 
 
 def test_the_checks_see_the_tree() -> None:
