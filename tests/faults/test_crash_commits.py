@@ -148,7 +148,9 @@ def test_e5_no_room_at_any_write_is_told_and_nothing_is_half_kept(tmp_path: Path
     """From the n-th on, one write in seven has no room; the writer stops at the first Full that it is told of."""
     root = tmp_path / "s"
     status, acknowledged, _ = run(root, inject=f"{call}:error=ENOSPC:when={n}+7")
-    assert status == 1, "told as an error, not as the end of the process"
+    # LMDB goes no further once its own meta page could not be written; that page is written over in place, so no real
+    # disk but a copying one would refuse it. Which write the n-th is depends on how the tasks fall into groups.
+    assert status in ({1, EXIT_FSYNC} if call == "pwrite64" else {1}), "told as an error, not as the end of the process"
     check(root, acknowledged)
 
 
