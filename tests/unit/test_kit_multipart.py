@@ -9,6 +9,7 @@ from requests_toolbelt import MultipartEncoder
 
 from formats.kit.multipart import End, Event, Field, FileData, FileStart, Form, Limits, Parser, boundary_of
 from storage.errors import Invalid, Problem, TooLarge, Unsupported
+from tests.harness.untimed import untimed
 
 BOUNDARY = b"x--y"
 BODY = (
@@ -52,6 +53,7 @@ def parse(body: bytes, slices: list[int], boundary: bytes = BOUNDARY, limits: Li
     return joined(events)
 
 
+@untimed
 @given(st.lists(st.integers(0, 40), max_size=60))
 def test_any_slicing_gives_the_same_events(slices: list[int]) -> None:
     assert parse(BODY, slices) == EXPECTED
@@ -61,6 +63,7 @@ def test_one_byte_at_a_time_gives_the_same_events() -> None:
     assert parse(BODY, [1] * len(BODY)) == EXPECTED
 
 
+@untimed
 @given(
     st.lists(st.tuples(st.text(max_size=8), st.text(max_size=40)), max_size=6),
     st.lists(st.sampled_from([b"\r", b"\n", b"-", b"--b", b"\r\n--", b"\r\n--b", b"z"]), max_size=40),
@@ -82,6 +85,7 @@ def test_what_a_real_encoder_writes_is_read_back(
     assert b"".join(e for e in events if isinstance(e, bytes)) == content
 
 
+@untimed
 @given(st.binary(max_size=200), st.lists(st.integers(1, 30), max_size=20))
 def test_hostile_bytes_raise_problems_only(noise: bytes, slices: list[int]) -> None:
     for body in (noise, b"--x--y\r\n" + noise, BODY[:100] + noise + BODY[100:]):
@@ -89,6 +93,7 @@ def test_hostile_bytes_raise_problems_only(noise: bytes, slices: list[int]) -> N
             parse(body, slices)
 
 
+@untimed
 @given(st.integers(0, len(BODY) - 3))
 def test_a_truncated_form_is_never_whole(cut: int) -> None:
     with pytest.raises(Problem):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from formats.kit.archive import Limits, stays_inside
 from formats.kit.tars import Tar, scan_tar
 from storage.errors import Invalid, Problem, TooLarge
+from tests.harness.untimed import untimed
 
 FILES = {"p-1/PKG-INFO": b"Name: p\n", "p-1/" + "long/" * 40 + "ä.py": b"x" * 2000, "p-1/empty": b""}
 
@@ -138,6 +139,7 @@ def test_d4_a_window_beyond_reason_is_refused() -> None:
         scan(packer.compress(made({"a": bytes(20 << 20)})) + packer.flush())
 
 
+@untimed
 @given(st.integers(0, 20_000), st.binary(min_size=1, max_size=20))
 def test_d4_a_damaged_tar_raises_problems_only(at: int, noise: bytes) -> None:
     for data in (made(), gzip.compress(made(), mtime=0)):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from formats.kit.archive import Limits, received_file
 from formats.kit.zips import Zip
 from storage.errors import Invalid, Problem, TooLarge
+from tests.harness.untimed import untimed
 
 ENTRIES = {"a/b.py": b"print()\n" * 50, "a/empty": b"", "ä.txt": b"x"}
 
@@ -202,6 +203,7 @@ def test_d4_contents_must_be_what_the_directory_says() -> None:
             archive.read("a", 1 << 21)
 
 
+@untimed
 @given(
     st.integers(0, 10_000), st.binary(min_size=1, max_size=4), st.sampled_from([made(), streamed(), made(wide=True)])
 )

@@ -13,6 +13,7 @@ from formats.pypi.facts import FileFacts, ProjectFacts, file_facts, project_fact
 from storage.errors import Problem, UpstreamFailed
 from storage.nouns import File, Package, PutFile, PutPackage
 from tests.harness.publishing import upload
+from tests.harness.untimed import untimed
 from tests.harness.views import MemoryView
 
 URL = "http://127.0.0.1:9/index/simple/foo/"
@@ -261,6 +262,7 @@ JSON = st.recursive(
 KEYS = ["filename", "url", "hashes", "yanked", "size", "upload-time", "core-metadata", "requires-python", "provenance"]
 
 
+@untimed
 @given(
     st.dictionaries(st.sampled_from(KEYS), JSON), st.dictionaries(st.sampled_from(["name", "versions", "meta"]), JSON)
 )
@@ -275,6 +277,7 @@ def test_odd_json_raises_problems_only(bad: dict[str, Any], top: dict[str, Any])
         assert ROOM.render(Show(f"project.{kind}", "", package="foo"), view, "").body
 
 
+@untimed
 @given(st.text(alphabet='<>!/-="&;a#[] \nh', max_size=80), st.binary(max_size=40))
 def test_odd_html_raises_problems_only(text: str, noise: bytes) -> None:
     for page in (text.encode(), b"<a href=" + noise, b"<!" + text.encode(), b"<![" + noise, HTML.encode() + noise):

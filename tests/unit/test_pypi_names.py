@@ -10,6 +10,7 @@ from packaging.version import Version
 
 from formats.pypi import names
 from storage.errors import Absent, Invalid, Problem
+from tests.harness.untimed import untimed
 
 NAMES = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,6}[A-Za-z0-9])?", fullmatch=True)
 VERSIONS = st.sampled_from(["1", "1.0", "1.0.0", "1.0.1", "1.0a1", "1.0.alpha1", "1!1", "1+a.1", "1.post1", "1.dev0"])
@@ -20,6 +21,7 @@ TAGS = st.sampled_from(
 WHEELS = st.tuples(VERSIONS, BUILDS, TAGS)
 
 
+@untimed
 @given(NAMES)
 def test_a_normalised_name_is_its_own_normal_form(name: str) -> None:
     once = names.normalised(name)
@@ -36,6 +38,7 @@ def test_what_is_no_name_is_refused(name: str) -> None:
         names.known(name)
 
 
+@untimed
 @given(WHEELS, WHEELS)
 def test_c15_wheels_have_one_identity_exactly_when_they_are_one_distribution(
     one: tuple[str, str, str], other: tuple[str, str, str]
@@ -45,6 +48,7 @@ def test_c15_wheels_have_one_identity_exactly_when_they_are_one_distribution(
     assert (names.distribution(first).identity == names.distribution(second).identity) is same
 
 
+@untimed
 @given(WHEELS, VERSIONS)
 def test_c15_a_wheel_is_never_a_source(wheel: tuple[str, str, str], version: str) -> None:
     source = names.distribution(f"p-{version}.tar.gz").identity
@@ -98,6 +102,7 @@ def test_what_no_backend_makes_is_refused(filename: str) -> None:
         names.distribution(filename)
 
 
+@untimed
 @given(st.text(max_size=60))
 def test_any_text_is_judged_without_surprise(text: str) -> None:
     for suffix in ("", ".whl", ".tar.gz", "-1.0.tar.gz", "-1-py3-none-any.whl"):
@@ -122,11 +127,13 @@ def test_c14_old_names_are_read_and_others_files_are_not_ours(filename: str, ver
     assert names.version_of("my-old-thing", filename) == version
 
 
+@untimed
 @given(VERSIONS, VERSIONS)
 def test_releases_are_the_same_as_pep_440_says(one: str, other: str) -> None:
     assert names.same_version(one, other) is (Version(one) == Version(other))
 
 
+@untimed
 @given(st.text())
 def test_cleaned_text_is_one_bounded_line(text: str) -> None:
     line = names.clean(text, 50)

@@ -16,6 +16,7 @@ from formats.pypi.facts import FORMAT, FileFacts, ProjectFacts, packed
 from storage.errors import Absent
 from storage.nouns import File, Package, PutFile, PutPackage, PutVersion, Version
 from tests.harness.publishing import AT_MS, ask
+from tests.harness.untimed import untimed
 from tests.harness.views import MemoryView
 
 BASE = "http://127.0.0.1:8080/acme/main/pypi"
@@ -175,6 +176,7 @@ TEXTS = st.text(max_size=30) | st.sampled_from(
 PRINTABLE = TEXTS.filter(lambda text: not set(text) & set("\0\r") and not any("\ud800" <= c <= "\udfff" for c in text))
 
 
+@untimed
 @given(PRINTABLE, PRINTABLE, PRINTABLE)
 def test_d10_no_text_becomes_markup(python: str, reason: str, display: str) -> None:
     view = view_of(file(facts=FileFacts(python, reason)), project=ProjectFacts(display, "deprecated", reason))

@@ -18,6 +18,7 @@ from storage.errors import (
     Unsupported,
 )
 from tests.harness.publishing import ask
+from tests.harness.untimed import untimed
 
 PIP = f"{JSON}, {HTML1}; q=0.1, {HTML}; q=0.01"
 
@@ -169,6 +170,7 @@ def test_b9_absent_reads_the_same_whatever_the_name() -> None:
     assert told == {b"There is no such project.\n"}
 
 
+@untimed
 @given(st.text(max_size=60), st.sampled_from(["GET", "POST", "DELETE", "x"]), st.text(max_size=40))
 def test_any_request_gets_a_plan_or_a_problem(path: str, method: str, header: str) -> None:
     for prefix in ("", "simple/", "files/foo/", "integrity/foo/", "legacy/"):
