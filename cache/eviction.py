@@ -1,67 +1,260 @@
-"""What is forgotten when the cache's share of the disk is used up? The oldest packs, but not what was just asked for.
+"""What is forgotten when the cache's share of the disk is used up?
 
-Packs stand in a queue by age. The oldest goes; small blobs of it that were read since the last look are written into
-the current pack first, large ones get one more round. That is FIFO with reinsertion: what is asked for stays, a scan
-that reads everything once does not drive it out.
+S3-FIFO over packs. A large object has a pack of its own, and new ones stand in a short queue: who is not asked for
+again before its end goes, and leaves its name among the ghosts; who was asked for moves to the long queue, and so does
+who comes back while its ghost is known. In the long queue FIFO with reinsertion holds: each hit, of which three count,
+buys one more round. Packs that many small objects share stand in the long queue from the start: when one comes to its
+end the objects that were hit are written into the current pack, and the rest goes with the file; where most of it was
+hit, the pack itself has another round and nothing is copied. A scan that reads everything once drives nothing out.
+
+`Queues` is that policy and nothing else: synchronous, no clock, no disk. `Evictor` is the service around it. One
+process of a node evicts, the others hand their hits over; all let go of descriptors of packs that are gone.
 """
 
+import errno
+import logging
+import os
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import lmdb
 import trio
 
-from storage.blobs import BlobShelf
-from storage.errors import Problem
+from storage import disk
+from storage.blobs import BlobShelf, PackInfo
+from storage.errors import Conflict, Full, Problem
 
+HITS_MAX = 3
+SHORT_SHARE = 0.1
+LOW_SHARE = 0.95
 LOOK_SECONDS = 2.0
-LOW_SHARE = 0.9
-MOVE_BYTES_MAX = 1 << 20
-PACKS_A_LOOK_MAX = 64
+FREE_BYTES_MIN = 256 << 20
+BALLAST_BYTES = 4 << 20
+TOUCHED_MAX = 1 << 16
+_GHOSTS_MAX = 1 << 16
+_HITS_KNOWN_MAX = 1 << 18
+_ROUNDS_MAX = 10_000
+log = logging.getLogger("entrepot.cache")
+
+Members = Callable[[int], Sequence[tuple[bytes, int]]]
+"""A pack to (sha256, size) of the blobs in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Forget this pack, after writing the blobs in `move` elsewhere."""
+
+    pack: int
+    move: tuple[bytes, ...] = ()
+
+
+class Queues:
+    """Which pack goes next. Knows packs by number and blobs by sha256; every step is synchronous."""
+
+    def __init__(self, bytes_max: int, *, ghosts_max: int = _GHOSTS_MAX) -> None:
+        self._short_bytes_max = int(bytes_max * SHORT_SHARE)
+        self._ghosts_max = ghosts_max
+        self._short: OrderedDict[int, int] = OrderedDict()
+        self._long: OrderedDict[int, int] = OrderedDict()
+        self._short_bytes = 0
+        self._hits: dict[bytes, int] = {}
+        self._ghosts: OrderedDict[bytes, None] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<Queues short {len(self._short)} long {len(self._long)} ghosts {len(self._ghosts)}>"
+
+    def hit(self, sha256: bytes, times: int = 1) -> None:
+        """A blob was read."""
+        self._hits[sha256] = min(HITS_MAX, self._hits.get(sha256, 0) + times)
+        if len(self._hits) > _HITS_KNOWN_MAX:  # of blobs that are long gone, or never were in this shelf
+            del self._hits[next(iter(self._hits))]
+
+    def meet(self, packs: Sequence[PackInfo], members: Members) -> None:
+        """Bring the queues to what there is: sealed packs, oldest first. Those that are new are asked for members."""
+        there = {one.id for one in packs if one.sealed}
+        for queue in (self._short, self._long):
+            for gone in [pack for pack in queue if pack not in there]:
+                size = queue.pop(gone)
+                self._short_bytes -= size if queue is self._short else 0
+        for one in packs:
+            if one.sealed and one.id not in self._short and one.id not in self._long:
+                self._admit(one, members(one.id))
+
+    def _admit(self, pack: PackInfo, inside: Sequence[tuple[bytes, int]]) -> None:
+        ghost = len(inside) == 1 and inside[0][0] in self._ghosts
+        if ghost:
+            del self._ghosts[inside[0][0]]
+        if len(inside) == 1 and not ghost:
+            self._short[pack.id] = pack.bytes
+            self._short_bytes += pack.bytes
+        else:
+            self._long[pack.id] = pack.bytes
+
+    def next(self, members: Members) -> Drop | None:
+        """What goes now; None where there is nothing left. Every call that returns a Drop forgets that pack."""
+        for _ in range(_ROUNDS_MAX):
+            if self._short and (self._short_bytes > self._short_bytes_max or not self._long):
+                pack, size = self._short.popitem(last=False)
+                self._short_bytes -= size
+                drop = self._end_of_short(pack, size, members(pack))
+            elif self._long:
+                pack, size = self._long.popitem(last=False)
+                drop = self._end_of_long(pack, size, members(pack))
+            else:
+                return None
+            if drop is not None:
+                return drop
+        return None
+
+    def _end_of_short(self, pack: int, size: int, inside: Sequence[tuple[bytes, int]]) -> Drop | None:
+        if any(self._hits.pop(sha256, 0) for sha256, _ in inside):
+            self._long[pack] = size
+            return None
+        for sha256, _ in inside:
+            self._ghosts[sha256] = None
+            self._ghosts.move_to_end(sha256)
+        while len(self._ghosts) > self._ghosts_max:
+            self._ghosts.popitem(last=False)
+        return Drop(pack)
+
+    def _end_of_long(self, pack: int, size: int, inside: Sequence[tuple[bytes, int]]) -> Drop | None:
+        hot = [(sha256, bytes_) for sha256, bytes_ in inside if self._hits.get(sha256)]
+        for sha256, _ in hot:
+            self._hits[sha256] -= 1
+            if not self._hits[sha256]:
+                del self._hits[sha256]
+        if 2 * sum(bytes_ for _, bytes_ in hot) >= max(1, sum(bytes_ for _, bytes_ in inside)):
+            self._long[pack] = size
+            return None
+        return Drop(pack, tuple(sha256 for sha256, _ in hot))
 
 
 class Evictor:
-    """Keeps a cache's shelf below `bytes_max`, making room down to nine tenths of it."""
+    """Keeps a cache's shelf below `bytes_max`, and the disk from running full because of it.
 
-    def __init__(self, shelf: BlobShelf, bytes_max: int) -> None:
+    Every worker runs one; `touch` is cheap enough for each hit.
+    """
+
+    def __init__(self, shelf: BlobShelf, bytes_max: int, *, free_bytes_min: int = FREE_BYTES_MIN) -> None:
         self._shelf = shelf
         self._bytes_max = bytes_max
-        self._touched: set[bytes] = set()
-        self._spared: set[int] = set()
+        self._free_bytes_min = free_bytes_min
+        self._folder = shelf.root.parent / "heat"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._ballast = shelf.root.parent / "ballast"
+        self._queues = Queues(bytes_max)
+        self._touched: Counter[bytes] = Counter()
+        self._urgent = trio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Evictor {self._queues!r}>"
 
     def touch(self, sha256: bytes) -> None:
-        """This blob was read."""
-        self._touched.add(sha256)
+        """This blob was read. At most TOUCHED_MAX different ones count between two looks."""
+        if sha256 in self._touched or len(self._touched) < TOUCHED_MAX:
+            self._touched[sha256] += 1
+
+    def urge(self) -> None:
+        """The disk was found full: look now."""
+        self._urgent.set()
 
     async def run(self) -> None:
-        """Look until cancelled."""
-        while True:
-            await trio.sleep(LOOK_SECONDS)
-            await trio.to_thread.run_sync(self.make_room)
+        """Look until cancelled. Only the process that holds the lock evicts; it is another's turn when that ends."""
+        fd = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while True:
+                with trio.move_on_after(LOOK_SECONDS):
+                    await self._urgent.wait()
+                self._urgent = trio.Event()
+                touched, self._touched = self._touched, Counter()
+                work = self.make_room if disk.lock(fd) else self.hand_over
+                try:
+                    await trio.to_thread.run_sync(work, touched)
+                except (Problem, OSError, lmdb.Error) as problem:
+                    log.error("the cache cannot make room: %s", problem)
+                self._shelf.trim()
+        finally:
+            os.close(fd)
 
-    def make_room(self) -> int:
-        """Drop what must go; returns how many bytes went."""
+    def hand_over(self, touched: Mapping[bytes, int]) -> None:
+        """Give this process's hits to the one that evicts."""
+        if touched:
+            path = self._folder / f"{os.getpid()}.new"
+            with suppress(OSError):  # hits may be lost
+                path.write_bytes(b"".join(sha256 + bytes((min(HITS_MAX, hits),)) for sha256, hits in touched.items()))
+                path.rename(self._folder / f"{os.getpid()}.hits")
+
+    def make_room(self, touched: Mapping[bytes, int]) -> int:
+        """Count the hits of this process and the others, drop what must go; returns how many bytes went. Blocking."""
+        self._gather(touched)
         packs = self._shelf.packs()
         used = sum(one.bytes for one in packs)
-        if used <= self._bytes_max:
+        excess = used - self._bytes_max
+        missing = self._free_bytes_min - disk.free_bytes(self._shelf.root)
+        if excess <= 0 and missing <= 0:
+            self._queues.meet(packs, self._shelf.members)
+            self._lay_ballast()
             return 0
+        target = max(used - int(self._bytes_max * LOW_SHARE) if excess > 0 else 0, missing)
+        self._queues.meet(packs, self._shelf.members)
+        sizes = {one.id: one.bytes for one in packs}
         gone = 0
-        for pack in [one for one in packs if one.sealed][:PACKS_A_LOOK_MAX]:
-            if used - gone <= self._bytes_max * LOW_SHARE:
-                break
-            if self._spare(pack.id):
-                continue
-            try:
-                self._shelf.drop(pack.id)
-            except (Problem, OSError):
-                continue
-            gone += pack.bytes
-        self._touched.clear()
+        while gone < target and (drop := self._queues.next(self._shelf.members)) is not None:
+            gone += self._dropped(drop, sizes.get(drop.pack, 0))
+        for one in packs:
+            if gone < min(target, excess) and not one.sealed:  # nothing else is left: a share smaller than one pack
+                gone += self._dropped(Drop(one.id), one.bytes)
         return gone
 
-    def _spare(self, pack: int) -> bool:
-        """Save what was read; True where the pack itself gets one more round."""
-        hot = [(sha256, size) for sha256, size in self._shelf.members(pack) if sha256 in self._touched]
-        if any(size > MOVE_BYTES_MAX for _, size in hot) and pack not in self._spared:
-            self._spared.add(pack)
-            return True
-        self._spared.discard(pack)
-        for sha256, _ in hot:
-            self._shelf.move(sha256)
-        return False
+    def _dropped(self, drop: Drop, size: int) -> int:
+        """Forget a pack: the index first, then the file. On a full disk the index needs the ballast's room for that."""
+        moved = 0
+        for sha256 in drop.move:
+            with suppress(Full):
+                moved += self._shelf.move(sha256)
+        for _ in range(2):
+            try:
+                self._shelf.drop(drop.pack)
+                return size
+            except Conflict:
+                return 0
+            except (lmdb.Error, OSError) as error:
+                if isinstance(error, OSError) and error.errno not in disk.NO_ROOM:
+                    raise
+                if not self._ballast.exists():
+                    raise
+                self._ballast.unlink(missing_ok=True)
+        return 0
+
+    def _lay_ballast(self) -> None:
+        """Room that a full disk has left for forgetting."""
+        if self._ballast.exists() or disk.free_bytes(self._shelf.root) < 4 * BALLAST_BYTES:
+            return
+        fd = os.open(self._ballast, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, BALLAST_BYTES)
+        except OSError as error:
+            self._ballast.unlink(missing_ok=True)
+            if error.errno not in (*disk.NO_ROOM, errno.EOPNOTSUPP):
+                raise
+        finally:
+            os.close(fd)
+
+    def _gather(self, touched: Mapping[bytes, int]) -> None:
+        for sha256, hits in touched.items():
+            self._queues.hit(sha256, hits)
+        for path in self._folder.glob("*.hits"):
+            data = _taken(path)
+            for at in range(0, len(data) - 32, 33):
+                self._queues.hit(data[at : at + 32], data[at + 32])
+
+
+def _taken(path: Path) -> bytes:
+    with suppress(OSError):
+        data = path.read_bytes()
+        path.unlink()
+        return data
+    return b""

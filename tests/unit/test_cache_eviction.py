@@ -1,0 +1,156 @@
+"""Does the cache stay below its share, keep what is asked for, and find room to forget on a full disk?"""
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import lmdb
+import pytest
+import trio
+
+from cache import eviction
+from cache.eviction import BALLAST_BYTES, Evictor
+from storage import disk
+from storage.blobs import BlobShelf
+from storage.digest import sha256
+from storage.intake import Intake
+from tests.harness.caches import cache_at
+from tests.harness.upstreams import noise
+
+LARGE = 1 << 20
+
+
+class Cache:
+    """A shelf with a staging room."""
+
+    def __init__(self, shelf: BlobShelf, root: Path) -> None:
+        self.shelf = shelf
+        self.root = root
+        self._intake = Intake(root / "staging")
+
+    def add(self, size: int, seed: int) -> bytes:
+        body = noise(size, seed)
+        with self._intake.stage() as staged:
+            staged.write(body)
+            staged.seal()
+            self.shelf.put(staged)
+        return sha256(body)
+
+    def has(self, one: bytes) -> bool:
+        return self.shelf.find(one) is not None
+
+    @property
+    def used(self) -> int:
+        return sum(pack.bytes for pack in self.shelf.packs())
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[Cache]:
+    with cache_at(tmp_path / "cache", pack_bytes_max=LARGE) as (shelf, _):
+        yield Cache(shelf, tmp_path / "cache")
+
+
+def test_the_share_is_kept_and_what_was_asked_for_stays(cache: Cache) -> None:
+    evictor = Evictor(cache.shelf, 8 * LARGE)
+    blobs = [cache.add(LARGE, seed) for seed in range(20)]
+    assert evictor.make_room({blobs[0]: 1, blobs[1]: 2}) > 0
+    assert cache.used <= 8 * LARGE
+    assert cache.has(blobs[0])
+    assert cache.has(blobs[1])
+    assert cache.has(blobs[19])
+    assert not cache.has(blobs[2])
+    assert evictor.make_room({}) == 0
+
+
+def test_small_objects_that_were_hit_outlive_their_pack(cache: Cache) -> None:
+    evictor = Evictor(cache.shelf, 4 * LARGE)
+    small = [cache.add(50_000, seed) for seed in range(200)]
+    first = [sha for sha, _ in cache.shelf.members(cache.shelf.packs()[0].id)]
+    kept = [one for one in small if one in first][:3]
+    evictor.make_room(dict.fromkeys(kept, 1))
+    assert all(cache.has(one) for one in kept)
+    assert [one for one in first if cache.has(one)] == [one for one in first if one in kept]
+    assert cache.used <= 4 * LARGE + 2 * LARGE  # the current pack is still being written
+
+
+def test_a_share_smaller_than_a_pack_is_kept_too(cache: Cache) -> None:
+    evictor = Evictor(cache.shelf, 100_000)
+    for seed in range(10):
+        cache.add(50_000, seed)
+    evictor.make_room({})
+    assert cache.used == 0
+
+
+def test_a_full_disk_is_relieved_although_the_share_is_not_used_up(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evictor = Evictor(cache.shelf, 100 * LARGE, free_bytes_min=5 * LARGE)
+    for seed in range(10):
+        cache.add(LARGE, seed)
+    monkeypatch.setattr(disk, "free_bytes", lambda path: 2 * LARGE)
+    before = cache.used
+    assert 3 * LARGE <= evictor.make_room({}) < 5 * LARGE
+    assert cache.used < before
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), lmdb.DiskError("full")])
+def test_e5_forgetting_on_a_full_disk_uses_the_ballast(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    evictor = Evictor(cache.shelf, 8 * LARGE)
+    evictor.make_room({})
+    ballast = cache.root / "ballast"
+    assert ballast.stat().st_size == BALLAST_BYTES
+    for seed in range(12):
+        cache.add(LARGE, seed)
+    real = cache.shelf.drop
+
+    def drop(pack: int) -> None:
+        if ballast.exists():
+            raise error
+        real(pack)
+
+    monkeypatch.setattr(cache.shelf, "drop", drop)
+    evictor.make_room({})
+    assert cache.used <= 8 * LARGE
+    assert not ballast.exists()
+    evictor.make_room({})
+    assert ballast.exists(), "it is laid again when there is room"
+
+
+def test_hits_of_the_other_workers_count(cache: Cache) -> None:
+    one, other = Evictor(cache.shelf, 4 * LARGE), Evictor(cache.shelf, 4 * LARGE)
+    blobs = [cache.add(LARGE, seed) for seed in range(8)]
+    other.hand_over({blobs[0]: 5})
+    one.make_room({})
+    assert cache.has(blobs[0])
+    assert not cache.has(blobs[1])
+    assert list((cache.root / "heat").glob("*.hits")) == []
+
+
+def test_touches_are_bounded(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eviction, "TOUCHED_MAX", 3)
+    evictor = Evictor(cache.shelf, LARGE)
+    for number in range(10):
+        evictor.touch(bytes((number,)) * 32)
+        evictor.touch(bytes(32))
+    assert evictor._touched == {bytes(32): 11, b"\1" * 32: 1, b"\2" * 32: 1}
+
+
+async def test_one_worker_evicts_when_it_is_urged(cache: Cache) -> None:
+    one, other = Evictor(cache.shelf, 4 * LARGE), Evictor(cache.shelf, 4 * LARGE)
+    for seed in range(8):
+        cache.add(LARGE, seed)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as workers:
+            workers.start_soon(one.run)
+            workers.start_soon(other.run)
+            await trio.testing.wait_all_tasks_blocked()
+            one.urge()
+            other.urge()
+            for _ in range(1000):
+                if cache.used <= 4 * LARGE:
+                    break
+                await trio.sleep(0.01)
+            workers.cancel_scope.cancel()
+    assert cache.used <= 4 * LARGE
