@@ -173,9 +173,9 @@ class Evictor:
                 work = self.make_room if disk.lock(fd) else self.hand_over
                 try:
                     await trio.to_thread.run_sync(work, touched)
+                    await trio.to_thread.run_sync(self._shelf.trim)  # closing a large file that is gone takes long
                 except (Problem, OSError, lmdb.Error) as problem:
                     log.error("the cache cannot make room: %s", problem)
-                self._shelf.trim()
         finally:
             os.close(fd)
 

@@ -1,21 +1,30 @@
-"""How does an edge hand a request to its origin and the answer back, without keeping either?"""
+"""How does an edge hand a request to its origin and the answer back, without keeping either?
 
-from collections.abc import AsyncIterator, Mapping
+The client's own credential goes with it: the origin decides as if it had been asked directly. Nothing is sent twice,
+except where the connection failed before a byte of the request had left: a write that may have arrived is the client's
+to repeat. An answer that comes before the body was sent is passed on as it is.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Protocol
 
 import httpx2
 import trio
 
+from cache.upstream import trust
 from storage.catalog import Catalog
-from storage.errors import Unavailable
+from storage.errors import Unavailable, UpstreamFailed
 
 PIECE_BYTES = 256 << 10
 LOOK_SECONDS = 0.002
+CONNECT_SECONDS = 5.0
 ANSWER_SECONDS_MAX = 300.0
 HOP_BY_HOP = frozenset(
-    ("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",
-     "upgrade", "expect", "host", "content-length", "date")
+    ("connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer",
+     "transfer-encoding", "upgrade", "expect", "host", "content-length", "date")
 )  # fmt: skip
+OUR_OWN = "x-entrepot-"
+"""Headers that a node sets itself: a client's are not believed, so they are not passed on."""
 
 
 class Readable(Protocol):
@@ -25,22 +34,25 @@ class Readable(Protocol):
 
 
 class Relayed:
-    """The origin's answer; `async with` it."""
+    """The origin's answer; `async with` it. `length` None = it does not tell."""
 
     def __init__(self, response: httpx2.Response) -> None:
         self._response = response
         self.status = response.status_code
-        self.headers = [pair for pair in response.headers.multi_items() if pair[0].lower() not in HOP_BY_HOP]
+        self.headers = passed_on(response.headers.multi_items())
         length = response.headers.get("content-length")
-        self.length = int(length) if length is not None else None
+        self.length = int(length) if length is not None and length.isdigit() else None
 
     def header(self, name: str) -> str:
         return str(self._response.headers.get(name, ""))
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it was sent."""
-        async for chunk in self._response.aiter_raw():
-            yield chunk
+        """The body as it was sent. Raises UpstreamFailed where it breaks off."""
+        try:
+            async for chunk in self._response.aiter_raw():
+                yield chunk
+        except httpx2.HTTPError as error:
+            raise UpstreamFailed("The origin's answer broke off.", "Try again.") from error
 
     async def __aenter__(self) -> "Relayed":
         return self
@@ -50,47 +62,87 @@ class Relayed:
 
 
 class Relay:
-    """The way to one parent. Connections are kept shorter than the parent keeps them."""
+    """The way to one parent. Idle connections are let go long before the parent would close them, so that a write
+    does not go out on one that is just ending."""
 
-    def __init__(self, parent: str) -> None:
+    def __init__(self, parent: str, *, answer_seconds_max: float = ANSWER_SECONDS_MAX) -> None:
         self._parent = parent.rstrip("/")
         self._client = httpx2.AsyncClient(
             trust_env=False,
-            timeout=httpx2.Timeout(ANSWER_SECONDS_MAX, connect=5.0),
-            limits=httpx2.Limits(max_connections=256, max_keepalive_connections=64, keepalive_expiry=20.0),
+            verify=trust() if self._parent.startswith("https:") else False,
+            follow_redirects=False,
+            timeout=httpx2.Timeout(answer_seconds_max, connect=CONNECT_SECONDS),
+            limits=httpx2.Limits(max_connections=256, max_keepalive_connections=64, keepalive_expiry=5.0),
         )
+
+    async def close(self) -> None:
+        await self._client.aclose()
 
     async def forward(
         self, method: str, target: bytes, headers: Mapping[str, str], host: str, length: int, body: Readable
     ) -> Relayed:
-        """Send a request on, with the client's own credential. Raises Unavailable where the origin is not reached."""
-        passed = {name: value for name, value in headers.items() if name not in HOP_BY_HOP}
+        """Send a request on; `length` -1 = chunked. Raises Unavailable where the origin does not answer."""
+        passed = dict(passed_on(headers.items()))
         passed["host"] = host
         if length >= 0:
             passed["content-length"] = str(length)
-        content = None if length == 0 else _pieces(body)
         url = f"{self._parent}{target.decode('ascii')}"
-        request = self._client.build_request(method, url, headers=passed, content=content)
-        try:
-            return Relayed(await self._client.send(request, stream=True))
-        except httpx2.HTTPError as error:
-            raise Unavailable(
-                "The origin cannot be reached, and only it can do this.", "Try again in a moment.", retry_after_s=2
-            ) from error
+        sent = _Sent(body)
+        for last in (False, True):
+            content = sent.pieces() if length else None
+            request = self._client.build_request(method, url, headers=passed, content=content)
+            try:
+                return Relayed(await self._client.send(request, stream=True))
+            except httpx2.ConnectError as error:
+                if last or sent.begun:
+                    raise _unreached() from error
+            except httpx2.HTTPError as error:
+                raise _unreached() from error
+        raise AssertionError("two tries end in an answer or a Problem")
 
 
-async def _pieces(body: Readable) -> AsyncIterator[bytes]:
-    buffer = memoryview(bytearray(PIECE_BYTES))
-    while n := await body.read(buffer):
-        yield bytes(buffer[:n])
+def passed_on(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What of these (name, value) pairs concerns more than the one connection: neither the hop-by-hop headers nor those
+    that Connection names, nor what only a node may say."""
+    pairs = list(headers)
+    named = {part.strip().lower() for name, value in pairs if name.lower() == "connection" for part in value.split(",")}
+    return [
+        (name, value)
+        for name, value in pairs
+        if name.lower() not in HOP_BY_HOP and name.lower() not in named and not name.lower().startswith(OUR_OWN)
+    ]
+
+
+class _Sent:
+    """A body on its way, and whether any of it was taken off the client yet."""
+
+    def __init__(self, body: Readable) -> None:
+        self._body = body
+        self.begun = False
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        self.begun = True
+        buffer = memoryview(bytearray(PIECE_BYTES))
+        while count := await self._body.read(buffer):
+            yield bytes(buffer[:count])
+
+
+def _unreached() -> Unavailable:
+    return Unavailable(
+        "The origin cannot be reached, and only it can do this.", "Try again in a moment.", retry_after_s=2
+    )
 
 
 async def await_serial(catalog: Catalog, workspace: str, serial: int, seconds: float) -> bool:
     """Has the own index passed this Serial, now or within `seconds`?"""
+    moment = -1
     with trio.move_on_after(seconds):
         while True:
-            with catalog.read() as reading:
-                if reading.serial(workspace) >= serial:
-                    return True
+            now_moment = catalog.moment()
+            if now_moment != moment:
+                moment = now_moment
+                with catalog.read() as reading:
+                    if reading.serial(workspace) >= serial:
+                        return True
             await trio.sleep(LOOK_SECONDS)
     return False

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -9,7 +10,7 @@ from typing import IO
 import pytest
 import trio
 
-from cache import filling
+from cache import filling, spool
 from cache.filling import HOLD_BYTES, released
 from cache.flight import FAR_BYTES, Fill, Flights
 from cache.keeper import Keeper
@@ -444,3 +445,27 @@ async def test_a_dead_fetch_without_a_digest_is_not_continued(node: Node, flight
     body = noise(1000)
     node.server.items["/f"] = Item(body)
     assert await drain(await flights.join(b"key", 1000, {}, node.opener())) == body
+
+
+def test_the_last_close_of_a_large_unlinked_file_is_not_the_callers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closers: list[str] = []
+    real = os.close
+
+    def close(number: int) -> None:
+        closers.append(threading.current_thread().name)
+        real(number)
+
+    monkeypatch.setattr(spool, "SLOW_REMOVAL_BYTES", 1000)
+    monkeypatch.setattr(os, "close", close)
+    for size, unlinked in ((2000, True), (2000, False), (10, True)):
+        file = spool.Descriptor(tmp_path / "f", os.O_RDWR | os.O_CREAT)
+        os.truncate(file.number, size)
+        if unlinked:
+            (tmp_path / "f").unlink()
+        del file
+        for thread in threading.enumerate():
+            if thread.name == "close":
+                thread.join(5)
+    assert closers == ["close", "MainThread", "MainThread"]
