@@ -6,8 +6,8 @@ sender puts status line and date before it, so that a Wire can be sent again at 
 """
 
 import re
-from calendar import timegm
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
 from http import HTTPStatus
 from math import inf
@@ -139,9 +139,10 @@ def date_seconds(text: str) -> int | None:
         return None
     day, year, hour, minute, second = (int(match[n]) for n in (1, 3, 4, 5, 6))
     try:
-        return timegm((year, _MONTHS.index(match[2]) + 1, day, hour, minute, second))
-    except (ValueError, OverflowError):
+        moment = datetime(year, _MONTHS.index(match[2]) + 1, day, hour, minute, second, tzinfo=UTC)
+    except ValueError:
         return None
+    return int(moment.timestamp())
 
 
 def field_lines(headers: Iterable[tuple[str, str]]) -> bytes:

@@ -1,9 +1,9 @@
 """Where exactly does a request body end, and how do its bytes reach a sink without holding up the loop?
 
 Strict: a body ends where its length or its last chunk says, never later, so that the bytes behind it are the next
-request and nothing else. Small bodies are read on the loop. Once a sender has shown that it is fast, one thread
-takes over with large blocking reads until the sender pauses; then the loop waits again. So a slow
-client never holds a thread, and a fast one costs no thread hop per buffer.
+request and nothing else. Small bodies are read on the loop. Once a sender has shown that it is fast, one thread takes
+over with large blocking reads until the sender pauses; then the loop waits again. So a slow client never holds a
+thread, and a fast one costs no thread hop per buffer.
 """
 
 import re

@@ -16,6 +16,7 @@ import trio
 from gateway.config import Delivery
 from gateway.delivery.answers import Extents
 from gateway.delivery.memo import Memo
+from gateway.insight.metrics import Key
 
 
 class Gone(Exception):
@@ -23,8 +24,7 @@ class Gone(Exception):
 
 
 class Phase:
-    """What the deadline of a connection means. Plain numbers: the hot path compares them. Up to HEAD, heads may
-    come."""
+    """What the deadline of a connection means. Plain numbers, since the hot path compares them."""
 
     IDLE = 0  # between requests
     HEAD = 1  # a head has begun and is not complete
@@ -40,8 +40,7 @@ class Connection:
 
     Output in order: `pend` (ready for the socket), `plain` (TLS: still to be sealed), then the rest of `extents`
     (number `at`, from `offset` to `end`). `sending` while any of it is left; `partial` when the kernel took less
-    than it was
-    offered, `warming` while a thread brings the next bytes into memory.
+    than it was offered, `warming` while a thread brings the next bytes into memory.
     `half`: the client has sent its FIN; `ended`: it has said goodbye inside TLS; `gone`: reset or given up; `hard`: the
     peer shall see a reset; `late`: the deadline passed while a task reads; `told`: an answer is out that ends it.
     """
@@ -187,17 +186,6 @@ class Engine(Protocol):
         """The task is done. `keep` = for the next request; `clean` = nothing of the client's is left unread."""
         ...
 
-    def record(
-        self,
-        c: Connection,
-        line: bytes,
-        *,
-        method: str,
-        status: int,
-        outcome: str,
-        repository: str,
-        size: int,
-        seconds: float,
-    ) -> None:
+    def record(self, c: Connection, line: bytes, key: Key, size: int, seconds: float) -> None:
         """Counts and logs one answer."""
         ...

@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 import httptools
 
 TARGET_BYTES_MAX = 8 << 10
+LINE_REST_BYTES = 34
 FIELDS_MAX = 100
 ARGUMENTS_MAX = 200
 BLOCKS_MAX = 2_000
@@ -183,10 +184,18 @@ def secret_of(authorization: str | None) -> str | None:
     return authorization
 
 
-def bare_line_end(data: bytes) -> bool:
-    """Does a CR or LF stand alone in `data`? Called on heads that are not complete yet, so a CR at the end may wait."""
-    found = _BARE.search(data)
-    return found is not None and not (found.end() == len(data) and data[-1:] == b"\r")
+def complaint(data: bytes, size: int, bytes_max: int) -> Refused | None:
+    """What is wrong already with the head at the front of `data`: its size, or, while it is not complete (`size` 0), a
+    line end that will never become right."""
+    if (size or len(data)) > bytes_max:
+        if data.find(b"\r\n", 0, TARGET_BYTES_MAX + LINE_REST_BYTES) < 0:
+            return Refused(414, "The request target is too long.")
+        return Refused(431, "The request head is too large.")
+    if not size:
+        found = _BARE.search(data)
+        if found is not None and not (found.end() == len(data) and data[-1:] == b"\r"):
+            return Refused(400, "A line of the head does not end with CR LF.")
+    return None
 
 
 def parse(data: bytes, *, peer: str = "", scheme: str = "http") -> Head:
@@ -195,7 +204,7 @@ def parse(data: bytes, *, peer: str = "", scheme: str = "http") -> Head:
         raise Refused(400, "A line of the head does not end with CR LF.")
     end = data.index(b"\r\n")
     line, block = data[:end], data[end + 2 :]
-    if len(line) > TARGET_BYTES_MAX + 32:
+    if len(line) > TARGET_BYTES_MAX + LINE_REST_BYTES:
         raise Refused(414, "The request target is too long.")
     match = _LINE.fullmatch(line)
     if match is None:

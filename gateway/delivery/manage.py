@@ -1,11 +1,12 @@
 """How does the management application get its requests? By the strict front, over a unix socket, one a connection.
 
-hypercorn serves the application through its public API alone; it never sees a client's bytes, only a head that was
-parsed strictly here and written anew. What it is told of the client stands in headers that clients cannot send.
+hypercorn serves the application through its public API alone. It never sees a client's bytes: the head was parsed
+strictly here and is written anew, the body is whole and has a length. What the application is told of the client stands
+in headers that clients cannot send. An answer that breaks off is broken off for the client too.
 """
 
+import logging
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import h11
@@ -14,52 +15,77 @@ from hypercorn.config import Config
 from hypercorn.trio import serve
 from hypercorn.typing import ASGIFramework
 
+from gateway.delivery.heads import Head
 from gateway.delivery.requests import Request
 from storage.errors import Unavailable
 
 BODY_BYTES_MAX = 1 << 20
 READ_BYTES = 64 << 10
+RESTART_SECONDS = 0.5
+SOCKET_PATH_BYTES_MAX = 100
+TRUSTED_PREFIX = "x-entrepot-"
+
 _HOP = frozenset(
     ("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "expect", "content-length", "host",
-     "proxy-connection")
+     "proxy-connection", "proxy-authorization", "http2-settings")
 )  # fmt: skip
-TRUSTED_PREFIX = "x-entrepot-"
+
+log = logging.getLogger("entrepot.delivery")
 
 
 class Management:
-    """The application behind `/-/`."""
+    """The application behind `/-/`, reached at `socket_path`, which only this user may open."""
 
     def __init__(self, app: ASGIFramework, socket_path: Path) -> None:
         self._app = app
         self._path = socket_path
+        self._folder = -1
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled."""
+        """Serve until cancelled. A failure of the server itself is logged, and it is started again."""
+        self._folder = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._path.unlink(missing_ok=True)
         config = Config()
-        config.bind = [f"unix:{self._path}"]
+        config.bind = [f"unix:{self._address()}"]
         config.umask = 0o077
         config.accesslog = None
         config.errorlog = None
         config.max_app_queue_size = 64
-        old = os.umask(0o077)
+        started = False
         try:
-            async with trio.open_nursery() as nursery:
-                await nursery.start(_serve, self._app, config)
-                task_status.started()
+            while True:
+                try:
+                    async with trio.open_nursery() as nursery:
+                        await nursery.start(_serve, self._app, config)
+                        if not started:
+                            started = True
+                            task_status.started()
+                except Exception as bug:
+                    if not started:
+                        raise
+                    log.error("the management server failed and starts again", exc_info=bug)
+                    await trio.sleep(RESTART_SECONDS)
         finally:
-            os.umask(old)
             self._path.unlink(missing_ok=True)
+            os.close(self._folder)
+            self._folder = -1
 
     async def proxy(self, request: Request) -> None:
         """Hand one request on and its answer back. Raises TooLarge, Unavailable."""
         body = await request.body.whole(BODY_BYTES_MAX)
         try:
-            stream = await trio.open_unix_socket(str(self._path))
+            stream = await trio.open_unix_socket(self._address())
         except OSError:
             raise Unavailable("The management interface is starting.", "Try again.", retry_after_s=1) from None
         async with stream:
             await _exchange(stream, request, body)
+
+    def _address(self) -> str:
+        """The path, by way of its open directory where it is too long for a socket address."""
+        path = str(self._path)
+        if len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX:
+            return path
+        return f"/proc/self/fd/{self._folder}/{self._path.name}"
 
 
 async def _serve(
@@ -68,37 +94,48 @@ async def _serve(
     await serve(app, config, task_status=task_status, shutdown_trigger=trio.sleep_forever, mode="asgi")
 
 
+def forwarded(head: Head, length: int) -> h11.Request:
+    """The request as it goes on: nothing that concerns only the client's connection, nothing the client may not say."""
+    nominated = {name.strip().lower() for name in head.headers.get("connection", "").split(",")}
+    headers = [
+        (name, value)
+        for name, value in head.headers.items()
+        if name not in _HOP and name not in nominated and not name.startswith(TRUSTED_PREFIX)
+    ]
+    headers += [("host", head.host or "localhost"), ("connection", "close"), ("content-length", str(length))]
+    headers += [("x-entrepot-peer", head.peer), ("x-entrepot-scheme", head.scheme)]
+    _, mark, query = head.target.partition(b"?")
+    return h11.Request(method=head.method, target=head.raw_path.encode() + mark + query, headers=headers)
+
+
 async def _exchange(stream: trio.SocketStream, request: Request, body: bytes) -> None:
     connection = h11.Connection(h11.CLIENT)
-    head = request.head
-    headers = [(name, value) for name, value in head.headers.items() if _passes(name)]
-    headers += [("host", head.host or "localhost"), ("connection", "close"), ("content-length", str(len(body)))]
-    headers += [("x-entrepot-peer", head.peer), ("x-entrepot-scheme", head.scheme)]
-    asked = h11.Request(method=head.method, target=head.target, headers=headers)
-    data = (connection.send(asked) or b"") + (connection.send(h11.Data(data=body)) or b"" if body else b"")
+    data = connection.send(forwarded(request.head, len(body))) or b""
+    if body:
+        data += connection.send(h11.Data(data=body)) or b""
     await stream.send_all(data + (connection.send(h11.EndOfMessage()) or b""))
-    events = _events(connection, stream)
-    answer = await anext(events)
-    assert isinstance(answer, h11.Response)
-    kept = [(name.decode(), value.decode("latin-1")) for name, value in answer.headers]
-    length = next((int(value) for name, value in kept if name == "content-length"), None)
-    out = await request.start(answer.status_code, [pair for pair in kept if pair[0] not in _HOP], length)
-    async for event in events:
-        if isinstance(event, h11.Data):
-            await out.write(bytes(event.data))
-    await out.finish()
+    event = await _next(connection, stream)
+    if not isinstance(event, h11.Response):
+        raise Unavailable("The management interface broke off.", "Try again.", retry_after_s=1)
+    headers = [(name.decode(), value.decode("latin-1")) for name, value in event.headers]
+    length = next((int(value) for name, value in headers if name == "content-length"), None)
+    out = await request.start(event.status_code, [pair for pair in headers if pair[0] not in _HOP], length)
+    while isinstance(event := await _next(connection, stream), h11.Data):
+        await out.write(bytes(event.data))
+    if isinstance(event, h11.EndOfMessage):
+        await out.finish()
 
 
-def _passes(name: str) -> bool:
-    return name not in _HOP and not name.startswith(TRUSTED_PREFIX)
-
-
-async def _events(connection: h11.Connection, stream: trio.SocketStream) -> AsyncIterator[h11.Event]:
+async def _next(connection: h11.Connection, stream: trio.SocketStream) -> h11.Event | None:
+    """The next event that matters; None where the other side broke off."""
     while True:
-        event = connection.next_event()
-        if event is h11.NEED_DATA:
-            connection.receive_data(await stream.receive_some(READ_BYTES))
-        elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
-            return
-        elif isinstance(event, h11.Event) and not isinstance(event, h11.InformationalResponse):
-            yield event
+        try:
+            event = connection.next_event()
+            if event is h11.NEED_DATA:
+                connection.receive_data(await stream.receive_some(READ_BYTES))
+            elif isinstance(event, h11.InformationalResponse):
+                continue
+            else:
+                return event if isinstance(event, h11.Response | h11.Data | h11.EndOfMessage) else None
+        except (h11.RemoteProtocolError, trio.BrokenResourceError):
+            return None

@@ -5,8 +5,10 @@ an answer only if no byte tells them apart. Two generations bound it: when the y
 old one, and what was in the old one and not asked for is forgotten.
 """
 
-from gateway.delivery.answers import Answer, Extents, Wire
-from gateway.insight.metrics import Tally
+from gateway.delivery.answers import Answer, Extents, Wire, plan
+from gateway.delivery.heads import Head
+from gateway.insight.metrics import Metrics, Tally
+from gateway.insight.requestlog import fragment
 
 HEAD_BYTES_MAX = 4 << 10
 BYTES_MAX = 32 << 20
@@ -92,3 +94,13 @@ class Memo:
         """Forget everything."""
         self.age()
         self._old = {}
+
+
+def entry_of(answer: Answer, head: Head, keep: bool, moment: int, metrics: Metrics) -> Entry:
+    """What `answer` is for this head, with its line of the log and its counter."""
+    wire = plan(answer, head, keep)
+    line = fragment(
+        head.method, head.target, wire.status, wire.size, outcome=answer.outcome, principal=answer.principal,
+        repository=answer.repository,
+    )  # fmt: skip
+    return Entry(answer, wire, moment, line, metrics.tally((head.method, str(wire.status), answer.outcome)))

@@ -6,45 +6,39 @@ lent to a request task and taken back after its answer. No await stands between 
 connection. Edges are never lost: whoever takes a connection over reads until there is nothing more.
 """
 
-import errno
 import logging
 import os
 import select
 import socket
-import ssl
-import time
 from math import inf
 from time import monotonic
 
 import trio
 
 from gateway.config import Delivery
-from gateway.delivery.answers import Answer, Extents, http_date, plan, status_line
+from gateway.delivery.answers import Extents
+from gateway.delivery.clock import Clock
 from gateway.delivery.connections import Connection, Gone, Phase
-from gateway.delivery.heads import TARGET_BYTES_MAX, Head, Refused, bare_line_end, parse
-from gateway.delivery.listening import Listener
-from gateway.delivery.memo import Entry, Memo
+from gateway.delivery.heads import Head, Refused, complaint, parse
+from gateway.delivery.listening import Doors, Listener
+from gateway.delivery.memo import Entry, Memo, entry_of
+from gateway.delivery.parting import Parting, hang_up
 from gateway.delivery.requests import Handler, attend
 from gateway.delivery.sending import Sender
 from gateway.delivery.tls import CROWDED_ROOM_BYTES, ROOM_BYTES, Seal
-from gateway.insight.metrics import Metrics
-from gateway.insight.requestlog import ENTRIES_MAX, RequestLog, fragment, peer_tag, stamp
+from gateway.insight.metrics import Key, Metrics
+from gateway.insight.requestlog import ENTRIES_MAX, RequestLog, fragment, peer_tag
 
 log_of_bugs = logging.getLogger("entrepot.delivery")
 
 READ_BYTES = 64 << 10
-ACCEPTS_MAX = 128
 EVENTS_MAX = 512
 HOT_TURNS = 3
 HANDSHAKE_STEPS_MAX = 4
 CROWD = 256
+GRACE_SECONDS = 1.0
 HEADS_A_VISIT = 64
-SWALLOWS_A_VISIT = 16
-LINGER_SECONDS = 2.0
-LINGER_SECONDS_MAX = 10.0
-LINGER_BYTES_MAX = 4 << 30
 SEND_WINDOW_SECONDS = 10.0
-TICK_SECONDS = 0.01
 BEAT_SECONDS = 0.1
 MEMO_AGE_SECONDS = 60.0
 
@@ -52,7 +46,6 @@ _IN, _OUT, _ET = select.EPOLLIN, select.EPOLLOUT, select.EPOLLET
 _RDHUP, _BROKEN = select.EPOLLRDHUP, select.EPOLLHUP | select.EPOLLERR
 _UNUSUAL = _RDHUP | _BROKEN
 _ALL = _IN | _OUT | _ET | _RDHUP
-_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Reactor:
@@ -84,23 +77,18 @@ class Reactor:
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._bell, _IN | _ET)
         self._asleep = False
-        self._listeners: dict[int, Listener] = {}
-        self._acceptable: set[int] = set()
-        self._starved: set[int] = set()
+        self._doors = Doors(self._epoll)
         self._connections: dict[int, Connection] = {}
         self._seal = Seal()
         self._sender = Sender(nursery, self._seal, self._later)
+        self._parting = Parting(self._seal, self._close, self._later)
         self._shaking: dict[int, Connection] = {}
         self._steps_left = HANDSHAKE_STEPS_MAX
         self._memos = {scheme: Memo(config.memo_entries_max) for scheme in ("http", "https")}
-        self._moment = handler.moment()
-        self._preambles: dict[int, bytes] = {}
+        self._clock = Clock()
+        self._preambles = self._clock.preambles
         self._running = 0
-        self._second = 0
-        self._stamp = b""
         self._drained_at = inf
-        self._next_tick = 0.0
-        self._bin = bytearray(256 << 10)
         self._turn_begins()
 
     # ------------------------------------------------------------ the task
@@ -112,19 +100,15 @@ class Reactor:
 
     def listen(self, listener: Listener | socket.socket) -> None:
         """Accept connections from this one too."""
-        if isinstance(listener, socket.socket):
-            listener = Listener(listener)
-        listener.sock.setblocking(False)
-        self._listeners[listener.sock.fileno()] = listener
-        self._epoll.register(listener.sock.fileno(), _IN | _ET)
+        self._doors.open(Listener(listener) if isinstance(listener, socket.socket) else listener)
 
     async def run(self) -> None:
         """Serve until drained, or cancelled: then everything is closed at once."""
         idle = 0
         try:
-            while not (self.draining and not self._connections):
+            while not (self.draining and (not self._connections or monotonic() > self._drained_at + GRACE_SECONDS)):
                 idle = 0 if self._turn() else idle + 1
-                if self._sender.ready or self._shaking or self._acceptable or idle < self._hot_turns:
+                if self._sender.ready or self._shaking or self._doors.waiting or idle < self._hot_turns:
                     await trio.lowlevel.checkpoint()
                     continue
                 self._asleep = True
@@ -135,7 +119,7 @@ class Reactor:
                 idle = 0
         finally:
             self.draining = True
-            self._stop_listening()
+            self._doors.close()
             for c in list(self._connections.values()):
                 self._close(c)
             self._epoll.close()
@@ -148,7 +132,7 @@ class Reactor:
             return
         self.draining = True
         self._drained_at = monotonic() + self.config.drain_seconds_max
-        self._stop_listening()
+        self._doors.close()
         for memo in self._memos.values():
             memo.clear()
         for c in list(self._connections.values()):
@@ -168,9 +152,7 @@ class Reactor:
             for c in self._connections.values():
                 if c.partial and c.sending:
                     self._later(c)
-            self._acceptable |= self._starved
-            self._starved.clear()
-            if self._acceptable:
+            if self._doors.feed():
                 self._wake()
             if beats % 5 == 0:
                 self._log.flush()
@@ -208,28 +190,17 @@ class Reactor:
                     self._resume(c)
                 except Exception as bug:
                     self._give_up(c, bug)
-        for number in [*self._acceptable]:
+        for number in [*self._doors.waiting]:
             self._on_other(number)
         return len(events) + len(later)
 
     def _turn_begins(self) -> None:
-        """What is the same for all that a turn does. The moment is read after the events: no client knows a later
-        one."""
+        """What holds for all that a turn does. The moment is read after the events: no client knows a later one."""
         self._moment = self._handler.moment()
         self._now = now = monotonic()
         self._idle_until = now + self.config.idle_seconds_max
         self._steps_left = HANDSHAKE_STEPS_MAX
-        self._tick(now)
-
-    def _tick(self, now: float) -> None:
-        if now < self._next_tick:
-            return
-        self._next_tick = now + TICK_SECONDS
-        wall = time.time()
-        self._stamp = stamp(wall)
-        if int(wall) != self._second:
-            self._second = int(wall)
-            self._preambles.clear()
+        self._clock.tick(now)
 
     def _wake(self) -> None:
         if self._asleep:
@@ -250,9 +221,8 @@ class Reactor:
 
     def _note(self, c: Connection, line: bytes) -> None:
         """One line of the access log: three references, joined elsewhere."""
-        pending = self._log.pending
-        pending += (self._stamp, c.tag, line)
-        if len(pending) > 3 * ENTRIES_MAX:
+        self._log.pending += (self._clock.stamp, c.tag, line)
+        if len(self._log.pending) > 3 * ENTRIES_MAX:
             self._log.flush()
 
     def _publish(self) -> None:
@@ -282,45 +252,24 @@ class Reactor:
         if now >= self._drained_at:
             for c in list(self._connections.values()):
                 self.abort(c)
+            self._wake()
 
     # ------------------------------------------------------------ connections
 
-    def _stop_listening(self) -> None:
-        for listener in self._listeners.values():
-            listener.sock.close()
-        self._listeners.clear()
-        self._acceptable.clear()
-        self._starved.clear()
-
     def _on_other(self, number: int) -> None:
-        if number in self._listeners:
-            self._acceptable.discard(number)
-            self._accept(number, self._listeners[number])
+        if number in self._doors:
+            for sock, peer, listener in self._doors.accept(number):
+                self._welcome(sock, peer, listener)
         elif number == self._bell:
             os.eventfd_read(self._bell)
 
-    def _accept(self, number: int, listener: Listener) -> None:
-        for _ in range(ACCEPTS_MAX):
-            try:
-                sock, address = listener.sock.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno in _NO_ROOM:
-                    self._starved.add(number)
-                    return
-                continue  # that client has left already
-            self._welcome(sock, address, listener)
-        self._acceptable.add(number)
-
-    def _welcome(self, sock: socket.socket, address: object, listener: Listener) -> None:
+    def _welcome(self, sock: socket.socket, peer: str, listener: Listener) -> None:
+        """A new connection. One over the limit is told so, as long as that itself does not become a crowd."""
         crowd = len(self._connections) - self.config.connections_max
         if crowd >= (CROWD if listener.context is None else 0):
             sock.close()
             return
-        sock.setblocking(False)
-        peer = str(address[0]).removeprefix("::ffff:") if isinstance(address, tuple) else ""
-        scheme = "http" if listener.context is None else "https"
+        scheme = listener.scheme
         tls = None if listener.context is None else self._seal.wrap(listener.context)
         c = Connection(sock, peer, peer_tag(peer, scheme), self._memos[scheme], tls)
         c.deadline = self._now + self.config.head_seconds_max
@@ -337,7 +286,7 @@ class Reactor:
         elif event & _BROKEN:
             self._close(c)
         elif c.phase == Phase.LINGER:
-            self._swallow(c)
+            self._parting.swallow(c)
         else:
             self._resume(c)
 
@@ -359,9 +308,9 @@ class Reactor:
         if c.owned:
             c.wake()
         elif c.phase == Phase.LINGER:
-            self._swallow(c)
+            self._parting.swallow(c)
         elif c.told:
-            self._finish(c)
+            self._parting.begin(c)
         elif c.fd >= 0:
             self._serve(c)
 
@@ -371,50 +320,9 @@ class Reactor:
         self._connections.pop(c.fd, None)
         self._sender.ready.pop(c.fd, None)
         self._shaking.pop(c.fd, None)
-        if c.hard:
-            c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-        c.sock.close()
-        c.fd = -1
-        c.gone = True
-        c.sending = False
-        c.forget_extents()
-        c.wake()
+        hang_up(c)
         if self.draining and not self._connections:
             self._wake()
-
-    def _finish(self, c: Connection) -> None:
-        """The last answer is sent: say so, and throw away what still comes, so that no reset overtakes the answer."""
-        if c.fd < 0:
-            return
-        try:
-            if c.tls is not None and not c.shaking:
-                self._seal.goodbye(c)
-                c.send(c.pend)
-            c.sock.shutdown(socket.SHUT_WR)
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._close(c)
-            return
-        now = monotonic()
-        c.phase, c.mark, c.buf, c.pend = Phase.LINGER, int(now + LINGER_SECONDS_MAX) + 1, b"", b""
-        c.deadline = now + LINGER_SECONDS
-        self._swallow(c)
-
-    def _swallow(self, c: Connection) -> None:
-        try:
-            for _ in range(SWALLOWS_A_VISIT):
-                n = c.sock.recv_into(self._bin, 0, socket.MSG_TRUNC)
-                c.swallowed += n
-                if not n or c.swallowed > LINGER_BYTES_MAX:
-                    self._close(c)
-                    return
-                c.deadline = min(monotonic() + LINGER_SECONDS, c.mark)
-            self._later(c)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._close(c)
 
     # ------------------------------------------------------------ reading heads
 
@@ -439,7 +347,7 @@ class Reactor:
                     ):
                         # The hot path: one head in, one answer out.
                         c.pend = out = self._preambles[entry.status] + entry.rest
-                        self._log.pending += (self._stamp, c.tag, entry.line)
+                        self._log.pending += (self._clock.stamp, c.tag, entry.line)
                         tally = entry.tally
                         tally.requests += 1
                         tally.bytes += entry.size
@@ -494,25 +402,16 @@ class Reactor:
                 if not self._heads(c):
                     return
                 if c.ended:
-                    self._finish(c)
+                    self._parting.begin(c)
                     return
                 if len(data) < READ_BYTES and not c.half:
                     break
         except BlockingIOError:
             pass
         except OSError:  # ssl.SSLError is one
-            self._part(c)
+            self._parting.alert(c)
             return
         self._await_more(c)
-
-    def _part(self, c: Connection) -> None:
-        """The peer broke TLS: it gets the alert if it takes it at once."""
-        try:
-            if c.pend:
-                c.send(c.pend)
-        except OSError:
-            c.hard = True
-        self._close(c)
 
     def _await_more(self, c: Connection) -> None:
         if c.shaking or c.fd < 0:
@@ -530,31 +429,19 @@ class Reactor:
             if not c.buf:
                 return True
             end = c.buf.find(b"\r\n\r\n")
-            if end < 0:
-                return self._is_fair(c, len(c.buf)) and not self._is_bare(c)
-            if not self._is_fair(c, end + 4):
+            refused = complaint(c.buf, end + 4 if end >= 0 else 0, self.config.head_bytes_max)
+            if refused is not None:
+                self._refuse(c, refused)
                 return False
+            if end < 0:
+                return True
             raw, c.buf = c.buf[: end + 4], c.buf[end + 4 :]
+            c.phase = Phase.IDLE
             self._take(c, raw)
             if c.phase > Phase.HEAD or c.fd < 0:
                 return False
         self._later(c)
         return False
-
-    def _is_fair(self, c: Connection, size: int) -> bool:
-        if size <= self.config.head_bytes_max:
-            return True
-        if c.buf.find(b"\r\n", 0, TARGET_BYTES_MAX + 34) < 0:
-            self._refuse(c, Refused(414, "The request target is too long."))
-        else:
-            self._refuse(c, Refused(431, "The request head is too large."))
-        return False
-
-    def _is_bare(self, c: Connection) -> bool:
-        if not bare_line_end(c.buf):
-            return False
-        self._refuse(c, Refused(400, "A line of the head does not end with CR LF."))
-        return True
 
     def _take(self, c: Connection, raw: bytes) -> None:
         """Answer one head, or lend the connection to a task for it."""
@@ -586,19 +473,13 @@ class Reactor:
         """An answer from local knowledge, remembered; None where a request task is needed."""
         if head.method not in ("GET", "HEAD") or head.length:
             return None
-        answer: Answer | None = self._handler.look(head)
+        answer = self._handler.look(head)
         if answer is None:
             return None
-        wire = plan(answer, head, head.keep and not self.draining)
-        line = fragment(
-            head.method, head.target, wire.status, wire.size, outcome=answer.outcome, principal=answer.principal,
-            repository=answer.repository,
-        )  # fmt: skip
-        tally = self._metrics.tally((head.method, str(wire.status), answer.outcome))
-        entry = Entry(answer, wire, self._moment, line, tally)
+        entry = entry_of(answer, head, head.keep and not self.draining, self._moment, self._metrics)
         if entry.until_s > self._now and not self.draining:
-            if wire.extents and wire.size <= self.config.small_body_bytes_max:
-                body = self._sender.read_small(wire.extents)
+            if entry.extents and entry.size <= self.config.small_body_bytes_max:
+                body = self._sender.read_small(entry.extents)
                 if body is not None:
                     entry.hold(body)
             c.memo.keep(raw, entry)
@@ -607,12 +488,8 @@ class Reactor:
     # ------------------------------------------------------------ sending
 
     def preamble(self, status: int) -> bytes:
-        self._tick(monotonic())
-        known = self._preambles.get(status)
-        if known is None:
-            date = f"Date: {http_date(self._second)}\r\n".encode()
-            known = self._preambles[status] = status_line(status) + date
-        return known
+        self._clock.tick(monotonic())
+        return self._clock.preamble(status)
 
     def _send_entry(self, c: Connection, entry: Entry) -> None:
         self._note(c, entry.line)
@@ -620,7 +497,7 @@ class Reactor:
         entry.tally.bytes += entry.size
         c.told = entry.close
         if self.push(c, self.preamble(entry.status) + entry.rest, entry.extents, entry.lease) and entry.close:
-            self._finish(c)
+            self._parting.begin(c)
 
     def push(self, c: Connection, data: bytes, extents: Extents = (), lease: object = None) -> bool:
         if c.gone:
@@ -660,7 +537,7 @@ class Reactor:
         self._note(c, fragment("-", b"-", refused.status, len(body)))
         self._metrics.count(("-", str(refused.status), "REFUSED"), len(body))
         if self.push(c, self.preamble(refused.status) + rest + body):
-            self._finish(c)
+            self._parting.begin(c)
 
     # ------------------------------------------------------------ request tasks
 
@@ -674,24 +551,16 @@ class Reactor:
         self._nursery.start_soon(attend, self, self._handler, c, head)
 
     def take(self, c: Connection) -> bytes:
-        while True:
-            try:
-                data = c.recv(READ_BYTES)
-            except BlockingIOError:
-                raise
-            except OSError:
-                raise Gone from None
-            if c.tls is None or not data:
-                return data
-            try:
-                plain = self._seal.open(c, data)
-            except ssl.SSLError:
-                c.hard = True
-                raise Gone from None
-            if c.pend:
+        try:
+            data = c.recv(READ_BYTES) if c.tls is None else self._seal.receive(c, READ_BYTES)
+        except BlockingIOError:
+            raise
+        except OSError:
+            raise Gone from None
+        finally:
+            if c.tls is not None and c.pend:
                 self.push(c, b"")
-            if plain or c.ended:
-                return plain
+        return data
 
     def hush(self, c: Connection, quiet: bool) -> None:
         if c.fd >= 0:
@@ -715,7 +584,7 @@ class Reactor:
         if c.gone or c.hard:
             self._close(c)
         elif not keep:
-            self._finish(c)
+            self._parting.begin(c)
         else:
             self._turn_begins()  # what the task has changed must be seen by the next request
             c.phase, c.deadline = Phase.IDLE, self._idle_until
@@ -724,11 +593,8 @@ class Reactor:
             except Exception as bug:
                 self._give_up(c, bug)
 
-    def record(
-        self, c: Connection, line: bytes, *, method: str, status: int, outcome: str, repository: str, size: int,
-        seconds: float,
-    ) -> None:  # fmt: skip
-        self._tick(monotonic())
+    def record(self, c: Connection, line: bytes, key: Key, size: int, seconds: float) -> None:
+        self._clock.tick(monotonic())
         self._note(c, line)
-        self._metrics.count((method, str(status), outcome), size)
+        self._metrics.count(key, size)
         self._metrics.time(seconds)

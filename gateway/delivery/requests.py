@@ -64,6 +64,11 @@ class Request:
         """Has a response been begun?"""
         return self._status != 0
 
+    @property
+    def draining(self) -> bool:
+        """Is the node about to stop? Whoever streams without end ends now."""
+        return self._engine.draining
+
     def disconnected(self) -> bool:
         """Is it known that the client is gone? A client that only stopped sending still reads."""
         return self._c.gone
@@ -95,14 +100,17 @@ class Request:
 
         Leaving the handler without `finish` closes the connection hard, so that the client sees a truncation.
         """
-        framed = length is not None or self.head.version == 1
+        bodiless = status in (204, 304)
+        framed = bodiless or length is not None or self.head.version == 1
         keep = self._begin(status, framed)
         fields = list(headers)
-        if length is not None:
+        if length is not None and not bodiless:
             fields.append(("Content-Length", str(length)))
-        elif framed:
+        elif framed and not bodiless:
             fields.append(("Transfer-Encoding", "chunked"))
-        self._stream = Stream(self, length, chunked=length is None and framed)
+        self._stream = Stream(
+            self, length, chunked=length is None and framed, silent=bodiless or self.head.method == "HEAD"
+        )
         await self._send(self._head_bytes(status, fields, keep))
         return self._stream
 
@@ -154,10 +162,8 @@ class Request:
             self.head.method, self.head.target, self._status, size, outcome=self.outcome, principal=self.principal,
             repository=self.repository, seconds=seconds,
         )  # fmt: skip
-        self._engine.record(
-            self._c, line, method=self.head.method, status=self._status, outcome=self.outcome,
-            repository=self.repository, size=size, seconds=seconds,
-        )  # fmt: skip
+        key = (self.head.method, str(self._status), self.outcome)
+        self._engine.record(self._c, line, key, size, seconds)
 
 
 class Stream:
@@ -165,11 +171,11 @@ class Stream:
 
     __slots__ = ("_chunked", "_length", "_request", "_silent", "finished", "written")
 
-    def __init__(self, request: Request, length: int | None, *, chunked: bool) -> None:
+    def __init__(self, request: Request, length: int | None, *, chunked: bool, silent: bool) -> None:
         self._request = request
         self._length = length
         self._chunked = chunked
-        self._silent = request.head.method == "HEAD"
+        self._silent = silent
         self.finished = False
         self.written = 0
 
@@ -246,8 +252,10 @@ async def attend(engine: Engine, handler: Handler, c: Connection, head: Head) ->
             if request.answered and not c.gone:
                 keep, clean = await request.settle()
     except Gone:
-        keep = clean = False
-        c.hard = True
+        keep, c.hard = False, True
+    except Exception as bug:
+        keep, c.hard = False, True
+        log.error("a request task failed", exc_info=bug)
     except BaseException:
         c.hard = True
         raise

@@ -60,6 +60,16 @@ class Seal:
             self._in.read()
         return b"".join(parts) if len(parts) != 1 else parts[0]
 
+    def receive(self, c: Connection, size: int) -> bytes:
+        """The next plaintext from the socket, b"" at its end. BlockingIOError where there is none yet, or OSError."""
+        while True:
+            data = c.recv(size)
+            if not data:
+                return b""
+            plain = self.open(c, data)
+            if plain or c.ended:
+                return plain
+
     def seal(self, c: Connection, data: memoryview | bytes) -> None:
         """Appends `data` as records to `c.pend`."""
         assert c.tls is not None
