@@ -2,18 +2,20 @@
 
 Children are started when first needed and kept; one that takes too long, dies or answers nonsense is killed.
 What goes in is a descriptor and the request, what comes out is checked against the schema. A Problem that a room
-raises there is raised here as the same Problem; anything else is a package that could not be taken apart.
+raises there is raised here as the same Problem; anything else is a package that could not be taken apart, or an
+upstream that cannot be understood.
 """
 
 import contextlib
+import math
 import os
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,39 +26,22 @@ import trio
 from formats.kit.contract import Ask, Blob, Finds, Foreign
 from gateway.config import Sandbox as Limits
 from gateway.insight.errorlog import report
+from gateway.sandbox_child import LENGTH, Job, Outcome
 from storage import errors
-from storage.errors import Invalid, Problem, Unavailable
+from storage.errors import Invalid, Problem, TooLarge, Unavailable, UpstreamFailed
 
-ANSWER_BYTES_MAX = 512 << 20
-_LENGTH = struct.Struct("<I")
+ANSWER_BYTES_MAX = 256 << 20
+INLINE_BYTES_MAX = 1 << 20
+"""What is larger is written and decoded in a thread."""
+ATTEMPTS_MAX = 3
+
 _PROBLEMS = {
     kind.__name__: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Problem)
 }
 
 
-class Job(msgspec.Struct):
-    """One piece of work for a child. `kind` is unpack or learn."""
-
-    kind: str
-    room: str
-    ask: Ask | None = None
-    fields: dict[str, list[str]] = {}
-    filename: str = ""
-    start: int = 0
-    blob: Blob | None = None
-    directory: str = ""
-    context: Any = None
-    package: str = ""
-    raw: bytes = b""
-    url: str = ""
-
-
-class Outcome(msgspec.Struct):
-    """What a child says: the result as msgpack, or a Problem's class, message and remedy, or the name of a fault."""
-
-    result: bytes = b""
-    problem: tuple[str, str, str] | None = None
-    fault: str = ""
+class Lost(Exception):
+    """A child gave no answer; the text says why, for the log."""
 
 
 class Workdir:
@@ -74,54 +59,76 @@ class Workdir:
 
 
 class _Child:
-    """One child process and our end of its socket."""
+    """One child process and our end of its socket.
+
+    It is started by the thread that runs the loop: the kernel ends it together with the thread that started it, and a
+    helper thread is gone after some seconds without work.
+    """
 
     def __init__(self, limits: Limits, rooms: str) -> None:
         ours, theirs = socket.socketpair()
-        self.socket = ours
+        ours.setblocking(False)
+        self._socket = ours
         with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway.sandbox_child", str(theirs.fileno()), rooms,
-                 str(limits.memory_bytes_max), str(limits.derived_bytes_max), str(int(limits.seconds_max))],
+            numbers = (theirs.fileno(), os.getpid())
+            bounds = (limits.memory_bytes_max, limits.derived_bytes_max, math.ceil(limits.seconds_max))
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "gateway.sandbox_child", *map(str, numbers), rooms, *map(str, bounds)],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 env={"PATH": "/usr/bin:/bin", "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "LANG": "C.UTF-8"},
                 start_new_session=True,
-            )  # fmt: skip
+            )
 
-    def exchange(self, message: bytes, descriptor: int, seconds: float) -> bytes:
-        """Send a job, read the answer; OSError, EOFError or TimeoutError where there is none."""
-        self.socket.settimeout(seconds)
-        head = _LENGTH.pack(len(message))
-        if descriptor >= 0:
-            socket.send_fds(self.socket, [head], [descriptor])
-        else:
-            self.socket.sendall(head)
-        self.socket.sendall(message)
-        (size,) = _LENGTH.unpack(self._exactly(_LENGTH.size))
+    def alive(self) -> bool:
+        # Without reaping: until kill() its process id, which is also its group's, belongs to nobody else.
+        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+    async def send(self, message: bytes, descriptor: int) -> None:
+        """Raises OSError where nobody listens any more."""
+        await self._when(trio.lowlevel.wait_writable, self._send_head, LENGTH.pack(len(message)), descriptor)
+        rest = memoryview(message)
+        while rest:
+            rest = rest[await self._when(trio.lowlevel.wait_writable, self._socket.send, rest) :]
+
+    def _send_head(self, head: bytes, descriptor: int) -> None:
+        sent = socket.send_fds(self._socket, [head], [descriptor])
+        assert sent == len(head), "the first bytes into an empty socket are taken whole"
+
+    async def answer(self) -> bytes:
+        """Raises EOFError or OSError where the child ends, EOFError where it says too much."""
+        (size,) = LENGTH.unpack(await self._exactly(LENGTH.size))
         if size > ANSWER_BYTES_MAX:
-            raise EOFError("the answer is too large")
-        return self._exactly(size)
+            raise EOFError("too large an answer")
+        return await self._exactly(size)
 
-    def _exactly(self, size: int) -> bytes:
+    async def _exactly(self, size: int) -> bytes:
         data = bytearray()
         while len(data) < size:
-            part = self.socket.recv(min(1 << 20, size - len(data)))
+            part = await self._when(trio.lowlevel.wait_readable, self._socket.recv, min(1 << 20, size - len(data)))
             if not part:
-                raise EOFError("the child ended")
+                raise EOFError("the process ended")
             data += part
         return bytes(data)
 
+    async def _when(self, ready: Any, call: Any, *arguments: Any) -> Any:
+        while True:
+            try:
+                return call(*arguments)
+            except BlockingIOError:
+                await ready(self._socket)
+
     def kill(self) -> None:
-        self.socket.close()
+        """End it with whatever it may have started."""
+        self._socket.close()
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
 
 class Sandbox:
-    """The children of one worker. `rooms` names the module whose ROOMS they serve."""
+    """The children of one worker. `rooms` names the module whose ROOMS they serve, `directory` is its own alone."""
 
     def __init__(self, config: Limits, directory: Path, rooms: str = "formats") -> None:
         self._config = config
@@ -129,6 +136,7 @@ class Sandbox:
         self._rooms = rooms
         self._idle: list[_Child] = []
         self._limiter = trio.CapacityLimiter(config.processes)
+        shutil.rmtree(directory, ignore_errors=True)  # what a killed worker left
 
     def close(self) -> None:
         """End the children."""
@@ -148,55 +156,116 @@ class Sandbox:
     ) -> tuple[Finds, Workdir]:
         """What a room finds in an upload, and the derived files' directory, the caller's to close. Raises Problem."""
         workdir = Workdir(self._directory)
-        job = Job("unpack", room, ask, fields, filename, start, blob, str(workdir.path), context)
         try:
-            result = await self._do(job, descriptor)
-            return await trio.to_thread.run_sync(_finds, result), workdir
+            job = Job("unpack", room, ask, fields, filename, start, blob, str(workdir.path), context)
+            with _readable(descriptor) as readable:
+                finds = await self._do(job, readable, Finds)
+            if sum(entry.stat(follow_symlinks=False).st_size for entry in os.scandir(workdir.path)) > (
+                self._config.derived_bytes_max
+            ):
+                raise TooLarge(f"More than {self._config.derived_bytes_max} bytes come out of the package.")
+            return finds, workdir
         except BaseException:
             workdir.__exit__(None, None, None)
             raise
 
     async def learn(self, room: str, package: str, raw: bytes, url: str) -> Foreign:
         """What a foreign registry's answer says. Raises Problem."""
-        result = await self._do(Job("learn", room, package=package, raw=raw, url=url), -1)
-        return await trio.to_thread.run_sync(_foreign, result)
+        descriptor = os.memfd_create("answer", os.MFD_CLOEXEC)
+        try:
+            if len(raw) > INLINE_BYTES_MAX:
+                await trio.to_thread.run_sync(_write_all, descriptor, raw)
+            else:
+                _write_all(descriptor, raw)
+            with _readable(descriptor) as readable:
+                return await self._do(Job("learn", room, package=package, url=url), readable, Foreign)
+        finally:
+            os.close(descriptor)
 
-    async def _do(self, job: Job, descriptor: int) -> bytes:
+    async def _do[Result](self, job: Job, descriptor: int, wanted: type[Result]) -> Result:
+        """Have a job done in a child, alone there; what comes back is a `wanted` or a Problem."""
         message = msgspec.msgpack.encode(job)
-        outcome = await trio.to_thread.run_sync(self._work, message, descriptor, limiter=self._limiter)
-        if outcome.problem is not None:
-            name, text, remedy = outcome.problem
-            raise _PROBLEMS.get(name, Invalid)(text, remedy)
-        if outcome.fault:
-            report("warning", "taking a package apart failed", fault=outcome.fault, room=job.room)
-            raise Invalid("The package could not be taken apart.", "It is damaged, or not what its name says.")
-        return outcome.result
-
-    def _work(self, message: bytes, descriptor: int) -> Outcome:
         try:
-            child = self._idle.pop() if self._idle else _Child(self._config, self._rooms)
-        except OSError as error:
-            raise Unavailable("No process could be started to look into the package.", retry_after_s=5) from error
+            async with self._limiter, self._child(message, descriptor) as child:
+                outcome = await self._outcome(child)
+                if not outcome.spent and not outcome.fault:
+                    self._idle.append(child)
+            if outcome.problem is not None:
+                name, text, remedy, retry_after_s = outcome.problem
+                raise _PROBLEMS.get(name, Invalid)(text, remedy, retry_after_s=retry_after_s)
+            if outcome.fault:
+                raise Lost(" < ".join([outcome.fault, *reversed(outcome.frames)]))
+            return await _decode(outcome.result, wanted)
+        except (Lost, msgspec.DecodeError, trio.TooSlowError) as error:
+            report("warning", f"{job.kind} failed", room=job.room, why=f"{type(error).__name__} {error}".strip())
+            raise _lament(job, slow=isinstance(error, trio.TooSlowError)) from None
+
+    async def _outcome(self, child: _Child) -> Outcome:
+        with trio.fail_after(self._config.seconds_max):
+            try:
+                answer = await child.answer()
+            except (OSError, EOFError) as error:
+                raise Lost(str(error) or type(error).__name__) from None
+        return await _decode(answer, Outcome)
+
+    @contextlib.asynccontextmanager
+    async def _child(self, message: bytes, descriptor: int) -> AsyncIterator[_Child]:
+        """A child that took the job. It is killed at the end unless it is back among the idle ones."""
+        child = await self._started(message, descriptor)
         try:
-            outcome = msgspec.msgpack.decode(
-                child.exchange(message, descriptor, self._config.seconds_max), type=Outcome
-            )
-        except TimeoutError:
-            child.kill()
-            return Outcome(fault="took too long")
-        except (OSError, EOFError, msgspec.DecodeError) as error:
-            child.kill()
-            return Outcome(fault=f"the process ended: {type(error).__name__}")
-        if outcome.fault:
-            child.kill()  # whatever it left in that process is not trusted
-        else:
-            self._idle.append(child)
-        return outcome
+            yield child
+        finally:
+            if child not in self._idle:
+                with trio.CancelScope(shield=True):
+                    await trio.to_thread.run_sync(child.kill)
+
+    async def _started(self, message: bytes, descriptor: int) -> _Child:
+        """An idle child may have died in the meantime: then the job was not begun, and goes to the next."""
+        for _ in range(ATTEMPTS_MAX):
+            try:
+                child = self._idle.pop() if self._idle else _Child(self._config, self._rooms)
+            except OSError as error:
+                raise Unavailable("No process could be started to look into this.", retry_after_s=5) from error
+            given = False
+            try:
+                if child.alive():
+                    with trio.fail_after(self._config.seconds_max):
+                        await child.send(message, descriptor)
+                    given = True
+                    return child
+            except OSError:
+                continue
+            finally:
+                if not given:
+                    child.kill()
+        raise Lost("no process took it")
 
 
-def _finds(result: bytes) -> Finds:
-    return msgspec.msgpack.decode(result, type=Finds)
+def _lament(job: Job, *, slow: bool) -> Problem:
+    if job.kind == "learn":
+        return UpstreamFailed("The upstream's answer could not be understood.", "Try again later.")
+    if slow:
+        return Invalid("The package took too long to take apart.", "Send one that is simpler or smaller.")
+    return Invalid("The package could not be taken apart.", "It is damaged, or not what its name says.")
 
 
-def _foreign(result: bytes) -> Foreign:
-    return msgspec.msgpack.decode(result, type=Foreign)
+async def _decode[Result](data: bytes, wanted: type[Result]) -> Result:
+    if len(data) > INLINE_BYTES_MAX:
+        return await trio.to_thread.run_sync(lambda: msgspec.msgpack.decode(data, type=wanted))
+    return msgspec.msgpack.decode(data, type=wanted)
+
+
+@contextlib.contextmanager
+def _readable(descriptor: int) -> Iterator[int]:
+    """The same bytes behind a descriptor that cannot write them, and whose position nobody shares."""
+    own = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield own
+    finally:
+        os.close(own)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]

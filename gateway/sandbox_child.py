@@ -1,32 +1,35 @@
-"""What runs inside the sandbox? One job after the other from a socket, under limits that were set before the first."""
+"""What runs inside the sandbox? One job after the other from a socket, behind walls that stood before the first.
 
-import ctypes
+The wire, both ways: a u32 length, then that many bytes of msgpack. The length of a job is sent together with the
+descriptor of what it is about. This process imports the rooms, and nothing of the gateway but its own walls.
+"""
+
 import importlib
 import os
 import resource
-import signal
 import socket
 import struct
 import sys
+import traceback
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from formats.kit.contract import Ask, Blob, Received, Room
+from formats.kit.contract import Ask, Blob, Finds, Foreign, Received, Room
+from gateway import sandbox_walls
 from storage.errors import Problem
 
-_LENGTH = struct.Struct("<I")
-_PR_SET_PDEATHSIG = 1
-DESCRIPTORS_MAX = 64
-PROCESSES = 0x10000000 | 0x40000000
-"""CLONE_NEWUSER | CLONE_NEWNET: without a network, where the kernel lets us."""
+LENGTH = struct.Struct("<I")
+SPENT_KIB = 256 << 10
+"""A child that ever was so large in memory is not kept: Python gives little of it back."""
+FRAMES_MAX = 12
 
 
 class Job(msgspec.Struct):
-    """As gateway.sandbox.Job, which this process does not import: it needs none of the gateway."""
+    """One piece of work. For `unpack` the descriptor is the upload, for `learn` the upstream's answer."""
 
-    kind: str
+    kind: Literal["unpack", "learn"]
     room: str
     ask: Ask | None = None
     fields: dict[str, list[str]] = {}
@@ -36,75 +39,78 @@ class Job(msgspec.Struct):
     directory: str = ""
     context: Any = None
     package: str = ""
-    raw: bytes = b""
     url: str = ""
 
 
-def confine(memory_bytes: int, file_bytes: int) -> None:
-    """Give up what the work does not need."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    with suppress(OSError):
-        os.unshare(PROCESSES)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS_MAX, DESCRIPTORS_MAX))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+class Outcome(msgspec.Struct):
+    """What became of a job: the result as msgpack, or a Problem (its class, message, remedy and retry_after_s), or a
+    fault of ours: the exception's class and where it was raised, without its message, which may quote the package."""
+
+    result: bytes = b""
+    problem: tuple[str, str, str, int | None] | None = None
+    fault: str = ""
+    frames: list[str] = []
+    spent: bool = False
 
 
 def serve(channel: socket.socket, rooms: dict[str, Room], seconds: int) -> None:
     """Until the other end is closed."""
     while True:
-        head, descriptors, _, _ = socket.recv_fds(channel, _LENGTH.size, 1)
+        head, descriptors, _, _ = socket.recv_fds(channel, LENGTH.size, 1)
         if not head:
             return
-        message = _exactly(channel, _LENGTH.unpack(head)[0])
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        limit = int(used.ru_utime + used.ru_stime) + seconds + 1
-        resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
-        answer = msgspec.msgpack.encode(_answer(message, rooms, descriptors[0] if descriptors else -1))
-        for descriptor in descriptors:
-            os.close(descriptor)
-        channel.sendall(_LENGTH.pack(len(answer)) + answer)
+        head += _exactly(channel, LENGTH.size - len(head))
+        message = _exactly(channel, LENGTH.unpack(head)[0])
+        sandbox_walls.allow_seconds(seconds)
+        outcome = _outcome(message, rooms, descriptors[0])
+        del message
+        os.close(descriptors[0])
+        outcome.spent = bool(outcome.fault) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > SPENT_KIB
+        answer = msgspec.msgpack.encode(outcome)
+        channel.sendall(LENGTH.pack(len(answer)))
+        channel.sendall(answer)
 
 
-def _answer(message: bytes, rooms: dict[str, Room], descriptor: int) -> dict[str, object]:
+def _outcome(message: bytes, rooms: dict[str, Room], descriptor: int) -> Outcome:
     try:
-        return {"result": _do(msgspec.msgpack.decode(message, type=Job), rooms, descriptor)}
+        job = msgspec.msgpack.decode(message, type=Job)
+        return Outcome(msgspec.msgpack.encode(_do(job, rooms[job.room], descriptor)))
     except Problem as problem:
-        return {"problem": (type(problem).__name__, problem.message, problem.remedy)}
+        return Outcome(problem=(type(problem).__name__, problem.message, problem.remedy, problem.retry_after_s))
     except Exception as error:
-        return {"fault": type(error).__name__}
+        steps = traceback.extract_tb(error.__traceback__)[-FRAMES_MAX:]
+        frames = [f"{step.filename}:{step.lineno} {step.name}" for step in steps]
+        return Outcome(fault=type(error).__name__, frames=frames)
 
 
-def _do(job: Job, rooms: dict[str, Room], descriptor: int) -> bytes:
-    room = rooms[job.room]
+def _do(job: Job, room: Room, descriptor: int) -> Finds | Foreign:
     if job.kind == "learn":
-        return msgspec.msgpack.encode(room.learn(job.package, job.raw, job.url))
+        with open(descriptor, "rb", closefd=False) as file:
+            return room.learn(job.package, file.read(), job.url)
     assert job.ask is not None
     assert job.blob is not None
-    received = Received(
-        job.fields, job.filename, descriptor, job.blob, job.directory, job.context, job.start
-    )
-    return msgspec.msgpack.encode(room.unpack(job.ask, received))
+    received = Received(job.fields, job.filename, descriptor, job.blob, job.directory, job.context, job.start)
+    return room.unpack(job.ask, received)
 
 
 def _exactly(channel: socket.socket, size: int) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        part = channel.recv(min(1 << 20, size - len(data)))
-        if not part:
+    data = bytearray(size)
+    view = memoryview(data)
+    while view:
+        count = channel.recv_into(view)
+        if not count:
             raise EOFError
-        data += part
+        view = view[count:]
     return bytes(data)
 
 
 def main(arguments: list[str]) -> None:
-    """descriptor, module of the rooms, memory bytes, file bytes, seconds a job."""
-    number, module, memory_bytes, file_bytes, seconds = arguments
+    """descriptor of the socket, process id of the parent, module of the rooms, bytes of memory, bytes of a file,
+    seconds of a job."""
+    number, parent, module, memory_bytes, file_bytes, seconds = arguments
     rooms: dict[str, Room] = importlib.import_module(module).ROOMS
-    confine(int(memory_bytes), int(file_bytes))
-    with socket.socket(fileno=int(number)) as channel, suppress(EOFError):
+    sandbox_walls.enclose(int(memory_bytes), int(file_bytes), int(parent))
+    with socket.socket(fileno=int(number)) as channel, suppress(EOFError, ConnectionError):
         serve(channel, rooms, int(seconds))
 
 

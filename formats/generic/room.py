@@ -36,8 +36,8 @@ class Generic:
         return wire.read(ask)
 
     def unpack(self, ask: Ask, received: Received) -> Finds:
-        """Nothing is inside a file; asked only at the end of a resumed upload."""
-        return Finds(blobs={"file": received.blob}, context=received.context)
+        """Nothing is inside a file."""
+        return Finds(context=received.context)
 
     def decide(self, ask: Ask, finds: Finds, view: View) -> Decision:
         return decide.decide(ask, finds, view)

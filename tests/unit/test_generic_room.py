@@ -425,7 +425,8 @@ def test_upload_in_parts() -> None:
         )
         end = ROOM.read(part)
         assert end == Resume("append", session="s-1_A", offset=4, finish=True)
-        finds = ROOM.unpack(part, Received({}, "", -1, blob(body, start.digests), "", start.context))
+        assert ROOM.unpack(part, Received({}, "", -1, blob(body), "", start.context)) == Finds(context=start.context)
+        finds = Finds(blobs={"file": blob(body, start.digests)}, context=start.context)
         decision = ROOM.decide(part, finds, view := MemoryView())
         view.apply(decision)
         assert decision.reply.status == 201
