@@ -1,16 +1,18 @@
 """How do several processes serve one port, and who looks after them?
 
 Each worker opens its own listening socket with SO_REUSEPORT; the kernel spreads connections. Workers are started by
-spawn, since an LMDB environment must not be open across a fork. The supervisor restarts one that dies, passes SIGTERM
-on, and ends when all have drained.
+spawn, since an LMDB environment must not be open across a fork. The supervisor restarts one that dies, later each time
+it dies soon, passes SIGTERM on, and ends when all have drained. A worker does not outlive its supervisor.
 """
 
+import ctypes
 import multiprocessing
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import SpawnContext, SpawnProcess
 from types import FrameType
 from typing import Any
 
@@ -21,6 +23,9 @@ __all__ = ["listen", "supervise"]
 RESTART_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 STEADY_SECONDS = 10.0
 KILL_SECONDS = 20.0
+LOOK_SECONDS = 0.1
+FATAL_CODES = (70, 71)
+_PR_SET_PDEATHSIG = 1
 
 
 class _Seat:
@@ -33,11 +38,26 @@ class _Seat:
         self.failures = 0
         self.start_at_s = 0.0
 
+    def is_due(self, now_s: float) -> bool:
+        """Does somebody have to be seated now? Notes the failure of who sat here before."""
+        if self.process is not None:
+            if self.process.is_alive():
+                return False
+            steady = now_s - self.started_s > STEADY_SECONDS
+            self.failures = 0 if steady else self.failures + 1
+            self.process = None
+            self.start_at_s = now_s + RESTART_SECONDS[min(self.failures, len(RESTART_SECONDS) - 1)]
+        return now_s >= self.start_at_s
+
+    def is_fatal(self) -> bool:
+        """Did it end in a way that says: do not start me again?"""
+        return self.process is not None and self.process.exitcode in FATAL_CODES
+
 
 def supervise(target: Callable[..., None], args: tuple[Any, ...], workers: int) -> int:
-    """Run `target(*args, number)` in `workers` processes until SIGTERM or SIGINT; 0, or 1 if one could not be kept up.
+    """Run `target(*args, number)` in `workers` processes until SIGTERM or SIGINT. Main thread only. Returns 0, or 70.
 
-    A worker that ends with status 70 (storage failed) is not restarted: the node stops.
+    A worker that ends with one of FATAL_CODES (storage failed) is not restarted: the node stops and returns 70.
     """
     context = multiprocessing.get_context("spawn")
     stopping = threading.Event()
@@ -45,39 +65,40 @@ def supervise(target: Callable[..., None], args: tuple[Any, ...], workers: int) 
     def stop(number: int, frame: FrameType | None) -> None:
         stopping.set()
 
-    for one in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(one, stop)
+    before = {one: signal.signal(one, stop) for one in (signal.SIGTERM, signal.SIGINT)}
     seats = [_Seat(number) for number in range(workers)]
-    code = 0
-    while not stopping.is_set():
-        for seat in seats:
-            _fill(context, seat, target, args)
-        stopping.wait(0.1)
-        if any(seat.process is not None and seat.process.exitcode in (70, 71) for seat in seats):
-            code = 70
-            break
-    _end(seats)
-    return code
+    failed = False
+    try:
+        while not (stopping.is_set() or failed):
+            failed = any(seat.is_fatal() for seat in seats)
+            for seat in seats:
+                if not failed and not seat.is_fatal() and seat.is_due(time.monotonic()):
+                    _seat_one(context, seat, target, args)
+            stopping.wait(LOOK_SECONDS)
+    finally:
+        _end(seats)
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    return 70 if failed else 0
 
 
-def _fill(
-    context: multiprocessing.context.SpawnContext, seat: _Seat, target: Callable[..., None], args: tuple[Any, ...]
-) -> None:
-    now = time.monotonic()
-    if seat.process is not None:
-        if seat.process.is_alive():
-            return
-        seat.failures = 0 if now - seat.started_s > STEADY_SECONDS else seat.failures + 1
-        seat.process = None
-        seat.start_at_s = now + RESTART_SECONDS[min(seat.failures, len(RESTART_SECONDS) - 1)]
-    if now < seat.start_at_s:
-        return
-    seat.process = context.Process(target=target, args=(*args, seat.number), name=f"worker {seat.number}")
+def _seat_one(context: SpawnContext, seat: _Seat, target: Callable[..., None], args: tuple[Any, ...]) -> None:
+    name = f"worker {seat.number}"
+    seat.process = context.Process(target=_work, args=(os.getpid(), target, (*args, seat.number)), name=name)
     seat.process.start()
-    seat.started_s = now
+    seat.started_s = time.monotonic()
+
+
+def _work(supervisor: int, target: Callable[..., None], args: tuple[Any, ...]) -> None:
+    """In the worker: an interrupt at the terminal is the supervisor's to pass on, and its death ends us too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() == supervisor:
+        target(*args)
 
 
 def _end(seats: list[_Seat]) -> None:
+    """SIGTERM to all, so that they drain at the same time; SIGKILL to what has not ended in time."""
     running = [seat.process for seat in seats if seat.process is not None]
     for process in running:
         if process.is_alive():

@@ -130,15 +130,19 @@ class RequestLog:
 
     def _write(self, data: bytes) -> None:
         assert self._path is not None
-        if self._descriptor >= 0 and self._written + len(data) > self._file_bytes_max:
-            self._rotate(self._path)
         if self._descriptor < 0:
-            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
-            self._written = os.fstat(self._descriptor).st_size
+            self._open(self._path)
+        if self._written and self._written + len(data) > self._file_bytes_max:
+            self._rotate(self._path)
+            self._open(self._path)
         while data:
             n = os.write(self._descriptor, data)
             self._written += n
             data = data[n:]
+
+    def _open(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        self._written = os.fstat(self._descriptor).st_size
 
     def _rotate(self, path: Path) -> None:
         """access.log → access.log.1 → ... ; the oldest goes."""

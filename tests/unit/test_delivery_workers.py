@@ -1,0 +1,88 @@
+"""Are workers restarted, drained and never left alone?"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.delivery.serving import hot_turns
+from gateway.delivery.workers import listen
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def until(true: Callable[[], object]) -> None:
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    process = subprocess.Popen([sys.executable, "-m", "tests.harness.spawned", str(tmp_path)], cwd=ROOT)
+    try:
+        until(lambda: all((tmp_path / f"pid-{number}").exists() for number in range(2)))
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(30)
+
+
+def test_workers_drain_at_sigterm(supervisor: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
+    supervisor.terminate()
+    assert supervisor.wait(20) == 0
+    assert all((tmp_path / f"drained-{number}").exists() for number in range(2))
+
+
+def test_a_worker_that_died_is_replaced_and_the_other_left_alone(
+    supervisor: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    (tmp_path / "die-1").write_text("1")
+    until(lambda: (tmp_path / "born-1").read_text() == "xx")
+    assert (tmp_path / "born-0").read_text() == "x"
+    supervisor.send_signal(signal.SIGINT)
+    assert supervisor.wait(20) == 0
+
+
+@pytest.mark.parametrize("status", ["70", "71"])
+def test_e4_a_worker_whose_storage_failed_ends_the_node(
+    supervisor: "subprocess.Popen[bytes]", tmp_path: Path, status: str
+) -> None:
+    (tmp_path / "die-1").write_text(status)
+    assert supervisor.wait(20) == 70
+    assert (tmp_path / "drained-0").exists()
+    assert (tmp_path / "born-1").read_text() == "x"
+
+
+def test_workers_do_not_outlive_their_supervisor(supervisor: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
+    pids = [int((tmp_path / f"pid-{number}").read_text()) for number in range(2)]
+    supervisor.kill()
+    supervisor.wait(20)
+    until(lambda: not any(is_alive(pid) for pid in pids))
+
+
+def test_listeners_share_a_port() -> None:
+    with listen("127.0.0.1", 0) as one, listen("127.0.0.1", one.getsockname()[1]) as other:
+        assert one.getsockname() == other.getsockname()
+    with listen("::1", 0) as six:
+        assert six.getsockname()[0] == "::1"
+
+
+def test_more_workers_than_cores_do_not_spin() -> None:
+    assert hot_turns(1) > 0
+    assert hot_turns(10_000) == 0
