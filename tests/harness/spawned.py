@@ -1,0 +1,30 @@
+"""What do the worker processes of a test of the supervisor do? They must be importable where they are started."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from gateway.delivery.workers import supervise
+
+
+def until_told(folder: str, number: int) -> None:
+    """Notes its birth, and its orderly end at SIGTERM. A file `die-N` makes it end with the status in there."""
+    told = []
+    signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+    born = Path(folder) / f"born-{number}"
+    born.write_text(born.read_text() + "x" if born.exists() else "x")
+    (Path(folder) / f"pid-{number}").write_text(str(os.getpid()))
+    order = Path(folder) / f"die-{number}"
+    while not told:
+        if order.exists():
+            status = int(order.read_text())
+            order.unlink()
+            sys.exit(status)
+        time.sleep(0.01)
+    (Path(folder) / f"drained-{number}").write_text("x")
+
+
+if __name__ == "__main__":
+    sys.exit(supervise(until_told, (sys.argv[1],), 2))
