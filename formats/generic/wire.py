@@ -29,8 +29,9 @@ PATH_BYTES_MAX = 400
 LISTING_DEFAULT = 1_000
 LISTING_MAX = 10_000
 
-SAFE = (("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "default-src 'none'; sandbox"))
-"""For files: whatever their media type, a browser runs nothing of them in the name of this host."""
+SAFE = (("Content-Security-Policy", "default-src 'none'; sandbox"),)
+"""For files: whatever their media type, a browser runs nothing of them in the name of this host. The core adds nosniff
+to every file and every reply."""
 SAFE_PAGE = (("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "default-src 'none'"))
 
 SESSION = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -276,7 +277,7 @@ def repr_digest(sha256: bytes) -> str:
 def refuse(ask: Ask, problem: Problem) -> Reply:
     """A line of text, or a problem document (RFC 9457) for those who ask for JSON."""
     status = problem.status
-    headers: list[tuple[str, str]] = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
+    headers: list[tuple[str, str]] = [("Cache-Control", "no-store")]
     if status == 401:
         headers.append(("WWW-Authenticate", 'Basic realm="entrepot", charset="UTF-8"'))
     if status == 405:

@@ -252,7 +252,28 @@ def refuse(ask: Ask, problem: Problem) -> Reply:
     headers: list[tuple[str, str]] = []
     if status == 401:
         headers.append(("WWW-Authenticate", f'Bearer realm="{REALM}", Basic realm="{REALM}"'))
+    if status == 405:
+        headers.append(("Allow", _allowed(ask)))
     if problem.retry_after_s is not None:
         headers.append(("Retry-After", str(problem.retry_after_s)))
     body = msgspec.json.encode({"error": problem.text(), "reason": problem.message, "code": problem.code})
     return Reply(status, body, JSON, tuple(headers))
+
+
+def _allowed(ask: Ask) -> str:
+    """The methods of an address, for `Allow` (RFC 9110 section 15.5.6)."""
+    try:
+        kind = route(ask).kind
+    except Problem:
+        return "GET, HEAD"
+    return {
+        "package": "GET, HEAD, PUT",
+        "revision": "PUT, DELETE",
+        "file": "GET, HEAD, DELETE",
+        "tag": "PUT, POST, DELETE",
+        "advisories": "POST",
+        "audit": "POST",
+        "user": "GET, HEAD, PUT",
+        "logout": "DELETE",
+        "web-login": "POST",
+    }.get(kind, "GET, HEAD")
