@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.machine import Skipped, conditions, isolate
+from bench.machine import Skipped, conditions, isolate, pin_to_client
 from bench.options import Options, options
 from bench.report import Result, as_json, picture, words
 from bench.scenarios import cold, crash, delivery, peers, publish, replicate
@@ -33,6 +33,7 @@ def main(arguments: list[str]) -> int:
                 PREPARE[told.scenario](told)
             network = "the machine's own loopback, as asked" if told.here else isolate()
             around = conditions(network)
+            pin_to_client()
             result = RUN[told.scenario](told)
         except Skipped as reason:
             print(f"skipped: {reason}")

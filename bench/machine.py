@@ -12,6 +12,7 @@ from pathlib import Path
 SERVER_CORE = 0
 CLIENT_CORE = 1
 MTU = 1500
+CORES = sorted(os.sched_getaffinity(0))
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -26,12 +27,18 @@ def need(*tools: str) -> None:
         raise Skipped(f"not installed: {', '.join(missing)} (Debian packages of these names)")
 
 
-def pinned(core: int, command: Sequence[str]) -> list[str]:
-    """The command on one core, where the machine has that many."""
-    usable = sorted(os.sched_getaffinity(0))
-    if core >= len(usable) or shutil.which("taskset") is None:
+def pinned(core: int | None, command: Sequence[str]) -> list[str]:
+    """The command on one core, where the machine has that many; None = on all of them."""
+    if shutil.which("taskset") is None:
         return list(command)
-    return ["taskset", "-c", str(usable[core]), *command]
+    cores = CORES if core is None or core >= len(CORES) else CORES[core : core + 1]
+    return ["taskset", "-c", ",".join(map(str, cores)), *command]
+
+
+def pin_to_client() -> None:
+    """The bench itself asks from the client's core, and leaves the server's alone."""
+    if len(CORES) > CLIENT_CORE:
+        os.sched_setaffinity(0, {CORES[CLIENT_CORE]})
 
 
 def isolate() -> str:
@@ -57,7 +64,7 @@ def conditions(network: str) -> dict[str, str]:
     return {
         "date": time.strftime("%Y-%m-%d %H:%M %Z"),
         "processor": _processor(),
-        "cores": str(len(os.sched_getaffinity(0))),
+        "cores": str(len(CORES)),
         "kernel": platform.release(),
         "python": platform.python_version(),
         "nginx": _first_line(["nginx", "-v"]),

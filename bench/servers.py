@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import re
 import select
 import signal
 import socket
@@ -39,9 +40,8 @@ class Running:
         """`speaks`: its first line of output is wanted; else that goes to the log as well."""
         self.log, self.name = log, Path(command[0]).name
         self._sink: IO[bytes] = log.open("ab")
-        line = list(command) if core is None else pinned(core, command)
         self.process = subprocess.Popen(
-            line,
+            pinned(core, command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if speaks else self._sink,
             stderr=self._sink,
@@ -214,6 +214,42 @@ class Node(Running):
         if done.returncode:
             raise RuntimeError(f"entrepot {' '.join(arguments)}: {done.stdout}{done.stderr}")
         return done.stdout
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+class LoneOrigin:
+    """One origin without an edge over one directory, which can be started and killed many times."""
+
+    def __init__(self, home: Path, repository: str) -> None:
+        self.home, self.port = home, free_port()
+        home.mkdir(parents=True, exist_ok=True)
+        self.url = f"http://127.0.0.1:{self.port}"
+        with self.start():
+            self.token = self._token()
+            told = {"ENTREPOT_URL": self.url, "ENTREPOT_TOKEN": self.token}
+            for line in (["workspace", "create", repository.partition("/")[0]], ["repo", "create", repository]):
+                subprocess.run([entrepot(), *line], env=os.environ | told, check=True, capture_output=True)
+
+    def start(self, wrapper: Sequence[str] = (), core: int | None = None) -> Running:
+        """Raises RuntimeError where it does not come to listen; with a wrapper, which may mean that, it does not."""
+        command = [entrepot(), "serve", "--role", "origin", "--data", str(self.home / "data"), "--port", str(self.port)]
+        running = Running([*wrapper, *command], self.home / "node.log", core, cwd=self.home)
+        try:
+            running.wait_for_port(self.port)
+        except RuntimeError:
+            if not wrapper:
+                raise
+        return running
+
+    def _token(self) -> str:
+        """The first start shows it on its standard error."""
+        found = re.search(r"ent_[0-9A-Za-z]{38}", (self.home / "node.log").read_text())
+        if found is None:
+            raise RuntimeError("the first start showed no admin token")
+        return found[0]
 
     @property
     def bearer(self) -> dict[str, str]:

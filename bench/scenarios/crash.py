@@ -5,21 +5,18 @@ of the node die with it. Then it is started again and everything that was ever a
 """
 
 import hashlib
-import os
 import random
-import re
 import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
-from pathlib import Path
 
 from bench.clients import Refused
 from bench.machine import need
 from bench.options import Options
 from bench.report import Result, Row
-from bench.servers import Running, ask, entrepot, free_port
+from bench.servers import LoneOrigin, ask, entrepot
 
 DURABLE = "write,writev,pwrite64,pwritev,pwritev2,fdatasync,fsync,msync,ftruncate,fallocate,renameat,rename,unlink"
 NTH_MAX = 400
@@ -39,43 +36,9 @@ class Ledger:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-class Origin:
-    """One origin over one directory, started and killed many times."""
-
-    def __init__(self, home: Path) -> None:
-        self.home, self.port = home, free_port()
-        home.mkdir(parents=True, exist_ok=True)
-        self.url = f"http://127.0.0.1:{self.port}"
-        with self.start():
-            self.token = self._token()
-            for line in (["workspace", "create", "crash"], ["repo", "create", "crash/files"]):
-                environment = {**os.environ, "ENTREPOT_URL": self.url, "ENTREPOT_TOKEN": self.token}
-                subprocess.run([entrepot(), *line], env=environment, check=True, capture_output=True)
-
-    def start(self, wrapper: tuple[str, ...] = ()) -> Running:
-        command = [entrepot(), "serve", "--role", "origin", "--data", str(self.home / "data"), "--port", str(self.port)]
-        running = Running([*wrapper, *command], self.home / "node.log", core=None, cwd=self.home)
-        try:
-            running.wait_for_port(self.port)
-        except RuntimeError:
-            if not wrapper:
-                raise
-        return running
-
-    def _token(self) -> str:
-        found = re.search(r"ent_[0-9A-Za-z]{38}", (self.home / "node.log").read_text())
-        if found is None:
-            raise Refused("the first start showed no admin token")
-        return found[0]
-
-    @property
-    def bearer(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token}"}
-
-
-def publish_until_dead(origin: Origin, ledger: Ledger, run: str, seed: int) -> None:
+def publish_until_dead(origin: LoneOrigin, ledger: Ledger, run: str, seed: int) -> None:
     """One publisher: small files one after the other, until the connection breaks."""
-    chance = random.Random(seed)
+    chance = random.Random(f"{run} {seed}")
     connection = HTTPConnection("127.0.0.1", origin.port, timeout=10)
     end, number = time.monotonic() + ROUND_SECONDS_MAX, 0
     try:
@@ -98,7 +61,7 @@ def publish_until_dead(origin: Origin, ledger: Ledger, run: str, seed: int) -> N
         connection.close()
 
 
-def kill_once(origin: Origin, ledger: Ledger, number: int, chance: random.Random) -> bool:
+def kill_once(origin: LoneOrigin, ledger: Ledger, number: int, chance: random.Random) -> bool:
     """One start under strace with publishers, until it is dead; False where the drawn call was never reached."""
     nth = chance.randrange(1, NTH_MAX)
     inject = f"inject={DURABLE}:signal=KILL:when={nth}"
@@ -128,7 +91,7 @@ def ask_quietly(url: str) -> bool:
         return False
 
 
-def faults(origin: Origin, ledger: Ledger, chance: random.Random, latest: str) -> tuple[int, int]:
+def faults(origin: LoneOrigin, ledger: Ledger, chance: random.Random, latest: str) -> tuple[int, int]:
     """(acknowledged and not served, served wrong) of the files of the latest round and a sample of older ones."""
     lost = corrupt = 0
     new = [path for path in ledger.tried if path.startswith(f"{BASE}/{latest}/")]
@@ -147,7 +110,7 @@ def faults(origin: Origin, ledger: Ledger, chance: random.Random, latest: str) -
 def run(told: Options) -> Result:
     need("strace")
     seed = int(time.time())
-    chance, ledger, origin = random.Random(seed), Ledger(), Origin(told.home / "crash")
+    chance, ledger, origin = random.Random(seed), Ledger(), LoneOrigin(told.home / "crash", "crash/files")
     restarts = Row("restart until healthy", "s", goal="<= 5")
     lost = corrupt = reached = 0
     for number in range(told.count):

@@ -34,6 +34,7 @@ VERDACCIO = PLACE / "npm" / "node_modules" / ".bin" / "verdaccio"
 SIZES = {"1 KB": 1 << 10, "1 MB": 1 << 20}
 CONNECTIONS = 64
 INSTALL_SECONDS_MAX = 900
+WHEEL_FRAME_BYTES = 1400
 # One of Verdaccio's dependencies asks for a tag of node-fetch that not every mirror carries.
 VERDACCIO_PACKAGE = {"private": True, "dependencies": {"verdaccio": "6"}, "overrides": {"node-fetch": "2"}}
 
@@ -71,19 +72,26 @@ class Pack:
 
 
 def wheel(size: int) -> Pack:
-    """A wheel of about `size` bytes: the least that indexes accept, and a filler."""
+    """A wheel of about `size` bytes with a true RECORD: the least that indexes accept, and a filler."""
     name = f"benchwheel{size}"
     info = f"{name}-1.0.dist-info"
-    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
-    tags = "Wheel-Version: 1.0\nGenerator: bench\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    members = {
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".encode(),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: bench\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    if size > SIZES["1 KB"]:
+        members[f"{name}.bin"] = random.Random(size).randbytes(size - WHEEL_FRAME_BYTES)
+    record = [f"{path},sha256={record_digest(content)},{len(content)}" for path, content in members.items()]
+    members[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        archive.writestr(f"{info}/METADATA", metadata)
-        archive.writestr(f"{info}/WHEEL", tags)
-        archive.writestr(f"{info}/RECORD", "")
-        if size > SIZES["1 KB"]:
-            archive.writestr(f"{name}.bin", random.Random(size).randbytes(size - out.tell() - 400))
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, content in members.items():
+            archive.writestr(zipfile.ZipInfo(path), content)
     return Pack(name, f"{name}-1.0-py3-none-any.whl", out.getvalue())
+
+
+def record_digest(content: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
 
 
 def tarball(size: int) -> Pack:
@@ -193,8 +201,9 @@ def serve_devpi(home: Path, stack: ExitStack) -> Served:
         done = subprocess.run([tool[0], line[0], *tool[1:], *line[1:]], capture_output=True, text=True, check=False)
         if done.returncode:
             raise Refused(f"devpi {line[0]}: {done.stdout[-300:]}{done.stderr[-300:]}")
-    simple = f"{base}/{DEVPI_INDEX}/+simple"
-    return running, {name: file_url(f"{simple}/{wheel(size).name}/") for name, size in SIZES.items()}
+    return running, {
+        name: file_url(f"{base}/{DEVPI_INDEX}/+simple/{wheel(size).name}/") for name, size in SIZES.items()
+    }
 
 
 DEVPI_INDEX = "root/bench"

@@ -9,12 +9,13 @@ from types import TracebackType
 from typing import Self
 
 from bench.clients import Refused, own_raw
-from bench.machine import cpu_seconds, family, memory_bytes
+from bench.machine import SERVER_CORE, cpu_seconds, family, memory_bytes
 from bench.numbers import percentile, size_text
 from bench.options import Options
 from bench.report import Result, Row
-from bench.servers import Filler, Node, put
+from bench.servers import Filler, LoneOrigin, Running, put
 
+REPOSITORY = "bench/files"
 CONNECTIONS = 64
 BODY_BYTES = 1 << 10
 SAMPLE_SECONDS = 0.05
@@ -54,7 +55,7 @@ class Memory:
         ]
 
 
-def small(node: Node, told: Options) -> list[Row]:
+def small(node: Running, origin: LoneOrigin, told: Options) -> list[Row]:
     """Small files from many connections at once."""
     rate = Row(f"{size_text(BODY_BYTES)} publishes from {CONNECTIONS} connections", "publishes/s", goal=">= 2,000")
     wait = Row("time to acknowledgement, p99", "ms")
@@ -63,10 +64,10 @@ def small(node: Node, told: Options) -> list[Row]:
             spent = cpu_seconds(node.pid)
             found = own_raw(
                 "put",
-                f"{node.origin}{node.private}/generic/bench",
+                f"{origin.url}/{REPOSITORY}/generic/bench",
                 connections=CONNECTIONS,
                 seconds=told.seconds,
-                options=["--size", str(BODY_BYTES), "--header", f"Authorization: Bearer {node.token}", "--latencies"],
+                options=["--size", str(BODY_BYTES), "--header", f"Authorization: Bearer {origin.token}", "--latencies"],
             )
             if set(found.statuses) - {"200", "201", "204"}:
                 raise Refused(f"publishes answered {found.statuses}")
@@ -76,27 +77,27 @@ def small(node: Node, told: Options) -> list[Row]:
     return [rate, wait, *memory.rows("small publishes")]
 
 
-def large(node: Node, told: Options) -> list[Row]:
+def large(node: Running, origin: LoneOrigin, told: Options) -> list[Row]:
     """One upload at a time."""
     row = Row(f"{size_text(told.big_bytes)} upload", "MB/s", goal=">= 350")
     with Memory(node.pid) as memory:
         for number in range(told.rounds):
             body = Filler(f"large {number}", told.big_bytes)
             begin = time.perf_counter()
-            put(f"{node.origin}{node.private}/generic/large/{number}", body, node.bearer)
+            put(f"{origin.url}/{REPOSITORY}/generic/large/{number}", body, origin.bearer)
             row.ours.append(told.big_bytes / (time.perf_counter() - begin) / 1e6)
     return [row, *memory.rows("large upload")]
 
 
 def run(told: Options) -> Result:
     result = Result("publish")
-    with Node(told.home / "node") as node:
+    origin = LoneOrigin(told.home / "node", REPOSITORY)
+    with origin.start(core=SERVER_CORE) as node:
         for part in (small, large):
             if told.cases in part.__name__:
-                result.rows += part(node, told)
+                result.rows += part(node, origin, told)
     result.notes += [
-        "through HTTP at the origin, which makes every publish durable before it answers; an edge follows meanwhile",
-        "origin and edge share one core, the client has another",
+        "one worker of an origin on one core, the client on another; every publish is durable before it is answered",
         "resident memory counts the mapped index, which the kernel may take back; anonymous memory does not",
     ]
     return result
