@@ -17,6 +17,7 @@ from gateway.config import Delivery
 from gateway.delivery.answers import Extents
 from gateway.delivery.memo import Memo
 from gateway.insight.metrics import Key
+from gateway.insight.requestlog import peer_tag
 
 
 class Gone(Exception):
@@ -38,15 +39,16 @@ class Phase:
 class Connection:
     """One client connection. `tag` is its part of an access log line; `buf` what was received and not yet understood.
 
-    Output in order: `pend` (ready for the socket), `plain` (TLS: still to be sealed), then the rest of `extents`
-    (number `at`, from `offset` to `end`). `sending` while any of it is left; `partial` when the kernel took less
-    than it was offered, `warming` while a thread brings the next bytes into memory.
+    Output in order: `pend` (ready for the socket), `plain` (TLS: still to be sealed), `body` (shared, never copied as a
+    whole), then the rest of `extents` (number `at`, from `offset` to `end`). `sending` while any of it is left;
+    `partial` when the kernel took less than it was offered, `warming` while a thread brings the next bytes into memory.
     `half`: the client has sent its FIN; `ended`: it has said goodbye inside TLS; `gone`: reset or given up; `hard`: the
     peer shall see a reset; `late`: the deadline passed while a task reads; `told`: an answer is out that ends it.
     """
 
     __slots__ = (
         "at",
+        "body",
         "buf",
         "deadline",
         "descriptor",
@@ -83,13 +85,11 @@ class Connection:
         "warming",
     )
 
-    def __init__(
-        self, sock: socket.socket, peer: str, tag: bytes, memo: Memo, tls: ssl.SSLObject | None = None
-    ) -> None:
+    def __init__(self, sock: socket.socket, peer: str, memo: Memo, tls: ssl.SSLObject | None = None) -> None:
         self.sock = sock
         self.fd = sock.fileno()
         self.peer = peer
-        self.tag = tag
+        self.tag = peer_tag(peer, "http" if tls is None else "https")
         self.memo = memo
         self.tls = tls
         self.shaking = tls is not None
@@ -98,6 +98,7 @@ class Connection:
         self.buf = b""
         self.plain: bytes | memoryview = b""
         self.pend: bytes | memoryview = b""
+        self.body: bytes | memoryview = b""
         self.forget_extents()
         self.sending = self.partial = self.warming = False
         self.sent = self.mark = self.swallowed = 0
@@ -166,8 +167,8 @@ class Engine(Protocol):
         """Status line and Date."""
         ...
 
-    def push(self, c: Connection, data: bytes, extents: Extents = (), lease: object = None) -> bool:
-        """Begins to send; True when the kernel has taken all of it already, else `c.sending` until it has."""
+    def push(self, c: Connection, data: bytes, extents: Extents = (), lease: object = None, body: bytes = b"") -> bool:
+        """Begins to send all this, in this order; True when the kernel has it, else `c.sending` until then."""
         ...
 
     def take(self, c: Connection) -> bytes:

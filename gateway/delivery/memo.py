@@ -6,31 +6,35 @@ old one, and what was in the old one and not asked for is forgotten.
 """
 
 from gateway.delivery.answers import Answer, Extents, Wire, plan
-from gateway.delivery.heads import Head
+from gateway.delivery.heads import Head, Refused
 from gateway.insight.metrics import Metrics, Tally
 from gateway.insight.requestlog import fragment
 
 HEAD_BYTES_MAX = 4 << 10
 BYTES_MAX = 32 << 20
 ENTRY_BYTES = 700
+JOINED_BYTES_MAX = 32 << 10
 
 
 class Entry:
-    """An answer for one exact head. `rest` is everything behind status line and Date that is sent in one piece.
+    """An answer for one exact head. `rest` is everything behind status line and Date that is sent in one piece;
+    a `body` too large to be copied for each client follows it.
 
     `line` is its part of the access log, `tally` its counter, `size` the bytes of its body. It holds at `moment`, and
     until `until_s` on the monotonic clock. `at_once` = one send is all there is to it.
     """
 
     __slots__ = (
-        "answer", "at_once", "close", "extents", "lease", "line", "moment", "rest", "size", "status",
+        "answer", "at_once", "body", "close", "extents", "lease", "line", "moment", "rest", "size", "status",
         "tally", "until_s", "weight",
     )  # fmt: skip
 
     def __init__(self, answer: Answer, wire: Wire, moment: int, line: bytes, tally: Tally) -> None:
         self.answer = answer
         self.status = wire.status
-        self.rest = wire.rest + wire.body
+        joined = len(wire.body) <= JOINED_BYTES_MAX
+        self.rest = wire.rest + wire.body if joined else wire.rest
+        self.body = b"" if joined else wire.body
         self.extents: Extents = wire.extents
         self.lease = wire.lease
         self.close = wire.close
@@ -40,7 +44,7 @@ class Entry:
         self.line = line
         self.tally = tally
         self.weight = 0
-        self.at_once = not (wire.extents or wire.close)
+        self.at_once = not (wire.extents or wire.close or self.body)
 
     def hold(self, body: bytes) -> None:
         """Keep the small body itself instead of the extents it was read from."""
@@ -73,7 +77,7 @@ class Memo:
         """Remember, unless head and answer are too large to be worth it."""
         if len(head) > HEAD_BYTES_MAX:
             return
-        entry.weight = len(head) + len(entry.rest) + len(entry.line) + ENTRY_BYTES
+        entry.weight = len(head) + len(entry.rest) + len(entry.body) + len(entry.line) + ENTRY_BYTES
         self._bytes += entry.weight
         self.young[head] = entry
         if len(self.young) > self._entries_max or self._bytes > self._bytes_max:
@@ -104,3 +108,12 @@ def entry_of(answer: Answer, head: Head, keep: bool, moment: int, metrics: Metri
         repository=answer.repository,
     )  # fmt: skip
     return Entry(answer, wire, moment, line, metrics.tally((head.method, str(wire.status), answer.outcome)))
+
+
+def refusal(refused: Refused, metrics: Metrics) -> Entry:
+    """The answer to a head that is not accepted. Nothing of it is repeated, neither here nor in the log."""
+    body = f"{refused.reason}\n".encode()
+    rest = b"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+    wire = Wire(refused.status, rest, body, (), len(body), True)
+    line = fragment("-", b"-", refused.status, len(body))
+    return Entry(Answer(), wire, 0, line, metrics.tally(("-", str(refused.status), "REFUSED")))

@@ -19,15 +19,16 @@ from gateway.config import Delivery
 from gateway.delivery.answers import Extents
 from gateway.delivery.clock import Clock
 from gateway.delivery.connections import Connection, Gone, Phase
+from gateway.delivery.deadlines import Due, begin_window, overdue
 from gateway.delivery.heads import Head, Refused, complaint, parse
 from gateway.delivery.listening import Doors, Listener
-from gateway.delivery.memo import Entry, Memo, entry_of
+from gateway.delivery.memo import Entry, Memo, entry_of, refusal
 from gateway.delivery.parting import Parting, hang_up
 from gateway.delivery.requests import Handler, attend
 from gateway.delivery.sending import Sender
 from gateway.delivery.tls import CROWDED_ROOM_BYTES, ROOM_BYTES, Seal
 from gateway.insight.metrics import Key, Metrics
-from gateway.insight.requestlog import ENTRIES_MAX, RequestLog, fragment, peer_tag
+from gateway.insight.requestlog import ENTRIES_MAX, RequestLog
 
 log_of_bugs = logging.getLogger("entrepot.delivery")
 
@@ -38,7 +39,6 @@ HANDSHAKE_STEPS_MAX = 4
 CROWD = 256
 GRACE_SECONDS = 1.0
 HEADS_A_VISIT = 64
-SEND_WINDOW_SECONDS = 10.0
 BEAT_SECONDS = 0.1
 MEMO_AGE_SECONDS = 60.0
 
@@ -168,14 +168,17 @@ class Reactor:
 
     def _turn(self) -> int:
         events = self._epoll.poll(0, EVENTS_MAX)
+        if not (events or self._sender.ready or self._shaking or self._doors.waiting):
+            return 0
         self._turn_begins()
         connections = self._connections
         for number, event in events:
             c = connections.get(number)
+            if c is None:
+                self._on_other(number)
+                continue
             try:
-                if c is None:
-                    self._on_other(number)
-                elif event & _UNUSUAL or c.phase > Phase.HEAD:
+                if event & _UNUSUAL or c.phase > Phase.HEAD:
                     self._on_event(c, event)
                 elif event & _IN:
                     self._serve(c)
@@ -213,11 +216,10 @@ class Reactor:
             self._sender.ready[c.fd] = c
             self._wake()
 
-    def _give_up(self, c: Connection | None, bug: Exception) -> None:
+    def _give_up(self, c: Connection, bug: Exception) -> None:
         """A bug in one step costs that connection and no other."""
         log_of_bugs.error("a connection was given up", exc_info=bug)
-        if c is not None:
-            self.abort(c)
+        self.abort(c)
 
     def _note(self, c: Connection, line: bytes) -> None:
         """One line of the access log: three references, joined elsewhere."""
@@ -234,18 +236,12 @@ class Reactor:
 
     def _sweep(self, now: float) -> None:
         """Whose time is up?"""
-        progress = self.config.send_rate_min_bytes_s * SEND_WINDOW_SECONDS
-        for c in list(self._connections.values()):
-            if now < c.deadline or c.phase == Phase.TASK:
-                continue
-            if c.phase == Phase.READING:
-                c.late, c.deadline = True, inf
+        for c, due in overdue(list(self._connections.values()), now, self.config.send_rate_min_bytes_s):
+            if due is Due.WAKE:
                 c.wake()
-            elif c.phase == Phase.SENDING and (c.warming or c.sent - c.mark >= progress):
-                c.mark, c.deadline = c.sent, now + SEND_WINDOW_SECONDS
-            elif c.phase == Phase.SENDING:
+            elif due is Due.ABORT:
                 self.abort(c)
-            elif c.phase == Phase.HEAD:
+            elif due is Due.REFUSE:
                 self._refuse(c, Refused(408, "The request head did not arrive in time."))
             else:
                 self._close(c)
@@ -269,9 +265,8 @@ class Reactor:
         if crowd >= (CROWD if listener.context is None else 0):
             sock.close()
             return
-        scheme = listener.scheme
         tls = None if listener.context is None else self._seal.wrap(listener.context)
-        c = Connection(sock, peer, peer_tag(peer, scheme), self._memos[scheme], tls)
+        c = Connection(sock, peer, self._memos[listener.scheme], tls)
         c.deadline = self._now + self.config.head_seconds_max
         self._connections[c.fd] = c
         self._epoll.register(c.fd, _ALL)
@@ -281,23 +276,10 @@ class Reactor:
     def _on_event(self, c: Connection, event: int) -> None:
         if event & _RDHUP:
             c.half = True
-        if c.owned:
-            self._on_borrowed(c, event)
-        elif event & _BROKEN:
-            self._close(c)
-        elif c.phase == Phase.LINGER:
-            self._parting.swallow(c)
+        if event & _BROKEN:
+            self.abort(c)
         else:
             self._resume(c)
-
-    def _on_borrowed(self, c: Connection, event: int) -> None:
-        """A task works here: it learns of a reset at once, and of everything else when it waits."""
-        if event & _BROKEN:
-            c.gone = True
-            if c.scope is not None:
-                c.scope.cancel()
-        elif not c.sending or self._advance(c):
-            c.wake()
 
     def _resume(self, c: Connection) -> None:
         """Go on sending, then with what the client sent meanwhile."""
@@ -336,30 +318,27 @@ class Reactor:
                 if c.buf and not self._heads(c):
                     return
                 data = c.recv(READ_BYTES)
-                if not c.buf:
-                    entry = c.memo.young.get(data)
-                    if (
-                        entry is not None
-                        and entry.at_once
-                        and entry.moment == self._moment
-                        and entry.until_s > self._now
-                        and entry.status in self._preambles
-                    ):
-                        # The hot path: one head in, one answer out.
-                        c.pend = out = self._preambles[entry.status] + entry.rest
-                        self._log.pending += (self._clock.stamp, c.tag, entry.line)
-                        tally = entry.tally
-                        tally.requests += 1
-                        tally.bytes += entry.size
+                entry = None if c.buf else c.memo.young.get(data)
+                if entry is not None and entry.moment == self._moment and entry.until_s > self._now:
+                    # The hot path: one head in, one answer out.
+                    self._log.pending += (self._clock.stamp, c.tag, entry.line)
+                    tally = entry.tally
+                    tally.requests += 1
+                    tally.bytes += entry.size
+                    out = (self._preambles.get(entry.status) or self.preamble(entry.status)) + entry.rest
+                    if entry.at_once:
+                        c.pend = out
                         n = c.send(out)
                         if n != len(out):
                             c.pend = memoryview(out)[n:]
                             break
                         c.pend = b""
-                        if len(data) < READ_BYTES and not c.half:
-                            c.phase, c.deadline = Phase.IDLE, self._idle_until
-                            return
-                        continue
+                    elif not self._send_rest(c, entry, out):
+                        return
+                    if len(data) < READ_BYTES and not c.half:
+                        c.phase, c.deadline = Phase.IDLE, self._idle_until
+                        return
+                    continue
                 if not data:
                     self._close(c)
                     return
@@ -394,9 +373,23 @@ class Reactor:
                     return
                 if c.shaking:
                     self._steps_left -= 1
-                c.buf += self._seal.open(c, data)
+                plain = self._seal.open(c, data)
                 if c.phase == Phase.SHAKE and not c.shaking:
                     c.phase = Phase.IDLE
+                entry = None if c.buf or c.pend else c.memo.young.get(plain)
+                if entry is not None and entry.at_once and entry.moment == self._moment and entry.until_s > self._now:
+                    # As hot as without TLS, but for the sealing.
+                    c.pend = out = self._seal.sealed(c, self._counted(c, entry))
+                    n = c.send(out)
+                    if n != len(out):
+                        c.pend = memoryview(out)[n:]
+                        break
+                    c.pend = b""
+                    if len(data) < READ_BYTES and not (c.half or c.ended):
+                        c.phase, c.deadline = Phase.IDLE, self._idle_until
+                        return
+                else:
+                    c.buf += plain
                 if c.pend and not self.push(c, b""):
                     return
                 if not self._heads(c):
@@ -411,7 +404,10 @@ class Reactor:
         except OSError:  # ssl.SSLError is one
             self._parting.alert(c)
             return
-        self._await_more(c)
+        if c.pend:
+            self.push(c, b"")
+        else:
+            self._await_more(c)
 
     def _await_more(self, c: Connection) -> None:
         if c.shaking or c.fd < 0:
@@ -450,7 +446,7 @@ class Reactor:
             if entry.moment != self._moment and self._handler.holds(entry.answer):
                 entry.moment = self._moment
             if entry.moment == self._moment and entry.until_s > self._now:
-                self._send_entry(c, entry)
+                self._send_rest(c, entry, self._counted(c, entry))
                 return
             c.memo.drop(raw)
         try:
@@ -467,7 +463,7 @@ class Reactor:
         if entry is None:
             self._lend(c, head)
         else:
-            self._send_entry(c, entry)
+            self._send_rest(c, entry, self._counted(c, entry))
 
     def _look(self, c: Connection, raw: bytes, head: Head) -> Entry | None:
         """An answer from local knowledge, remembered; None where a request task is needed."""
@@ -478,10 +474,7 @@ class Reactor:
             return None
         entry = entry_of(answer, head, head.keep and not self.draining, self._moment, self._metrics)
         if entry.until_s > self._now and not self.draining:
-            if entry.extents and entry.size <= self.config.small_body_bytes_max:
-                body = self._sender.read_small(entry.extents)
-                if body is not None:
-                    entry.hold(body)
+            self._sender.hold_small(entry, self.config.small_body_bytes_max)
             c.memo.keep(raw, entry)
         return entry
 
@@ -491,21 +484,31 @@ class Reactor:
         self._clock.tick(monotonic())
         return self._clock.preamble(status)
 
-    def _send_entry(self, c: Connection, entry: Entry) -> None:
+    def _counted(self, c: Connection, entry: Entry) -> bytes:
+        """Note that this answer goes out; its first bytes."""
         self._note(c, entry.line)
         entry.tally.requests += 1
         entry.tally.bytes += entry.size
-        c.told = entry.close
-        if self.push(c, self.preamble(entry.status) + entry.rest, entry.extents, entry.lease) and entry.close:
-            self._parting.begin(c)
+        return self.preamble(entry.status) + entry.rest
 
-    def push(self, c: Connection, data: bytes, extents: Extents = (), lease: object = None) -> bool:
+    def _send_rest(self, c: Connection, entry: Entry, data: bytes) -> bool:
+        """Send what does not go in one piece; True when it is out and the connection may go on."""
+        c.told = entry.close
+        if not self.push(c, data, entry.extents, entry.lease, entry.body):
+            return False
+        if entry.close:
+            self._parting.begin(c)
+        return not (entry.close or c.gone)
+
+    def push(self, c: Connection, data: bytes, extents: Extents = (), lease: object = None, body: bytes = b"") -> bool:
         if c.gone:
             return True
         if c.tls is None:
             c.pend = bytes(c.pend) + data if c.pend else data
         else:
             c.plain = bytes(c.plain) + data if c.plain else data
+        if body:
+            c.body = body
         if extents:
             c.load_extents(extents, lease)
         c.sending = True
@@ -521,7 +524,7 @@ class Reactor:
             return True
         if not done:
             if c.phase not in (Phase.SENDING, Phase.READING):
-                c.phase, c.mark, c.deadline = Phase.SENDING, c.sent, monotonic() + SEND_WINDOW_SECONDS
+                begin_window(c, monotonic())
             return False
         c.sending = False
         if c.phase == Phase.SENDING:
@@ -531,13 +534,9 @@ class Reactor:
 
     def _refuse(self, c: Connection, refused: Refused) -> None:
         """A head that is not accepted: one answer, and no further request from this connection."""
-        body = (refused.reason + "\n").encode()
-        rest = b"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
-        c.told, c.buf = True, b""
-        self._note(c, fragment("-", b"-", refused.status, len(body)))
-        self._metrics.count(("-", str(refused.status), "REFUSED"), len(body))
-        if self.push(c, self.preamble(refused.status) + rest + body):
-            self._parting.begin(c)
+        c.buf = b""
+        entry = refusal(refused, self._metrics)
+        self._send_rest(c, entry, self._counted(c, entry))
 
     # ------------------------------------------------------------ request tasks
 

@@ -93,7 +93,7 @@ class Request:
         self.principal = self.principal or answer.principal
         wire = plan(answer, self.head, keep)
         self._status, self._size = wire.status, wire.size
-        await self._send(self._engine.preamble(wire.status) + wire.rest + wire.body, wire.extents, wire.lease)
+        await self._send(self._engine.preamble(wire.status) + wire.rest, wire.extents, wire.lease, wire.body)
 
     async def start(self, status: int, headers: Headers, length: int | None) -> "Stream":
         """Begins a response whose body follows; `length` None = not known (chunked, or until close for HTTP/1.0).
@@ -137,9 +137,9 @@ class Request:
         fields.extend(connection_lines(self.head, keep))
         return self._engine.preamble(status) + field_lines(fields) + b"\r\n"
 
-    async def _send(self, data: bytes, extents: Extents = (), lease: object = None) -> None:
+    async def _send(self, data: bytes, extents: Extents = (), lease: object = None, body: bytes = b"") -> None:
         c = self._c
-        if not self._engine.push(c, data, extents, lease):
+        if not self._engine.push(c, data, extents, lease, body):
             while c.sending:
                 await c.park()
         if c.gone:

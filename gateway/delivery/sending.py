@@ -12,8 +12,8 @@ from time import monotonic
 
 import trio
 
-from gateway.delivery.answers import Extents
 from gateway.delivery.connections import Connection
+from gateway.delivery.memo import Entry
 from gateway.delivery.tls import ROOM_BYTES, Seal
 
 QUANTUM_BYTES = 2 << 20
@@ -55,31 +55,33 @@ class Sender:
         except BlockingIOError:
             return False
 
-    def read_small(self, extents: Extents) -> bytes | None:
-        """The bytes of a small body where all of them are in memory already; None where they are not."""
+    def hold_small(self, entry: Entry, bytes_max: int) -> None:
+        """Let the entry of a small body keep the bytes themselves, where all of them are in memory already."""
+        if not entry.extents or entry.size > bytes_max:
+            return
         parts = []
-        for descriptor, offset, length in extents:
+        for descriptor, offset, length in entry.extents:
             part = bytearray(length)
             try:
                 if os.preadv(descriptor, [part], offset, os.RWF_NOWAIT) != length:
-                    return None
+                    return
             except OSError:
-                return None
+                return
             parts.append(part)
-        return b"".join(parts)
+        entry.hold(b"".join(parts))
 
     # ------------------------------------------------------------ plain
 
     def _pump_plain(self, c: Connection) -> bool:
-        if c.pend:
+        while c.pend:
             offered = len(c.pend)
-            n = c.send(c.pend, socket.MSG_MORE if c.extents else 0)
+            n = c.send(c.pend, socket.MSG_MORE if c.extents or c.body else 0)
             c.sent += n
             if n < offered:
                 c.pend = memoryview(c.pend)[n:]
                 c.partial = True
                 return False
-            c.pend = b""
+            c.pend, c.body = c.body, b""
         left = QUANTUM_BYTES
         while c.extents:
             wanted = min(c.end - c.offset, left)
@@ -129,10 +131,14 @@ class Sender:
     def _gather(self, c: Connection) -> int:
         """The next plaintext, put into the seal's room; 0 = all is sealed, -1 = it must be read from the disk first."""
         room, made = self._seal.room[: self.room_bytes], 0
-        if c.plain:
-            made = min(len(c.plain), len(room))
-            room[:made] = c.plain[:made]
-            c.plain = memoryview(c.plain)[made:] if made < len(c.plain) else b""
+        while c.plain and made < len(room):
+            taken = min(len(c.plain), len(room) - made)
+            room[made : made + taken] = c.plain[:taken]
+            made += taken
+            if taken < len(c.plain):
+                c.plain = memoryview(c.plain)[taken:]
+            else:
+                c.plain, c.body = c.body, b""
         while c.extents and made < len(room):
             wanted = min(c.end - c.offset, len(room) - made)
             if wanted and not self._is_warm(c, wanted):

@@ -40,25 +40,26 @@ class Seal:
         ssl.SSLError where the peer breaks TLS; then `c.pend` ends with the alert for it.
         """
         assert c.tls is not None
-        parts = []
+        tls, parts = c.tls, []
         self._in.write(data)
         try:
             if c.shaking:
-                c.tls.do_handshake()
+                tls.do_handshake()
                 c.shaking = False
-            while self._in.pending or c.tls.pending():
-                part = c.tls.read(RECORD_BYTES)
-                if not part:
-                    c.ended = True
-                    self._in.read()
-                    break
+            while part := tls.read(RECORD_BYTES):  # at most one record
                 parts.append(part)
+                if len(part) < RECORD_BYTES and not self._in.pending:
+                    break
+            else:
+                c.ended = True
         except ssl.SSLWantReadError:
             self._check()
         finally:
-            self._take_out(c)
-            self._in.read()
-        return b"".join(parts) if len(parts) != 1 else parts[0]
+            if self._out.pending:
+                self._take_out(c)
+            if self._in.pending:
+                self._in.read()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def receive(self, c: Connection, size: int) -> bytes:
         """The next plaintext from the socket, b"" at its end. BlockingIOError where there is none yet, or OSError."""
@@ -78,6 +79,12 @@ class Seal:
         finally:
             self._take_out(c)
         self._check()
+
+    def sealed(self, c: Connection, data: bytes) -> bytes:
+        """The records of a small answer, where nothing else waits to be sent."""
+        assert c.tls is not None
+        c.tls.write(data)
+        return self._out.read()
 
     def goodbye(self, c: Connection) -> None:
         """Appends the close_notify to `c.pend`."""

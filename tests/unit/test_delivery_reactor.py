@@ -12,8 +12,7 @@ from time import monotonic
 import pytest
 import trio
 
-from gateway.delivery import reactor as reactor_module
-from gateway.delivery import sending
+from gateway.delivery import deadlines, sending
 from gateway.delivery.answers import Answer
 from gateway.delivery.heads import Head
 from gateway.delivery.memo import Entry, Memo, entry_of
@@ -303,7 +302,7 @@ async def test_a8_idle_and_silent_connections_are_ended(nursery: trio.Nursery, t
 async def test_a8_a_reader_below_the_rate_is_cut(
     nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reactor_module, "SEND_WINDOW_SECONDS", 0.2)
+    monkeypatch.setattr(deadlines, "SEND_WINDOW_SECONDS", 0.2)
     loop = await started(nursery, tmp_path, head_seconds_max=0.4, send_rate_min_bytes_s=1 << 30)
     loop.fake.pages["/huge"] = Answer(extents=((loop.fake.file, 0, len(LARGE)),) * 20)
     client = await loop.client()
@@ -317,7 +316,7 @@ async def test_a8_a_reader_below_the_rate_is_cut(
 async def test_a8_a_slow_task_and_a_slow_but_steady_reader_are_not(
     nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reactor_module, "SEND_WINDOW_SECONDS", 0.2)
+    monkeypatch.setattr(deadlines, "SEND_WINDOW_SECONDS", 0.2)
     loop = await started(nursery, tmp_path, head_seconds_max=0.2, idle_seconds_max=0.2, send_rate_min_bytes_s=1)
 
     async def slow(request: Request) -> None:
