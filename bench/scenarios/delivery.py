@@ -114,7 +114,9 @@ def compare(case: Case, ours: Side | None, theirs: Side | None, told: Options) -
             kept.append(found.rate * case.size / 1e6 if case.size > SIZES["64 KB"] else found.rate)
             cpu.append(found.cpu_us)
             busy = max(busy, found.client_busy)
-    if busy > BUSY_CLIENT:
+    if ours is None and told.only != "nginx":
+        row.note = "void: the node did not come up"
+    elif busy > BUSY_CLIENT:
         row.note = "client-bound: judge by eff"
     return row
 
