@@ -6,10 +6,8 @@ long-lived nursery for everything that outlives a request.
 
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import msgspec
 import trio
@@ -31,10 +29,12 @@ from gateway.access.secrets import Place as SecretPlace
 from gateway.access.secrets import Secrets
 from gateway.console.api import make_app
 from gateway.console.services import Health, Services
+from gateway.delivery.listening import Listener, listen
 from gateway.delivery.manage import Management
 from gateway.delivery.reactor import Reactor
 from gateway.delivery.serving import serve
-from gateway.delivery.workers import listen, supervise
+from gateway.delivery.tls import Certificates
+from gateway.delivery.workers import supervise
 from gateway.front.conductor import Front
 from gateway.front.peering import Peering
 from gateway.front.pulling import Puller
@@ -78,15 +78,18 @@ def work(raw: bytes, number: int) -> None:
 class EdgeLease:
     """An edge's leave to serve private packages: each word from the origin renews it."""
 
-    def __init__(self, heard: Callable[[], float], seconds: float) -> None:
-        self._heard = heard
+    def __init__(self, follower: Follower, seconds: float) -> None:
+        self._follower = follower
         self._seconds = seconds
+
+    def synced(self) -> bool:
+        return self._follower.synced
 
     def good(self) -> bool:
         return monotonic() < self.until_s()
 
     def until_s(self) -> float:
-        return self._heard() + self._seconds
+        return self._follower.last_contact_s + self._seconds
 
 
 class Worker:
@@ -107,6 +110,8 @@ class Worker:
         self.shelf = Shelf(store.cache_env)
         self.metrics = Metrics(self.root / "metrics", number)
         self.log = RequestLog(self.root / "log" / f"access-{number}.jsonl")
+        self.evictor = Evictor(store.cached, config.cache.disk_bytes_max)
+        self.relay = Relay(config.parent) if self.edge else None
         self.follower = (
             Follower(store, config.parent, config.parent_token, self.root / "follower.lock") if self.edge else None
         )
@@ -119,21 +124,37 @@ class Worker:
                 await nursery.start(self.follower.run)
             await nursery.start(self._management.run)
             nursery.start_soon(self._look_after)
-            nursery.start_soon(Evictor(self.store.cached, self.config.cache.disk_bytes_max).run)
-            listener = listen(self.config.host, self.config.port)
-            reactor: Reactor = await nursery.start(self._serve, front, listener)
+            nursery.start_soon(self.evictor.run)
+            reactor: Reactor = await nursery.start(self._serve, front)
             await self._until_told(reactor)
+            if self.relay is not None:
+                await self.relay.close()
             nursery.cancel_scope.cancel()
         self.log.close()
         self.sandbox.close()
         self.remote.close()
 
     async def _serve(
-        self, front: Front, listener: Any, task_status: trio.TaskStatus[Reactor] = trio.TASK_STATUS_IGNORED
+        self, front: Front, task_status: trio.TaskStatus[Reactor] = trio.TASK_STATUS_IGNORED
     ) -> None:
         await serve(
-            front, [listener], self.config.delivery, log=self.log, metrics=self.metrics, task_status=task_status
+            front,
+            self._listeners(),
+            self.config.delivery,
+            log=self.log,
+            metrics=self.metrics,
+            workers=self.config.workers,
+            task_status=task_status,
         )
+
+    def _listeners(self) -> list[Listener]:
+        """Where clients come in: the port, and the one for TLS where there are certificates."""
+        host, tls = self.config.host, self.config.tls
+        listeners = [Listener(listen(host, self.config.port))]
+        if tls.port and tls.certificates:
+            chains = [(name, Path(chain), Path(key)) for name, chain, key in tls.certificates]
+            listeners.append(Listener(listen(host, tls.port), Certificates(chains).context))
+        return listeners
 
     async def _until_told(self, reactor: Reactor) -> None:
         with trio.open_signal_receiver(signal.SIGTERM) as told:
@@ -149,8 +170,7 @@ class Worker:
         """What must be done now and then."""
         while True:
             await trio.sleep(REAP_SECONDS)
-            self.store.index.reap()
-            self.store.cache_env.reader_check()
+            self.store.reap()
             if self.number == 0:
                 await trio.to_thread.run_sync(self.store.sessions.expire)
 
@@ -158,9 +178,10 @@ class Worker:
 
     def _front(self, nursery: trio.Nursery) -> Front:
         store, config = self.store, self.config
-        knowledge = self._knowledge()
+        knowledge = self._knowledge(nursery)
         renders = Renders(self.shelf, store.cached, store.cache_intake)
-        reads = Reads(None if self.edge else store.blobs, store.cached, self.shelf, renders, knowledge)
+        hosted = None if self.edge else store.blobs
+        reads = Reads(hosted, store.cached, self.shelf, renders, knowledge, self.evictor.touch)
         flights = Flights(
             nursery,
             ShelfKeeper(store.cached),
@@ -181,13 +202,13 @@ class Worker:
             reads,
             puller,
             writes,
-            Relaying(Relay(config.parent), store.catalog) if self.edge else None,
+            Relaying(self.relay, store.catalog) if self.relay is not None else None,
             Peering(store, store.catalog, ROOMS, knowledge),
             self._management,
-            EdgeLease(lambda: follower.last_contact_s, config.cache.lease_seconds) if follower is not None else None,
+            EdgeLease(follower, config.cache.lease_seconds) if follower is not None else None,
         )
 
-    def _knowledge(self) -> ForeignKnowledge:
+    def _knowledge(self, nursery: trio.Nursery) -> ForeignKnowledge:
         return ForeignKnowledge(
             self.shelf,
             self.remote,
@@ -198,6 +219,7 @@ class Worker:
             parent=self.config.parent,
             token=self.config.parent_token,
             stale_seconds_max=self.config.cache.stale_seconds_max,
+            nursery=nursery,
         )
 
     def _sources(self) -> Sources:

@@ -11,6 +11,7 @@ from typing import Protocol
 from formats.kit.contract import Accept, Amend, Ask, Login, Reply, Resume, Room, Serve, Show
 from gateway.access.verdicts import Principal, identify, judge
 from gateway.delivery.answers import Answer
+from gateway.delivery.connections import Gone
 from gateway.delivery.heads import Head
 from gateway.delivery.requests import Request
 from gateway.front.admitted import Admitted
@@ -24,7 +25,7 @@ from gateway.front.writing import Writes
 from gateway.insight.errorlog import report_bug
 from storage import keys
 from storage.catalog import Catalog, Reading
-from storage.errors import Absent, Invalid, Problem, Unavailable
+from storage.errors import Absent, Invalid, Problem, Unauthenticated, Unavailable
 from storage.nouns import Repository
 
 LOGIN_METHODS = ("PUT", "POST")
@@ -38,6 +39,10 @@ class Manage(Protocol):
 
 class Lease(Protocol):
     """An edge's leave to serve private packages: renewed by each word from the origin."""
+
+    def synced(self) -> bool:
+        """Has this edge once had all that its origin has? Before that, what it does not know may well exist."""
+        ...
 
     def good(self) -> bool: ...
     def until_s(self) -> float:
@@ -92,7 +97,7 @@ class Front:
                 found = self._reads.resolve(reading, admitted.scope, admitted.ask, admitted.room, admitted.plan)
                 return found if isinstance(found, Answer) else None
         except Problem as problem:
-            return answer_of(self._refusal(head, place, problem), place)
+            return answer_of(self._refusal(head, place, self._as_known(problem)), place)
 
     # ------------------------------------------------------------ the request task
 
@@ -106,11 +111,17 @@ class Front:
                 raise Absent("There is nothing at this address.", "Packages are at /workspace/repository/format/.")
             else:
                 await self._package(request, place)
+        except Gone:
+            raise
         except Problem as problem:
-            reply = self._refusal(request.head, place, problem)
+            if request.answered:
+                raise Gone from problem  # the body broke off: the client must see that, not a second answer
+            reply = self._refusal(request.head, place, self._as_known(problem))
             await request.reply(reply.status, headers_of(reply), reply.body)
         except Exception as bug:
             report_bug(bug, request.head.method)
+            if request.answered:
+                raise Gone from bug
             reply = plain_refusal(500, "This node failed to answer.", "The operator finds the reason in its log.")
             await request.reply(reply.status, headers_of(reply), reply.body)
 
@@ -140,11 +151,15 @@ class Front:
         elif self._relaying is not None:
             await self._relaying.forward(request)
         elif self._writes is not None:
-            await self._write(self._writes, request, admitted, plan)
+            await self._write(self._writes, request, place, admitted, plan)
 
-    async def _write(self, writes: Writes, request: Request, admitted: Admitted, plan: Accept | Amend | Resume) -> None:
+    async def _write(
+        self, writes: Writes, request: Request, place: Place, admitted: Admitted, plan: Accept | Amend | Resume
+    ) -> None:
         def still_allowed(reading: Reading) -> None:
-            self._verdict(reading, admitted.principal, admitted.ask, admitted.right)
+            """The body may have taken hours: the credential itself is looked at again, not what it once was."""
+            principal = identify(reading, place.secret or request.head.secret, now_ms())
+            self._verdict(reading, principal, admitted.ask, admitted.right)
 
         done = await writes.perform(request, admitted.ask, admitted.room, admitted.principal.id, plan, still_allowed)
         await request.reply(done.reply.status, [*headers_of(done.reply), *done.headers], done.reply.body)
@@ -186,6 +201,12 @@ class Front:
         repository = self._verdict(reading, principal, ask, right)
         scope = self._scope(reading, principal, repository, at_ms)
         return Admitted(ask, room, principal, scope, right, room.read(ask))
+
+    def _as_known(self, problem: Problem) -> Problem:
+        """An edge that has not caught up once cannot say that a thing is absent, or a token unknown."""
+        if self._lease is None or self._lease.synced() or not isinstance(problem, Absent | Unauthenticated):
+            return problem
+        return Unavailable("This edge is still learning what its origin holds.", "Try again.", retry_after_s=1)
 
     def _verdict(self, reading: Reading, principal: Principal, ask: Ask, right: str) -> Repository:
         repository = judge(reading, principal, ask.workspace, ask.repository, right)

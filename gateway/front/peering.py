@@ -10,6 +10,7 @@ from cache.foreign import ForeignKnowledge
 from cache.peer import journal_stream, parse_after
 from formats.kit.contract import Room
 from gateway.access.verdicts import EVERYWHERE, Principal, identify
+from gateway.delivery.connections import Gone
 from gateway.delivery.requests import Request
 from gateway.front.complaints import now_ms
 from gateway.front.reading import upstreams_of
@@ -54,8 +55,13 @@ class Peering:
             raise Absent("This node keeps no journal.", "Follow the origin.")
         after = parse_after(request.head.argument("after"))
         stream = await request.start(200, (("Content-Type", "application/octet-stream"),), None)
-        await journal_stream(self._catalog, self._store.journal, after, stream.write)
-        await stream.finish()
+
+        async def send(data: bytes) -> None:
+            if request.draining:
+                raise Gone  # the follower comes back by itself, to whoever takes our place
+            await stream.write(data)
+
+        await journal_stream(self._catalog, self._store.journal, after, send)
 
     async def _foreign(self, request: Request, workspace: str, repository: str, format: str) -> None:
         package = request.head.argument("package")

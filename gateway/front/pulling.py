@@ -20,7 +20,7 @@ from gateway.front.reading import PULLED, NeedBytes, NeedForeign, NeedRender, Re
 from gateway.front.sources import Sources
 from gateway.front.streaming import stream_fill
 from storage.catalog import Catalog
-from storage.errors import Unavailable
+from storage.errors import Absent, Unavailable
 from storage.nouns import File
 
 ROUNDS_MAX = 6
@@ -54,6 +54,7 @@ class Puller:
         """Answer a Serve or a Show, meeting one need after the other."""
         plan = admitted.plan
         assert isinstance(plan, Serve | Show)
+        refreshed = False
         for _ in range(ROUNDS_MAX):
             with self._catalog.read() as reading:
                 found = self._reads.resolve(reading, admitted.scope, admitted.ask, admitted.room, plan)
@@ -61,6 +62,9 @@ class Puller:
                 await request.answer(found)
                 return
             if isinstance(found, NeedForeign):
+                if found.refresh and refreshed:
+                    raise Absent("There is no such file here, nor upstream.")
+                refreshed = refreshed or found.refresh
                 await self._learn(admitted.ask, admitted.room, found)
             elif isinstance(found, NeedRender):
                 if (rendered := await self._render(admitted, found)) is not None:
@@ -72,7 +76,9 @@ class Puller:
         raise Unavailable("This package changes faster than it can be shown.", "Try again.", retry_after_s=1)
 
     async def _learn(self, ask: Ask, room: Room, need: NeedForeign) -> None:
-        await self._knowledge.of(ask.workspace, ask.repository, room.name, need.package, need.upstreams)
+        await self._knowledge.of(
+            ask.workspace, ask.repository, room.name, need.package, need.upstreams, refresh=need.refresh
+        )
 
     # ------------------------------------------------------------ documents
 

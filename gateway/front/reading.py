@@ -7,6 +7,7 @@ the request task gets it and asks again. So the hot path and the slow path share
 import base64
 import os
 import urllib.parse
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -41,6 +42,8 @@ class NeedForeign(msgspec.Struct, frozen=True):
 
     package: str
     upstreams: tuple[Upstream, ...]
+    refresh: bool = False
+    """It is fresh, and does not list a file that is asked for: it may be newer than what is known."""
 
 
 class NeedRender(msgspec.Struct, frozen=True):
@@ -85,8 +88,15 @@ class Reads:
     """Reads of packages from local knowledge."""
 
     def __init__(
-        self, hosted: BlobShelf | None, cached: BlobShelf, shelf: Shelf, renders: Renders, knowledge: Knowledge
+        self,
+        hosted: BlobShelf | None,
+        cached: BlobShelf,
+        shelf: Shelf,
+        renders: Renders,
+        knowledge: Knowledge,
+        touch: Callable[[bytes], None],
     ) -> None:
+        self._touch = touch
         self._hosted = hosted
         self._cached = cached
         self._shelf = shelf
@@ -118,7 +128,7 @@ class Reads:
         raw = self._shelf.get(PULLED, pulled)
         if raw is not None:
             file = msgspec.msgpack.decode(raw, type=File)
-            if (located := self._cached.find(file.sha256)) is not None:
+            if (located := self._find_cached(file.sha256)) is not None:
                 return self._file_answer(reading, scope, ask, room.name, plan, file, located)
         known = self._knowledge.peek(ask.workspace, ask.repository, room.name, plan.package, upstreams)
         if known is None:
@@ -126,12 +136,18 @@ class Reads:
         foreign = known.foreign()
         file = Overlay(view, foreign).file(plan.package, plan.file) if foreign is not None else None
         if file is None:
-            raise Absent(f"There is no file {plan.file} here, nor upstream.")
+            return NeedForeign(plan.package, upstreams, refresh=True)
         return NeedBytes(file, plan, pulled)
 
     def _find(self, sha256: bytes) -> Located | None:
         located = self._hosted.find(sha256) if self._hosted is not None else None
-        return located if located is not None else self._cached.find(sha256)
+        return located if located is not None else self._find_cached(sha256)
+
+    def _find_cached(self, sha256: bytes) -> Located | None:
+        located = self._cached.find(sha256)
+        if located is not None:
+            self._touch(sha256)
+        return located
 
     def _file_answer(
         self, reading: Reading, scope: Scope, ask: Ask, room: str, plan: Serve, file: File, located: Located
@@ -230,7 +246,7 @@ class Reads:
             body=form.data if located is None else None,
             extents=located.extents if located is not None else (),
             lease=located,
-            headers=(*rendered.headers, *vary, cache_control(scope.repository)),
+            headers=(*safely(rendered.headers), *vary, cache_control(scope.repository)),
             outcome=outcome.value,
             depends=(*scope.depends, *rendered.depends),
             until_s=until_s if plan.keep else 0.0,
@@ -290,8 +306,14 @@ def file_headers(file: File, plan: Serve) -> tuple[tuple[str, str], ...]:
     if plan.filename:
         name = urllib.parse.quote(plan.filename, safe="")
         headers.append(("Content-Disposition", f"attachment; filename*=UTF-8''{name}"))
-    headers.append(("X-Content-Type-Options", "nosniff"))
-    return tuple(headers)
+    return safely(tuple(headers))
+
+
+def safely(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """With word to browsers that a document is what its Content-Type says, where the room has not said so."""
+    if any(name.lower() == "x-content-type-options" for name, _ in headers):
+        return headers
+    return (*headers, ("X-Content-Type-Options", "nosniff"))
 
 
 def cache_control(repository: Repository) -> tuple[str, str]:

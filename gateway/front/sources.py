@@ -33,13 +33,13 @@ class UpstreamSources:
         if not file.source:
             raise Absent(f"The bytes of {file.name} are lost here.", "Run `entrepot fsck` at the origin.")
         headers: dict[str, str] = {}
-        private = False
-        for upstream in upstreams:
-            if file.source.startswith(upstream.url):
-                private = upstream.private_network
-                if secret := self._secret_of(ask.workspace, ask.repository, upstream):
-                    headers["authorization"] = secret
-        private = private or any(one.private_network for one in upstreams)
+        room = ask.base.rsplit("/", 1)[1]
+        ours = [one for one in upstreams if one.format == room]
+        for upstream in ours:
+            secret = self._secret_of(ask.workspace, ask.repository, upstream)
+            if secret and file.source.startswith(upstream.url):
+                headers["authorization"] = secret
+        private = any(one.private_network for one in ours)
 
         def opener(offset: int) -> Source:
             return self._remote.open_stream(file.source, headers, offset=offset, private_network=private)

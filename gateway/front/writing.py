@@ -154,9 +154,14 @@ class Writes:
     async def _append(self, request: Request, session: Session, plan: Resume) -> bool:
         """Take the body; False where the client's offset is not ours."""
         try:
-            with self._sessions.append(session, plan.offset) as appending:
-                limit = self._limits.body_bytes_max - appending.offset
-                await request.body.fill(appending.write, limit)
+            with ExitStack() as stack:
+                appending = stack.enter_context(self._sessions.append(session, plan.offset))
+                try:
+                    await request.body.fill(appending.write, self._limits.body_bytes_max - appending.offset)
+                finally:
+                    # leaving syncs what arrived, which may take a while: off the loop, and also for who broke off
+                    with trio.CancelScope(shield=True):
+                        await trio.to_thread.run_sync(stack.close)
         except RangeRefused:
             return False
         return True

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,20 @@ def test_a_revoked_token_is_refused_at_the_edge(node: Up) -> None:
     assert get(url, {"Authorization": f"Bearer {made['token']}"}, "PUT", b"other").status == 403
     node.entrepot("token", "revoke", made["id"], url=node.edge)
     assert get(url, {"Authorization": f"Bearer {made['token']}"}).status == 401
+
+
+def test_c3_a_token_revoked_while_its_upload_runs_stores_nothing(node: Up) -> None:
+    made = node.entrepot("token", "create", "uploader", "--repository", node.private, "--read", "--write")
+    path = f"/{node.private}/generic/curl/revoked-upload.bin"
+    host, _, port = node.origin.removeprefix("http://").partition(":")
+    head = f"PUT {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 10\r\n"
+    head += f"Authorization: Bearer {made['token']}\r\n\r\n"
+    with socket.create_connection((host, int(port)), 10) as client:
+        client.sendall(head.encode() + b"12345")
+        node.entrepot("token", "revoke", made["id"])
+        client.sendall(b"67890")
+        assert client.recv(4096).startswith(b"HTTP/1.1 401")
+    assert get(node.origin + path, {"Authorization": f"Bearer {node.token}"}).status == 404
 
 
 def test_listings_show_what_was_put(node: Up) -> None:
