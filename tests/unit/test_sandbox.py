@@ -15,6 +15,7 @@ from formats.kit.contract import Ask, Blob, Finds
 from gateway import sandbox_walls
 from gateway.config import Sandbox as Limits
 from gateway.sandbox import Sandbox
+from gateway.sandbox_child import SPENT_KIB
 from storage.errors import Conflict, Invalid, Problem, TooLarge, TooMany, UpstreamFailed
 
 ASK = Ask("PUT", "x", "x", (), {}, "http://h/w/r/bad", "w", "r")
@@ -85,6 +86,13 @@ async def test_a_child_reads_the_upload_and_serves_again(sandbox: Sandbox) -> No
     first = await unpack(sandbox, "pid")
     assert await unpack(sandbox, "read", b"again") == b"again"
     assert await unpack(sandbox, "pid") == first
+
+
+async def test_a_child_of_a_large_process_is_not_taken_for_a_large_one(sandbox: Sandbox) -> None:
+    ballast = bytearray(os.urandom(1 << 20) * (2 * SPENT_KIB >> 10))
+    first = await unpack(sandbox, "pid")
+    assert await unpack(sandbox, "pid") == first
+    assert len(ballast) == 2 * SPENT_KIB << 10
 
 
 async def test_derived_files_live_until_they_were_taken(sandbox: Sandbox) -> None:
