@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from storage.index import Index
-from storage.keys import below, join, split, unseal
+from storage.keys import below, join, split, touched, touched_package, unseal
 from storage.nouns import File, Package, Repository, Token, Version, Workspace
 from storage.tables import Table, Tables, Txn
 
@@ -161,6 +161,13 @@ class StoredView:
 
     def claimed(self, package: str) -> bool:
         return self._reading.raw(self._reading.tables.claims, "claims", self._key(package)) is not None
+
+    def touched(self, after: int) -> Iterator[tuple[int, str]]:
+        """Serial and name of every Package that changed or was dropped behind Serial `after`, once, in this order."""
+        at = (self._ws, self._repo, self._format)
+        start = touched(*at, after + 1)
+        for key, _ in self._reading.under(self._reading.tables.touched, "touched", below(*at), start):
+            yield touched_package(key, *at)
 
     def gone(self, package: str, name: str) -> bytes | None:
         return self._reading.raw(self._reading.tables.gone, "gone", self._key(package, name))

@@ -20,6 +20,8 @@ from storage.keys import (
     label_token,
     label_workspace,
     seal,
+    split,
+    touched,
     unseal,
 )
 from storage.nouns import (
@@ -109,7 +111,20 @@ def apply(txn: Txn, tables: Tables, entry: Entry) -> None:
         _FOLDS[type(change)](fold, change)
     moved = seal(_U64.pack(entry.serial))
     for label in fold.labels:
+        if label.startswith(b"p\0"):
+            _move(fold, label)
         txn.put(label, moved, db=tables.labels)
+
+
+def _move(fold: Fold, label: bytes) -> None:
+    """A Package stands once among the touched, at its last change; dropped ones too, since whoever remembers them
+    must learn of it."""
+    _, ws, repo, format, package = split(label)
+    before = fold.txn.get(label, db=fold.t.labels)
+    if before is not None:
+        (serial,) = _U64.unpack(unseal(before, "labels"))
+        fold.txn.delete(touched(ws, repo, format, serial, package), db=fold.t.touched)
+    fold.put(touched(ws, repo, format, fold.serial, package), b"", fold.t.touched)
 
 
 # ---------------------------------------------------------------- packages

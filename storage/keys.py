@@ -47,6 +47,17 @@ def place(workspace: str, serial: int) -> bytes:
     return below(workspace) + serial.to_bytes(8)
 
 
+def touched(ws: str, repo: str, format: str, serial: int, package: str = "") -> bytes:
+    """The key of a Package among those of its format by the Serial of their last change; in byte order it counts up."""
+    return below(ws, repo, format) + serial.to_bytes(8) + package.encode()
+
+
+def touched_package(key: bytes, ws: str, repo: str, format: str) -> tuple[int, str]:
+    """Serial and Package of a key made by `touched`."""
+    tail = key[len(below(ws, repo, format)) :]
+    return int.from_bytes(tail[:8]), tail[8:].decode()
+
+
 # ---------------------------------------------------------------- labels: what a rendered or remembered answer rests on
 
 

@@ -71,6 +71,10 @@ class View(Protocol):
         """Was this name ever published here? Then no upstream may answer for it unless it is allowed by name."""
         ...
 
+    def touched(self, after: int) -> Iterator[tuple[int, str]]:
+        """Serial and name of every package that changed or was dropped behind Serial `after`: once, in this order."""
+        ...
+
     def gone(self, package: str, name: str) -> bytes | None:
         """The sha256 of a file that was once published here and removed; None if there was none."""
         ...

@@ -28,7 +28,7 @@ def main(path: str, store: str = "", role: str = "") -> int:
                 cursor.item()
     if not store:
         return 0
-    if b"state" not in names:
+    if b"state" not in names or b"touched" not in names:  # the second came later: an index without it is made anew
         return 3
     with env.begin(db=env.open_db(b"state", create=False)) as txn:
         known = txn.get(b"store") or b""

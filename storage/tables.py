@@ -14,6 +14,7 @@ environment of the cache as well.
     gone          ... package, file                          -> sha256 of the removed file
     claims        workspace, repository, format, package     -> Serial of the first claim (u64)
     labels        see storage.keys                           -> Serial of the last change (u64)
+    touched       ... format, Serial (u64 big-endian), package -> nothing: packages by their last change
     heads         workspace                                  -> Serial (u64), sha256 of the last entry
     places        workspace, Serial (u64 big-endian)         -> segment (u32), offset (u64)
 
@@ -30,7 +31,7 @@ import lmdb
 
 FOLD_TABLES = (
     "workspaces", "repositories", "tokens", "secrets", "packages", "versions", "files", "tags", "gone", "claims",
-    "labels", "heads", "places",
+    "labels", "touched", "heads", "places",
 )  # fmt: skip
 BLOB_TABLES = ("blobs", "members", "packs", "open", "state")
 
@@ -68,6 +69,7 @@ class Tables:
     gone: Table
     claims: Table
     labels: Table
+    touched: Table
     heads: Table
     places: Table
     state: Table

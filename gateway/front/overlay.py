@@ -66,5 +66,8 @@ class Overlay:
     def claimed(self, package: str) -> bool:
         return self._local.claimed(package)
 
+    def touched(self, after: int) -> Iterator[tuple[int, str]]:
+        return self._local.touched(after)
+
     def gone(self, package: str, name: str) -> bytes | None:
         return self._local.gone(package, name)

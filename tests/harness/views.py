@@ -34,6 +34,7 @@ class MemoryView:
         self._tags: dict[str, dict[str, str]] = {}
         self._gone: dict[tuple[str, str], bytes] = {}
         self._claimed: set[str] = set()
+        self._touched: dict[str, int] = {}
         self._foreign: dict[str, Foreign] = {}
         self.formats: set[str] = set()
         if changes:
@@ -46,6 +47,9 @@ class MemoryView:
             self._one(change)
         if changes:
             self._serial += 1
+        for change in changes:
+            package = change.package  # type: ignore[union-attr]
+            self._touched[package if isinstance(package, str) else package.name] = self._serial
         return self
 
     def lay(self, foreign: Foreign, *, allowed: bool = False) -> "MemoryView":
@@ -142,6 +146,10 @@ class MemoryView:
 
     def claimed(self, package: str) -> bool:
         return package in self._claimed
+
+    def touched(self, after: int) -> Iterator[tuple[int, str]]:
+        found = sorted((serial, name) for name, serial in self._touched.items() if serial > after)
+        yield from found
 
     def gone(self, package: str, name: str) -> bytes | None:
         return self._gone.get((package, name))

@@ -262,3 +262,27 @@ def _labelled(reading: Reading) -> dict[tuple[str, str, str, str], Any]:
             held = (view.package(package), view.versions(package), view.files(package), view.tags(package))
             from_keys[workspace, repository, format, package] = (label, held)
     return from_keys
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(writes(), max_size=25), st.integers(0, 12))
+def test_what_was_touched_is_told_once_and_in_order(made: list[Written], after: int) -> None:
+    last: dict[tuple[str, str, str], dict[str, int]] = {}
+    with fresh_index() as index:
+        with index.env.begin(write=True) as txn:
+            for entry, raw in journal_of(made):
+                index.apply(txn, entry, raw)
+                for change in entry.changes:
+                    if isinstance(change, DropRepository):
+                        for at, packages in last.items():
+                            if at[:2] == (entry.workspace, change.name):
+                                packages.update(dict.fromkeys(packages, entry.serial))
+                    elif entry.repository:
+                        named: Any = change
+                        package = named.package if isinstance(named.package, str) else named.package.name
+                        at = (entry.workspace, entry.repository, named.format)
+                        last.setdefault(at, {})[package] = entry.serial
+        with Catalog(index).read() as reading:
+            for at, packages in last.items():
+                wanted = sorted((serial, name) for name, serial in packages.items() if serial > after)
+                assert list(reading.view(*at).touched(after)) == wanted
