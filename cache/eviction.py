@@ -31,6 +31,9 @@ HITS_MAX = 3
 SHORT_SHARE = 0.1
 LOW_SHARE = 0.95
 LOOK_SECONDS = 2.0
+GLANCE_SECONDS = 0.25
+PAUSE_SECONDS = 0.05
+GROWTH_SHARE = 1 / 64
 FREE_BYTES_MIN = 256 << 20
 BALLAST_BYTES = 4 << 20
 TOUCHED_MAX = 1 << 16
@@ -147,7 +150,10 @@ class Evictor:
         self._ballast = shelf.root.parent / "ballast"
         self._queues = Queues(bytes_max)
         self._touched: Counter[bytes] = Counter()
+        self._call = self._folder / "urgent"
         self._urgent = trio.Event()
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._grown = 0
 
     def __repr__(self) -> str:
         return f"<Evictor {self._queues!r}>"
@@ -158,19 +164,32 @@ class Evictor:
             self._touched[sha256] += 1
 
     def urge(self) -> None:
-        """The disk was found full: look now."""
-        self._urgent.set()
+        """The disk was found full: look now. From any thread."""
+        if self._token is not None:
+            with suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(lambda: self._urgent.set())
+
+    def grew(self, size: int) -> None:
+        """So many bytes were added; many of them do not wait for the next look. From any thread."""
+        self._grown += size
+        if self._grown > self._bytes_max * GROWTH_SHARE:
+            self._grown = 0
+            self.urge()
 
     async def run(self) -> None:
         """Look until cancelled. Only the process that holds the lock evicts; it is another's turn when that ends."""
+        self._token = trio.lowlevel.current_trio_token()
         fd = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             while True:
-                with trio.move_on_after(LOOK_SECONDS):
-                    await self._urgent.wait()
-                self._urgent = trio.Event()
+                urgent = await self._awaited()
                 touched, self._touched = self._touched, Counter()
-                work = self.make_room if disk.lock(fd) else self.hand_over
+                ours = disk.lock(fd)
+                if ours:
+                    self._call.unlink(missing_ok=True)
+                elif urgent:
+                    self._call_for_help()
+                work = self.make_room if ours else self.hand_over
                 try:
                     await trio.to_thread.run_sync(work, touched)
                     await trio.to_thread.run_sync(self._shelf.trim)  # closing a large file that is gone takes long
@@ -178,6 +197,26 @@ class Evictor:
                     log.error("the cache cannot make room: %s", problem)
         finally:
             os.close(fd)
+
+    async def _awaited(self) -> bool:
+        """Wait for the next look; True where it came early. Another process calls by a file."""
+        self._grown = 0
+        await trio.sleep(PAUSE_SECONDS)  # whatever calls, looking is not all that this process does
+        due_s = trio.current_time() + LOOK_SECONDS
+        while trio.current_time() < due_s:
+            with trio.move_on_after(GLANCE_SECONDS):
+                await self._urgent.wait()
+            if self._urgent.is_set():
+                self._urgent = trio.Event()
+                return True
+            if self._call.exists():
+                return False
+        return False
+
+    def _call_for_help(self) -> None:
+        """Have the process that evicts look now. The file is made even on a full disk, where it needs no block."""
+        with suppress(OSError):
+            self._call.touch()
 
     def hand_over(self, touched: Mapping[bytes, int]) -> None:
         """Give this process's hits to the one that evicts."""

@@ -134,9 +134,7 @@ class Worker:
         self.sandbox.close()
         self.remote.close()
 
-    async def _serve(
-        self, front: Front, task_status: trio.TaskStatus[Reactor] = trio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def _serve(self, front: Front, task_status: trio.TaskStatus[Reactor] = trio.TASK_STATUS_IGNORED) -> None:
         await serve(
             front,
             self._listeners(),
@@ -181,7 +179,7 @@ class Worker:
         knowledge = self._knowledge(nursery)
         renders = Renders(self.shelf, store.cached, store.cache_intake)
         hosted = None if self.edge else store.blobs
-        reads = Reads(hosted, store.cached, self.shelf, renders, knowledge, self.evictor.touch)
+        reads = Reads(hosted, store.cached, self.shelf, renders, knowledge, self.evictor)
         flights = Flights(
             nursery,
             ShelfKeeper(store.cached),
@@ -190,7 +188,9 @@ class Worker:
             fill_seconds_max=config.cache.fill_seconds_max,
             silence_seconds_max=config.cache.silence_seconds_max,
         )
-        puller = Puller(store.catalog, reads, renders, self.shelf, knowledge, flights, self._sources())
+        puller = Puller(
+            store.catalog, reads, renders, self.shelf, knowledge, flights, self._sources(), self.evictor.grew
+        )
         self._management = Management(make_app(self._services()), self.root / f"manage-{self.number}.sock")
         writes = None
         if store.committer is not None:
@@ -249,6 +249,7 @@ class Worker:
             drawing=tuple(name for name, room in ROOMS.items() if room.upstream("name") is not None),
             commit=committer.commit if committer is not None else None,
             secrets=None if self.edge else self.secrets,
+            normalise=_normalise,
         )
 
     def health(self) -> Health:
@@ -273,6 +274,12 @@ class Worker:
             "cache_bytes": sum(one.bytes for one in packs),
             "workers": self.config.workers,
         }
+
+
+def _normalise(format: str, package: str) -> str:
+    """A package's name as the index has it. Raises Invalid."""
+    room = ROOMS.get(format)
+    return package if room is None else room.normalise(package)
 
 
 def _fetch_of(format: str, package: str) -> tuple[str, str, int] | None:

@@ -29,6 +29,10 @@ class Generic:
     name = wire.NAME
     escaped_slash = False
 
+    def normalise(self, package: str) -> str:
+        """A package is a path, spelt one way. Raises Invalid."""
+        return wire.file_path(package)
+
     def right(self, ask: Ask) -> Literal["read", "write"]:
         return wire.right(ask)
 

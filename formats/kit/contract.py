@@ -232,6 +232,13 @@ class Room(Protocol):
     escaped_slash: bool
     """May a path segment hold %2F (npm's @scope%2Fname)? Elsewhere the core refuses it."""
 
+    def normalise(self, package: str) -> str:
+        """The one spelling under which a View holds this package, for names that people type outside of the protocol.
+
+        Raises Invalid for what no package can be called.
+        """
+        ...
+
     def right(self, ask: Ask) -> Literal["read", "write"]:
         """Which right the request needs; decided before anything else is looked at."""
         ...

@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from formats.kit.contract import Ask, Decision, Document, Fetch, Finds, Foreign, Plan, Received, Reply, Show
-from formats.npm import packument, search, upstream, wire
+from formats.npm import names, packument, search, upstream, wire
 from formats.npm.decide import decide
 from formats.npm.facts import FORMAT
 from formats.npm.unpack import unpack
@@ -22,6 +22,12 @@ class Npm:
 
     name = FORMAT
     escaped_slash = True
+
+    def normalise(self, package: str) -> str:
+        """Every spelling is a name of its own; one that was good in earlier days may still be meant. Raises Invalid."""
+        if not names.readable(package):
+            raise Invalid(f"{package[:80]!r} is no name of an npm package.", "Write it as NAME or @SCOPE/NAME.")
+        return package
 
     def right(self, ask: Ask) -> Literal["read", "write"]:
         return wire.right(ask)

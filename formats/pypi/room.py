@@ -3,7 +3,7 @@
 from typing import Literal
 
 from formats.kit.contract import Ask, Decision, Document, Fetch, Finds, Foreign, Plan, Received, Reply, Show
-from formats.pypi import pages, upstream, wire
+from formats.pypi import names, pages, upstream, wire
 from formats.pypi.decide import decide
 from formats.pypi.facts import FORMAT
 from formats.pypi.unpack import unpack
@@ -16,6 +16,9 @@ class PyPI:
 
     name = FORMAT
     escaped_slash = False
+
+    def normalise(self, package: str) -> str:
+        return names.normalised(package)
 
     def right(self, ask: Ask) -> Literal["read", "write"]:
         return wire.right(ask)

@@ -23,6 +23,7 @@ def add_upstream(
     name: str = "default",
     fresh: str = "5m",
     negative: str = "1m",
+    allow: tuple[str, ...] = (),
     private_network: bool = False,
     username: str = "",
     password_file: str = "",
@@ -46,6 +47,8 @@ def add_upstream(
         How long what it said is believed: 5m.
     negative
         How long a "no such package" is believed: 1m.
+    allow
+        A package that may come from it although its name was published here; may be given several times.
     private_network
         It is on this network or machine. Needs admin on everything.
     username
@@ -63,6 +66,7 @@ def add_upstream(
         "name": name,
         "fresh_s": seconds(fresh),
         "negative_s": seconds(negative),
+        "allow": list(allow),
         "private_network": private_network,
     }
     if password:

@@ -57,7 +57,7 @@ async def status(call: Call) -> Reply:
 async def list_packages(call: Call) -> Reply:
     after, limit = call.argument("after"), call.limit()
     format = _format_of(call)
-    prefix = call.services.normalise(format, call.argument("prefix"))
+    prefix = _prefix_of(call, format)
     with call.read() as reading:
         view = reading.view(call.at["workspace"], call.at["repository"], format)
         found = list(islice(view.packages(prefix, after), limit + 1))
@@ -79,6 +79,15 @@ async def show_package(call: Call) -> Reply:
             "files": [shown.file(one) for one in view.files(name)],
         }
     return Reply(200, told)
+
+
+def _prefix_of(call: Call, format: str) -> str:
+    """The argument prefix as names are kept. It may end anywhere in a name, so a letter stands for the rest of it."""
+    typed = call.argument("prefix")
+    try:
+        return call.services.normalise(format, typed + "x")[:-1] if typed else ""
+    except Invalid:
+        return typed
 
 
 def _format_of(call: Call) -> str:

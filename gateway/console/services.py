@@ -46,8 +46,8 @@ class Services:
     """The API's view of its node.
 
     `status` and `metrics` are synchronous and quick. `formats` are the rooms there are, `drawing` those that can have
-    upstreams. `normalise(format, package)` spells a package name as the View does. `metrics_open` lets anybody read
-    the metrics.
+    upstreams. `normalise(format, package)` spells a package name as the View does, and raises Invalid for what
+    no package can be called. `metrics_open` lets anybody read the metrics.
     """
 
     role: str

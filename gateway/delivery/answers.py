@@ -37,7 +37,8 @@ class Answer:
     `etag` is quoted, "" for none; `modified_s` unix seconds, 0 for none. `size` is that of the whole body; where it is
     not given it is computed. `lease` is kept referenced while bytes are being sent. `variants` are the same resource
     under a content-encoding. `depends` are the labels (and their values) this was made from; `until_s` a deadline on
-    the clock of time.monotonic. `principal` is a display name for the access log.
+    the clock of time.monotonic. `principal` is a display name for the access log. `forgettable` are the identities of
+    cached blobs that it is sent from.
     """
 
     __slots__ = (
@@ -45,6 +46,7 @@ class Answer:
         "depends",
         "etag",
         "extents",
+        "forgettable",
         "headers",
         "lease",
         "media",
@@ -78,8 +80,10 @@ class Answer:
         repository: str = "",
         private: bool = False,
         principal: str = "",
+        forgettable: tuple[bytes, ...] = (),
     ) -> None:
         self.status = status
+        self.forgettable = forgettable
         self.media = media
         self.etag = etag
         self.modified_s = modified_s

@@ -2,8 +2,11 @@
 
 The key is the whole head as sent, so it holds the request line, the credential and every condition: two requests share
 an answer only if no byte tells them apart. Two generations bound it: when the young one is full or old, it becomes the
-old one, and what was in the old one and not asked for is forgotten.
+old one, and what was in the old one and not asked for is forgotten. An entry that is asked for in both is in use, and
+that is told once a generation: so eviction learns of hits which the hot path itself never counts.
 """
+
+from collections.abc import Callable
 
 from gateway.delivery.answers import Answer, Extents, Wire, plan
 from gateway.delivery.heads import Head, Refused
@@ -56,12 +59,15 @@ class Entry:
 class Memo:
     """Entries by exact head bytes, at most `entries_max` and BYTES_MAX. `young` is what the hot path looks into."""
 
-    def __init__(self, entries_max: int, bytes_max: int = BYTES_MAX) -> None:
+    def __init__(
+        self, entries_max: int, bytes_max: int = BYTES_MAX, *, in_use: Callable[[Answer], None] | None = None
+    ) -> None:
         self.young: dict[bytes, Entry] = {}
         self._old: dict[bytes, Entry] = {}
         self._entries_max = max(entries_max // 2, 1)
         self._bytes_max = bytes_max // 2
         self._bytes = 0
+        self._in_use = in_use
 
     def __len__(self) -> int:
         return len(self.young) + len(self._old)
@@ -71,6 +77,8 @@ class Memo:
         entry = self.young.get(head)
         if entry is None and (entry := self._old.pop(head, None)) is not None:
             self.keep(head, entry)
+            if self._in_use is not None and entry.answer.forgettable:
+                self._in_use(entry.answer)
         return entry
 
     def keep(self, head: bytes, entry: Entry) -> None:

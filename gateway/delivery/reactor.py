@@ -84,7 +84,7 @@ class Reactor:
         self._parting = Parting(self._seal, self._close, self._later)
         self._shaking: dict[int, Connection] = {}
         self._steps_left = HANDSHAKE_STEPS_MAX
-        self._memos = {scheme: Memo(config.memo_entries_max) for scheme in ("http", "https")}
+        self._memos = {scheme: Memo(config.memo_entries_max, in_use=handler.in_use) for scheme in ("http", "https")}
         self._clock = Clock()
         self._preambles = self._clock.preambles
         self._running = 0

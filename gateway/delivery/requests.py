@@ -228,6 +228,10 @@ class Handler(Protocol):
         """Is a memoised answer still right? Asked when the moment has moved since it was made."""
         ...
 
+    def in_use(self, answer: Answer) -> None:
+        """A memoised answer that is sent from forgettable blobs goes on being asked for."""
+        ...
+
     async def handle(self, request: Request) -> None:
         """Everything else. Sends exactly one response through the request."""
         ...

@@ -25,7 +25,7 @@ from gateway.front.writing import Writes
 from gateway.insight.errorlog import report_bug
 from storage import keys
 from storage.catalog import Catalog, Reading
-from storage.errors import Absent, Invalid, Problem, Unauthenticated, Unavailable
+from storage.errors import Absent, Full, Invalid, Problem, Unauthenticated, Unavailable
 from storage.nouns import Repository
 
 LOGIN_METHODS = ("PUT", "POST")
@@ -84,6 +84,9 @@ class Front:
         with self._catalog.read() as reading:
             return holds(reading, answer.depends)
 
+    def in_use(self, answer: Answer) -> None:
+        self._reads.in_use(answer)
+
     def look(self, head: Head) -> Answer | None:
         """An answer from local knowledge, or None where a request task is needed."""
         place = place_of(head)
@@ -114,6 +117,8 @@ class Front:
         except Gone:
             raise
         except Problem as problem:
+            if isinstance(problem, Full):
+                self._reads.make_room()
             if request.answered:
                 raise Gone from problem  # the body broke off: the client must see that, not a second answer
             reply = self._refusal(request.head, place, self._as_known(problem))

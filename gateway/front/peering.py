@@ -24,9 +24,7 @@ FOREIGN_MEDIA = "application/vnd.entrepot.foreign+msgpack"
 class Peering:
     """The /-/peer/ addresses."""
 
-    def __init__(
-        self, store: Store, catalog: Catalog, rooms: dict[str, Room], knowledge: ForeignKnowledge
-    ) -> None:
+    def __init__(self, store: Store, catalog: Catalog, rooms: dict[str, Room], knowledge: ForeignKnowledge) -> None:
         self._store = store
         self._catalog = catalog
         self._rooms = rooms

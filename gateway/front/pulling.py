@@ -38,6 +38,7 @@ class Puller:
         knowledge: ForeignKnowledge,
         flights: Flights,
         sources: Sources,
+        grew: Callable[[int], None],
         renders_running_max: int = 4,
     ) -> None:
         self._catalog = catalog
@@ -47,6 +48,7 @@ class Puller:
         self._knowledge = knowledge
         self._flights = flights
         self._sources = sources
+        self._grew = grew
         self._limiter = trio.CapacityLimiter(renders_running_max)
         self._rendering: dict[bytes, trio.Event] = {}
 
@@ -142,6 +144,7 @@ class Puller:
         """What a finished flight writes down: where a foreign file's bytes are from now on."""
 
         def remember(sha256: bytes, size: int) -> None:
+            self._grew(size)
             if need.pulled:
                 known = msgspec.structs.replace(need.file, sha256=sha256, size=size)
                 self._shelf.put(PULLED, need.pulled, msgspec.msgpack.encode(known))

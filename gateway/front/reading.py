@@ -7,7 +7,6 @@ the request task gets it and asks again. So the hot path and the slow path share
 import base64
 import os
 import urllib.parse
-from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -84,6 +83,13 @@ class Knowledge(Protocol):
     ) -> Known | None: ...
 
 
+class Eviction(Protocol):
+    """Who forgets cached blobs when there is no room: cache.eviction.Evictor."""
+
+    def touch(self, sha256: bytes) -> None: ...
+    def urge(self) -> None: ...
+
+
 class Reads:
     """Reads of packages from local knowledge."""
 
@@ -94,9 +100,9 @@ class Reads:
         shelf: Shelf,
         renders: Renders,
         knowledge: Knowledge,
-        touch: Callable[[bytes], None],
+        eviction: Eviction,
     ) -> None:
-        self._touch = touch
+        self._eviction = eviction
         self._hosted = hosted
         self._cached = cached
         self._shelf = shelf
@@ -112,15 +118,15 @@ class Reads:
 
     # ------------------------------------------------------------ files
 
-    def _serve(
-        self, reading: Reading, view: View, scope: Scope, ask: Ask, room: Room, plan: Serve
-    ) -> Answer | Need:
+    def _serve(self, reading: Reading, view: View, scope: Scope, ask: Ask, room: Room, plan: Serve) -> Answer | Need:
         file = view.file(plan.package, plan.file)
         if file is not None:
-            located = self._find(file.sha256)
-            if located is None:
-                return NeedBytes(file, plan, b"")
-            return self._file_answer(reading, scope, ask, room.name, plan, file, located)
+            located = self._hosted.find(file.sha256) if self._hosted is not None else None
+            if located is not None:
+                return self._file_answer(reading, scope, ask, room.name, plan, file, located, cached=False)
+            if (located := self._find_cached(file.sha256)) is not None:
+                return self._file_answer(reading, scope, ask, room.name, plan, file, located)
+            return NeedBytes(file, plan, b"")
         upstreams = upstreams_of(scope.repository, view, room, plan.package)
         if not upstreams:
             raise Absent(f"There is no file {plan.file} here.")
@@ -139,18 +145,32 @@ class Reads:
             return NeedForeign(plan.package, upstreams, refresh=True)
         return NeedBytes(file, plan, pulled)
 
-    def _find(self, sha256: bytes) -> Located | None:
-        located = self._hosted.find(sha256) if self._hosted is not None else None
-        return located if located is not None else self._find_cached(sha256)
+    def in_use(self, answer: Answer) -> None:
+        """An answer from the cache goes on being asked for."""
+        for sha256 in answer.forgettable:
+            self._eviction.touch(sha256)
+
+    def make_room(self) -> None:
+        """A disk was found full: what can be forgotten goes first."""
+        self._eviction.urge()
 
     def _find_cached(self, sha256: bytes) -> Located | None:
         located = self._cached.find(sha256)
         if located is not None:
-            self._touch(sha256)
+            self._eviction.touch(sha256)
         return located
 
     def _file_answer(
-        self, reading: Reading, scope: Scope, ask: Ask, room: str, plan: Serve, file: File, located: Located
+        self,
+        reading: Reading,
+        scope: Scope,
+        ask: Ask,
+        room: str,
+        plan: Serve,
+        file: File,
+        located: Located,
+        *,
+        cached: bool = True,
     ) -> Answer:
         label = keys.label_package(ask.workspace, ask.repository, room, plan.package)
         return Answer(
@@ -168,6 +188,7 @@ class Reads:
             until_s=scope.until_s,
             repository=f"{ask.workspace}/{ask.repository}",
             private=not scope.repository.public,
+            forgettable=(file.sha256,) if cached else (),
         )
 
     def pending_answer(self, scope: Scope, ask: Ask, need: NeedBytes) -> Answer:
@@ -219,6 +240,8 @@ class Reads:
             forms[encoding] = one
         answer = forms.pop("")
         answer.variants = forms
+        answer.forgettable = tuple(form.sha256 for form in rendered.forms.values() if form.sha256)
+        self.in_use(answer)
         return answer
 
     def _form_answer(

@@ -143,9 +143,7 @@ class Writes:
 
     def _session(self, ask: Ask, actor: str, plan: Resume) -> Session:
         if plan.step == "start":
-            return self._sessions.start(
-                actor, ask.workspace, ask.repository, plan.length, plan.digests, plan.context
-            )
+            return self._sessions.start(actor, ask.workspace, ask.repository, plan.length, plan.digests, plan.context)
         session = self._sessions.get(plan.session)
         if (session.owner, session.workspace, session.repository) != (actor, ask.workspace, ask.repository):
             raise Absent("There is no such upload.", "Start it again.")

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from quart import Quart
 
+from formats import ROOMS
 from gateway.access import tokens
 from gateway.access.secrets import Secrets
 from gateway.console.api import make_app
@@ -67,7 +68,7 @@ class Console:
             "commit": self.ledger.commit,
             "secrets": self.secrets,
             "now_ms": lambda: self.now_ms,
-            "normalise": lambda format, name: name.lower() if format == "pypi" else name,
+            "normalise": lambda format, name: ROOMS[format].normalise(name) if format in ROOMS else name,
         }
         self.services = Services(**given | services)
         self.app: Quart = make_app(self.services)

@@ -35,6 +35,7 @@ class Fake:
     def __init__(self, folder: Path) -> None:
         self.seen: list[str] = []
         self.looked = 0
+        self.used: list[Answer] = []
         self.at = 1
         self.true = True
         self.tasks: dict[str, Callable[[Request], Any]] = {}
@@ -58,6 +59,9 @@ class Fake:
 
     def holds(self, answer: Answer) -> bool:
         return self.true
+
+    def in_use(self, answer: Answer) -> None:
+        self.used.append(answer)
 
     def look(self, head: Head) -> Answer | None:
         self.looked += 1

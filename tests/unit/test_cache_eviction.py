@@ -1,7 +1,8 @@
 """Does the cache stay below its share, keep what is asked for, and find room to forget on a full disk?"""
 
 import errno
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import lmdb
@@ -154,3 +155,41 @@ async def test_one_worker_evicts_when_it_is_urged(cache: Cache) -> None:
                 await trio.sleep(0.01)
             workers.cancel_scope.cancel()
     assert cache.used <= 4 * LARGE
+
+
+async def until(true: Callable[[], bool]) -> None:
+    while not true():  # noqa: ASYNC110 - what is waited for is on the disk
+        await trio.sleep(0.01)
+
+
+async def test_whoever_finds_the_disk_full_is_heard_by_the_one_that_evicts(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eviction, "LOOK_SECONDS", 3600.0)
+    one, other = Evictor(cache.shelf, 4 * LARGE), Evictor(cache.shelf, 4 * LARGE)
+    descriptor = os.open(cache.root / "heat" / "lock", os.O_RDWR | os.O_CREAT)
+    assert disk.lock(descriptor)  # neither evicts until it is let go
+    with trio.fail_after(20):
+        async with trio.open_nursery() as workers:
+            workers.start_soon(one.run)
+            workers.start_soon(other.run)
+            await trio.testing.wait_all_tasks_blocked()
+            for seed in range(8):
+                cache.add(LARGE, seed)
+            await trio.to_thread.run_sync(other.grew, LARGE)
+            call = cache.root / "heat" / "urgent"
+            await until(call.exists)
+            os.close(descriptor)
+            await until(lambda: cache.used <= 4 * LARGE and not call.exists())
+            workers.cancel_scope.cancel()
+
+
+async def test_a_little_growth_is_no_reason_to_look(cache: Cache) -> None:
+    evictor = Evictor(cache.shelf, 1 << 30)
+    calls: list[int] = []
+    evictor.urge = lambda: calls.append(1)  # type: ignore[method-assign]
+    for _ in range(16):
+        evictor.grew(LARGE)
+    assert calls == []
+    evictor.grew(1)
+    assert calls == [1]

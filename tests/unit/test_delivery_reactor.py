@@ -512,6 +512,22 @@ def test_the_memo_is_bounded_in_bytes_and_heads(entry: Callable[..., Entry]) -> 
     assert memo.find(b"x" * 5_000) is None
 
 
+def test_an_entry_that_is_asked_for_in_two_generations_is_in_use_once_in_each(tmp_path: Path) -> None:
+    used: list[Answer] = []
+    memo = Memo(100, in_use=used.append)
+    metrics = Metrics(tmp_path / "metrics", 9)
+    cached = Answer(body=b"x", forgettable=(b"1" * 32,))
+    memo.keep(b"cached", entry_of(cached, Head(), True, 1, metrics))
+    memo.keep(b"hosted", entry_of(Answer(body=b"x"), Head(), True, 1, metrics))
+    for generation in range(3):
+        assert len(used) == generation
+        memo.age()
+        for _ in range(5):
+            assert memo.find(b"cached") is not None
+            assert memo.find(b"hosted") is not None
+    assert used == [cached] * 3
+
+
 def test_the_memo_forgets(entry: Callable[..., Entry]) -> None:
     memo = Memo(100)
     memo.keep(b"a", entry())
