@@ -179,6 +179,9 @@ def _member(entry: tarfile.TarInfo) -> Member:
     name = entry.name.removeprefix("./").rstrip("/") if entry.isdir() else entry.name.removeprefix("./")
     if entry.isdir():
         return Member("" if name in (".", "") else name, "directory")
+    if any(key.startswith("GNU.sparse.") for key in entry.pax_headers):
+        # Readers that know these give the entry another name, size and contents than those that do not.
+        raise Invalid(f"The archive's entry {shown(name)} is sparse, which few tools read.")
     if "size" in entry.pax_headers and entry.size < 8 << 30:
         raise Invalid(f"The archive gives {shown(name)} two sizes.")
     if entry.issparse() or not (entry.isreg() or entry.issym() or entry.islnk()):
