@@ -30,6 +30,9 @@ _HOP = frozenset(
      "proxy-connection", "proxy-authorization", "http2-settings")
 )  # fmt: skip
 
+# What of the application's answer is ours to say, or nobody's: a second Date would be a second answer to the question.
+_OWN = _HOP - {"host"} | {"date", "server"}
+
 log = logging.getLogger("entrepot.delivery")
 
 
@@ -119,7 +122,7 @@ async def _exchange(stream: trio.SocketStream, request: Request, body: bytes) ->
         raise Unavailable("The management interface broke off.", "Try again.", retry_after_s=1)
     headers = [(name.decode(), value.decode("latin-1")) for name, value in event.headers]
     length = next((int(value) for name, value in headers if name == "content-length"), None)
-    out = await request.start(event.status_code, [pair for pair in headers if pair[0] not in _HOP], length)
+    out = await request.start(event.status_code, [pair for pair in headers if pair[0].lower() not in _OWN], length)
     while isinstance(event := await _next(connection, stream), h11.Data):
         await out.write(bytes(event.data))
     if isinstance(event, h11.EndOfMessage):

@@ -20,12 +20,12 @@ from gateway.front.peering import Peering
 from gateway.front.pulling import Puller
 from gateway.front.reading import Reads, Scope, holds
 from gateway.front.relaying import Relaying
-from gateway.front.routes import Place, ask_of, place_of
+from gateway.front.routes import Place, ask_of, check_slashes, place_of
 from gateway.front.writing import Writes
 from gateway.insight.errorlog import report_bug
 from storage import keys
 from storage.catalog import Catalog, Reading
-from storage.errors import Absent, Full, Invalid, Problem, Unauthenticated, Unavailable
+from storage.errors import Absent, Full, Problem, Unauthenticated, Unavailable
 from storage.nouns import Repository
 
 LOGIN_METHODS = ("PUT", "POST")
@@ -197,7 +197,8 @@ class Front:
         if room is None:
             judge(reading, principal, place.workspace, place.repository, "read")
             raise Absent(f"There is no format {place.format} here.", f"Known: {', '.join(sorted(self._rooms))}.")
-        ask = ask_of(head, place, room, principal.name if principal.id else "", at_ms)
+        check_slashes(place, room)
+        ask = ask_of(head, place, principal.name if principal.id else "", at_ms)
         right = room.right(ask)
         if head.method in LOGIN_METHODS and not principal.id and isinstance(plan := room.read(ask), Login):
             # its credential is in the body; nothing of the repository is told before that was checked
@@ -237,8 +238,4 @@ class Front:
         room = self._rooms.get(place.format) if place is not None else None
         if place is None or room is None:
             return complain(problem)
-        try:
-            ask = ask_of(head, place, room, "", now_ms())
-        except Invalid:
-            return complain(problem)
-        return with_signals(room.refuse(ask, problem), problem)
+        return with_signals(room.refuse(ask_of(head, place, "", now_ms()), problem), problem)

@@ -34,10 +34,14 @@ def place_of(head: Head) -> Place | None:
     return Place(workspace, repository, room, segments[3:], "/".join(raw[3:]), secret)
 
 
-def ask_of(head: Head, place: Place, room: Room, principal: str, at_ms: int) -> Ask:
-    """The request as its room sees it. Raises Invalid for an escaped slash where the format knows none."""
+def check_slashes(place: Place, room: Room) -> None:
+    """Raises Invalid for an escaped slash where the format knows none."""
     if not room.escaped_slash and any("/" in segment for segment in place.segments):
         raise Invalid("The path holds an escaped slash (%2F).", "Send the slash as it is, or rename the file.")
+
+
+def ask_of(head: Head, place: Place, principal: str, at_ms: int) -> Ask:
+    """The request as its room sees it; `check_slashes` says whether it may come so far."""
     return Ask(
         method=head.method,
         path="/".join(place.segments),
