@@ -118,6 +118,7 @@ class Worker:
 
     async def run(self) -> None:
         """Serve until SIGTERM."""
+        trio.lowlevel.add_instrument(self.metrics.stalls)
         async with trio.open_nursery() as nursery:
             front = self._front(nursery)
             if self.follower is not None:

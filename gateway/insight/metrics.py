@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gateway.insight.stalls import STEPS_S, Stalls
+
 BUCKETS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0)
 KEYS_MAX = 1_000
 
@@ -44,6 +46,7 @@ class Metrics:
         self.connections = 0
         self.running = 0
         self.log_dropped = 0
+        self.stalls = Stalls()
 
     def tally(self, key: Key) -> Tally:
         """The counter of (method, status, outcome), to be kept and added to."""
@@ -84,7 +87,7 @@ class Metrics:
         for path in self._directory.glob("*.json"):
             try:
                 told = json.loads(path.read_text())
-                if _runs(told["pid"]):
+                if _runs(told["pid"]) and told["steps"]:
                     workers[path.stem] = told
             except (OSError, ValueError, KeyError, TypeError):
                 continue  # a worker that is just starting, or the remains of one
@@ -100,6 +103,8 @@ class Metrics:
             "connections": self.connections,
             "running": self.running,
             "log_dropped": self.log_dropped,
+            "steps": self.stalls.counts,
+            "longest_step_s": round(self.stalls.longest_s(), 4),
         }
 
 
@@ -129,7 +134,13 @@ def _lines(workers: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
             yield f'entrepot_request_seconds_bucket{{worker="{worker}",le="{limit}"}} {total}'
         yield f'entrepot_request_seconds_sum{{worker="{worker}"}} {told["seconds_sum"]}'
         yield f'entrepot_request_seconds_count{{worker="{worker}"}} {total}'
+    yield "# HELP entrepot_loop_steps_total Steps that kept all else on the loop waiting for over 5 ms."
+    yield "# TYPE entrepot_loop_steps_total counter"
+    for worker, told in workers:
+        for limit, count in zip((*map(str, STEPS_S), "+Inf"), told["steps"], strict=True):
+            yield f'entrepot_loop_steps_total{{worker="{worker}",upto="{limit}"}} {count}'
     for name, kind, field in (
+        ("entrepot_loop_longest_step_seconds", "gauge", "longest_step_s"),
         ("entrepot_connections", "gauge", "connections"),
         ("entrepot_requests_running", "gauge", "running"),
         ("entrepot_access_log_dropped_total", "counter", "log_dropped"),
