@@ -1,6 +1,6 @@
 """Which scenario is run, and where does its report go?
 
-python -m bench delivery|publish|cold|replicate|peers|crash [--quick] [--json FILE] [--png FILE]
+python -m bench delivery|publish|cold|replicate|peers|crash|hostile [--quick] [--json FILE] [--png FILE]
 """
 
 import sys
@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.machine import Skipped, conditions, isolate, pin_to_client
 from bench.options import Options, options
 from bench.report import Result, as_json, picture, words
-from bench.scenarios import cold, crash, delivery, peers, publish, replicate
+from bench.scenarios import cold, crash, delivery, hostile, peers, publish, replicate
 
 RUN: dict[str, Callable[[Options], Result]] = {
     "delivery": delivery.run,
@@ -20,6 +20,7 @@ RUN: dict[str, Callable[[Options], Result]] = {
     "replicate": replicate.run,
     "peers": peers.run,
     "crash": crash.run,
+    "hostile": hostile.run,
 }
 # What needs the machine's network, before the bench moves into a namespace without one.
 PREPARE: dict[str, Callable[[Options], None]] = {"peers": peers.prepare}

@@ -13,6 +13,7 @@ SCENARIOS = {
     "replicate": "from a publish at the origin to visible at the edge",
     "peers": "the same file from pypiserver, devpi and Verdaccio",
     "crash": "kill -9 at random durable system calls during publishes",
+    "hostile": "mutated and crafted packages to every room, beside good clients",
 }
 
 
@@ -30,6 +31,7 @@ class Options:
     at: str = "edge"
     cases: str = ""
     count: int = 200
+    mutants: int = 10_000
     json: Path | None = None
     png: Path | None = None
     here: bool = False
@@ -50,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--at", choices=["edge", "origin"], default="edge", help="which of the two is asked")
     made.add_argument("--cases", default="", help="only cases whose name contains this")
     made.add_argument("--count", type=int, default=200, help="of publishes (replicate), of kills (crash)")
+    made.add_argument("--mutants", type=int, default=10_000, help="damaged packages for each room (hostile)")
     made.add_argument("--json", type=Path, help="write all rounds there")
     made.add_argument("--png", type=Path, help="draw the ratios there")
     made.add_argument("--here", action="store_true", help="stay on the machine's own loopback")
@@ -62,7 +65,6 @@ def options(home: Path, arguments: list[str] | None = None) -> Options:
     given = Options(home=home, **vars(told))
     if not given.quick:
         return given
-    small = parser().parse_args(
-        ["--rounds", "1", "--seconds", "1", "--big-bytes", "16M", "--count", "10", *(arguments or [])]
-    )
+    shrunk = ["--rounds", "1", "--seconds", "1", "--big-bytes", "16M", "--count", "10", "--mutants", "200"]
+    small = parser().parse_args([*shrunk, *(arguments or [])])
     return Options(home=home, **vars(small))
