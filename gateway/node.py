@@ -216,6 +216,7 @@ class Worker:
             ask=_fetch_of,
             learn=self._learn,
             decode=_foreign_of,
+            withheld=_withheld,
             secret_of=self.secret_of,
             parent=self.config.parent,
             token=self.config.parent_token,
@@ -287,6 +288,11 @@ def _fetch_of(format: str, package: str) -> tuple[str, str, int] | None:
     """How a foreign registry of this format is asked: path, Accept, size limit."""
     fetch = ROOMS[format].upstream(package)
     return None if fetch is None else (fetch.path, fetch.accept, fetch.bytes_max)
+
+
+def _withheld(format: str, foreign: Foreign) -> str:
+    """Why no file of a foreign package is given out."""
+    return ROOMS[format].withheld(foreign.package)
 
 
 def _foreign_of(raw: bytes) -> Foreign:

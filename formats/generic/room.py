@@ -20,7 +20,7 @@ from formats.kit.contract import (
     Show,
 )
 from storage.errors import Problem, Unsupported
-from storage.nouns import View
+from storage.nouns import Package, View
 
 
 class Generic:
@@ -32,6 +32,9 @@ class Generic:
     def normalise(self, package: str) -> str:
         """A package is a path, spelt one way. Raises Invalid."""
         return wire.file_path(package)
+
+    def withheld(self, package: Package) -> str:
+        return ""
 
     def right(self, ask: Ask) -> Literal["read", "write"]:
         return wire.right(ask)

@@ -239,6 +239,10 @@ class Room(Protocol):
         """
         ...
 
+    def withheld(self, package: Package) -> str:
+        """Why no file of this package is given out, not even by its address (quarantine); "" where they are."""
+        ...
+
     def right(self, ask: Ask) -> Literal["read", "write"]:
         """Which right the request needs; decided before anything else is looked at."""
         ...

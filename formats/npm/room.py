@@ -10,7 +10,7 @@ from formats.npm.decide import decide
 from formats.npm.facts import FORMAT
 from formats.npm.unpack import unpack
 from storage.errors import Invalid, Problem
-from storage.nouns import View
+from storage.nouns import Package, View
 
 
 class _Credential(msgspec.Struct):
@@ -28,6 +28,9 @@ class Npm:
         if not names.readable(package):
             raise Invalid(f"{package[:80]!r} is no name of an npm package.", "Write it as NAME or @SCOPE/NAME.")
         return package
+
+    def withheld(self, package: Package) -> str:
+        return ""
 
     def right(self, ask: Ask) -> Literal["read", "write"]:
         return wire.right(ask)

@@ -5,10 +5,10 @@ from typing import Literal
 from formats.kit.contract import Ask, Decision, Document, Fetch, Finds, Foreign, Plan, Received, Reply, Show
 from formats.pypi import names, pages, upstream, wire
 from formats.pypi.decide import decide
-from formats.pypi.facts import FORMAT
+from formats.pypi.facts import FORMAT, QUARANTINED, project_facts
 from formats.pypi.unpack import unpack
 from storage.errors import Absent, Problem
-from storage.nouns import View
+from storage.nouns import Package, View
 
 
 class PyPI:
@@ -19,6 +19,13 @@ class PyPI:
 
     def normalise(self, package: str) -> str:
         return names.normalised(package)
+
+    def withheld(self, package: Package) -> str:
+        """PEP 792: installers get nothing of a quarantined project."""
+        facts = project_facts(package.facts)
+        if facts.status != QUARANTINED:
+            return ""
+        return f"The project {package.name} is quarantined{': ' if facts.reason else ''}{facts.reason}."
 
     def right(self, ask: Ask) -> Literal["read", "write"]:
         return wire.right(ask)

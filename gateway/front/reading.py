@@ -6,6 +6,7 @@ the request task gets it and asks again. So the hot path and the slow path share
 
 import base64
 import os
+import time
 import urllib.parse
 from typing import Protocol
 
@@ -20,10 +21,11 @@ from gateway.front.overlay import Overlay, may_draw
 from storage import keys
 from storage.blobs import BlobShelf, Located
 from storage.catalog import Reading
-from storage.errors import Absent
+from storage.errors import Absent, Forbidden
 from storage.nouns import File, Repository, Upstream, View
 
 SMALL_BYTES_MAX = 16 << 10
+PULLED_SECONDS_MAX = 30.0
 PULLED = "pulled"
 """Shelf records of foreign files that are here: place → sha256."""
 
@@ -81,6 +83,9 @@ class Knowledge(Protocol):
     def peek(
         self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...]
     ) -> Known | None: ...
+    def withheld(
+        self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...]
+    ) -> str: ...
 
 
 class Eviction(Protocol):
@@ -119,6 +124,8 @@ class Reads:
     # ------------------------------------------------------------ files
 
     def _serve(self, reading: Reading, view: View, scope: Scope, ask: Ask, room: Room, plan: Serve) -> Answer | Need:
+        package = view.package(plan.package)
+        give_out(room.withheld(package) if package is not None else "")
         file = view.file(plan.package, plan.file)
         if file is not None:
             located = self._hosted.find(file.sha256) if self._hosted is not None else None
@@ -130,12 +137,13 @@ class Reads:
         upstreams = upstreams_of(scope.repository, view, room, plan.package)
         if not upstreams:
             raise Absent(f"There is no file {plan.file} here.")
+        give_out(self._knowledge.withheld(ask.workspace, ask.repository, room.name, plan.package, upstreams))
         pulled = pulled_key(ask, room, plan)
         raw = self._shelf.get(PULLED, pulled)
         if raw is not None:
             file = msgspec.msgpack.decode(raw, type=File)
             if (located := self._find_cached(file.sha256)) is not None:
-                return self._file_answer(reading, scope, ask, room.name, plan, file, located)
+                return self._file_answer(reading, _doubtful(scope), ask, room.name, plan, file, located)
         known = self._knowledge.peek(ask.workspace, ask.repository, room.name, plan.package, upstreams)
         if known is None:
             return NeedForeign(plan.package, upstreams)
@@ -279,6 +287,17 @@ class Reads:
 
 
 # ---------------------------------------------------------------- pure helpers of both ways
+
+
+def give_out(withheld: str) -> None:
+    """Raises Forbidden where a package's files are withheld: quarantine goes before every copy that is here (F14)."""
+    if withheld:
+        raise Forbidden(withheld, "Ask the repository's administrators.")
+
+
+def _doubtful(scope: Scope) -> Scope:
+    """A pulled file is the same for ever, but its registry may withdraw it: no answer is remembered for long."""
+    return msgspec.structs.replace(scope, until_s=min(scope.until_s, time.monotonic() + PULLED_SECONDS_MAX))
 
 
 def holds(reading: Reading, depends: tuple[tuple[bytes, int], ...]) -> bool:
