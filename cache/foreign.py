@@ -194,7 +194,7 @@ class ForeignKnowledge[Foreign = Any]:
                 headers["authorization"] = secret
             places.append(
                 Place[Foreign](
-                    _key(workspace, repository, format, package, one.url),
+                    key_of(workspace, repository, format, package, one.url),
                     format,
                     one.url + path,
                     headers,
@@ -213,7 +213,7 @@ class ForeignKnowledge[Foreign = Any]:
         fresh_s = min(EDGE_FRESH_S, *(one.fresh_s for one in upstreams))
         negative_s = min(EDGE_NEGATIVE_S, *(one.negative_s for one in upstreams))
         return Place[Foreign](
-            _key(workspace, repository, format, package, *(one.url for one in upstreams)),
+            key_of(workspace, repository, format, package, *(one.url for one in upstreams)),
             format,
             f"{self._parent}/-/peer/foreign/{path}?{urlencode({'package': package})}",
             {"authorization": f"Bearer {self._token}"},
@@ -406,6 +406,6 @@ async def _as_it_is(raw: bytes, url: str) -> bytes:
     return raw
 
 
-def _key(*parts: str) -> bytes:
+def key_of(*parts: str) -> bytes:
     """Injective: each part is preceded by its length."""
     return hashlib.sha256(b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)).digest()

@@ -17,6 +17,7 @@ from formats.kit.contract import (
     Received,
     Reply,
     Resume,
+    Serve,
     Show,
 )
 from storage.errors import Problem, Unsupported
@@ -28,6 +29,7 @@ class Generic:
 
     name = wire.NAME
     escaped_slash = False
+    draws = False
 
     def normalise(self, package: str) -> str:
         """A package is a path, spelt one way. Raises Invalid."""
@@ -52,7 +54,7 @@ class Generic:
     def render(self, show: Show, view: View, base: str) -> Document:
         return pages.render(show, view)
 
-    def upstream(self, package: str) -> Fetch | None:
+    def upstream(self, ask: Ask, plan: Serve | Show) -> Fetch | None:
         return None
 
     def learn(self, package: str, raw: bytes, url: str) -> Foreign:

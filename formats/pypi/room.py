@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from formats.kit.contract import Ask, Decision, Document, Fetch, Finds, Foreign, Plan, Received, Reply, Show
+from formats.kit.contract import Ask, Decision, Document, Fetch, Finds, Foreign, Plan, Received, Reply, Serve, Show
 from formats.pypi import names, pages, upstream, wire
 from formats.pypi.decide import decide
 from formats.pypi.facts import FORMAT, QUARANTINED, project_facts
@@ -16,6 +16,7 @@ class PyPI:
 
     name = FORMAT
     escaped_slash = False
+    draws = True
 
     def normalise(self, package: str) -> str:
         return names.normalised(package)
@@ -42,8 +43,8 @@ class PyPI:
     def render(self, show: Show, view: View, base: str) -> Document:
         return pages.render(show, view)
 
-    def upstream(self, package: str) -> Fetch | None:
-        return upstream.fetch(package)
+    def upstream(self, ask: Ask, plan: Serve | Show) -> Fetch | None:
+        return upstream.fetch(plan.package)
 
     def learn(self, package: str, raw: bytes, url: str) -> Foreign:
         return upstream.learn(package, raw, url)
