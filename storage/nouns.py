@@ -67,6 +67,10 @@ class View(Protocol):
     def file(self, package: str, name: str) -> File | None: ...
     def files(self, package: str) -> list[File]: ...
     def tags(self, package: str) -> dict[str, str]: ...
+    def tag(self, package: str, tag: str) -> str | None:
+        """The version that a Tag points to."""
+        ...
+
     def claimed(self, package: str) -> bool:
         """Was this name ever published here? Then no upstream may answer for it unless it is allowed by name."""
         ...
@@ -183,7 +187,11 @@ class Grant(Noun, frozen=True):
 
 
 class Token(Noun, frozen=True):
-    """A credential as stored: `sha256` of its text, never the text. `expires_ms` 0 = never. `kind`: api, edge."""
+    """A credential as stored: `sha256` of its text, never the text. `expires_ms` 0 = never. `kind`: api, edge.
+
+    `verify_key` is the public half of the key that is derived from the text: it checks the passes that the token's
+    holder was given, and makes none.
+    """
 
     id: str
     name: str
@@ -193,6 +201,7 @@ class Token(Noun, frozen=True):
     at_ms: int = 0
     expires_ms: int = 0
     revoked_ms: int = 0
+    verify_key: bytes = b""
 
 
 class PutWorkspace(Change, frozen=True, tag="pw"):

@@ -78,7 +78,7 @@ def alone(root: Path) -> Iterator[None]:
 def prepare(root: Path, clock: Clock = now_ms) -> str | None:
     """See to it that an origin has an admin token. Its text at the first start, to be shown this once; else None."""
     text, parts = tokens.mint()
-    made = Token(parts.id, ADMIN_NAME, parts.sha256, ADMIN, at_ms=clock())
+    made = Token(parts.id, ADMIN_NAME, parts.sha256, ADMIN, at_ms=clock(), verify_key=parts.verify_key)
 
     def decide(reading: Reading) -> Decided:
         if any(_living(one, made.at_ms) and one.grants == ADMIN for one in reading.tokens()):
@@ -93,7 +93,7 @@ def prepare(root: Path, clock: Clock = now_ms) -> str | None:
 def renew_admin(root: Path, clock: Clock = now_ms) -> str:
     """A new admin token for an origin whose own are lost; the text of it. The others stay as they are."""
     text, parts = tokens.mint()
-    made = Token(parts.id, ADMIN_NAME, parts.sha256, ADMIN, at_ms=clock())
+    made = Token(parts.id, ADMIN_NAME, parts.sha256, ADMIN, at_ms=clock(), verify_key=parts.verify_key)
     with alone(root), _opened(root) as store:
         _commit(store, lambda reading: Decided(_draft(SYSTEM, "", "token.create", PutToken(made)), None))
     return text
@@ -142,7 +142,7 @@ def _repository(store: Store, made: Repository) -> None:
 def _renewed(store: Store, name: str, grants: tuple[Grant, ...], kind: str, at_ms: int) -> str:
     """The text of a new token called `name`; the living ones of that name are revoked in the same entry."""
     text, parts = tokens.mint()
-    made = Token(parts.id, name, parts.sha256, grants, kind, at_ms)
+    made = Token(parts.id, name, parts.sha256, grants, kind, at_ms, verify_key=parts.verify_key)
 
     def decide(reading: Reading) -> Decided:
         old = [one for one in reading.tokens() if one.name == name and one.kind == kind and not one.revoked_ms]

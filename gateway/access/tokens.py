@@ -3,14 +3,18 @@
     ent_ + 32 random characters of base62 (190 bits) + 6 characters of base62: crc32 of all before them
 
 The prefix lets secret scanners find a leaked one; the checksum lets a mistyped one be refused without a look-up, and
-a scanner be sure. Only the sha256 of the whole text is stored. The `id` is public, and says nothing about the text.
+a scanner be sure. Only the sha256 of the whole text is stored, and the public half of a key that is derived from it,
+which checks passes (passes.py). The `id` is public, and says nothing about the text.
 """
 
 import hashlib
+import hmac
 import secrets
 import string
 import zlib
 from typing import NamedTuple
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 PREFIX = "ent_"
 RANDOM_CHARS = 32
@@ -22,6 +26,7 @@ ID_CHARS = 16
 
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _LETTERS = frozenset(_ALPHABET)
+_DERIVE = b"entrepot pass key 1"
 
 
 class Parts(NamedTuple):
@@ -29,6 +34,7 @@ class Parts(NamedTuple):
 
     id: str
     sha256: bytes
+    verify_key: bytes
 
 
 def mint() -> tuple[str, Parts]:
@@ -36,7 +42,8 @@ def mint() -> tuple[str, Parts]:
     body = PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(RANDOM_CHARS))
     text = body + _check(body)
     name = ID_PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(ID_CHARS))
-    return text, Parts(name, hash_of(text))
+    public = signing_key(text).public_key().public_bytes_raw()
+    return text, Parts(name, hash_of(text), public)
 
 
 def well_formed(text: str) -> bool:
@@ -49,6 +56,12 @@ def well_formed(text: str) -> bool:
 def hash_of(text: str) -> bytes:
     """The 32 bytes under which a token is stored and found. 190 random bits need no slow hash."""
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+
+
+def signing_key(text: str) -> Ed25519PrivateKey:
+    """The key that signs the passes of a token; only who has the text can derive it. 190 random bits need no slow
+    derivation."""
+    return Ed25519PrivateKey.from_private_bytes(hmac.digest(text.encode(), _DERIVE, "sha256"))
 
 
 def _check(body: str) -> str:

@@ -32,13 +32,15 @@ class Knows(Protocol):
     """What of a Reading an access decision needs."""
 
     def token(self, sha256: bytes) -> Token | None: ...
+    def token_by_id(self, id: str) -> Token | None: ...
     def workspace(self, name: str) -> Workspace | None: ...
     def repository(self, ws: str, name: str) -> Repository | None: ...
     def repositories(self, ws: str = "") -> list[Repository]: ...
 
 
 class Principal(NamedTuple):
-    """Who is asking. `id` is "" for the anonymous. `since_ms` is when its grants were given."""
+    """Who is asking. `id` is "" for the anonymous. `since_ms` is when its grants were given. `only`: the (resource,
+    right) pairs that its credential is for, None = whatever its grants allow (see passes)."""
 
     id: str
     name: str
@@ -46,6 +48,7 @@ class Principal(NamedTuple):
     grants: tuple[Grant, ...]
     expires_ms: int = 0
     since_ms: int = 0
+    only: frozenset[tuple[str, str]] | None = None
 
 
 ANONYMOUS = Principal("", "anonymous", "anonymous", ())
@@ -70,17 +73,27 @@ def identify(reading: Knows, secret: str | None, now_ms: int) -> Principal:
     """The principal behind a credential; ANONYMOUS without one. Raises Unauthenticated for one that is no good."""
     if not secret:
         return ANONYMOUS
+    return principal_of(token_of(reading, secret, now_ms))
+
+
+def token_of(reading: Knows, secret: str, now_ms: int) -> Token:
+    """The living Token whose text this is. Raises Unauthenticated."""
     if not well_formed(secret):
         raise Unauthenticated("This is not a token of this registry.", "Was it copied whole? It is ent_ and 38 more.")
     digest = hash_of(secret)
     token = reading.token(digest)
     if token is None or not hmac.compare_digest(token.sha256, digest):
         raise Unauthenticated("This token is not known here.", "Create one with: entrepot token create.")
+    return living(token, now_ms)
+
+
+def living(token: Token, now_ms: int) -> Token:
+    """`token`, if it may be used. Raises Unauthenticated."""
     if token.revoked_ms:
         raise Unauthenticated("This token was revoked.", "Ask for a new one.")
     if token.expires_ms and token.expires_ms <= now_ms:
         raise Unauthenticated("This token has expired.", "Ask for a new one.")
-    return principal_of(token)
+    return token
 
 
 def principal_of(token: Token) -> Principal:

@@ -51,7 +51,7 @@ async def create_token(call: Call) -> Reply:
         expires_ms = now_ms + body.expires_s * 1000 if body.expires_s else 0
         if principal.expires_ms:
             expires_ms = min(expires_ms or principal.expires_ms, principal.expires_ms)
-        token = Token(parts.id, name, parts.sha256, grants, body.kind, since_ms, expires_ms)
+        token = Token(parts.id, name, parts.sha256, grants, body.kind, since_ms, expires_ms, 0, parts.verify_key)
         return _written(principal, "token.create", token)
 
     token, headers = await call.change(SYSTEM, decide)

@@ -17,6 +17,9 @@ class Memory:
     def token(self, sha256: bytes) -> Token | None:
         return self.all_tokens.get(sha256)
 
+    def token_by_id(self, id: str) -> Token | None:
+        return next((one for one in self.all_tokens.values() if one.id == id), None)
+
     def workspace(self, name: str) -> Workspace | None:
         return self.all_workspaces.get(name)
 
@@ -34,7 +37,8 @@ class Memory:
 
     def add_token(self, *grants: Grant, at_ms: int = NOW_MS - 8, expires_ms: int = 0, revoked_ms: int = 0) -> str:
         text, parts = tokens.mint()
-        token = Token(parts.id, "for tests", parts.sha256, grants, "api", at_ms, expires_ms, revoked_ms)
+        key = parts.verify_key
+        token = Token(parts.id, "for tests", parts.sha256, grants, "api", at_ms, expires_ms, revoked_ms, key)
         self.all_tokens[parts.sha256] = token
         return text
 
