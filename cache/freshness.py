@@ -23,7 +23,7 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
 
     `content` names the content's record, b"" = known to be absent. `version` changes with the content, 0 = absent.
     `answered_ms` is when its owner last said so; until `retry_ms` it is not asked again, since it failed `failures`
-    times in a row. `withheld` says why none of the package's files is given out, "" where they are.
+    times in a row.
     """
 
     answered_ms: int
@@ -34,7 +34,6 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
     modified: str = ""
     failures: int = 0
     retry_ms: int = 0
-    withheld: str = ""
 
     @property
     def known(self) -> bool:
@@ -103,9 +102,7 @@ def lifetime_s(headers: Mapping[str, str], configured_s: int) -> int:
     return min(configured_s, max(told, FLOOR_S))
 
 
-def found(
-    headers: Mapping[str, str], content: bytes, version: int, now_ms: int, terms: Terms, withheld: str = ""
-) -> Held:
+def found(headers: Mapping[str, str], content: bytes, version: int, now_ms: int, terms: Terms) -> Held:
     """The record after a 200 whose content was understood."""
     return Held(
         now_ms,
@@ -114,7 +111,6 @@ def found(
         content,
         headers.get("etag", ""),
         headers.get("last-modified", ""),
-        withheld=withheld,
     )
 
 

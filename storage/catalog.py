@@ -159,6 +159,10 @@ class StoredView:
         rows = self._reading.under(self._reading.tables.tags, "tags", self._key(package) + b"\0")
         return {split(key)[-1]: value.decode() for key, value in rows}
 
+    def tag(self, package: str, tag: str) -> str | None:
+        raw = self._reading.raw(self._reading.tables.tags, "tags", self._key(package, tag))
+        return None if raw is None else raw.decode()
+
     def claimed(self, package: str) -> bool:
         return self._reading.raw(self._reading.tables.claims, "claims", self._key(package)) is not None
 

@@ -104,14 +104,15 @@ class Sessions:
         finally:
             os.close(fd)
 
-    def finish(self, session: Session) -> Staged:
-        """The whole upload as a sealed Staged; the session stays until `remove`. Reads everything once."""
+    def finish(self, session: Session, digests: tuple[str, ...] = ()) -> Staged:
+        """The whole upload as a sealed Staged, with `digests` beside those wanted at the start; the session stays until
+        `remove`. Reads everything once."""
         fd = self._locked(session)
         size = os.fstat(fd).st_size - SINGLE_START
         if session.length not in (-1, size):
             os.close(fd)
             raise Invalid(f"This upload announced {session.length} bytes and has {size}.", "Send the rest first.")
-        return Staged.of_file(self._data(session.id), fd, session.digests)
+        return Staged.of_file(self._data(session.id), fd, tuple(dict.fromkeys((*session.digests, *digests))))
 
     def remove(self, session: Session) -> None:
         self._meta(session.id).unlink(missing_ok=True)

@@ -6,8 +6,7 @@ acting once for every format: it authorises, receives, stages, commits, renders,
 The way of a read:   read(ask) → Serve | Show | Reply;  Show → render(show, view, base) → Document
 The way of a write:  read(ask) → Accept | Amend; Accept → unpack(ask, received) → Finds;
                      decide(ask, finds, view) → Decision
-The way of a pull:   upstream(ask, plan) → Learn | Pull | None. After Learn: learn(package, raw, url) → Foreign, which
-                     the core lays under the View. After Pull: the upstream's own file is the answer.
+The way of a pull:   upstream(package) → Fetch;  learn(package, raw, url) → Foreign, which the core lays under the View
 """
 
 from collections.abc import Mapping
@@ -22,10 +21,11 @@ from storage.nouns import AnyChange, File, Package, Version, View
 class Ask(msgspec.Struct, frozen=True):
     """A request as a room sees it: strictly parsed, authorised for its verb, decoded once.
 
-    `path` is what follows /{workspace}/{repository}/{format}/, percent-decoded once as UTF-8, without leading slash;
+    `path` is what follows the room's home, percent-decoded once as UTF-8, without leading slash; the home is
+    /{workspace}/{repository}/{format}/, and /v2/{workspace}/{repository}/ for OCI;
     `raw_path` is the same part as sent. `query` is decoded into a list of pairs. `headers` have lower-case names, and
-    lack credentials. `base` is scheme://host/{workspace}/{repository}/{format} as the client sees it, without a slash
-    at the end. `principal` is a display name, "" for the anonymous. `at_ms` is the core's clock.
+    lack credentials. `base` is scheme://host and the home as the client sees it, without a slash at the end.
+    `principal` is a display name, "" for the anonymous. `at_ms` is the core's clock.
     """
 
     method: str
@@ -38,6 +38,12 @@ class Ask(msgspec.Struct, frozen=True):
     repository: str
     principal: str = ""
     at_ms: int = 0
+    format: str = ""
+
+    @property
+    def home(self) -> str:
+        """The path of `base`."""
+        return "/" + self.base.split("/", 3)[3]
 
     def argument(self, name: str, default: str = "") -> str:
         """The first value of a query argument."""
@@ -51,23 +57,24 @@ class Serve(msgspec.Struct, frozen=True):
     """The bytes of one File (GET, HEAD). The core answers ranges, conditionals, and pulls it where it is foreign.
 
     `filename` asks for a Content-Disposition. `headers` are added to the answer. `package` is looked up upstream when
-    the file is not local. `told` are headers that tell a digest of the file where it is known: (header, algorithm,
-    what stands ahead of the hex).
+    the file is not local. With a `tag` the file is the one called `file` and then the version that this Tag points to;
+    the request's path then ends with the tag, and the same bytes lie at the path that ends with the version instead.
+    `name_header` is a header of the answer that tells the file's name behind its last slash.
     """
 
     package: str
     file: str
     filename: str = ""
     headers: tuple[tuple[str, str], ...] = ()
-    told: tuple[tuple[str, str, str], ...] = ()
+    tag: str = ""
+    name_header: str = ""
 
 
 class Show(msgspec.Struct, frozen=True):
     """A document to render (GET, HEAD).
 
     `page` and `argument` name it within the room; `package` is the one Package it depends on, "" for all of the
-    repository's packages of this format. `foreign` = lay what the upstreams know of `package` under the view first, or,
-    where `upstream` answers with a Pull, pass their file on unless there is a document of our own.
+    repository's packages of this format. `foreign` = lay what the upstreams know of `package` under the view first.
     `absolute` = the document contains addresses, so it is rendered for each base. `keep` False = render at each request
     (searches). `media` is the Content-Type; `vary` is True where it was chosen by Accept.
     """
@@ -104,7 +111,9 @@ class Resume(msgspec.Struct, frozen=True):
     """A step of a resumable upload: `step` of start, append, state, finish, cancel; `session` its id ("" at start).
 
     `offset` is where the client believes the body goes, -1 = wherever the session stands. `length` is the announced
-    length of the whole, -1 = not announced. At `finish` the room's unpack and decide follow as for Accept "raw".
+    length of the whole, -1 = not announced. With `finish` it is whole after this step, and decide follows as for
+    Accept "raw" without unpack. `digests` are wanted beside sha256, at the start or, for a client that tells them
+    late, at the end. `context` is kept from the start on; a later step that has one must have the same.
     """
 
     step: Literal["start", "append", "state", "finish", "cancel"]
@@ -113,6 +122,21 @@ class Resume(msgspec.Struct, frozen=True):
     length: int = -1
     finish: bool = False
     digests: tuple[str, ...] = ()
+    context: Any = None
+
+
+class Borrow(msgspec.Struct, frozen=True):
+    """A file that another package has shall be here too without being sent (POST).
+
+    Where the client may read the source and the source has it, decide(ask, Finds(blobs={"file": ...}), view) follows
+    with this `context`; wherever not, the core goes on with `otherwise`, so that nobody learns what is there.
+    """
+
+    workspace: str
+    repository: str
+    package: str
+    file: str
+    otherwise: Resume
     context: Any = None
 
 
@@ -138,7 +162,7 @@ class Reply(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-Plan = Serve | Show | Accept | Resume | Amend | Login | Reply
+Plan = Serve | Show | Accept | Resume | Borrow | Amend | Login | Reply
 
 
 # ---------------------------------------------------------------- what comes back
@@ -210,47 +234,12 @@ class Document(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class Learn(msgspec.Struct, frozen=True):
-    """Ask a foreign registry for what it knows of the plan's package; `learn` translates the answer.
-
-    `path` is relative to the upstream's url, escaped as it goes on the wire. It may depend on the package alone: what
-    was learnt serves every request for that package, and an edge asks its origin by the package's name.
-    """
+class Fetch(msgspec.Struct, frozen=True):
+    """How to ask a foreign registry for what it knows of a package: `path` relative to the upstream's url."""
 
     path: str
     accept: str = "*/*"
     bytes_max: int = 256 << 20
-
-
-class Pull(msgspec.Struct, frozen=True):
-    """One file of a foreign registry, asked for by its path and passed on as it is, while it is kept.
-
-    `path` is relative to the upstream's url, escaped as it goes on the wire. `immutable`: once it is here nobody is
-    asked again; else it is fresh for the upstream's `fresh_s` and then renewed by its validators. A path that the
-    upstream does not have (404, 410) is not asked for again within `negative_s`; no other failure is remembered.
-
-    `digests` (hex by algorithm) are known beforehand and must hold. `announced` are headers of the upstream's answer
-    that announce one: (header, algorithm), hex with or without "algorithm:" ahead; where one is there it must hold.
-    `also` are digests to compute on the way, for Serve.told. `digest_of` (path, algorithm): the answer is that digest
-    of the file at that path; it is computed where that file is here, and only else asked for at `path`.
-
-    `media` is the Content-Type to answer with, "" for the upstream's own. `headers` names headers of the upstream's
-    answer, in lower case, that are kept and passed on.
-    """
-
-    path: str
-    accept: str = "*/*"
-    immutable: bool = False
-    bytes_max: int = 1 << 40
-    digests: dict[str, str] = {}
-    announced: tuple[tuple[str, str], ...] = ()
-    also: tuple[str, ...] = ()
-    digest_of: tuple[str, str] = ("", "")
-    media: str = ""
-    headers: tuple[str, ...] = ()
-
-
-Fetch = Learn | Pull
 
 
 class Foreign(msgspec.Struct, frozen=True):
@@ -262,15 +251,6 @@ class Foreign(msgspec.Struct, frozen=True):
     tags: dict[str, str] = {}
 
 
-ABOUT = Ask("GET", "", "", (), {}, "", "", "")
-"""The Ask that goes with a question by name alone (see `about`)."""
-
-
-def about(package: str) -> Show:
-    """The plan that stands for "what is known of this package", whichever request led to it."""
-    return Show("", "", package, foreign=True)
-
-
 class Room(Protocol):
     """One native protocol. Its methods are the questions a protocol answers; all are pure and may raise Problem."""
 
@@ -280,18 +260,11 @@ class Room(Protocol):
     escaped_slash: bool
     """May a path segment hold %2F (npm's @scope%2Fname)? Elsewhere the core refuses it."""
 
-    draws: bool
-    """May a repository draw this format from upstreams?"""
-
     def normalise(self, package: str) -> str:
         """The one spelling under which a View holds this package, for names that people type outside of the protocol.
 
         Raises Invalid for what no package can be called.
         """
-        ...
-
-    def withheld(self, package: Package) -> str:
-        """Why no file of this package is given out, not even by its address (quarantine); "" where they are."""
         ...
 
     def right(self, ask: Ask) -> Literal["read", "write"]:
@@ -310,9 +283,8 @@ class Room(Protocol):
 
     def render(self, show: Show, view: View, base: str) -> Document: ...
 
-    def upstream(self, ask: Ask, plan: Serve | Show) -> Fetch | None:
-        """How a foreign registry is asked for this, where it is not local and the name is not claimed here. None where
-        it would not have it. The core decides whom it asks, how often, and whether it may."""
+    def upstream(self, package: str) -> Fetch | None:
+        """None where this format has no upstreams."""
         ...
 
     def learn(self, package: str, raw: bytes, url: str) -> Foreign:
@@ -335,4 +307,16 @@ class Resumable(Protocol):
 
     def progress(self, ask: Ask, plan: Resume, at: Progress) -> Reply:
         """Tell the client where its upload stands after start, append (unless it was the end), state or cancel."""
+        ...
+
+
+class Scoped(Protocol):
+    """What a room has besides, whose clients fetch a pass for a while and for a scope (gateway/access/passes.py)."""
+
+    def resource(self, ask: Ask) -> str:
+        """What the scopes of such clients call the thing that is asked for; "" where it has no name."""
+        ...
+
+    def borrowed(self, plan: Borrow) -> str:
+        """The same for the source of a Borrow."""
         ...

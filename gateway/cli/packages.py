@@ -6,7 +6,7 @@ from gateway.cli.client import named, reach
 from gateway.cli.output import Output, Usage
 from gateway.cli.words import AsJson, AsProfile, AtUrl, place
 
-SETUPS = ("pypi", "npm", "generic")
+SETUPS = ("pypi", "npm", "oci", "generic")
 
 
 def ls(
@@ -53,7 +53,7 @@ def setup(format: str, repository: str, /, *, json: AsJson = False, url: AtUrl =
     Parameters
     ----------
     format
-        pypi, npm or generic.
+        pypi, npm, oci or generic.
     repository
         WORKSPACE/REPOSITORY.
     """
@@ -80,12 +80,44 @@ def lines(format: str, base: str) -> list[str]:
             "npm install PACKAGE",
             "npm publish",
         ]
+    if format == "oci":
+        return _oci(scheme, rest)
     if format == "generic":
         return [
             f'curl -H "Authorization: Bearer $ENTREPOT_TOKEN" -T FILE {base}/generic/PATH',
             f'curl -H "Authorization: Bearer $ENTREPOT_TOKEN" -O {base}/generic/PATH',
         ]
     raise Usage(f'There is no format "{format}".', f"One of {', '.join(SETUPS)}.")
+
+
+def _oci(scheme: str, rest: str) -> list[str]:
+    """For the clients of images. Over plain HTTP each wants its own word of consent."""
+    host, _, repository = rest.partition("/")
+    image = f"{rest}/NAME:TAG"
+    plain = scheme == "http"
+    verify, insecure, clear = (" --tls-verify=false", " --insecure", " --plain-http") if plain else ("", "", "")
+    local = host.partition(":")[0] in ("127.0.0.1", "localhost")
+    daemon = [f'# /etc/docker/daemon.json: {{"insecure-registries": ["{host}"]}}'] if plain and not local else []
+    piped = "echo $ENTREPOT_TOKEN |"
+    return [
+        *daemon,
+        f"{piped} docker login {host} -u token --password-stdin",
+        f"docker push {image}",
+        f"docker pull {image}",
+        f"{piped} podman login{verify} {host} -u token --password-stdin",
+        f"podman push{verify} {image}",
+        f"podman pull{verify} {image}",
+        f"{piped} buildah login{verify} {host} -u token --password-stdin",
+        f"buildah push{verify} IMAGE docker://{image}",
+        f"{piped} skopeo login{verify} {host} -u token --password-stdin",
+        f"skopeo copy{verify.replace('--', '--dest-')} oci:DIRECTORY:TAG docker://{image}",
+        f"crane{insecure} auth login {host} -u token -p $ENTREPOT_TOKEN",
+        f"crane{insecure} push IMAGE.tar {image}",
+        f"crane{insecure} ls {host}/{repository}/NAME",
+        f"{piped} oras login{clear} {host} -u token --password-stdin",
+        f"oras push{clear} {image} FILE",
+        f"cosign sign --key cosign.key{' --allow-http-registry' if plain else ''} {host}/{repository}/NAME@DIGEST",
+    ]
 
 
 def _when(at_ms: int) -> str:

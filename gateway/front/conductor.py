@@ -6,21 +6,23 @@ Both go the same way: place → room → principal → verdict → plan. No byte
 
 import time
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, cast
 
-from formats.kit.contract import Accept, Amend, Ask, Login, Reply, Resume, Room, Serve, Show
+from formats.kit.contract import Accept, Amend, Ask, Borrow, Login, Reply, Resume, Room, Scoped, Serve, Show
+from gateway.access import passes
 from gateway.access.verdicts import Principal, identify, judge
 from gateway.delivery.answers import Answer
 from gateway.delivery.connections import Gone
 from gateway.delivery.heads import Head
 from gateway.delivery.requests import Request
+from gateway.front import registry
 from gateway.front.admitted import Admitted
 from gateway.front.complaints import answer_of, complain, finds_of, headers_of, now_ms, plain_refusal, with_signals
 from gateway.front.peering import Peering
 from gateway.front.pulling import Puller
 from gateway.front.reading import Reads, Scope, holds
 from gateway.front.relaying import Relaying
-from gateway.front.routes import Place, ask_of, check_slashes, place_of
+from gateway.front.routes import OCI, V2, Place, ask_of, check_slashes, place_of
 from gateway.front.writing import Writes
 from gateway.insight.errorlog import report_bug
 from storage import keys
@@ -74,6 +76,7 @@ class Front:
         self._peering = peering
         self._manage = manage
         self._lease = lease
+        self._registry = registry.Registry(catalog)
 
     # ------------------------------------------------------------ the delivery loop's questions
 
@@ -110,6 +113,8 @@ class Front:
         try:
             if request.head.segments[:1] == ("-",):
                 await self._own(request)
+            elif registry.is_own(request.head):
+                await self._registry.handle(request)
             elif place is None:
                 raise Absent("There is nothing at this address.", "Packages are at /workspace/repository/format/.")
             else:
@@ -159,14 +164,21 @@ class Front:
             await self._write(self._writes, request, place, admitted, plan)
 
     async def _write(
-        self, writes: Writes, request: Request, place: Place, admitted: Admitted, plan: Accept | Amend | Resume
+        self, writes: Writes, request: Request, place: Place, admitted: Admitted, plan: Accept | Amend | Resume | Borrow
     ) -> None:
+        ask, room = admitted.ask, admitted.room
+
         def still_allowed(reading: Reading) -> None:
             """The body may have taken hours: the credential itself is looked at again, not what it once was."""
-            principal = identify(reading, place.secret or request.head.secret, now_ms())
-            self._verdict(reading, principal, admitted.ask, admitted.right)
+            principal = who(reading, place, request.head, ask.at_ms)
+            self._verdict(reading, principal, ask, room, admitted.right)
 
-        done = await writes.perform(request, admitted.ask, admitted.room, admitted.principal.id, plan, still_allowed)
+        def may_borrow(reading: Reading, plan: Borrow) -> None:
+            principal = who(reading, place, request.head, ask.at_ms)
+            judge(reading, principal, plan.workspace, plan.repository, "read")
+            require(principal, cast("Scoped", room).borrowed(plan), "read")
+
+        done = await writes.perform(request, ask, room, admitted.principal.id, plan, still_allowed, may_borrow)
         await request.reply(done.reply.status, [*headers_of(done.reply), *done.headers], done.reply.body)
 
     async def _question(self, request: Request, admitted: Admitted, plan: Amend) -> None:
@@ -192,7 +204,7 @@ class Front:
     def admit(self, reading: Reading, head: Head, place: Place) -> Admitted:
         """Who asks, may they, and what do they want? Raises Unauthenticated, Forbidden, Absent, Invalid."""
         at_ms = now_ms()
-        principal = identify(reading, place.secret or head.secret, at_ms)
+        principal = who(reading, place, head, at_ms)
         room = self._rooms.get(place.format)
         if room is None:
             judge(reading, principal, place.workspace, place.repository, "read")
@@ -204,7 +216,7 @@ class Front:
             # its credential is in the body; nothing of the repository is told before that was checked
             scope = Scope(Repository(ask.workspace, ask.repository), (), 0.0)
             return Admitted(ask, room, principal, scope, right, plan)
-        repository = self._verdict(reading, principal, ask, right)
+        repository = self._verdict(reading, principal, ask, room, right)
         scope = self._scope(reading, principal, repository, at_ms)
         return Admitted(ask, room, principal, scope, right, room.read(ask))
 
@@ -214,8 +226,10 @@ class Front:
             return problem
         return Unavailable("This edge is still learning what its origin holds.", "Try again.", retry_after_s=1)
 
-    def _verdict(self, reading: Reading, principal: Principal, ask: Ask, right: str) -> Repository:
+    def _verdict(self, reading: Reading, principal: Principal, ask: Ask, room: Room, right: str) -> Repository:
         repository = judge(reading, principal, ask.workspace, ask.repository, right)
+        if principal.only is not None:
+            require(principal, cast("Scoped", room).resource(ask), right)
         if self._lease is not None and not repository.public and not self._lease.good():
             raise Unavailable(
                 "This edge has lost its origin and its leave to serve private packages ran out.", retry_after_s=2
@@ -236,6 +250,25 @@ class Front:
     def _refusal(self, head: Head, place: Place | None, problem: Problem) -> Reply:
         """The refusal in the format's own dialect where one is known."""
         room = self._rooms.get(place.format) if place is not None else None
+        if place is None and head.segments[0] == V2:
+            return registry.refusal(head, problem)
         if place is None or room is None:
             return complain(problem)
         return with_signals(room.refuse(ask_of(head, place, "", now_ms()), problem), problem)
+
+
+def who(reading: Reading, place: Place, head: Head, at_ms: int) -> Principal:
+    """The principal behind the credential of a request that began at `at_ms`. Passes are known by OCI alone.
+
+    Raises Unauthenticated.
+    """
+    secret = place.secret or head.secret
+    if secret and place.format == OCI and passes.is_pass(secret):
+        return passes.holder(reading, secret, at_ms, now_ms())
+    return identify(reading, secret, now_ms())
+
+
+def require(principal: Principal, resource: str, right: str) -> None:
+    """Raises Unauthenticated where a pass is not for this: the client may fetch another, as its refusal says."""
+    if principal.only is not None and (resource, right) not in principal.only:
+        raise Unauthenticated("The pass is not for this.", "Fetch one with the scope that is named.")

@@ -63,6 +63,10 @@ class Overlay:
         local = self._local.tags(package)
         return self._foreign.tags | local if package == self._name else local
 
+    def tag(self, package: str, tag: str) -> str | None:
+        local = self._local.tag(package, tag)
+        return self._foreign.tags.get(tag) if local is None and package == self._name else local
+
     def claimed(self, package: str) -> bool:
         return self._local.claimed(package)
 

@@ -1,4 +1,8 @@
-"""Which repository, which format and which path does a request name? Pure; used alike at origin and edge."""
+"""Which repository, which format and which path does a request name? Pure; used alike at origin and edge.
+
+Every format lies below /{workspace}/{repository}/{format}/ but one: the clients of OCI put /v2/ first, whatever the
+operator would like, so that room lies at /v2/{workspace}/{repository}/, and there alone.
+"""
 
 import msgspec
 
@@ -9,15 +13,20 @@ from storage.errors import Invalid
 CREDENTIAL_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "x-nuget-apikey"})
 """Never shown to a room."""
 
+V2 = "v2"
+OCI = "oci"
+
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a request points. `secret` comes from /t/{secret}/ ahead of the path, for tools that have nothing else."""
+    """Where a request points. `home` is the path of the repository's room. `secret` comes from /t/{secret}/ ahead of
+    the path, for tools that have nothing else."""
 
     workspace: str
     repository: str
     format: str
     segments: tuple[str, ...]
     raw_path: str
+    home: str
     secret: str = ""
 
 
@@ -26,12 +35,18 @@ def place_of(head: Head) -> Place | None:
     segments = head.segments
     raw = head.raw_path.lstrip("/").split("/")
     secret = ""
+    if segments[0] == V2:
+        if len(segments) < 4:
+            return None
+        _, workspace, repository = segments[:3]
+        return Place(workspace, repository, OCI, segments[3:], "/".join(raw[3:]), f"/{V2}/{workspace}/{repository}")
     if len(segments) > 2 and segments[0] == "t":
         secret, segments, raw = segments[1], segments[2:], raw[2:]
-    if len(segments) < 3:
+    if len(segments) < 3 or segments[2] == OCI:
         return None
     workspace, repository, room = segments[:3]
-    return Place(workspace, repository, room, segments[3:], "/".join(raw[3:]), secret)
+    home = f"/{workspace}/{repository}/{room}"
+    return Place(workspace, repository, room, segments[3:], "/".join(raw[3:]), home, secret)
 
 
 def check_slashes(place: Place, room: Room) -> None:
@@ -48,9 +63,10 @@ def ask_of(head: Head, place: Place, principal: str, at_ms: int) -> Ask:
         raw_path=place.raw_path,
         query=head.query,
         headers={name: value for name, value in head.headers.items() if name not in CREDENTIAL_HEADERS},
-        base=f"{head.scheme}://{head.host}/{place.workspace}/{place.repository}/{place.format}",
+        base=f"{head.scheme}://{head.host}{place.home}",
         workspace=place.workspace,
         repository=place.repository,
         principal=principal,
         at_ms=at_ms,
+        format=place.format,
     )

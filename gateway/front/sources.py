@@ -9,7 +9,6 @@ from typing import Protocol
 
 from cache.upstream import Remote, Source
 from formats.kit.contract import Ask
-from gateway.front.reading import target_of
 from storage.errors import Absent
 from storage.nouns import File, Upstream
 
@@ -34,8 +33,7 @@ class UpstreamSources:
         if not file.source:
             raise Absent(f"The bytes of {file.name} are lost here.", "Run `entrepot fsck` at the origin.")
         headers: dict[str, str] = {}
-        room = ask.base.rsplit("/", 1)[1]
-        ours = [one for one in upstreams if one.format == room]
+        ours = [one for one in upstreams if one.format == ask.format]
         for upstream in ours:
             secret = self._secret_of(ask.workspace, ask.repository, upstream)
             if secret and file.source.startswith(upstream.url):
@@ -58,7 +56,7 @@ class ParentSources:
 
     def open(self, ask: Ask, file: File, upstreams: tuple[Upstream, ...]) -> Callable[[int], Source]:
         """A way to open the file from an offset at the parent."""
-        url = f"{self._parent}/{target_of(ask)}"
+        url = f"{self._parent}{ask.home}/{ask.raw_path}"
 
         def opener(offset: int) -> Source:
             return self._remote.open_stream(url, self._headers, offset=offset, private_network=True)

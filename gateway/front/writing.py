@@ -16,6 +16,7 @@ from formats.kit.contract import (
     Amend,
     Ask,
     Blob,
+    Borrow,
     Decision,
     Finds,
     Progress,
@@ -31,8 +32,8 @@ from gateway.delivery.requests import Request
 from gateway.front.complaints import finds_of
 from gateway.sandbox import Sandbox
 from storage.catalog import Reading
-from storage.commit import Committer, Decided
-from storage.errors import Absent, Invalid, RangeRefused
+from storage.commit import Committed, Committer, Decided
+from storage.errors import Absent, Forbidden, Invalid, RangeRefused, Unauthenticated
 from storage.intake import Intake, Staged
 from storage.nouns import Draft
 from storage.sessions import Session, Sessions
@@ -77,10 +78,16 @@ class Writes:
         ask: Ask,
         room: Room,
         actor: str,
-        plan: Accept | Amend | Resume,
+        plan: Accept | Amend | Resume | Borrow,
         still_allowed: Callable[[Reading], None],
+        may_borrow: Callable[[Reading, Borrow], None],
     ) -> Done:
         """Carry out the plan; `still_allowed` is asked again under the write lock. Raises Problem."""
+        if isinstance(plan, Borrow):
+            borrowed = await self._borrow(ask, room, actor, plan, still_allowed, may_borrow)
+            if borrowed is not None:
+                return borrowed
+            plan = plan.otherwise
         if isinstance(plan, Resume):
             return await self._resume(request, ask, room, actor, plan, still_allowed)
         with ExitStack() as stack:
@@ -108,7 +115,36 @@ class Writes:
             return Decided(draft_of(ask, actor, decision), decision.reply, ask.workspace)
 
         committed = await self._committer.commit(decide, staged)
-        return Done(committed.value, (("Entrepot-Serial", f"{ask.workspace}={committed.serial}"),))
+        return done_of(ask, committed)
+
+    async def _borrow(
+        self,
+        ask: Ask,
+        room: Room,
+        actor: str,
+        plan: Borrow,
+        still_allowed: Callable[[Reading], None],
+        may_borrow: Callable[[Reading, Borrow], None],
+    ) -> Done | None:
+        """Link what another package has; None where it has it not, or this principal may not know. The source is
+        looked at under the write lock: a link is made only to what is linked there at that very moment."""
+
+        def decide(reading: Reading) -> Decided:
+            still_allowed(reading)
+            try:
+                may_borrow(reading, plan)
+            except (Absent, Forbidden, Unauthenticated):
+                return Decided(None, None, ask.workspace)
+            file = reading.view(plan.workspace, plan.repository, room.name).file(plan.package, plan.file)
+            if file is None or not file.sha256:
+                return Decided(None, None, ask.workspace)
+            blob = Blob(sha256=file.sha256, size=file.size, digests=file.digests)
+            finds = Finds(blobs={"file": blob}, context=plan.context)
+            decision = room.decide(ask, finds, reading.view(ask.workspace, ask.repository, room.name))
+            return Decided(draft_of(ask, actor, decision), decision.reply, ask.workspace)
+
+        committed = await self._committer.commit(decide)
+        return None if committed.value is None else done_of(ask, committed)
 
     # ------------------------------------------------------------ uploads in parts
 
@@ -129,7 +165,7 @@ class Writes:
         elif plan.step in ("start", "append"):
             refused = not await self._append(request, session, plan)
         if plan.finish and not refused:
-            return await self._finish(ask, room, actor, session, still_allowed)
+            return await self._finish(ask, room, actor, session, plan.digests, still_allowed)
         offset = 0 if plan.step == "cancel" else self._sessions.offset(session)
         at = Progress(
             session.id,
@@ -147,6 +183,8 @@ class Writes:
         session = self._sessions.get(plan.session)
         if (session.owner, session.workspace, session.repository) != (actor, ask.workspace, ask.repository):
             raise Absent("There is no such upload.", "Start it again.")
+        if plan.context is not None and plan.context != session.context:
+            raise Absent("There is no such upload here.", "Use the address that the answer to its start gave.")
         return session
 
     async def _append(self, request: Request, session: Session, plan: Resume) -> bool:
@@ -165,12 +203,18 @@ class Writes:
         return True
 
     async def _finish(
-        self, ask: Ask, room: Room, actor: str, session: Session, still_allowed: Callable[[Reading], None]
+        self,
+        ask: Ask,
+        room: Room,
+        actor: str,
+        session: Session,
+        digests: tuple[str, ...],
+        still_allowed: Callable[[Reading], None],
     ) -> Done:
         """The upload is whole: it goes the way of any other."""
         if session.length >= 0 and self._sessions.offset(session) != session.length:
             raise Invalid("The upload is not as long as was announced.", "Append the rest, or start again.")
-        with await trio.to_thread.run_sync(self._sessions.finish, session) as staged:
+        with await trio.to_thread.run_sync(self._sessions.finish, session, digests) as staged:
             blob = Blob(sha256=staged.sha256, size=staged.size, digests=staged.digests)
             finds = Finds(blobs={"file": blob}, context=session.context)
             done = await self.settle(ask, room, actor, finds, [staged], still_allowed)
@@ -251,6 +295,11 @@ def open_derived(directory: Path, name: str) -> Iterator[Iterator[bytes]]:
         raise Invalid("Taking the package apart gave no file.", "Report this package to the operator.")
     with path.open("rb") as file:
         yield iter(lambda: file.read(COPY_BYTES), b"")
+
+
+def done_of(ask: Ask, committed: Committed) -> Done:
+    """The decision's reply, with the Serial that shows it."""
+    return Done(committed.value, (("Entrepot-Serial", f"{ask.workspace}={committed.serial}"),))
 
 
 def draft_of(ask: Ask, actor: str, decision: Decision) -> Draft | None:

@@ -34,7 +34,7 @@ from formats.kit.contract import (
 )
 from storage.digest import Hasher
 from storage.errors import Absent
-from tests.harness import distributions, npm_registry
+from tests.harness import distributions, images, npm_registry
 from tests.harness.views import MemoryView
 
 AT_MS = 1_700_000_000_123
@@ -420,4 +420,91 @@ NPM = Case(
     canonical=lambda name: name,
 )
 
-CASES = {case.room.name: case for case in (GENERIC, PYPI, NPM)}
+# ---------------------------------------------------------------- oci
+
+
+def oci_blob(name: str, body: bytes, algorithm: str = "sha256") -> Upload:
+    digest = hashlib.new(algorithm, body).hexdigest()
+    return Upload("POST", f"{name}/blobs/uploads/?digest={algorithm}:{digest}", body)
+
+
+def oci_manifest(name: str, document: dict[str, Any], tag: str = "") -> Upload:
+    body = json.dumps(document).encode()
+    path = f"{name}/manifests/{images.digest_of(body)}" + (f"?tag={tag}" if tag else "")
+    return Upload("PUT", path, body, {"content-type": document["mediaType"]})
+
+
+def oci_mutant(dice: random.Random) -> Upload:
+    """A wounded manifest, one that says two things, or a blob that is not what its digest says."""
+    match dice.randrange(4):
+        case 0:
+            return replace(oci_blob("odd", b"layer"), body=damaged(b"layer", dice) + b"!")
+        case 1:
+            body = damaged(json.dumps(images.manifest(b"{}", b"layer", subject=b"x")).encode(), dice)
+            return Upload("PUT", "odd/manifests/latest", body, {"content-type": images.MANIFEST})
+        case 2:
+            media = damaged(images.INDEX.encode(), dice).decode("latin-1")
+            body = json.dumps(images.index()).encode()
+            return Upload("PUT", "odd/manifests/latest", body, {"content-type": media})
+        case _:
+            document = images.index(subject=b"x")
+            member = dice.choice(("layers", "config", "mediaType", "annotations", "subject", "manifests"))
+            odd = {"digest": "sha256:" + "A" * 64, "size": 1}
+            document[member] = dice.choice(([], {}, None, 1, "x", [[]], [{}], {"a": 1}, odd))
+            return Upload("PUT", "odd/manifests/latest", json.dumps(document).encode(), {"content-type": images.INDEX})
+
+
+OCI_IMAGE = images.manifest(b"{}", b"layer")
+OCI_SUBJECT = images.digest_of(json.dumps(OCI_IMAGE).encode())
+
+OCI = Case(
+    room=ROOMS["oci"],
+    good=(
+        oci_blob("demo/app", b"{}"),
+        oci_blob("demo/app", b"layer"),
+        oci_blob("demo/app", b"other layer", "sha512"),
+        oci_manifest("demo/app", OCI_IMAGE, "latest"),
+        oci_manifest("demo/app", images.index(json.dumps(OCI_IMAGE).encode()), "all"),
+        oci_manifest("demo/app", images.manifest(b"{}", subject=json.dumps(OCI_IMAGE).encode(), notes={"a": "b"})),
+        oci_blob("demo", b"{}"),
+    ),
+    other=lambda upload: replace(upload, body=upload.body + b" "),
+    mutant=oci_mutant,
+    remove=lambda world: [
+        (ask(world.room, "DELETE", oci_address(package, name)), b"") for package, name in sorted(world.published)
+    ],
+    address=lambda package, file: oci_address(package, file),
+    pages=(
+        ("demo/app/tags/list", {}),
+        ("demo/app/tags/list?n=1", {}),
+        ("demo/tags/list", {}),
+        (f"demo/app/referrers/{OCI_SUBJECT}", {}),
+        (f"demo/app/referrers/{OCI_SUBJECT}?artifactType=x", {}),
+    ),
+    paths=(
+        "demo",
+        "/blobs/",
+        "/blobs/uploads/",
+        "?digest=",
+        "?mount=",
+        "&from=acme/main/demo",
+        f"sha256:{'0' * 64}",
+        "/manifests/",
+        "/tags/list",
+        "?n=0&last=x",
+        "/referrers/",
+        "latest",
+    ),
+    letters="a0-._/",
+    named=lambda name: f"{name}/tags/list",
+    meant=lambda plan: plan.package if isinstance(plan, Show) else None,
+    canonical=lambda name: name,
+)
+
+
+def oci_address(package: str, file: str) -> str:
+    kind, _, digest = file.partition("/")
+    return f"{package}/{'blobs' if kind == 'b' else 'manifests'}/{digest}"
+
+
+CASES = {case.room.name: case for case in (GENERIC, PYPI, NPM, OCI)}

@@ -144,6 +144,9 @@ class MemoryView:
         foreign = self._foreign.get(package)
         return {**(foreign.tags if foreign else {}), **self._tags.get(package, {})}
 
+    def tag(self, package: str, tag: str) -> str | None:
+        return self.tags(package).get(tag)
+
     def claimed(self, package: str) -> bool:
         return package in self._claimed
 

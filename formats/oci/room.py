@@ -1,0 +1,81 @@
+"""The OCI registry protocol as one room: every question of the contract, answered by the module that knows."""
+
+from typing import Literal
+
+from formats.kit.contract import (
+    Ask,
+    Borrow,
+    Decision,
+    Document,
+    Fetch,
+    Finds,
+    Foreign,
+    Plan,
+    Progress,
+    Received,
+    Reply,
+    Resume,
+    Show,
+)
+from formats.oci import names, pages, uploads, wire
+from formats.oci.decide import decide
+from formats.oci.manifest import MANIFEST_BYTES_MAX, packed, parse
+from formats.oci.names import FORMAT
+from storage.errors import Absent, Problem, Unsupported
+from storage.nouns import View
+
+
+class Oci:
+    """formats.kit.contract.Room, Resumable and Scoped for docker, podman, skopeo, crane, oras and their kin."""
+
+    name = FORMAT
+    escaped_slash = False
+
+    def normalise(self, package: str) -> str:
+        """Image names have one spelling. Raises Invalid."""
+        return names.image_name(package)
+
+    def right(self, ask: Ask) -> Literal["read", "write"]:
+        return wire.right(ask)
+
+    def resource(self, ask: Ask) -> str:
+        return wire.resource(ask)
+
+    def borrowed(self, plan: Borrow) -> str:
+        return f"{plan.workspace}/{plan.repository}/{plan.package}"
+
+    def read(self, ask: Ask) -> Plan:
+        return wire.read(ask)
+
+    def unpack(self, ask: Ask, received: Received) -> Finds:
+        """Only manifests are looked into; layers are whatever their manifest says."""
+        with open(received.descriptor, "rb", closefd=False) as file:
+            file.seek(received.start)
+            raw = file.read(MANIFEST_BYTES_MAX + 1)
+        return Finds(packed(parse(raw, received.context["media"])), context=received.context)
+
+    def decide(self, ask: Ask, finds: Finds, view: View) -> Decision:
+        return decide(ask, finds, view)
+
+    def render(self, show: Show, view: View, base: str) -> Document:
+        return pages.render(show, view)
+
+    def progress(self, ask: Ask, plan: Resume, at: Progress) -> Reply:
+        return uploads.progress(ask, plan, at)
+
+    def upstream(self, package: str) -> Fetch | None:
+        return None
+
+    def learn(self, package: str, raw: bytes, url: str) -> Foreign:
+        raise Unsupported("Images have no upstream yet.", "Copy the image into the repository.")
+
+    def refuse(self, ask: Ask, problem: Problem) -> Reply:
+        return wire.refuse(ask, problem)
+
+    def greet(self, ask: Ask, body: bytes, principal: str, secret: str) -> Reply:
+        """Passes are fetched elsewhere; read never asks for a login. Raises Absent."""
+        raise Absent("There is no login here.", "Fetch a pass, or send the token as the password of each request.")
+
+    def credential(self, ask: Ask, body: bytes) -> str:
+        """Passes are fetched elsewhere; read never asks for a login. Raises Absent."""
+        raise Absent("There is no login here.", "Fetch a pass, or send the token as the password of each request.")
