@@ -37,6 +37,8 @@ Ask = Callable[[str, str], tuple[str, str, int] | None]
 """(format, package) to (path below the upstream's url, Accept, bytes_max), None where the format has no upstreams."""
 Learn = Callable[[str, str, bytes, str], Awaitable[bytes]]
 """(format, package, raw, url) to the msgpack of what the upstream knows. Raises Problem where it makes no sense."""
+Withheld = Callable[[str, Any], str]
+"""(format, what is known) to why no file of the package is given out, "" where they are."""
 SecretOf = Callable[[str, str, Upstream], str]
 """(workspace, repository, upstream) to the value of an Authorization header, "" for none."""
 
@@ -46,6 +48,7 @@ class Place[Foreign]:
     """One thing to ask: `key` names it in the records."""
 
     key: bytes
+    format: str
     url: str
     headers: Mapping[str, str]
     bytes_max: int
@@ -91,6 +94,7 @@ class ForeignKnowledge[Foreign = Any]:
         ask: Ask,
         learn: Learn,
         decode: Callable[[bytes], Foreign],
+        withheld: Withheld = lambda format, foreign: "",
         secret_of: SecretOf = lambda workspace, repository, upstream: "",
         parent: str = "",
         token: str = "",
@@ -105,6 +109,7 @@ class ForeignKnowledge[Foreign = Any]:
         self._ask = ask
         self._learn = learn
         self._decode = decode
+        self._withheld = withheld
         self._secret_of = secret_of
         self._parent = parent.rstrip("/")
         self._token = token
@@ -138,6 +143,16 @@ class ForeignKnowledge[Foreign = Any]:
             if held.known:
                 return Known(held.version, until_s, stale, _Loading(self, place, held))
         return Known(0, until_s, stale, lambda: None)
+
+    def withheld(
+        self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...]
+    ) -> str:
+        """Why no file of the package is given out, by the last that was heard, however old; "" where they are."""
+        for place in self._places(workspace, repository, format, package, upstreams):
+            held = self._held(place)
+            if held is not None and held.known:
+                return held.withheld
+        return ""
 
     async def of(
         self,
@@ -179,7 +194,8 @@ class ForeignKnowledge[Foreign = Any]:
                 headers["authorization"] = secret
             places.append(
                 Place[Foreign](
-                    _key(workspace, repository, format, package, one.url),
+                    key_of(workspace, repository, format, package, one.url),
+                    format,
                     one.url + path,
                     headers,
                     bytes_max,
@@ -197,7 +213,8 @@ class ForeignKnowledge[Foreign = Any]:
         fresh_s = min(EDGE_FRESH_S, *(one.fresh_s for one in upstreams))
         negative_s = min(EDGE_NEGATIVE_S, *(one.negative_s for one in upstreams))
         return Place[Foreign](
-            _key(workspace, repository, format, package, *(one.url for one in upstreams)),
+            key_of(workspace, repository, format, package, *(one.url for one in upstreams)),
+            format,
             f"{self._parent}/-/peer/foreign/{path}?{urlencode({'package': package})}",
             {"authorization": f"Bearer {self._token}"},
             512 << 20,
@@ -317,12 +334,14 @@ class ForeignKnowledge[Foreign = Any]:
         except Problem as problem:
             log.warning("an upstream's answer makes no sense: %s", problem.message)
             raise UpstreamFailed("The upstream's answer makes no sense.", "Check the upstream's address.") from problem
+        foreign = await trio.to_thread.run_sync(self._decode, encoded)
+        withheld = self._withheld(place.format, foreign)
         digest = hashlib.sha256(encoded).digest()
         content = place.key[:16] + digest[:16]
         version = int.from_bytes(digest[:8], "big") >> 1 or 1
         self._shelf.put(CONTENT, content, encoded)
         before = self._held(place)
-        self._write(place, found(answer.headers, content, version, self._now_ms(), place.terms))
+        self._write(place, found(answer.headers, content, version, self._now_ms(), place.terms, withheld))
         if before is not None and before.known and before.content != content:
             self._shelf.drop(CONTENT, before.content)
 
@@ -387,6 +406,6 @@ async def _as_it_is(raw: bytes, url: str) -> bytes:
     return raw
 
 
-def _key(*parts: str) -> bytes:
+def key_of(*parts: str) -> bytes:
     """Injective: each part is preceded by its length."""
     return hashlib.sha256(b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)).digest()

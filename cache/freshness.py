@@ -23,7 +23,7 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
 
     `content` names the content's record, b"" = known to be absent. `version` changes with the content, 0 = absent.
     `answered_ms` is when its owner last said so; until `retry_ms` it is not asked again, since it failed `failures`
-    times in a row.
+    times in a row. `withheld` says why none of the package's files is given out, "" where they are.
     """
 
     answered_ms: int
@@ -34,6 +34,7 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
     modified: str = ""
     failures: int = 0
     retry_ms: int = 0
+    withheld: str = ""
 
     @property
     def known(self) -> bool:
@@ -102,7 +103,9 @@ def lifetime_s(headers: Mapping[str, str], configured_s: int) -> int:
     return min(configured_s, max(told, FLOOR_S))
 
 
-def found(headers: Mapping[str, str], content: bytes, version: int, now_ms: int, terms: Terms) -> Held:
+def found(
+    headers: Mapping[str, str], content: bytes, version: int, now_ms: int, terms: Terms, withheld: str = ""
+) -> Held:
     """The record after a 200 whose content was understood."""
     return Held(
         now_ms,
@@ -111,6 +114,7 @@ def found(headers: Mapping[str, str], content: bytes, version: int, now_ms: int,
         content,
         headers.get("etag", ""),
         headers.get("last-modified", ""),
+        withheld=withheld,
     )
 
 

@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from cache.addresses import Place, Resolve, checked, next_place, place, resolve_by_system
@@ -224,7 +225,8 @@ class Remote:
     ) -> "Body":
         """The body of a GET as a Source, from `offset` on where the other side honours ranges (see Source.offset).
 
-        Raises Absent for 404 and 410, Unavailable for 429, UpstreamFailed for the rest that is no body.
+        Raises Absent for 404 and 410, Unavailable for 429 and 503, Unchanged for 304, UpstreamFailed for the rest that
+        is no body.
         """
         asked = {**_lower(headers), "accept-encoding": "identity"}
         if offset:
@@ -322,6 +324,12 @@ class _Unanswered(UpstreamFailed):
     """The connection ended before the first byte of an answer."""
 
 
+class Unchanged(UpstreamFailed):
+    """The answer to a condition: what is held is still right. To who asked without one it is a failure."""
+
+    headers: Mapping[str, str] = MappingProxyType({})
+
+
 class Body:
     """A Source over one http.client response; reads straight from the socket where the length is known."""
 
@@ -417,6 +425,10 @@ def _length_of(response: http.client.HTTPResponse, headers: Mapping[str, str], w
 def _judge(body: Body, offset: int) -> None:
     """Is it a body that a file can be made of? Sets `offset` of a ranged one."""
     who = body.place.authority
+    if body.status == 304:
+        unchanged = Unchanged(f"{who} says that nothing has changed.")
+        unchanged.headers = body.headers
+        raise unchanged
     if body.status in (404, 410):
         raise Absent(f"{who} does not have it.")
     if body.status in (429, 503):

@@ -16,13 +16,14 @@ from cache.eviction import Evictor
 from cache.flight import Flights
 from cache.follower import Follower
 from cache.foreign import ForeignKnowledge
+from cache.foreign_files import ForeignFiles
 from cache.keeper import ShelfKeeper
 from cache.relay import Relay
 from cache.renders import Renders
 from cache.shelf import Shelf
 from cache.upstream import Remote
 from formats import ROOMS
-from formats.kit.contract import Foreign
+from formats.kit.contract import ABOUT, Foreign, Learn, about
 from gateway import config as settings
 from gateway.access.secrets import FILE_NAME as SECRETS_NAME
 from gateway.access.secrets import Place as SecretPlace
@@ -180,7 +181,6 @@ class Worker:
         knowledge = self._knowledge(nursery)
         renders = Renders(self.shelf, store.cached, store.cache_intake)
         hosted = None if self.edge else store.blobs
-        reads = Reads(hosted, store.cached, self.shelf, renders, knowledge, self.evictor)
         flights = Flights(
             nursery,
             ShelfKeeper(store.cached),
@@ -189,8 +189,10 @@ class Worker:
             fill_seconds_max=config.cache.fill_seconds_max,
             silence_seconds_max=config.cache.silence_seconds_max,
         )
+        files = self._files(flights)
+        reads = Reads(hosted, store.cached, self.shelf, renders, knowledge, files, self.evictor)
         puller = Puller(
-            store.catalog, reads, renders, self.shelf, knowledge, flights, self._sources(), self.evictor.grew
+            store.catalog, reads, renders, self.shelf, knowledge, files, flights, self._sources(), self.evictor.grew
         )
         self._management = Management(make_app(self._services()), self.root / f"manage-{self.number}.sock")
         writes = None
@@ -216,11 +218,25 @@ class Worker:
             ask=_fetch_of,
             learn=self._learn,
             decode=_foreign_of,
+            withheld=_withheld,
             secret_of=self.secret_of,
             parent=self.config.parent,
             token=self.config.parent_token,
             stale_seconds_max=self.config.cache.stale_seconds_max,
             nursery=nursery,
+        )
+
+    def _files(self, flights: Flights) -> ForeignFiles:
+        return ForeignFiles(
+            self.shelf,
+            self.remote,
+            flights,
+            lambda sha256: self.store.cached.find(sha256) is not None,
+            self.evictor.grew,
+            secret_of=self.secret_of,
+            parent=self.config.parent,
+            token=self.config.parent_token,
+            stale_seconds_max=self.config.cache.stale_seconds_max,
         )
 
     def _sources(self) -> Sources:
@@ -247,7 +263,7 @@ class Worker:
             status=self.status,
             metrics=self.metrics.render,
             formats=tuple(ROOMS),
-            drawing=tuple(name for name, room in ROOMS.items() if room.upstream("name") is not None),
+            drawing=tuple(name for name, room in ROOMS.items() if room.draws),
             commit=committer.commit if committer is not None else None,
             secrets=None if self.edge else self.secrets,
             normalise=_normalise,
@@ -284,9 +300,14 @@ def _normalise(format: str, package: str) -> str:
 
 
 def _fetch_of(format: str, package: str) -> tuple[str, str, int] | None:
-    """How a foreign registry of this format is asked: path, Accept, size limit."""
-    fetch = ROOMS[format].upstream(package)
-    return None if fetch is None else (fetch.path, fetch.accept, fetch.bytes_max)
+    """How a foreign registry of this format is asked what it knows of a package: path, Accept, size limit."""
+    fetch = ROOMS[format].upstream(ABOUT, about(package))
+    return (fetch.path, fetch.accept, fetch.bytes_max) if isinstance(fetch, Learn) else None
+
+
+def _withheld(format: str, foreign: Foreign) -> str:
+    """Why no file of a foreign package is given out."""
+    return ROOMS[format].withheld(foreign.package)
 
 
 def _foreign_of(raw: bytes) -> Foreign:

@@ -17,10 +17,11 @@ from formats.kit.contract import (
     Received,
     Reply,
     Resume,
+    Serve,
     Show,
 )
 from storage.errors import Problem, Unsupported
-from storage.nouns import View
+from storage.nouns import Package, View
 
 
 class Generic:
@@ -28,10 +29,14 @@ class Generic:
 
     name = wire.NAME
     escaped_slash = False
+    draws = False
 
     def normalise(self, package: str) -> str:
         """A package is a path, spelt one way. Raises Invalid."""
         return wire.file_path(package)
+
+    def withheld(self, package: Package) -> str:
+        return ""
 
     def right(self, ask: Ask) -> Literal["read", "write"]:
         return wire.right(ask)
@@ -49,7 +54,7 @@ class Generic:
     def render(self, show: Show, view: View, base: str) -> Document:
         return pages.render(show, view)
 
-    def upstream(self, package: str) -> Fetch | None:
+    def upstream(self, ask: Ask, plan: Serve | Show) -> Fetch | None:
         return None
 
     def learn(self, package: str, raw: bytes, url: str) -> Foreign:

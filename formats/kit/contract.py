@@ -6,7 +6,8 @@ acting once for every format: it authorises, receives, stages, commits, renders,
 The way of a read:   read(ask) → Serve | Show | Reply;  Show → render(show, view, base) → Document
 The way of a write:  read(ask) → Accept | Amend; Accept → unpack(ask, received) → Finds;
                      decide(ask, finds, view) → Decision
-The way of a pull:   upstream(package) → Fetch;  learn(package, raw, url) → Foreign, which the core lays under the View
+The way of a pull:   upstream(ask, plan) → Learn | Pull | None. After Learn: learn(package, raw, url) → Foreign, which
+                     the core lays under the View. After Pull: the upstream's own file is the answer.
 """
 
 from collections.abc import Mapping
@@ -57,15 +58,17 @@ class Serve(msgspec.Struct, frozen=True):
     """The bytes of one File (GET, HEAD). The core answers ranges, conditionals, and pulls it where it is foreign.
 
     `filename` asks for a Content-Disposition. `headers` are added to the answer. `package` is looked up upstream when
-    the file is not local. With a `tag` the file is the one called `file` and then the version that this Tag points to;
-    the request's path then ends with the tag, and the same bytes lie at the path that ends with the version instead.
-    `name_header` is a header of the answer that tells the file's name behind its last slash.
+    the file is not local. `told` are headers that tell a digest of the file where it is known: (header, algorithm,
+    what stands ahead of the hex). With a `tag` the file is the one called `file` and then the version that this Tag
+    points to; the request's path then ends with the tag, and the same bytes lie at the path that ends with the version
+    instead. `name_header` is a header that tells a local file's name behind its last slash; `told` then is for others.
     """
 
     package: str
     file: str
     filename: str = ""
     headers: tuple[tuple[str, str], ...] = ()
+    told: tuple[tuple[str, str, str], ...] = ()
     tag: str = ""
     name_header: str = ""
 
@@ -74,7 +77,8 @@ class Show(msgspec.Struct, frozen=True):
     """A document to render (GET, HEAD).
 
     `page` and `argument` name it within the room; `package` is the one Package it depends on, "" for all of the
-    repository's packages of this format. `foreign` = lay what the upstreams know of `package` under the view first.
+    repository's packages of this format. `foreign` = lay what the upstreams know of `package` under the view first, or,
+    where `upstream` answers with a Pull, pass their file on unless there is a document of our own.
     `absolute` = the document contains addresses, so it is rendered for each base. `keep` False = render at each request
     (searches). `media` is the Content-Type; `vary` is True where it was chosen by Accept.
     """
@@ -234,12 +238,47 @@ class Document(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class Fetch(msgspec.Struct, frozen=True):
-    """How to ask a foreign registry for what it knows of a package: `path` relative to the upstream's url."""
+class Learn(msgspec.Struct, frozen=True):
+    """Ask a foreign registry for what it knows of the plan's package; `learn` translates the answer.
+
+    `path` is relative to the upstream's url, escaped as it goes on the wire. It may depend on the package alone: what
+    was learnt serves every request for that package, and an edge asks its origin by the package's name.
+    """
 
     path: str
     accept: str = "*/*"
     bytes_max: int = 256 << 20
+
+
+class Pull(msgspec.Struct, frozen=True):
+    """One file of a foreign registry, asked for by its path and passed on as it is, while it is kept.
+
+    `path` is relative to the upstream's url, escaped as it goes on the wire. `immutable`: once it is here nobody is
+    asked again; else it is fresh for the upstream's `fresh_s` and then renewed by its validators. A path that the
+    upstream does not have (404, 410) is not asked for again within `negative_s`; no other failure is remembered.
+
+    `digests` (hex by algorithm) are known beforehand and must hold. `announced` are headers of the upstream's answer
+    that announce one: (header, algorithm), hex with or without "algorithm:" ahead; where one is there it must hold.
+    `also` are digests to compute on the way, for Serve.told. `digest_of` (path, algorithm): the answer is that digest
+    of the file at that path; it is computed where that file is here, and only else asked for at `path`.
+
+    `media` is the Content-Type to answer with, "" for the upstream's own. `headers` names headers of the upstream's
+    answer, in lower case, that are kept and passed on.
+    """
+
+    path: str
+    accept: str = "*/*"
+    immutable: bool = False
+    bytes_max: int = 1 << 40
+    digests: dict[str, str] = {}
+    announced: tuple[tuple[str, str], ...] = ()
+    also: tuple[str, ...] = ()
+    digest_of: tuple[str, str] = ("", "")
+    media: str = ""
+    headers: tuple[str, ...] = ()
+
+
+Fetch = Learn | Pull
 
 
 class Foreign(msgspec.Struct, frozen=True):
@@ -251,6 +290,15 @@ class Foreign(msgspec.Struct, frozen=True):
     tags: dict[str, str] = {}
 
 
+ABOUT = Ask("GET", "", "", (), {}, "", "", "")
+"""The Ask that goes with a question by name alone (see `about`)."""
+
+
+def about(package: str) -> Show:
+    """The plan that stands for "what is known of this package", whichever request led to it."""
+    return Show("", "", package, foreign=True)
+
+
 class Room(Protocol):
     """One native protocol. Its methods are the questions a protocol answers; all are pure and may raise Problem."""
 
@@ -260,11 +308,18 @@ class Room(Protocol):
     escaped_slash: bool
     """May a path segment hold %2F (npm's @scope%2Fname)? Elsewhere the core refuses it."""
 
+    draws: bool
+    """May a repository draw this format from upstreams?"""
+
     def normalise(self, package: str) -> str:
         """The one spelling under which a View holds this package, for names that people type outside of the protocol.
 
         Raises Invalid for what no package can be called.
         """
+        ...
+
+    def withheld(self, package: Package) -> str:
+        """Why no file of this package is given out, not even by its address (quarantine); "" where they are."""
         ...
 
     def right(self, ask: Ask) -> Literal["read", "write"]:
@@ -283,8 +338,9 @@ class Room(Protocol):
 
     def render(self, show: Show, view: View, base: str) -> Document: ...
 
-    def upstream(self, package: str) -> Fetch | None:
-        """None where this format has no upstreams."""
+    def upstream(self, ask: Ask, plan: Serve | Show) -> Fetch | None:
+        """How a foreign registry is asked for this, where it is not local and the name is not claimed here. None where
+        it would not have it. The core decides whom it asks, how often, and whether it may."""
         ...
 
     def learn(self, package: str, raw: bytes, url: str) -> Foreign:

@@ -4,13 +4,13 @@ from typing import Literal
 
 import msgspec
 
-from formats.kit.contract import Ask, Decision, Document, Fetch, Finds, Foreign, Plan, Received, Reply, Show
+from formats.kit.contract import Ask, Decision, Document, Fetch, Finds, Foreign, Plan, Received, Reply, Serve, Show
 from formats.npm import names, packument, search, upstream, wire
 from formats.npm.decide import decide
 from formats.npm.facts import FORMAT
 from formats.npm.unpack import unpack
 from storage.errors import Invalid, Problem
-from storage.nouns import View
+from storage.nouns import Package, View
 
 
 class _Credential(msgspec.Struct):
@@ -22,12 +22,16 @@ class Npm:
 
     name = FORMAT
     escaped_slash = True
+    draws = True
 
     def normalise(self, package: str) -> str:
         """Every spelling is a name of its own; one that was good in earlier days may still be meant. Raises Invalid."""
         if not names.readable(package):
             raise Invalid(f"{package[:80]!r} is no name of an npm package.", "Write it as NAME or @SCOPE/NAME.")
         return package
+
+    def withheld(self, package: Package) -> str:
+        return ""
 
     def right(self, ask: Ask) -> Literal["read", "write"]:
         return wire.right(ask)
@@ -48,8 +52,8 @@ class Npm:
             return Document(search.everything(view))
         return packument.render(show, view, base)
 
-    def upstream(self, package: str) -> Fetch | None:
-        return upstream.fetch(package)
+    def upstream(self, ask: Ask, plan: Serve | Show) -> Fetch | None:
+        return upstream.fetch(plan.package)
 
     def learn(self, package: str, raw: bytes, url: str) -> Foreign:
         return upstream.learn(package, raw, url)

@@ -11,7 +11,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import msgspec
 
-from formats.kit.contract import Fetch, Foreign
+from formats.kit.contract import Foreign, Learn
 from formats.npm.facts import PackageFacts, VersionFacts, packed
 from formats.npm.manifest import (
     TRUE,
@@ -56,13 +56,13 @@ _list = msgspec.json.Decoder(list[msgspec.Raw])
 _times = msgspec.json.Decoder(dict[str, object])
 
 
-def fetch(package: str) -> Fetch | None:
+def fetch(package: str) -> Learn | None:
     """How to ask for a package: the slash of a scope is escaped. None for a name that no registry can have."""
     if package == KEYS:
-        return Fetch(KEYS, "application/json", 1 << 20)
+        return Learn(KEYS, "application/json", 1 << 20)
     if not readable(package):
         return None
-    return Fetch(quote(package, safe="@~!*'()").replace("%2F", "%2f"), "application/json")
+    return Learn(quote(package, safe="@~!*'()").replace("%2F", "%2f"), "application/json")
 
 
 def learn(package: str, raw: bytes, url: str) -> Foreign:

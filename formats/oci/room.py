@@ -15,6 +15,7 @@ from formats.kit.contract import (
     Received,
     Reply,
     Resume,
+    Serve,
     Show,
 )
 from formats.oci import names, pages, uploads, wire
@@ -22,7 +23,7 @@ from formats.oci.decide import decide
 from formats.oci.manifest import MANIFEST_BYTES_MAX, packed, parse
 from formats.oci.names import FORMAT
 from storage.errors import Absent, Problem, Unsupported
-from storage.nouns import View
+from storage.nouns import Package, View
 
 
 class Oci:
@@ -30,10 +31,14 @@ class Oci:
 
     name = FORMAT
     escaped_slash = False
+    draws = False
 
     def normalise(self, package: str) -> str:
         """Image names have one spelling. Raises Invalid."""
         return names.image_name(package)
+
+    def withheld(self, package: Package) -> str:
+        return ""
 
     def right(self, ask: Ask) -> Literal["read", "write"]:
         return wire.right(ask)
@@ -63,7 +68,7 @@ class Oci:
     def progress(self, ask: Ask, plan: Resume, at: Progress) -> Reply:
         return uploads.progress(ask, plan, at)
 
-    def upstream(self, package: str) -> Fetch | None:
+    def upstream(self, ask: Ask, plan: Serve | Show) -> Fetch | None:
         return None
 
     def learn(self, package: str, raw: bytes, url: str) -> Foreign:

@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from formats.kit.contract import Ask, Decision, Document, Fetch, Finds, Foreign, Plan, Received, Reply, Show
+from formats.kit.contract import Ask, Decision, Document, Fetch, Finds, Foreign, Plan, Received, Reply, Serve, Show
 from formats.pypi import names, pages, upstream, wire
 from formats.pypi.decide import decide
-from formats.pypi.facts import FORMAT
+from formats.pypi.facts import FORMAT, QUARANTINED, project_facts
 from formats.pypi.unpack import unpack
 from storage.errors import Absent, Problem
-from storage.nouns import View
+from storage.nouns import Package, View
 
 
 class PyPI:
@@ -16,9 +16,17 @@ class PyPI:
 
     name = FORMAT
     escaped_slash = False
+    draws = True
 
     def normalise(self, package: str) -> str:
         return names.normalised(package)
+
+    def withheld(self, package: Package) -> str:
+        """PEP 792: installers get nothing of a quarantined project."""
+        facts = project_facts(package.facts)
+        if facts.status != QUARANTINED:
+            return ""
+        return f"The project {package.name} is quarantined{': ' if facts.reason else ''}{facts.reason}."
 
     def right(self, ask: Ask) -> Literal["read", "write"]:
         return wire.right(ask)
@@ -35,8 +43,8 @@ class PyPI:
     def render(self, show: Show, view: View, base: str) -> Document:
         return pages.render(show, view)
 
-    def upstream(self, package: str) -> Fetch | None:
-        return upstream.fetch(package)
+    def upstream(self, ask: Ask, plan: Serve | Show) -> Fetch | None:
+        return upstream.fetch(plan.package)
 
     def learn(self, package: str, raw: bytes, url: str) -> Foreign:
         return upstream.learn(package, raw, url)

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 import msgspec
 
-from formats.kit.contract import Fetch, Foreign
+from formats.kit.contract import Foreign, Learn
 from formats.pypi import names
 from formats.pypi.facts import ACTIVE, METADATA, STATUSES, FileFacts, ProjectFacts, is_sibling, packed
 from formats.pypi.wire import HTML, HTML1, JSON
@@ -68,9 +68,9 @@ _link = msgspec.json.Decoder(_Link)
 _DECODING = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def fetch(package: str) -> Fetch | None:
+def fetch(package: str) -> Learn | None:
     """How to ask for a project; the list of all projects is not asked for."""
-    return Fetch(f"{package}/", _ACCEPT, 64 << 20) if package else None
+    return Learn(f"{package}/", _ACCEPT, 64 << 20) if package else None
 
 
 def learn(package: str, raw: bytes, url: str) -> Foreign:

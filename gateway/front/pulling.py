@@ -7,6 +7,7 @@ import trio
 
 from cache.flight import Flights
 from cache.foreign import ForeignKnowledge
+from cache.foreign_files import ForeignFiles
 from cache.outcome import Outcome
 from cache.renders import Rendered, Renders
 from cache.shelf import Shelf
@@ -16,7 +17,7 @@ from gateway.delivery.answers import plan as plan_of
 from gateway.delivery.requests import Request
 from gateway.front.admitted import Admitted
 from gateway.front.overlay import Overlay
-from gateway.front.reading import PULLED, NeedBytes, NeedForeign, NeedRender, Reads, document_labels
+from gateway.front.reading import PULLED, NeedBytes, NeedFile, NeedForeign, NeedRender, Reads, document_labels
 from gateway.front.sources import Sources
 from gateway.front.streaming import stream_fill
 from storage.catalog import Catalog
@@ -36,6 +37,7 @@ class Puller:
         renders: Renders,
         shelf: Shelf,
         knowledge: ForeignKnowledge,
+        files: ForeignFiles,
         flights: Flights,
         sources: Sources,
         grew: Callable[[int], None],
@@ -46,6 +48,7 @@ class Puller:
         self._renders = renders
         self._shelf = shelf
         self._knowledge = knowledge
+        self._files = files
         self._flights = flights
         self._sources = sources
         self._grew = grew
@@ -69,8 +72,10 @@ class Puller:
                 refreshed = refreshed or found.refresh
                 await self._learn(admitted.ask, admitted.room, found)
             elif isinstance(found, NeedRender):
-                if (rendered := await self._render(admitted, found)) is not None:
-                    await self._show(request, admitted, found, rendered)
+                if await self._document(request, admitted, found):
+                    return
+            elif isinstance(found, NeedFile):
+                if await self._pass_on(request, admitted, found):
                     return
             else:
                 await self._stream(request, admitted, found)
@@ -82,7 +87,41 @@ class Puller:
             ask.workspace, ask.repository, room.name, need.package, need.upstreams, refresh=need.refresh
         )
 
+    # ------------------------------------------------------------ foreign files by path
+
+    async def _pass_on(self, request: Request, admitted: Admitted, need: NeedFile) -> bool:
+        """Stream a foreign file while it is kept; False = it is here by now, look again. Raises Absent."""
+        arriving = await self._files.of(need.where, need.pull)
+        if arriving is None:
+            return False
+        answer = self._reads.arriving_answer(admitted.scope, need, arriving.record)
+        request.outcome = request.outcome or Outcome.FILL.value
+        await stream_fill(request, arriving.fill, answer)
+        return True
+
+    async def _otherwise(self, request: Request, admitted: Admitted, need: NeedFile) -> bool:
+        """There is no document of our own: the upstream's file."""
+        with self._catalog.read() as reading:
+            found = self._reads.foreign_file(reading, admitted.scope, need)
+        if isinstance(found, NeedFile):
+            return await self._pass_on(request, admitted, found)
+        await request.answer(found)
+        return True
+
     # ------------------------------------------------------------ documents
+
+    async def _document(self, request: Request, admitted: Admitted, need: NeedRender) -> bool:
+        """Render and answer; False = somebody else just rendered it, look again."""
+        try:
+            rendered = await self._render(admitted, need)
+        except Absent:
+            if need.otherwise is None:
+                raise
+            return await self._otherwise(request, admitted, need.otherwise)
+        if rendered is None:
+            return False
+        await self._show(request, admitted, need, rendered)
+        return True
 
     async def _render(self, admitted: Admitted, need: NeedRender) -> Rendered | None:
         """Render once for all who wait; None = somebody else just did, look again."""

@@ -6,24 +6,27 @@ the request task gets it and asks again. So the hot path and the slow path share
 
 import base64
 import os
+import time
 import urllib.parse
 from typing import Protocol
 
 import msgspec
 
+from cache.foreign_files import Record, Usable, Wanted, Where
 from cache.outcome import Outcome
 from cache.renders import Form, Rendered, Renders
 from cache.shelf import Shelf
-from formats.kit.contract import Ask, Foreign, Room, Serve, Show
-from gateway.delivery.answers import Answer
+from formats.kit.contract import Ask, Foreign, Learn, Pull, Room, Serve, Show
+from gateway.delivery.answers import Answer, date_seconds
 from gateway.front.overlay import Overlay, may_draw
 from storage import keys
 from storage.blobs import BlobShelf, Located
 from storage.catalog import Reading
-from storage.errors import Absent
+from storage.errors import Absent, Forbidden
 from storage.nouns import File, Repository, Upstream, View
 
 SMALL_BYTES_MAX = 16 << 10
+PULLED_SECONDS_MAX = 30.0
 PULLED = "pulled"
 """Shelf records of foreign files that are here: place → sha256."""
 
@@ -46,12 +49,22 @@ class NeedForeign(msgspec.Struct, frozen=True):
 
 
 class NeedRender(msgspec.Struct, frozen=True):
-    """The document must be rendered; `known` is what was laid under the view, if anything."""
+    """The document must be rendered; `foreign` is what is laid under the view, if anything. Where it turns out that
+    there is none, `otherwise` may have it."""
 
     show: Show
     key: bytes
     foreign: Foreign | None
     foreign_version: int
+    otherwise: "NeedFile | None" = None
+
+
+class NeedFile(msgspec.Struct, frozen=True):
+    """A file by its path at the upstreams: missing here, or no longer fresh."""
+
+    pull: Pull
+    where: Where
+    serve: Serve
 
 
 class NeedBytes(msgspec.Struct, frozen=True):
@@ -62,7 +75,7 @@ class NeedBytes(msgspec.Struct, frozen=True):
     pulled: bytes
 
 
-Need = NeedForeign | NeedRender | NeedBytes
+Need = NeedForeign | NeedRender | NeedBytes | NeedFile
 
 
 class Known(Protocol):
@@ -81,6 +94,9 @@ class Knowledge(Protocol):
     def peek(
         self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...]
     ) -> Known | None: ...
+    def withheld(
+        self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...]
+    ) -> str: ...
 
 
 class Eviction(Protocol):
@@ -88,6 +104,12 @@ class Eviction(Protocol):
 
     def touch(self, sha256: bytes) -> None: ...
     def urge(self) -> None: ...
+
+
+class Files(Protocol):
+    """Foreign files by path: None where somebody must be asked. Raises Absent."""
+
+    def peek(self, where: Where, wanted: Wanted) -> Usable | None: ...
 
 
 class Reads:
@@ -100,9 +122,11 @@ class Reads:
         shelf: Shelf,
         renders: Renders,
         knowledge: Knowledge,
+        files: Files,
         eviction: Eviction,
     ) -> None:
         self._eviction = eviction
+        self._files = files
         self._hosted = hosted
         self._cached = cached
         self._shelf = shelf
@@ -119,6 +143,8 @@ class Reads:
     # ------------------------------------------------------------ files
 
     def _serve(self, reading: Reading, view: View, scope: Scope, ask: Ask, room: Room, plan: Serve) -> Answer | Need:
+        package = view.package(plan.package)
+        give_out(room.withheld(package) if package is not None else "")
         plan = by_version(view, plan)
         file = view.file(plan.package, plan.file)
         if file is not None:
@@ -129,14 +155,18 @@ class Reads:
                 return self._file_answer(reading, scope, ask, room.name, plan, file, located)
             return NeedBytes(file, plan, b"")
         upstreams = upstreams_of(scope.repository, view, room, plan.package)
-        if not upstreams:
-            raise Absent(f"There is no file {plan.file} here.")
+        fetch = room.upstream(ask, plan) if upstreams else None
+        if isinstance(fetch, Pull):
+            return self.foreign_file(reading, scope, need_file(ask, room, plan, fetch, upstreams))
+        if fetch is None:
+            raise Absent(f"There is no file {plan.file} here." if not plan.tag else f"There is no tag {plan.tag} here.")
+        give_out(self._knowledge.withheld(ask.workspace, ask.repository, room.name, plan.package, upstreams))
         pulled = pulled_key(ask, room, plan)
         raw = self._shelf.get(PULLED, pulled)
         if raw is not None:
             file = msgspec.msgpack.decode(raw, type=File)
             if (located := self._find_cached(file.sha256)) is not None:
-                return self._file_answer(reading, scope, ask, room.name, plan, file, located)
+                return self._file_answer(reading, _doubtful(scope), ask, room.name, plan, file, located)
         known = self._knowledge.peek(ask.workspace, ask.repository, room.name, plan.package, upstreams)
         if known is None:
             return NeedForeign(plan.package, upstreams)
@@ -145,6 +175,73 @@ class Reads:
         if file is None:
             return NeedForeign(plan.package, upstreams, refresh=True)
         return NeedBytes(file, plan, pulled)
+
+    def foreign_file(self, reading: Reading, scope: Scope, need: NeedFile) -> Answer | NeedFile:
+        """A file by its path at the upstreams, where it is here and fresh. Raises Absent."""
+        path, algorithm = need.pull.digest_of
+        if path:
+            beside = self._peeked(need.where, msgspec.structs.replace(need.pull, path=path))
+            text = known_digest(beside.record, algorithm) if beside is not None else ""
+            if beside is not None and text:
+                return self._digest_answer(reading, scope, need, beside, text)
+        usable = self._files.peek(need.where, need.pull)
+        located = self._find_cached(usable.record.sha256) if usable is not None else None
+        if usable is None or located is None:
+            return need
+        answer = self.arriving_answer(scope, need, usable.record)
+        answer.size = located.size
+        answer.body = small_body(located)
+        answer.extents = located.extents
+        answer.lease = located
+        answer.outcome = (Outcome.STALE if usable.stale else Outcome.HIT).value
+        answer.depends = self._depends(reading, scope, need)
+        answer.until_s = min(scope.until_s, usable.until_s)
+        answer.forgettable = (usable.record.sha256,)
+        return answer
+
+    def _peeked(self, where: Where, pull: Pull) -> Usable | None:
+        try:
+            return self._files.peek(where, pull)
+        except Absent:
+            return None
+
+    @staticmethod
+    def _depends(reading: Reading, scope: Scope, need: NeedFile) -> tuple[tuple[bytes, int], ...]:
+        """A name that is published here from now on takes the foreign file away."""
+        where = need.where
+        label = keys.label_package(where.workspace, where.repository, where.format, need.serve.package)
+        return (*scope.depends, (label, reading.label(label)))
+
+    def _digest_answer(self, reading: Reading, scope: Scope, need: NeedFile, beside: Usable, text: str) -> Answer:
+        return Answer(
+            status=200,
+            media=need.pull.media or "text/plain",
+            etag=f'"{text}"',
+            body=text.encode(),
+            headers=safely(need.serve.headers),
+            outcome=(Outcome.STALE if beside.stale else Outcome.HIT).value,
+            depends=self._depends(reading, scope, need),
+            until_s=min(scope.until_s, beside.until_s),
+            repository=f"{need.where.workspace}/{need.where.repository}",
+            private=not scope.repository.public,
+        )
+
+    def arriving_answer(self, scope: Scope, need: NeedFile, record: Record) -> Answer:
+        """What is known of a foreign file by its record; size and bytes are for the caller to add."""
+        digests = dict(record.digests)
+        file = File(need.serve.file, "", record.sha256, record.size, digests=digests)
+        return Answer(
+            status=200,
+            media=need.pull.media or record.media,
+            etag=record.etag,
+            modified_s=date_seconds(record.held.modified) or 0,
+            size=max(record.size, 0),
+            headers=(*file_headers(file, need.serve), *record.headers),
+            outcome=Outcome.FILL.value,
+            until_s=0.0,
+            repository=f"{need.where.workspace}/{need.where.repository}",
+            private=not scope.repository.public,
+        )
 
     def in_use(self, answer: Answer) -> None:
         """An answer from the cache goes on being asked for."""
@@ -213,6 +310,15 @@ class Reads:
     def _show(self, reading: Reading, view: View, scope: Scope, ask: Ask, room: Room, plan: Show) -> Answer | Need:
         foreign, version, fresh_until_s = None, 0, scope.until_s
         upstreams = upstreams_of(scope.repository, view, room, plan.package) if plan.foreign else ()
+        fetch = room.upstream(ask, plan) if upstreams else None
+        otherwise = None
+        if isinstance(fetch, Pull):
+            serve = Serve(plan.package, fetch.path.rpartition("/")[2], headers=plan.headers)
+            otherwise = need_file(ask, room, serve, fetch, upstreams)
+            if not view.claimed(plan.package):
+                return self.foreign_file(reading, scope, otherwise)
+        if not isinstance(fetch, Learn):
+            upstreams = ()
         if upstreams:
             known = self._knowledge.peek(ask.workspace, ask.repository, room.name, plan.package, upstreams)
             if known is None:
@@ -227,7 +333,7 @@ class Reads:
                     return answer
         if upstreams and known is not None:
             foreign = known.foreign()
-        return NeedRender(plan, key, foreign, version)
+        return NeedRender(plan, key, foreign, version, otherwise)
 
     def document_answer(
         self, scope: Scope, ask: Ask, plan: Show, rendered: Rendered, until_s: float, outcome: Outcome
@@ -282,6 +388,17 @@ class Reads:
 # ---------------------------------------------------------------- pure helpers of both ways
 
 
+def give_out(withheld: str) -> None:
+    """Raises Forbidden where a package's files are withheld: quarantine goes before every copy that is here (F14)."""
+    if withheld:
+        raise Forbidden(withheld, "Ask the repository's administrators.")
+
+
+def _doubtful(scope: Scope) -> Scope:
+    """A pulled file is the same for ever, but its registry may withdraw it: no answer is remembered for long."""
+    return msgspec.structs.replace(scope, until_s=min(scope.until_s, time.monotonic() + PULLED_SECONDS_MAX))
+
+
 def holds(reading: Reading, depends: tuple[tuple[bytes, int], ...]) -> bool:
     """Are all labels what they were?"""
     return all(reading.label(label) == value for label, value in depends)
@@ -294,13 +411,27 @@ def upstreams_of(repository: Repository, view: View, room: Room, package: str) -
 
 
 def by_version(view: View, plan: Serve) -> Serve:
-    """The plan with its tag resolved to the file's own name. Raises Absent where there is no such tag."""
-    if not plan.tag:
-        return plan
-    version = view.tag(plan.package, plan.tag)
+    """The plan with its tag resolved to the file's own name; as it is, where there is no such tag here."""
+    version = view.tag(plan.package, plan.tag) if plan.tag else None
     if version is None:
-        raise Absent(f"There is no tag {plan.tag} here.")
+        return plan
     return msgspec.structs.replace(plan, file=plan.file + version)
+
+
+def need_file(ask: Ask, room: Room, serve: Serve, pull: Pull, upstreams: tuple[Upstream, ...]) -> NeedFile:
+    """What stands for a file by its path at the upstreams."""
+    return NeedFile(pull, Where(ask.workspace, ask.repository, room.name, target_of(ask), upstreams), serve)
+
+
+def target_of(ask: Ask) -> str:
+    """The client's own path, as an edge asks its parent for it: without slash ahead, with its query."""
+    query = urllib.parse.urlencode(ask.query)
+    return f"{ask.home[1:]}/{ask.raw_path}" + (f"?{query}" if query else "")
+
+
+def known_digest(record: Record, algorithm: str) -> str:
+    """The digest of a kept file as hex, "" where it was not computed."""
+    return record.sha256.hex() if algorithm == "sha256" else record.digests.get(algorithm, "")
 
 
 def pulled_key(ask: Ask, room: Room, plan: Serve) -> bytes:
@@ -337,6 +468,10 @@ def file_headers(file: File, plan: Serve) -> tuple[tuple[str, str], ...]:
     headers = list(plan.headers)
     if plan.name_header:
         headers.append((plan.name_header, file.name.rpartition("/")[2]))
+    for name, algorithm, ahead in plan.told if not plan.name_header else ():
+        value = digest.hex() if algorithm == "sha256" else file.digests.get(algorithm, "")
+        if value:
+            headers.append((name, ahead + value))
     if digest:
         headers.append(("Repr-Digest", f"sha-256=:{base64.b64encode(digest).decode()}:"))
     if plan.filename:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from cache.upstream import Remote, Source
 from formats.kit.contract import Ask
+from gateway.front.reading import target_of
 from storage.errors import Absent
 from storage.nouns import File, Upstream
 
@@ -56,7 +57,7 @@ class ParentSources:
 
     def open(self, ask: Ask, file: File, upstreams: tuple[Upstream, ...]) -> Callable[[int], Source]:
         """A way to open the file from an offset at the parent."""
-        url = f"{self._parent}{ask.home}/{ask.raw_path}"
+        url = f"{self._parent}/{target_of(ask)}"
 
         def opener(offset: int) -> Source:
             return self._remote.open_stream(url, self._headers, offset=offset, private_network=True)

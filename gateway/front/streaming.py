@@ -44,7 +44,7 @@ async def _of_unknown_size(request: Request, fill: Fill, answer: Answer) -> None
     """An upstream that does not tell the size: chunked, from the start."""
     at = 0
     stream = await request.start(200, _headers(answer, None, -1, 0), None)
-    while ready := await fill.wait(at):
+    while request.head.method != "HEAD" and (ready := await fill.wait(at)):
         await stream.sendfile(fill.descriptor, fill.start + at, ready)
         at += ready
     await stream.finish()

@@ -17,7 +17,20 @@ from hypothesis import strategies as st
 
 import formats
 from formats import ROOMS
-from formats.kit.contract import Accept, Amend, Ask, Foreign, Login, Plan, Reply, Resume, Serve, Show
+from formats.kit.contract import (
+    ABOUT,
+    Accept,
+    Amend,
+    Ask,
+    Foreign,
+    Login,
+    Plan,
+    Reply,
+    Resume,
+    Serve,
+    Show,
+    about,
+)
 from storage import errors
 from storage.errors import Invalid, Problem
 from storage.nouns import PutFile, PutTag, PutVersion
@@ -317,7 +330,7 @@ def meeting(world: World, upload: Upload) -> Exception | None:
 
 @every_room
 def test_d4_learning_from_damaged_answers(case: Case) -> None:
-    if case.room.upstream("demo") is None:
+    if case.room.upstream(ABOUT, about("demo")) is None:
         with pytest.raises(Problem):
             case.room.learn("demo", b"{}", "http://upstream.example/")
         return

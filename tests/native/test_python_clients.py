@@ -137,3 +137,32 @@ def test_metadata_is_served_beside_the_wheel(node: Up, tmp_path: Path) -> None:
     page = get(f"{node.edge}/{node.public}/pypi/simple/with-metadata/", wanted)
     assert page.headers["content-type"] == "application/vnd.pypi.simple.v1+json"
     assert b"core-metadata" in page.body
+
+
+def test_f14_a_quarantined_project_is_not_served_by_address_either(node: Up, tmp_path: Path) -> None:
+    file = wheel(tmp_path, "bad-demo", "1.0")
+    upload_by_twine(node, "origin", node.public, file)
+    etag = ""
+    paths = [f"/{node.public}/pypi/files/bad-demo/{file.name}{more}" for more in ("", ".metadata")]
+    asked = [(door + path, method) for door in (node.origin, node.edge) for path in paths for method in ("GET", "HEAD")]
+    for url, method in 3 * asked:  # cold, cached, and from the memo
+        answer = get(url, method=method)
+        assert answer.status == 200
+        etag = answer.headers["etag"]
+    install_by_pip(f"{node.edge}/{node.public}/pypi/simple/", tmp_path / "before", "bad-demo")
+
+    def status(status: str) -> None:
+        body = f":action=status&name=Bad_Demo&status={status}&reason=malware".encode()
+        headers = {"Authorization": f"Bearer {node.token}", "Content-Type": "application/x-www-form-urlencoded"}
+        assert get(f"{node.edge}/{node.public}/pypi/legacy/", headers, "POST", body).status == 200
+
+    status("quarantined")
+    for url, method in asked:
+        answer = get(url, method=method)
+        assert answer.status == 403, (url, method)
+        assert method == "HEAD" or b"quarantined: malware" in answer.body
+        assert get(url, {"If-None-Match": etag}, method).status == 403
+        assert get(url, {"Range": "bytes=0-3"}, method).status == 403
+    install_by_pip(f"{node.edge}/{node.public}/pypi/simple/", tmp_path / "meanwhile", "bad-demo", ok=False)
+    status("active")
+    assert {get(url, method=method).status for url, method in asked} == {200}

@@ -313,3 +313,19 @@ def test_failures_are_asked_again_ever_more_seldom() -> None:
         assert standing(held, now_ms, TERMS) is Standing.RESTING
         assert standing(held, held.retry_ms, TERMS) is Standing.STALE
     assert waits == [RETRY_MS, 4000, 8000, 16000, 32000, RETRY_MS_MAX, RETRY_MS_MAX, RETRY_MS_MAX]
+
+
+async def test_f14_why_a_package_is_withheld_is_known_for_as_long_as_it_is_held(world: World) -> None:
+    world.one.items["/left"] = page(1)
+    knowledge = world.knowledge(withheld=lambda format, foreign: format * (foreign["value"] == 2))
+    assert knowledge.withheld(*PLACE, world.upstreams) == ""
+    await knowledge.of(*PLACE, world.upstreams)
+    assert knowledge.withheld(*PLACE, world.upstreams) == ""
+    world.later(301)
+    world.one.items["/left"] = page(2)
+    await knowledge.of(*PLACE, world.upstreams)
+    world.later(10 * 24 * 3600)
+    assert world.knowledge().withheld(*PLACE, world.upstreams) == "npm", "also from the disk, and when it is old"
+    world.one.items["/left"] = page(3)
+    await knowledge.of(*PLACE, world.upstreams)
+    assert knowledge.withheld(*PLACE, world.upstreams) == ""

@@ -14,6 +14,7 @@ from formats.generic import ROOM, pages, wire
 from formats.generic.media import media_of
 from formats.generic.wire import Listing
 from formats.kit.contract import (
+    ABOUT,
     Accept,
     Amend,
     Ask,
@@ -26,6 +27,7 @@ from formats.kit.contract import (
     Resume,
     Serve,
     Show,
+    about,
 )
 from storage.errors import (
     Absent,
@@ -515,7 +517,7 @@ def test_refusals_speak_text_and_json() -> None:
 
 
 def test_there_is_no_upstream_and_no_login() -> None:
-    assert ROOM.upstream("x") is None
+    assert ROOM.upstream(ABOUT, about("x")) is None
     with pytest.raises(Unsupported):
         ROOM.learn("x", b"", "")
     with pytest.raises(Unsupported):

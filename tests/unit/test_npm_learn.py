@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from formats.kit.contract import Foreign, Show
+from formats.kit.contract import ABOUT, Foreign, Show, about
 from formats.npm import ROOM, upstream
 from formats.npm.upstream import KEYS
 from storage.errors import Absent, UpstreamFailed
@@ -154,7 +154,7 @@ def test_o14_attestations_are_offered_here_and_fetched_there() -> None:
 
 
 def test_o14_signing_keys_are_the_upstreams() -> None:
-    fetch = ROOM.upstream(KEYS)
+    fetch = ROOM.upstream(ABOUT, about(KEYS))
     assert fetch is not None
     assert fetch.path == "-/npm/v1/keys"
     keys = {"keys": [{"keyid": "SHA256:x", "key": "y", "expires": None}]}
@@ -166,12 +166,12 @@ def test_o14_signing_keys_are_the_upstreams() -> None:
 
 def test_names_of_earlier_days_are_asked_for_and_learnt() -> None:
     for name, path in (("JSONStream", "JSONStream"), ("@Acme/x", "@Acme%2fx"), ("it's", "it's"), ("@s/n", "@s%2fn")):
-        fetch = ROOM.upstream(name)
+        fetch = ROOM.upstream(ABOUT, about(name))
         assert fetch is not None
         assert fetch.path == path
     assert learn(packument(version(name="JSONStream"), name="JSONStream"), "JSONStream").versions
     for name in ("..", "a/b", "a%2f", "@a", "", "a b"):
-        assert ROOM.upstream(name) is None
+        assert ROOM.upstream(ABOUT, about(name)) is None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from formats.kit.contract import Foreign, Show
+from formats.kit.contract import ABOUT, Foreign, Show, about
 from formats.pypi import ROOM, upstream
 from formats.pypi.facts import FileFacts, ProjectFacts, file_facts, project_facts
 from storage.errors import Problem, UpstreamFailed
@@ -38,12 +38,12 @@ def only(**more: object) -> File:
 
 
 def test_how_a_project_is_asked_for() -> None:
-    fetch = ROOM.upstream("foo")
+    fetch = ROOM.upstream(ABOUT, about("foo"))
     assert fetch
     assert fetch.path == "foo/"
     assert fetch.accept.startswith("application/vnd.pypi.simple.v1+json,")
     assert "text/html" in fetch.accept
-    assert ROOM.upstream("") is None
+    assert ROOM.upstream(ABOUT, about("")) is None
 
 
 def test_a_page_in_json_is_told_in_our_nouns() -> None:
