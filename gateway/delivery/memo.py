@@ -28,8 +28,8 @@ class Entry:
     """
 
     __slots__ = (
-        "answer", "at_once", "body", "close", "extents", "lease", "line", "moment", "rest", "size", "status",
-        "tally", "until_s", "weight",
+        "answer", "at_once", "body", "close", "extents", "is_one_file", "lease", "line", "moment", "rest", "size",
+        "status", "tally", "until_s", "warm_until_s", "weight",
     )  # fmt: skip
 
     def __init__(self, answer: Answer, wire: Wire, moment: int, line: bytes, tally: Tally) -> None:
@@ -48,12 +48,14 @@ class Entry:
         self.tally = tally
         self.weight = 0
         self.at_once = not (wire.extents or wire.close or self.body)
+        self.is_one_file = len(wire.extents) == 1 and not (wire.close or self.body)
+        self.warm_until_s = 0.0
 
     def hold(self, body: bytes) -> None:
         """Keep the small body itself instead of the extents it was read from."""
         self.rest += body
         self.extents, self.lease = (), None
-        self.at_once = not self.close
+        self.at_once, self.is_one_file = not self.close, False
 
 
 class Memo:

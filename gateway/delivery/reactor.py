@@ -26,9 +26,9 @@ from gateway.delivery.memo import Entry, Memo, entry_of, refusal
 from gateway.delivery.parting import Parting, hang_up
 from gateway.delivery.requests import Handler, attend
 from gateway.delivery.sending import Sender
-from gateway.delivery.tls import CROWDED_ROOM_BYTES, ROOM_BYTES, Seal
+from gateway.delivery.tls import Seal
 from gateway.insight.metrics import Key, Metrics
-from gateway.insight.requestlog import ENTRIES_MAX, RequestLog
+from gateway.insight.requestlog import LINES_A_BATCH, RequestLog
 
 log_of_bugs = logging.getLogger("entrepot.delivery")
 
@@ -38,6 +38,7 @@ HOT_TURNS = 3
 HANDSHAKE_STEPS_MAX = 4
 CROWD = 256
 GRACE_SECONDS = 1.0
+SPELL_SECONDS = 0.0005
 HEADS_A_VISIT = 64
 BEAT_SECONDS = 0.1
 MEMO_AGE_SECONDS = 60.0
@@ -46,6 +47,7 @@ _IN, _OUT, _ET = select.EPOLLIN, select.EPOLLOUT, select.EPOLLET
 _RDHUP, _BROKEN = select.EPOLLRDHUP, select.EPOLLHUP | select.EPOLLERR
 _UNUSUAL = _RDHUP | _BROKEN
 _ALL = _IN | _OUT | _ET | _RDHUP
+_IDLE, _HEAD = Phase.IDLE, Phase.HEAD
 
 
 class Reactor:
@@ -107,7 +109,7 @@ class Reactor:
         idle = 0
         try:
             while not (self.draining and (not self._connections or monotonic() > self._drained_at + GRACE_SECONDS)):
-                idle = 0 if self._turn() else idle + 1
+                idle = 0 if self._spell() else idle + 1
                 if self._sender.ready or self._shaking or self._doors.waiting or idle < self._hot_turns:
                     await trio.lowlevel.checkpoint()
                     continue
@@ -166,6 +168,15 @@ class Reactor:
                 for memo in self._memos.values():
                     memo.age()
 
+    def _spell(self) -> bool:
+        """Turns in a row while there is something to do: where no request task waits, trio has its turn less often."""
+        if not self._turn():
+            return False
+        end = self._now + SPELL_SECONDS
+        while not self._running and self._now < end and self._turn():
+            pass
+        return True
+
     def _turn(self) -> int:
         events = self._epoll.poll(0, EVENTS_MAX)
         if not (events or self._sender.ready or self._shaking or self._doors.waiting):
@@ -178,7 +189,7 @@ class Reactor:
                 self._on_other(number)
                 continue
             try:
-                if event & _UNUSUAL or c.phase > Phase.HEAD:
+                if event & _UNUSUAL or c.phase > _HEAD:
                     self._on_event(c, event)
                 elif event & _IN:
                     self._serve(c)
@@ -204,6 +215,8 @@ class Reactor:
         self._idle_until = now + self.config.idle_seconds_max
         self._steps_left = HANDSHAKE_STEPS_MAX
         self._clock.tick(now)
+        if len(self._log.pending) > LINES_A_BATCH * 3:
+            self._log.flush()
 
     def _wake(self) -> None:
         if self._asleep:
@@ -221,18 +234,11 @@ class Reactor:
         log_of_bugs.error("a connection was given up", exc_info=bug)
         self.abort(c)
 
-    def _note(self, c: Connection, line: bytes) -> None:
-        """One line of the access log: three references, joined elsewhere."""
-        self._log.pending += (self._clock.stamp, c.tag, line)
-        if len(self._log.pending) > 3 * ENTRIES_MAX:
-            self._log.flush()
-
     def _publish(self) -> None:
         metrics, connections = self._metrics, self._connections
         metrics.connections, metrics.running, metrics.log_dropped = len(connections), self._running, self._log.dropped
         metrics.publish()
-        stalled = sum(1 for c in connections.values() if c.tls is not None and c.sending)
-        self._sender.room_bytes = ROOM_BYTES if stalled < CROWD else CROWDED_ROOM_BYTES
+        self._sender.make_room(sum(1 for c in connections.values() if c.tls is not None and c.sending))
 
     def _sweep(self, now: float) -> None:
         """Whose time is up?"""
@@ -333,10 +339,14 @@ class Reactor:
                             c.pend = memoryview(out)[n:]
                             break
                         c.pend = b""
+                    elif entry.warm_until_s > self._now:
+                        if not self._sender.send_file(c, entry, out):
+                            begin_window(c, self._now)
+                            return
                     elif not self._send_rest(c, entry, out):
                         return
                     if len(data) < READ_BYTES and not c.half:
-                        c.phase, c.deadline = Phase.IDLE, self._idle_until
+                        c.phase, c.deadline = _IDLE, self._idle_until
                         return
                     continue
                 if not data:
@@ -352,10 +362,7 @@ class Reactor:
         except OSError:
             self._close(c)
             return
-        if c.pend:
-            self.push(c, b"")
-        else:
-            self._await_more(c)
+        self._await_more(c)
 
     def _serve_sealed(self, c: Connection) -> None:
         """The same through TLS: whatever was received is opened whole before anything else happens."""
@@ -404,12 +411,13 @@ class Reactor:
         except OSError:  # ssl.SSLError is one
             self._parting.alert(c)
             return
-        if c.pend:
-            self.push(c, b"")
-        else:
-            self._await_more(c)
+        self._await_more(c)
 
     def _await_more(self, c: Connection) -> None:
+        """Nothing is left to read: what could not be sent at once goes on, else the next head is waited for."""
+        if c.pend:
+            self.push(c, b"")
+            return
         if c.shaking or c.fd < 0:
             return
         if not c.buf:
@@ -451,11 +459,10 @@ class Reactor:
             c.memo.drop(raw)
         try:
             head = parse(raw, peer=c.peer, scheme=c.scheme)
+            entry = self._look(c, raw, head)
         except Refused as refused:
             self._refuse(c, refused)
             return
-        try:
-            entry = self._look(c, raw, head)
         except Exception as bug:
             log_of_bugs.error("a read failed", exc_info=bug)
             self._refuse(c, Refused(500, "This node failed on the request."))
@@ -485,8 +492,8 @@ class Reactor:
         return self._clock.preamble(status)
 
     def _counted(self, c: Connection, entry: Entry) -> bytes:
-        """Note that this answer goes out; its first bytes."""
-        self._note(c, entry.line)
+        """Note that this answer goes out (a line of the log is three references, joined elsewhere); its first bytes."""
+        self._log.pending += (self._clock.stamp, c.tag, entry.line)
         entry.tally.requests += 1
         entry.tally.bytes += entry.size
         return self.preamble(entry.status) + entry.rest
@@ -494,6 +501,8 @@ class Reactor:
     def _send_rest(self, c: Connection, entry: Entry, data: bytes) -> bool:
         """Send what does not go in one piece; True when it is out and the connection may go on."""
         c.told = entry.close
+        if entry.is_one_file and c.tls is None:
+            entry.warm_until_s = self._sender.warm_until_s(entry)
         if not self.push(c, data, entry.extents, entry.lease, entry.body):
             return False
         if entry.close:
@@ -594,6 +603,6 @@ class Reactor:
 
     def record(self, c: Connection, line: bytes, key: Key, size: int, seconds: float) -> None:
         self._clock.tick(monotonic())
-        self._note(c, line)
+        self._log.pending += (self._clock.stamp, c.tag, line)
         self._metrics.count(key, size)
         self._metrics.time(seconds)

@@ -14,7 +14,7 @@ import trio
 
 from gateway.delivery.connections import Connection
 from gateway.delivery.memo import Entry
-from gateway.delivery.tls import ROOM_BYTES, Seal
+from gateway.delivery.tls import CROWDED_ROOM_BYTES, ROOM_BYTES, Seal
 
 QUANTUM_BYTES = 2 << 20
 SEALED_QUANTUM_BYTES = 1 << 20
@@ -23,6 +23,7 @@ AHEAD_BYTES = 8 << 20
 WARM_SECONDS = 10.0
 WARM_BLOCKS_MAX = 50_000
 READERS_MAX = 16
+CROWD = 256
 _BLOCK_BITS = 21
 
 Block = tuple[int, int, int]
@@ -44,6 +45,10 @@ class Sender:
         self._readers = trio.CapacityLimiter(READERS_MAX)
         self._probe = [bytearray(1)]
         self._warm: dict[Block, float] = {}
+
+    def make_room(self, stalled: int) -> None:
+        """Seal less at once where many sealed answers wait for their clients: each holds what it was given."""
+        self.room_bytes = ROOM_BYTES if stalled < CROWD else CROWDED_ROOM_BYTES
 
     def pump(self, c: Connection) -> bool:
         """True when everything is sent. OSError when the client is gone or a pack is shorter than its index says."""
@@ -71,6 +76,41 @@ class Sender:
         entry.hold(b"".join(parts))
 
     # ------------------------------------------------------------ plain
+
+    def warm_until_s(self, entry: Entry) -> float:
+        """Until when the only extent of `entry` may be sent without asking for cold pages; 0 = ask first."""
+        descriptor, offset, length = entry.extents[0]
+        blocks = range(offset >> _BLOCK_BITS, (offset + length - 1 >> _BLOCK_BITS) + 1)
+        if length > QUANTUM_BYTES:
+            return 0.0
+        return min((self._warm.get((descriptor, offset, block), 0.0) for block in blocks), default=0.0)
+
+    def send_file(self, c: Connection, entry: Entry, head: bytes | memoryview) -> bool:
+        """`head` and the one extent of `entry` in two calls. False: `c` holds what the kernel did not take yet.
+
+        OSError when the client is gone or a pack is shorter than its index says.
+        """
+        descriptor, offset, length = entry.extents[0]
+        n = 0
+        try:
+            n = c.send(head, socket.MSG_MORE)
+            if n == len(head):
+                head, n = b"", 0
+                n = os.sendfile(c.fd, descriptor, offset, length)
+                if n == length:
+                    return True
+                if not n:
+                    raise OSError("a pack is shorter than its index says")
+        except BlockingIOError:
+            pass
+        c.load_extents(entry.extents, entry.lease)
+        if head:
+            c.pend = memoryview(head)[n:]
+        else:
+            c.offset += n
+        c.sent += n
+        c.sending = c.partial = True
+        return False
 
     def _pump_plain(self, c: Connection) -> bool:
         while c.pend:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
 
-ENTRIES_MAX = 4_096
+LINES_A_BATCH = 2_048
 BATCHES_MAX = 64
 FILE_BYTES_MAX = 64 << 20
 FILES_MAX = 4
@@ -94,7 +94,7 @@ class RequestLog:
         self._written = 0
 
     def flush(self) -> None:
-        """Hands what is pending to the writing thread. Called by the loop, twice a second or at ENTRIES_MAX lines."""
+        """Hands what is pending to the writing thread. Called by the loop, twice a second or at LINES_A_BATCH lines."""
         if not self.pending:
             return
         batch, self.pending = self.pending, []
