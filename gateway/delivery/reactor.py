@@ -182,6 +182,7 @@ class Reactor:
         if not (events or self._sender.ready or self._shaking or self._doors.waiting):
             return 0
         self._turn_begins()
+        self._sender.alone = len(events) < 2
         connections = self._connections
         for number, event in events:
             c = connections.get(number)
@@ -384,16 +385,20 @@ class Reactor:
                 if c.phase == Phase.SHAKE and not c.shaking:
                     c.phase = Phase.IDLE
                 entry = None if c.buf or c.pend else c.memo.young.get(plain)
-                if entry is not None and entry.at_once and entry.moment == self._moment and entry.until_s > self._now:
+                if entry is not None and entry.moment == self._moment and entry.until_s > self._now:
                     # As hot as without TLS, but for the sealing.
-                    c.pend = out = self._seal.sealed(c, self._counted(c, entry))
-                    n = c.send(out)
-                    if n != len(out):
-                        c.pend = memoryview(out)[n:]
-                        break
-                    c.pend = b""
+                    if not entry.at_once:
+                        if not self._send_rest(c, entry, self._counted(c, entry)):
+                            return
+                    else:
+                        c.pend = out = self._seal.sealed(c, self._counted(c, entry))
+                        n = c.send(out)
+                        if n != len(out):
+                            c.pend = memoryview(out)[n:]
+                            break
+                        c.pend = b""
                     if len(data) < READ_BYTES and not (c.half or c.ended):
-                        c.phase, c.deadline = Phase.IDLE, self._idle_until
+                        c.phase, c.deadline = _IDLE, self._idle_until
                         return
                 else:
                     c.buf += plain

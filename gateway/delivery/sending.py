@@ -23,6 +23,7 @@ AHEAD_BYTES = 8 << 20
 WARM_SECONDS = 10.0
 WARM_BLOCKS_MAX = 50_000
 READERS_MAX = 16
+FIRST_ROOM_BYTES = 32 << 10
 CROWD = 256
 _BLOCK_BITS = 21
 
@@ -31,13 +32,15 @@ Block = tuple[int, int, int]
 
 
 class Sender:
-    """The sending half of the loop. `ready` holds connections that may go on at once in the next turn.
+    """The sending half of the loop. `ready` holds connections that may go on at once in the next turn. `alone`: one
+    client is heard in this turn; then a sealed answer begins with a small piece, so that the client has work meanwhile.
 
     `later` puts a connection there and keeps the loop from sleeping.
     """
 
     def __init__(self, nursery: trio.Nursery, seal: Seal, later: Callable[[Connection], None]) -> None:
         self.ready: dict[int, Connection] = {}
+        self.alone = False
         self.room_bytes = ROOM_BYTES
         self._nursery = nursery
         self._seal = seal
@@ -146,7 +149,7 @@ class Sender:
     # ------------------------------------------------------------ sealed
 
     def _pump_sealed(self, c: Connection) -> bool:
-        left = SEALED_QUANTUM_BYTES
+        left, room = SEALED_QUANTUM_BYTES, FIRST_ROOM_BYTES if self.alone else self.room_bytes
         while True:
             if c.pend:
                 offered = len(c.pend)
@@ -160,17 +163,17 @@ class Sender:
             if left <= 0:
                 self._later(c)
                 return False
-            n = self._gather(c)
+            n = self._gather(c, room)
             if n < 0:
                 return False
             if not n:
                 return True
             self._seal.seal(c, self._seal.room[:n])
-            left -= n
+            left, room = left - n, self.room_bytes
 
-    def _gather(self, c: Connection) -> int:
-        """The next plaintext, put into the seal's room; 0 = all is sealed, -1 = it must be read from the disk first."""
-        room, made = self._seal.room[: self.room_bytes], 0
+    def _gather(self, c: Connection, size: int) -> int:
+        """At most `size` bytes of plaintext into the room; 0 = all is sealed, -1 = the disk must be read first."""
+        room, made = self._seal.room[:size], 0
         while c.plain and made < len(room):
             taken = min(len(c.plain), len(room) - made)
             room[made : made + taken] = c.plain[:taken]
