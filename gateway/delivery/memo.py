@@ -110,6 +110,21 @@ class Memo:
         self._old = {}
 
 
+class Memos:
+    """One Memo for each scheme, since heads do not tell it."""
+
+    def __init__(self, entries_max: int, in_use: Callable[[Answer], None]) -> None:
+        self.of = {scheme: Memo(entries_max, in_use=in_use) for scheme in ("http", "https")}
+
+    def age(self) -> None:
+        for memo in self.of.values():
+            memo.age()
+
+    def clear(self) -> None:
+        for memo in self.of.values():
+            memo.clear()
+
+
 def entry_of(answer: Answer, head: Head, keep: bool, moment: int, metrics: Metrics) -> Entry:
     """What `answer` is for this head, with its line of the log and its counter."""
     wire = plan(answer, head, keep)

@@ -22,10 +22,11 @@ from gateway.delivery.connections import Connection, Gone, Phase
 from gateway.delivery.deadlines import Due, begin_window, overdue
 from gateway.delivery.heads import Head, Refused, complaint, parse
 from gateway.delivery.listening import Doors, Listener
-from gateway.delivery.memo import Entry, Memo, entry_of, refusal
+from gateway.delivery.memo import Entry, Memos, entry_of, refusal
 from gateway.delivery.parting import Parting, hang_up
 from gateway.delivery.requests import Handler, attend
-from gateway.delivery.sending import Sender
+from gateway.delivery.rounds import go_round
+from gateway.delivery.sending import CROWD, Sender
 from gateway.delivery.tls import Seal
 from gateway.insight.metrics import Key, Metrics
 from gateway.insight.requestlog import LINES_A_BATCH, RequestLog
@@ -36,11 +37,9 @@ READ_BYTES = 64 << 10
 EVENTS_MAX = 512
 HOT_TURNS = 3
 HANDSHAKE_STEPS_MAX = 4
-CROWD = 256
 GRACE_SECONDS = 1.0
 SPELL_SECONDS = 0.0005
 HEADS_A_VISIT = 64
-BEAT_SECONDS = 0.1
 MEMO_AGE_SECONDS = 60.0
 
 _IN, _OUT, _ET = select.EPOLLIN, select.EPOLLOUT, select.EPOLLET
@@ -86,9 +85,8 @@ class Reactor:
         self._parting = Parting(self._seal, self._close, self._later)
         self._shaking: dict[int, Connection] = {}
         self._steps_left = HANDSHAKE_STEPS_MAX
-        self._memos = {scheme: Memo(config.memo_entries_max, in_use=handler.in_use) for scheme in ("http", "https")}
+        self._memos = Memos(config.memo_entries_max, handler.in_use)
         self._clock = Clock()
-        self._preambles = self._clock.preambles
         self._running = 0
         self._drained_at = inf
         self._turn_begins()
@@ -96,9 +94,9 @@ class Reactor:
     # ------------------------------------------------------------ the task
 
     @property
-    def busy(self) -> bool:
-        """Is anything still being answered?"""
-        return bool(self._connections)
+    def busy(self) -> int:
+        """How many connections are there still?"""
+        return len(self._connections)
 
     def listen(self, listener: Listener | socket.socket) -> None:
         """Accept connections from this one too."""
@@ -135,38 +133,30 @@ class Reactor:
         self.draining = True
         self._drained_at = monotonic() + self.config.drain_seconds_max
         self._doors.close()
-        for memo in self._memos.values():
-            memo.clear()
+        self._memos.clear()
         for c in list(self._connections.values()):
             if c.phase in (Phase.IDLE, Phase.HEAD, Phase.SHAKE) and not c.buf:
                 self._close(c)
         self._wake()
 
     async def watch(self) -> None:
-        """Ten times a second: sends that gave no edge. Twice: the log. Once: deadlines and counters."""
-        config, beats, swept, aged = self.config, 0, 0.0, monotonic()
-        pause = max(min(config.head_seconds_max, config.idle_seconds_max, config.body_idle_seconds_max) / 4, 0.05)
-        while not self.ended.is_set():
-            with trio.move_on_after(BEAT_SECONDS):
-                await self.ended.wait()
-            beats += 1
-            now = monotonic()
-            for c in self._connections.values():
-                if c.partial and c.sending:
-                    self._later(c)
-            if self._doors.feed():
-                self._wake()
-            if beats % 5 == 0:
-                self._log.flush()
-            if now - swept >= min(pause, 1.0):
-                swept = now
-                self._sweep(now)
-            if beats % 10 == 0:
-                self._publish()
-            if now - aged >= MEMO_AGE_SECONDS:
-                aged = now
-                for memo in self._memos.values():
-                    memo.age()
+        """See to what no event tells of, until the loop has ended."""
+        config = self.config
+        shortest = min(config.head_seconds_max, config.idle_seconds_max, config.body_idle_seconds_max)
+        duties = (
+            (0.0, self._nudge),
+            (0.5, self._log.flush),
+            (min(max(shortest / 4, 0.05), 1.0), self._sweep),
+            (1.0, self._publish),
+            (MEMO_AGE_SECONDS, self._memos.age),
+        )
+        await go_round(self.ended, duties)
+
+    def _nudge(self) -> None:
+        """Senders that may have had no edge, and doors that were shut for want of descriptors."""
+        self._sender.nudge(self._connections.values())
+        if self._doors.feed():
+            self._wake()
 
     def _spell(self) -> bool:
         """Turns in a row while there is something to do: where no request task waits, trio has its turn less often."""
@@ -197,14 +187,13 @@ class Reactor:
             except Exception as bug:
                 self._give_up(c, bug)
         later = [*self._sender.ready.values(), *self._shaking.values()]
-        if later:
-            self._sender.ready.clear()
-            self._shaking.clear()
-            for c in later:
-                try:
-                    self._resume(c)
-                except Exception as bug:
-                    self._give_up(c, bug)
+        self._sender.ready.clear()
+        self._shaking.clear()
+        for c in later:
+            try:
+                self._resume(c)
+            except Exception as bug:
+                self._give_up(c, bug)
         for number in [*self._doors.waiting]:
             self._on_other(number)
         return len(events) + len(later)
@@ -236,13 +225,14 @@ class Reactor:
         self.abort(c)
 
     def _publish(self) -> None:
-        metrics, connections = self._metrics, self._connections
-        metrics.connections, metrics.running, metrics.log_dropped = len(connections), self._running, self._log.dropped
+        metrics = self._metrics
+        metrics.connections, metrics.running, metrics.log_dropped = self.busy, self._running, self._log.dropped
         metrics.publish()
-        self._sender.make_room(sum(1 for c in connections.values() if c.tls is not None and c.sending))
+        self._sender.make_room(self._connections.values())
 
-    def _sweep(self, now: float) -> None:
+    def _sweep(self) -> None:
         """Whose time is up?"""
+        now = monotonic()
         for c, due in overdue(list(self._connections.values()), now, self.config.send_rate_min_bytes_s):
             if due is Due.WAKE:
                 c.wake()
@@ -273,7 +263,7 @@ class Reactor:
             sock.close()
             return
         tls = None if listener.context is None else self._seal.wrap(listener.context)
-        c = Connection(sock, peer, self._memos[listener.scheme], tls)
+        c = Connection(sock, peer, self._memos.of[listener.scheme], tls)
         c.deadline = self._now + self.config.head_seconds_max
         self._connections[c.fd] = c
         self._epoll.register(c.fd, _ALL)
@@ -332,7 +322,7 @@ class Reactor:
                     tally = entry.tally
                     tally.requests += 1
                     tally.bytes += entry.size
-                    out = (self._preambles.get(entry.status) or self.preamble(entry.status)) + entry.rest
+                    out = (self._clock.preambles.get(entry.status) or self.preamble(entry.status)) + entry.rest
                     if entry.at_once:
                         c.pend = out
                         n = c.send(out)
@@ -379,8 +369,7 @@ class Reactor:
                 if not data:
                     self._close(c)
                     return
-                if c.shaking:
-                    self._steps_left -= 1
+                self._steps_left -= c.shaking
                 plain = self._seal.open(c, data)
                 if c.phase == Phase.SHAKE and not c.shaking:
                     c.phase = Phase.IDLE
@@ -422,10 +411,9 @@ class Reactor:
         """Nothing is left to read: what could not be sent at once goes on, else the next head is waited for."""
         if c.pend:
             self.push(c, b"")
-            return
-        if c.shaking or c.fd < 0:
-            return
-        if not c.buf:
+        elif c.shaking or c.fd < 0:
+            pass
+        elif not c.buf:
             c.phase, c.deadline = Phase.IDLE, self._idle_until
             if self.draining:
                 self._close(c)
@@ -479,9 +467,8 @@ class Reactor:
 
     def _look(self, c: Connection, raw: bytes, head: Head) -> Entry | None:
         """An answer from local knowledge, remembered; None where a request task is needed."""
-        if head.method not in ("GET", "HEAD") or head.length:
-            return None
-        answer = self._handler.look(head)
+        reads = head.method in ("GET", "HEAD") and not head.length
+        answer = self._handler.look(head) if reads else None
         if answer is None:
             return None
         entry = entry_of(answer, head, head.keep and not self.draining, self._moment, self._metrics)

@@ -7,7 +7,7 @@ would hold up every connection of the process, so a thread reads it first.
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 
 import trio
@@ -49,9 +49,16 @@ class Sender:
         self._probe = [bytearray(1)]
         self._warm: dict[Block, float] = {}
 
-    def make_room(self, stalled: int) -> None:
+    def make_room(self, connections: Iterable[Connection]) -> None:
         """Seal less at once where many sealed answers wait for their clients: each holds what it was given."""
+        stalled = sum(1 for c in connections if c.tls is not None and c.sending)
         self.room_bytes = ROOM_BYTES if stalled < CROWD else CROWDED_ROOM_BYTES
+
+    def nudge(self, connections: Iterable[Connection]) -> None:
+        """Try again where the kernel took a part: a part that the page cache cut short gives no edge."""
+        for c in connections:
+            if c.partial and c.sending:
+                self._later(c)
 
     def pump(self, c: Connection) -> bool:
         """True when everything is sent. OSError when the client is gone or a pack is shorter than its index says."""
