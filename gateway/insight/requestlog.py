@@ -141,6 +141,7 @@ class RequestLog:
             data = data[n:]
 
     def _open(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         self._written = os.fstat(self._descriptor).st_size
 

@@ -109,7 +109,8 @@ def test_files_are_rotated_and_only_so_many_kept(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_fails_loses_lines_and_nothing_else(tmp_path: Path) -> None:
-    log = RequestLog(tmp_path / "absent" / "access.log")
+    (tmp_path / "file").touch()
+    log = RequestLog(tmp_path / "file" / "access.log")
     note(log, 5)
     log.close()
     assert log.dropped == 5
@@ -129,3 +130,11 @@ def test_no_path_no_file(tmp_path: Path) -> None:
     log.close()
     assert log.pending == []
     assert log.dropped == 0
+
+
+def test_a_new_node_has_no_directory_for_it_yet(tmp_path: Path) -> None:
+    log = RequestLog(tmp_path / "log" / "access-0.jsonl")
+    log.pending += [b"{", b"}", b"\n"]
+    log.close()
+    assert log.dropped == 0
+    assert (tmp_path / "log" / "access-0.jsonl").read_bytes() == b"{}\n"
