@@ -83,7 +83,8 @@ class Relay:
     ) -> Relayed:
         """Send a request on; `length` -1 = chunked. Raises Unavailable where the origin does not answer."""
         passed = dict(passed_on(headers.items()))
-        passed["host"] = host
+        if host:  # HTTP/1.0 may go without
+            passed["host"] = host
         if length >= 0:
             passed["content-length"] = str(length)
         url = f"{self._parent}{target.decode('ascii')}"
