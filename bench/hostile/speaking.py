@@ -67,7 +67,8 @@ class Speaker:
     def half_close(self) -> None:
         """Nothing more will be sent."""
         try:
-            self.socket.shutdown(socket.SHUT_WR)
+            # of the connection itself: the TLS socket's own method would go on without TLS
+            socket.socket.shutdown(self.socket, socket.SHUT_WR)
         except OSError:
             return
 
