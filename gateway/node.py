@@ -35,7 +35,7 @@ from gateway.delivery.manage import Management
 from gateway.delivery.reactor import Reactor
 from gateway.delivery.serving import serve
 from gateway.delivery.tls import Certificates
-from gateway.delivery.workers import supervise
+from gateway.delivery.workers import hear_hangups, supervise
 from gateway.front.conductor import Front
 from gateway.front.peering import Peering
 from gateway.front.pulling import Puller
@@ -43,6 +43,7 @@ from gateway.front.reading import Reads
 from gateway.front.relaying import Relaying
 from gateway.front.sources import ParentSources, Sources, UpstreamSources
 from gateway.front.writing import Writes
+from gateway.insight.errorlog import report
 from gateway.insight.metrics import Metrics
 from gateway.insight.requestlog import RequestLog
 from gateway.sandbox import Sandbox
@@ -103,6 +104,7 @@ class Worker:
         self.root = Path(config.data)
         self.edge = config.role == "edge"
         self.draining = False
+        self.certificates: Certificates | None = None
         self.secrets = Secrets(self.root / SECRETS_NAME)
         self.sandbox = Sandbox(config.sandbox, self.root / "staging" / f"sandbox-{number}")
         self.remote = Remote(
@@ -153,18 +155,33 @@ class Worker:
         listeners = [Listener(listen(host, self.config.port))]
         if tls.port and tls.certificates:
             chains = [(name, Path(chain), Path(key)) for name, chain, key in tls.certificates]
-            listeners.append(Listener(listen(host, tls.port), Certificates(chains).context))
+            self.certificates = Certificates(chains)
+            listeners.append(Listener(listen(host, tls.port), self.certificates.context))
         return listeners
 
     async def _until_told(self, reactor: Reactor) -> None:
-        with trio.open_signal_receiver(signal.SIGTERM) as told:
-            async for _ in told:
-                break
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as told:
+            hear_hangups()
+            async for number in told:
+                if number == signal.SIGTERM:
+                    break
+                self._read_certificates()
         self.draining = True
         reactor.drain()
         with trio.move_on_after(self.config.delivery.drain_seconds_max):
             while reactor.busy:  # noqa: ASYNC110  # bounded by the drain, twice a second would do
                 await trio.sleep(0.02)
+
+    def _read_certificates(self) -> None:
+        """SIGHUP: new connections get what the files hold now; with a broken file nothing changes."""
+        if self.certificates is None:
+            return
+        try:
+            self.certificates.reload()
+        except (OSError, ValueError) as error:
+            report("error", "the certificates stay as they were", why=f"{type(error).__name__}: {error}")
+        else:
+            report("info", "the certificates were read again", worker=self.number)
 
     async def _look_after(self) -> None:
         """What must be done now and then."""

@@ -2,7 +2,10 @@
 
 Each worker opens its own listening socket with SO_REUSEPORT; the kernel spreads connections. Workers are started by
 spawn, since an LMDB environment must not be open across a fork. The supervisor restarts one that dies, later each time
-it dies soon, passes SIGTERM on, and ends when all have drained. A worker does not outlive its supervisor.
+it dies soon, passes SIGTERM and SIGHUP on, and ends when all have drained. A worker does not outlive its supervisor.
+
+SIGHUP would end a worker that has not come to the point of receiving it: a worker is born with it blocked, and calls
+`hear_hangups` when it is ready; one that came meanwhile is received then.
 """
 
 import ctypes
@@ -18,7 +21,7 @@ from typing import Any
 
 from gateway.delivery.listening import listen
 
-__all__ = ["listen", "supervise"]
+__all__ = ["hear_hangups", "listen", "supervise"]
 
 RESTART_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 STEADY_SECONDS = 10.0
@@ -60,12 +63,12 @@ def supervise(target: Callable[..., None], args: tuple[Any, ...], workers: int) 
     A worker that ends with one of FATAL_CODES (storage failed) is not restarted: the node stops and returns 70.
     """
     context = multiprocessing.get_context("spawn")
-    stopping = threading.Event()
+    stopping, hung_up = threading.Event(), threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        stopping.set()
+        (hung_up if number == signal.SIGHUP else stopping).set()
 
-    before = {one: signal.signal(one, stop) for one in (signal.SIGTERM, signal.SIGINT)}
+    before = {one: signal.signal(one, stop) for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     seats = [_Seat(number) for number in range(workers)]
     failed = False
     try:
@@ -74,6 +77,9 @@ def supervise(target: Callable[..., None], args: tuple[Any, ...], workers: int) 
             for seat in seats:
                 if not failed and not seat.is_fatal() and seat.is_due(time.monotonic()):
                     _seat_one(context, seat, target, args)
+            if hung_up.is_set():
+                hung_up.clear()
+                _pass_on(seats, signal.SIGHUP)
             stopping.wait(LOOK_SECONDS)
     finally:
         _end(seats)
@@ -85,7 +91,11 @@ def supervise(target: Callable[..., None], args: tuple[Any, ...], workers: int) 
 def _seat_one(context: SpawnContext, seat: _Seat, target: Callable[..., None], args: tuple[Any, ...]) -> None:
     name = f"worker {seat.number}"
     seat.process = context.Process(target=_work, args=(os.getpid(), target, (*args, seat.number)), name=name)
-    seat.process.start()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        seat.process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     seat.started_s = time.monotonic()
 
 
@@ -95,6 +105,17 @@ def _work(supervisor: int, target: Callable[..., None], args: tuple[Any, ...]) -
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() == supervisor:
         target(*args)
+
+
+def hear_hangups() -> None:
+    """In the worker, once it has a handler for SIGHUP."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+
+def _pass_on(seats: list[_Seat], number: signal.Signals) -> None:
+    for seat in seats:
+        if seat.process is not None and seat.process.pid is not None and seat.process.is_alive():
+            os.kill(seat.process.pid, number)
 
 
 def _end(seats: list[_Seat]) -> None:

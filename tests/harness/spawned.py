@@ -6,13 +6,18 @@ import sys
 import time
 from pathlib import Path
 
-from gateway.delivery.workers import supervise
+from gateway.delivery.workers import hear_hangups, supervise
 
 
 def until_told(folder: str, number: int) -> None:
     """Notes its birth, and its orderly end at SIGTERM. A file `die-N` makes it end with the status in there."""
     told = []
     signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+    signal.signal(signal.SIGHUP, lambda *_: (Path(folder) / f"hung-up-{number}").write_text("x"))
+    early = Path(folder) / "early"
+    while early.exists():  # a worker that is not yet ready for the signal
+        time.sleep(0.01)
+    hear_hangups()
     born = Path(folder) / f"born-{number}"
     born.write_text(born.read_text() + "x" if born.exists() else "x")
     (Path(folder) / f"pid-{number}").write_text(str(os.getpid()))

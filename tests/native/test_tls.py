@@ -1,6 +1,7 @@
 """Does a node serve TLS on a port of its own, with the certificate that it was given?"""
 
 import datetime
+import http.client
 import ipaddress
 import os
 import signal
@@ -10,6 +11,8 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -70,21 +73,73 @@ def health(url: str, context: ssl.SSLContext) -> bytes:
             time.sleep(0.1)
 
 
-def test_a_node_speaks_tls_beside_its_plain_port(tmp_path: Path) -> None:
-    chain, key = certificate(tmp_path)
+@contextmanager
+def serving(folder: Path, chain: Path, key: Path, workers: int = 1) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    """An origin with TLS: its supervisor, and the port for https."""
     port, tls_port = free_port(), free_port()
-    command = [*ENTREPOT, "serve", "--data", str(tmp_path / "data"), "--port", str(port)]
+    command = [*ENTREPOT, "serve", "--data", str(folder / "data"), "--port", str(port), "--workers", str(workers)]
     command += ["--tls-port", str(tls_port), "--tls-cert", str(chain), "--tls-key", str(key)]
-    with (tmp_path / "log").open("wb") as log:
+    with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=clean_environment(), start_new_session=True)
     try:
+        yield process, tls_port
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def test_a_node_speaks_tls_beside_its_plain_port(tmp_path: Path) -> None:
+    chain, key = certificate(tmp_path)
+    with serving(tmp_path, chain, key) as (process, tls_port):
         trusting = ssl.create_default_context(cafile=str(chain))
         assert b'"ok"' in health(f"https://127.0.0.1:{tls_port}/-/health", trusting)
         with pytest.raises(urllib.error.URLError):
             health(f"https://127.0.0.1:{tls_port}/-/health", ssl.create_default_context())
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+
+
+def shown(port: int) -> bytes:
+    """The certificate that a new connection is shown."""
+    anyone = ssl.create_default_context()
+    anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", port), 10) as plain, anyone.wrap_socket(plain) as sealed:
+        return sealed.getpeercert(binary_form=True) or b""
+
+
+def until(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_a_hangup_reads_the_certificates_again_and_drops_nobody(tmp_path: Path) -> None:
+    chain, key = certificate(tmp_path)
+    with serving(tmp_path, chain, key, workers=2) as (process, port):
+        trusting = ssl.create_default_context(cafile=str(chain))
+        health(f"https://127.0.0.1:{port}/-/health", trusting)
+        kept = [http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=trusting) for _ in range(8)]
+        for one in kept:
+            one.request("GET", "/-/health")
+            assert one.getresponse().read()
+        first = shown(port)
+        certificate(tmp_path)
+        until(lambda: shown(port) == first)
+        process.send_signal(signal.SIGHUP)
+        until(lambda: all(shown(port) != first for _ in range(12)))  # by either worker
+        sockets = [one.sock for one in kept]
+        for one in kept:
+            one.request("GET", "/-/health")
+            assert one.getresponse().read()
+        assert sockets == [one.sock for one in kept], "nobody had to connect anew"
+        second = shown(port)
+        chain.write_text("this is no certificate")
+        process.send_signal(signal.SIGHUP)
+        until(lambda: (tmp_path / "log").read_text().count("the certificates stay as they were") == 2)
+        assert {shown(port) for _ in range(12)} == {second}
+        for one in kept:
+            one.close()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0

@@ -31,6 +31,13 @@ def is_alive(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
 
 
+def children_of(pid: int) -> list[int]:
+    """The living workers of a supervisor."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    found = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    return [one for one in found if is_alive(one) and b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+
+
 @pytest.fixture
 def supervisor(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
     process = subprocess.Popen([sys.executable, "-m", "tests.harness.spawned", str(tmp_path)], cwd=ROOT)
@@ -67,6 +74,27 @@ def test_e4_a_worker_whose_storage_failed_ends_the_node(
     assert supervisor.wait(20) == 70
     assert (tmp_path / "drained-0").exists()
     assert (tmp_path / "born-1").read_text() == "x"
+
+
+def test_a_hangup_reaches_every_worker_also_one_that_just_starts(
+    supervisor: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    supervisor.send_signal(signal.SIGHUP)
+    until(lambda: all((tmp_path / f"hung-up-{number}").exists() for number in range(2)))
+    (tmp_path / "hung-up-1").unlink()
+    (tmp_path / "early").touch()
+    before = int((tmp_path / "pid-1").read_text())
+    (tmp_path / "die-1").write_text("1")
+    until(lambda: not is_alive(before))
+    until(lambda: len(children_of(supervisor.pid)) >= 2)
+    supervisor.send_signal(signal.SIGHUP)
+    (tmp_path / "hung-up-0").unlink()
+    until(lambda: (tmp_path / "hung-up-0").exists())
+    assert not (tmp_path / "hung-up-1").exists()
+    (tmp_path / "early").unlink()
+    until(lambda: (tmp_path / "hung-up-1").exists())
+    until(lambda: (tmp_path / "born-1").read_text() == "xx")
+    assert (tmp_path / "born-0").read_text() == "x"
 
 
 def test_workers_do_not_outlive_their_supervisor(supervisor: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
