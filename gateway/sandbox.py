@@ -127,6 +127,14 @@ class _Child:
         self._process.wait()
 
 
+class _Lane:
+    """The children for one kind of work, and how many of them may be at work: one kind never waits for the other."""
+
+    def __init__(self, processes: int) -> None:
+        self.limiter = trio.CapacityLimiter(processes)
+        self.idle: list[_Child] = []
+
+
 class Sandbox:
     """The children of one worker. `rooms` names the module whose ROOMS they serve, `directory` is its own alone."""
 
@@ -134,14 +142,15 @@ class Sandbox:
         self._config = config
         self._directory = directory
         self._rooms = rooms
-        self._idle: list[_Child] = []
-        self._limiter = trio.CapacityLimiter(config.processes)
+        # an upload may take its whole time to be taken apart; who reads a foreign page does not stand behind it
+        self._lanes = {"unpack": _Lane(config.processes), "learn": _Lane(config.processes)}
         shutil.rmtree(directory, ignore_errors=True)  # what a killed worker left
 
     def close(self) -> None:
         """End the children."""
-        while self._idle:
-            self._idle.pop().kill()
+        for lane in self._lanes.values():
+            while lane.idle:
+                lane.idle.pop().kill()
 
     async def unpack(
         self,
@@ -184,12 +193,12 @@ class Sandbox:
 
     async def _do[Result](self, job: Job, descriptor: int, wanted: type[Result]) -> Result:
         """Have a job done in a child, alone there; what comes back is a `wanted` or a Problem."""
-        message = msgspec.msgpack.encode(job)
+        message, lane = msgspec.msgpack.encode(job), self._lanes[job.kind]
         try:
-            async with self._limiter, self._child(message, descriptor) as child:
+            async with lane.limiter, self._child(lane, message, descriptor) as child:
                 outcome = await self._outcome(child)
                 if not outcome.spent and not outcome.fault:
-                    self._idle.append(child)
+                    lane.idle.append(child)
             if outcome.problem is not None:
                 name, text, remedy, retry_after_s = outcome.problem
                 raise _PROBLEMS.get(name, Invalid)(text, remedy, retry_after_s=retry_after_s)
@@ -209,21 +218,21 @@ class Sandbox:
         return await _decode(answer, Outcome)
 
     @contextlib.asynccontextmanager
-    async def _child(self, message: bytes, descriptor: int) -> AsyncIterator[_Child]:
+    async def _child(self, lane: _Lane, message: bytes, descriptor: int) -> AsyncIterator[_Child]:
         """A child that took the job. It is killed at the end unless it is back among the idle ones."""
-        child = await self._started(message, descriptor)
+        child = await self._started(lane, message, descriptor)
         try:
             yield child
         finally:
-            if child not in self._idle:
+            if child not in lane.idle:
                 with trio.CancelScope(shield=True):
                     await trio.to_thread.run_sync(child.kill)
 
-    async def _started(self, message: bytes, descriptor: int) -> _Child:
+    async def _started(self, lane: _Lane, message: bytes, descriptor: int) -> _Child:
         """An idle child may have died in the meantime: then the job was not begun, and goes to the next."""
         for _ in range(ATTEMPTS_MAX):
             try:
-                child = self._idle.pop() if self._idle else _Child(self._config, self._rooms)
+                child = lane.idle.pop() if lane.idle else _Child(self._config, self._rooms)
             except OSError as error:
                 raise Unavailable("No process could be started to look into this.", retry_after_s=5) from error
             given = False

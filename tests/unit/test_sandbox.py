@@ -95,6 +95,16 @@ async def test_a_child_of_a_large_process_is_not_taken_for_a_large_one(sandbox: 
     assert len(ballast) == 2 * SPENT_KIB << 10
 
 
+async def test_who_reads_an_upstream_does_not_wait_for_an_upload_that_is_taken_apart(sandbox: Sandbox) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(unpack, sandbox, "sleep")
+        await until(children)
+        with trio.fail_after(5):  # the other takes as long as it is given: 10 s
+            assert (await sandbox.learn("bad", "name", b"x", "http://upstream/x")).package.name == "name"
+        assert len(children()) == 2
+        nursery.cancel_scope.cancel()
+
+
 async def test_derived_files_live_until_they_were_taken(sandbox: Sandbox) -> None:
     finds = await unpacked(sandbox, "derive", context={"a": [1, None]})
     assert finds.context == {"a": [1, None]}
