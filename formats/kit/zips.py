@@ -8,6 +8,7 @@ sees the same entries, whether it goes by the directory or through the file.
 import io
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import msgspec
@@ -29,6 +30,7 @@ _FLAG_UTF8 = 0x800
 _FLAGS = _FLAG_CRYPT | _FLAG_PATCH | _FLAG_TRAILER | _FLAG_UTF8
 _EXTRA_ZIP64 = 0x0001
 _EXTRA_NAME = 0x7075
+STEP_BYTES = 1 << 20
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -46,7 +48,7 @@ class _Record(msgspec.Struct, frozen=True):
 
 
 class Zip:
-    """A checked zip archive over an open file. `members` by name; `read` gives one member, verified."""
+    """A checked zip archive over an open file. `members` by name; `read` and `chunks` give one member, verified."""
 
     def __init__(self, file: BinaryIO, limits: Limits | None = None) -> None:
         """Raises Invalid, TooLarge. Reads the directory and all local headers, no contents."""
@@ -75,20 +77,44 @@ class Zip:
         record = self._records[name]
         if record.size > bytes_max or record.packed > 2 * bytes_max + 1024:
             raise TooLarge(f"The archive's {shown(name)} is over {bytes_max} bytes.")
-        packed = self._at(self._data[name], record.packed)
-        if record.method == 0:
-            data = packed
-        else:
-            inflater = zlib.decompressobj(-15)
-            try:
-                data = inflater.decompress(packed, record.size + 1)
-            except zlib.error:
-                raise Invalid(f"The archive's {shown(name)} is damaged.") from None
-            if not inflater.eof or inflater.unused_data:
-                raise Invalid(f"The archive's {shown(name)} is not as long as it says.")
-        if len(data) != record.size or zlib.crc32(data) != record.crc:
+        return b"".join(self.chunks(name))
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """The contents of the file `name` in pieces of at most STEP_BYTES, judged at the end: raises Invalid."""
+        record, crc, size = self._records[name], 0, 0
+        for data in self._plain(record):
+            crc = zlib.crc32(data, crc)
+            size += len(data)
+            if size > record.size:
+                break
+            yield data
+        if size != record.size:
+            raise Invalid(f"The archive's {shown(name)} is not as long as it says.")
+        if crc != record.crc:
             raise Invalid(f"The archive's {shown(name)} does not match its checksum.")
-        return data
+
+    def _plain(self, record: _Record) -> Iterator[bytes]:
+        at, end = self._data[record.name], self._data[record.name] + record.packed
+        inflater = zlib.decompressobj(-15)
+        while at < end:
+            piece = self._at(at, min(STEP_BYTES, end - at))
+            at += len(piece)
+            if record.method == 0:
+                yield piece
+                continue
+            while True:
+                try:
+                    data = inflater.decompress(piece, STEP_BYTES)
+                except zlib.error:
+                    raise Invalid(f"The archive's {shown(record.name)} is damaged.") from None
+                yield data
+                piece = inflater.unconsumed_tail
+                if not piece and len(data) < STEP_BYTES:
+                    break
+            if inflater.eof:
+                break
+        if record.method and (not inflater.eof or inflater.unused_data or at < end):
+            raise Invalid(f"The archive's {shown(record.name)} is not as long as it says.")
 
     def _at(self, offset: int, length: int) -> bytes:
         self._file.seek(offset)

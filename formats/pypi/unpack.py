@@ -1,11 +1,9 @@
 """What does an upload form hold: a wheel or sdist that is what it claims, or a wish to change what is there?
 
 The index is made from the file itself. What the form says beside it is compared, and a difference is refused
-(THREATS D9). Nothing is written anywhere: only the directory of the archive and its few metadata files are read.
+(THREATS D9). Nothing is written anywhere; a wheel's files are read once, to compare them with its RECORD.
 """
 
-import csv
-import io
 from typing import BinaryIO
 
 import msgspec
@@ -20,13 +18,12 @@ from formats.pypi import names
 from formats.pypi.attest import provenance
 from formats.pypi.facts import STATUSES
 from formats.pypi.names import Distribution
+from formats.pypi.records import check_record
 from storage import digest
 from storage.errors import Invalid
 
 METADATA_BYTES_MAX = 8 << 20
-RECORD_BYTES_MAX = 32 << 20
 _STEP = 1 << 20
-_UNRECORDED = ("RECORD", "RECORD.jws", "RECORD.p7s")
 _FILETYPES = {True: "bdist_wheel", False: "sdist"}
 
 
@@ -138,7 +135,7 @@ def _check_digests(fields: dict[str, list[str]], blob: Blob, file: BinaryIO) -> 
 
 
 def _wheel(file: BinaryIO, claimed: Distribution) -> bytes:
-    """The METADATA of a wheel that has what PEP 427 asks for."""
+    """The METADATA of a wheel that has what PEP 427 asks for, and a RECORD that is true."""
     archive = Zip(file)
     tops = {name.partition("/")[0] for name in archive.members}
     infos = [top for top in tops if top.lower().endswith(".dist-info")]
@@ -148,22 +145,8 @@ def _wheel(file: BinaryIO, claimed: Distribution) -> bytes:
     for wanted in ("METADATA", "WHEEL", "RECORD"):
         if f"{infos[0]}/{wanted}" not in held:
             raise Invalid(f"The wheel lacks {wanted}.", "Build it anew.")
-    recorded = _recorded(archive.read(f"{infos[0]}/RECORD", RECORD_BYTES_MAX))
-    loose = held - recorded - {f"{infos[0]}/{one}" for one in _UNRECORDED}
-    missing = recorded - held
-    if loose or missing:
-        one = ascii(min(loose or missing)[:120])
-        raise Invalid(f"The wheel and its RECORD disagree, for example about {one}.", "Build it anew.")
+    check_record(archive, infos[0])
     return archive.read(f"{infos[0]}/METADATA", METADATA_BYTES_MAX)
-
-
-def _recorded(raw: bytes) -> set[str]:
-    """The files that a RECORD lists."""
-    try:
-        lines = csv.reader(io.StringIO(raw.decode("utf-8"), newline=""), strict=True)
-        return {line[0].removeprefix("./") for line in lines if line}
-    except (csv.Error, UnicodeDecodeError):
-        raise Invalid("The wheel's RECORD is malformed.", "Build it anew.") from None
 
 
 def _is_named(text: str, claimed: Distribution) -> bool:

@@ -49,6 +49,21 @@ def wheel(
     return zipped(held)
 
 
+def recorded(name: str, version: str, *, algorithm: str = "sha256", size: int = 0, turn: bool = False) -> bytes:
+    """A wheel whose RECORD says hashes and sizes, as build back ends write it. `size` is added to what is said of the
+    size of pkg/code.py; `turn` says a hash of other bytes for it."""
+    info = f"{name.replace('-', '_')}-{version}.dist-info"
+    code = b"print('hello')\n" * 200_000
+
+    def line(path: str, data: bytes, more: int = 0) -> str:
+        digest = base64.urlsafe_b64encode(hashlib.new(algorithm, data).digest()).rstrip(b"=").decode()
+        return f"{path},{algorithm}={digest},{len(data) + more}\n"
+
+    told = line("pkg/code.py", code + b"\n" * turn, size - turn)
+    told += line(f"{info}/METADATA", core_metadata(name, version)) + line("pkg/__init__.py", b"")
+    return wheel(name, version, files={"pkg/code.py": code}, record=f"{told}{info}/WHEEL,,\n{info}/RECORD,,\n")
+
+
 def sdist(name: str, version: str, *lines: str, top: str = "") -> bytes:
     top = top or f"{name.replace('-', '_')}-{version}"
     return tarred({f"{top}/PKG-INFO": core_metadata(name, version, *lines), f"{top}/pyproject.toml": b"[project]\n"})

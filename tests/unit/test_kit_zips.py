@@ -217,3 +217,21 @@ def test_d4_a_damaged_zip_raises_problems_only(at: int, noise: bytes, data: byte
                 archive.read(name, 1 << 20)
     with pytest.raises(Problem):
         opened(data[:at])
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (3 << 20) + 7])
+def test_a_large_file_comes_in_pieces_that_are_bounded(method: int, size: int) -> None:
+    data = (bytes(range(256)) * (size // 256 + 1))[:size]
+    pieces = list(opened(made({"large": data}, method)).chunks("large"))
+    assert b"".join(pieces) == data
+    assert all(len(piece) <= 1 << 20 for piece in pieces)
+
+
+def test_d4_a_piece_too_many_is_seen_before_it_is_given() -> None:
+    whole = made({"large": bytes(3 << 20)})
+    lying = whole.replace(struct.pack("<L", 3 << 20), struct.pack("<L", (2 << 20) + 1))
+    given: list[bytes] = []
+    with pytest.raises(Invalid):
+        given.extend(opened(lying).chunks("large"))
+    assert sum(map(len, given)) <= 2 << 20

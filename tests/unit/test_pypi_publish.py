@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import pytest
 from twine.commands.upload import skip_upload
 
-from formats.pypi import ROOM
+from formats.pypi import ROOM, records
 from formats.pypi.attest import provenance
 from formats.pypi.facts import file_facts, project_facts
 from storage.errors import Absent, Forbidden, Invalid, Problem, TooLarge
 from storage.nouns import PutFile
-from tests.harness.distributions import Fields, attestation, core_metadata, sdist, tarred, wheel, zipped
+from tests.harness.distributions import Fields, attestation, core_metadata, recorded, sdist, tarred, wheel, zipped
 from tests.harness.publishing import AT_MS, amend, ask, receive, upload
 from tests.harness.views import MemoryView
 
@@ -205,6 +205,10 @@ WHEELS: dict[str, bytes] = {
     "no record": zipped({f"{INFO}/METADATA": core_metadata("foo-bar", "1.0"), f"{INFO}/WHEEL": b""}),
     "not all recorded": wheel("foo-bar", "1.0", record=f"{INFO}/METADATA,,\n{INFO}/WHEEL,,\n"),
     "more recorded": wheel("foo-bar", "1.0", record="nowhere.py,,\n"),
+    "another hash recorded": recorded("foo-bar", "1.0", turn=True),
+    "another size recorded": recorded("foo-bar", "1.0", size=1),
+    "a weak hash recorded": recorded("foo-bar", "1.0", algorithm="md5"),
+    "an unknown hash recorded": recorded("foo-bar", "1.0", algorithm="sha3_256"),
     "record no text": wheel("foo-bar", "1.0", record='"a'),
     "unsafe name": wheel("foo-bar", "1.0", files={"../evil.py": b""}),
     "file and directory": wheel("foo-bar", "1.0", files={"pkg": b""}),
@@ -226,6 +230,19 @@ WHEELS: dict[str, bytes] = {
 @pytest.mark.parametrize("kind", WHEELS)
 def test_d4_a_wheel_that_is_not_what_it_claims_is_refused(kind: str) -> None:
     refused(WHEEL, WHEELS[kind])
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha512"])
+def test_d4_a_wheel_with_a_true_record_is_taken(algorithm: str) -> None:
+    view = MemoryView()
+    upload(ROOM, view, fields(), WHEEL, recorded("foo-bar", "1.0", algorithm=algorithm))
+    assert view.file("foo-bar", WHEEL) is not None
+
+
+def test_a_wheel_too_large_to_be_hashed_is_compared_by_names_and_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "CHECKED_BYTES_MAX", 1000)
+    upload(ROOM, MemoryView(), fields(), WHEEL, recorded("foo-bar", "1.0", turn=True))
+    refused(WHEEL, recorded("foo-bar", "1.0", size=1))
 
 
 SDISTS: dict[str, bytes] = {
