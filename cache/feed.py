@@ -9,17 +9,21 @@ has one each second while nothing else is sent. The sum of the Serials is enough
 from both: within one epoch Serials only grow.
 """
 
+import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from storage.errors import Damaged
+from storage.errors import Damaged, Invalid
 from storage.frames import BODY_BYTES_MAX
 
 LENGTH = struct.Struct("<I")
 _BEAT = struct.Struct("<QQQ")
 _ANEW = 0xFFFFFFFF
 ANEW = LENGTH.pack(_ANEW)
+WORKSPACES_MAX = 100_000
+AFTER_BYTES_MAX = WORKSPACES_MAX * 84
+_PLACE = re.compile(r"([a-z0-9._-]{1,63}):([0-9]{1,18})")
 
 
 class Beat(NamedTuple):
@@ -78,3 +82,22 @@ class FrameReader:
         if not length:
             return Beat(*_BEAT.unpack_from(self._waiting, start)), stop
         return bytes(self._waiting[start:stop]), stop
+
+
+# ---------------------------------------------------------------- where a follower is
+
+
+def told_after(after: Mapping[str, int]) -> bytes:
+    """The Serials that a follower has, as the body of its request: workspace:serial, one a line."""
+    return "".join(f"{name}:{serial}\n" for name, serial in after.items()).encode()
+
+
+def parse_after(body: bytes) -> dict[str, int]:
+    """What `told_after` wrote. Raises Invalid."""
+    after: dict[str, int] = {}
+    for line in body.decode("ascii", "replace").splitlines():
+        match = _PLACE.fullmatch(line)
+        if match is None or len(after) >= WORKSPACES_MAX:
+            raise Invalid("The places in the journal are malformed.", "Send workspace:serial, one a line.")
+        after[match[1]] = int(match[2])
+    return after

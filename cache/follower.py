@@ -22,7 +22,7 @@ import httpx2
 import lmdb
 import trio
 
-from cache.feed import Anew, Beat, FrameReader
+from cache.feed import Anew, Beat, FrameReader, told_after
 from cache.upstream import trust
 from storage import disk
 from storage.errors import Damaged, Problem, UpstreamFailed
@@ -260,17 +260,16 @@ class Follower:
 def over_http(parent: str, token: str) -> Connect:
     """The parent's stream. An answer that is no stream is UpstreamFailed, as is every failure of the connection."""
     url = f"{parent.rstrip('/')}/-/peer/journal"
-    headers = {"Authorization": f"Bearer {token}", "Accept-Encoding": "identity"}
+    headers = {"Authorization": f"Bearer {token}", "Accept-Encoding": "identity", "Content-Type": "text/plain"}
     tls = trust() if url.startswith("https:") else False
     timeout = httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
 
     @asynccontextmanager
     async def connect(after: Mapping[str, int]) -> AsyncIterator[AsyncIterator[bytes]]:
-        places = ",".join(f"{name}:{serial}" for name, serial in after.items())
         try:
             async with (
                 httpx2.AsyncClient(trust_env=False, verify=tls, timeout=timeout) as client,
-                client.stream("GET", url, params={"after": places}, headers=headers) as answer,
+                client.stream("POST", url, content=told_after(after), headers=headers) as answer,
             ):
                 if answer.status_code != 200:
                     raise UpstreamFailed(

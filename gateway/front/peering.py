@@ -6,8 +6,9 @@ Only a principal of kind `edge`, or an administrator of the node, is heard; to e
 import msgspec
 import trio
 
+from cache.feed import AFTER_BYTES_MAX, parse_after
 from cache.foreign import ForeignKnowledge
-from cache.peer import journal_stream, parse_after
+from cache.peer import journal_stream
 from formats.kit.contract import Room
 from gateway.access.verdicts import EVERYWHERE, Principal, identify
 from gateway.delivery.connections import Gone
@@ -37,21 +38,21 @@ class Peering:
             principal = identify(reading, head.secret, now_ms())
         if not is_peer(principal):
             raise Absent("There is nothing at this address.")
-        if head.method != "GET":
-            raise MethodRefused("Peers only read.")
         request.principal = principal.name
-        match head.segments[2:]:
-            case ("journal",):
+        match head.method, *head.segments[2:]:
+            case ("POST", "journal"):
                 await self._journal(request)
-            case ("foreign", workspace, repository, format):
+            case ("GET", "foreign", workspace, repository, format):
                 await self._foreign(request, workspace, repository, format)
+            case (_, "journal") | (_, "foreign", _, _, _):
+                raise MethodRefused("This is not how peers ask.", "POST to the journal, GET what is known elsewhere.")
             case _:
                 raise Absent("There is nothing at this address.")
 
     async def _journal(self, request: Request) -> None:
         if self._store.journal is None:
             raise Absent("This node keeps no journal.", "Follow the origin.")
-        after = parse_after(request.head.argument("after"))
+        after = parse_after(await request.body.whole(AFTER_BYTES_MAX))
         stream = await request.start(200, (("Content-Type", "application/octet-stream"),), None)
 
         async def send(data: bytes) -> None:

@@ -37,6 +37,7 @@ class Item:
 class Asked:
     path: str
     headers: Mapping[str, str]
+    body: bytes = b""
 
 
 class Upstream:
@@ -78,8 +79,10 @@ class Upstream:
     def _serve(self, connection: socket.socket) -> None:
         try:
             with connection, connection.makefile("rb") as reader:
-                while self._answer(connection, reader.readline, self._head(reader.readline)):
-                    pass
+                while head := self._head(reader.readline):
+                    body = reader.read(int(head.get("content-length", "0")))
+                    if not self._answer(connection, head, body):
+                        break
         except OSError:
             pass
         finally:
@@ -92,11 +95,9 @@ class Upstream:
             headers[name.lower() if headers else "request"] = value.strip()
         return headers
 
-    def _answer(self, connection: socket.socket, readline: Callable[[], bytes], head: dict[str, str]) -> bool:
-        if not head:
-            return False
+    def _answer(self, connection: socket.socket, head: dict[str, str], sent: bytes) -> bool:
         path = head.pop("request").split(" ")[0]
-        self.asked.append(Asked(path, head))
+        self.asked.append(Asked(path, head, sent))
         item = self.items.get(path, Item(status=404, body=b"not here"))
         if item.silent:
             self._wait(item.gate)

@@ -13,9 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from cache.feed import ANEW, Anew, Beat, Frame, FrameReader, beat, entries
+from cache.feed import (
+    AFTER_BYTES_MAX,
+    ANEW,
+    WORKSPACES_MAX,
+    Anew,
+    Beat,
+    Frame,
+    FrameReader,
+    beat,
+    entries,
+    parse_after,
+    told_after,
+)
 from cache.follower import RETRY_SECONDS, SILENCE_SECONDS, Contact, Follower, over_http
-from cache.peer import journal_stream, parse_after
+from cache.peer import journal_stream
 from storage.digest import sha256
 from storage.errors import Conflict, Damaged, Invalid, UpstreamFailed
 from storage.nouns import Entry
@@ -46,11 +58,20 @@ def test_a_length_that_no_entry_has_is_damage() -> None:
 
 
 def test_what_a_follower_has_is_parsed_strictly() -> None:
-    assert parse_after("") == {}
-    assert parse_after("demo:12,-:3") == {"demo": 12, "-": 3}
-    for text in ("demo", "demo:", "demo:x", "demo:1;", "De mo:1", "demo:-1", "a/b:1"):
+    assert parse_after(b"") == {}
+    assert parse_after(b"demo:12\n-:3\n") == {"demo": 12, "-": 3}
+    for text in ("demo", "demo:", "demo:x", "demo:1;", "De mo:1", "demo:-1", "a/b:1", "a:1,b:1", "\xff:1", "\n"):
         with pytest.raises(Invalid):
-            parse_after(text)
+            parse_after(text.encode())
+
+
+def test_a_follower_of_very_many_workspaces_can_say_where_it_is() -> None:
+    after = {f"workspace-{number:05}".ljust(63, "x"): 10**18 - 1 for number in range(WORKSPACES_MAX)}
+    told = told_after(after)
+    assert len(told) <= AFTER_BYTES_MAX
+    assert parse_after(told) == after
+    with pytest.raises(Invalid):
+        parse_after(told + b"one-more:1\n")
 
 
 # ---------------------------------------------------------------- a small history, and an edge that folds it
@@ -474,7 +495,7 @@ async def test_an_edge_follows_over_http(history: History, tmp_path: Path, nurse
     data = history.beat() + entries(history.behind({})) + history.beat()
     try:
         with upstream() as server, trio.CancelScope() as following:
-            server.items["/-/peer/journal?after="] = Item(data, chunked=True, pause_at=len(data))
+            server.items["/-/peer/journal"] = Item(data, chunked=True, pause_at=len(data))
             follower = Follower(store, server.url + "/", "canary", tmp_path / "edge" / "follower.lock")
             nursery.start_soon(follower.run)
             for _ in range(1000):
@@ -496,8 +517,8 @@ async def test_an_edge_follows_over_http(history: History, tmp_path: Path, nurse
 @pytest.mark.parametrize("item", [Item(b"", status=401), Item(b"", status=302), Item(raw=b"nonsense\r\n\r\n")])
 async def test_an_answer_that_is_no_stream_is_a_failure(item: Item) -> None:
     with upstream() as server:
-        server.items["/-/peer/journal?after=a%3A1"] = item
+        server.items["/-/peer/journal"] = item
         with pytest.raises(UpstreamFailed):
             async with over_http(server.url, "token")({"a": 1}):
                 raise AssertionError("it opened")
-        assert len(server.asked) == 1
+        assert [one.body for one in server.asked] == [b"a:1\n"]
