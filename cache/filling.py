@@ -9,7 +9,8 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from xxhash import xxh3_64
@@ -26,7 +27,12 @@ Remember = Callable[[bytes, int], None]
 Opener = Callable[[int], Source]
 """Opens the object from an offset on. Blocking; the Source says where it really begins (Source.offset)."""
 
-BUFFER_BYTES = 1 << 20
+BUFFER_BYTES = 256 << 10
+"""It stays in the second-level cache of a core between receive, write and hash."""
+TELL_BYTES = 1 << 20
+TELL_SECONDS = 0.01
+PAUSE_SECONDS = 0.002
+_BUFFERS_MAX = 8
 HOLD_BYTES = 64 << 10
 RESUMES_MAX = 3
 log = logging.getLogger("entrepot.cache")
@@ -44,8 +50,15 @@ class Board(Protocol):
         """Of the part that waiters read already, -1 for none."""
         ...
 
-    def told_open(self, size: int, part: Descriptor) -> None: ...
+    def told_open(self, size: int, part: Descriptor, *, soon: bool) -> None:
+        """The source has answered. Not `soon`: its first bytes will be told at once, that is early enough."""
+        ...
+
     def told_progress(self) -> None: ...
+
+    def told_first(self) -> None:
+        """There are bytes to send where there were none: returns when the loop has seen them, or after a moment."""
+        ...
 
 
 def released(written: int, size: int) -> int:
@@ -54,6 +67,27 @@ def released(written: int, size: int) -> int:
     if size < 0:
         return max(0, written - HOLD_BYTES)
     return max(0, min(written, size - (HOLD_BYTES if size > HOLD_BYTES else 1)))
+
+
+class _Buffers:
+    """Receive buffers that are used again: the first touch of fresh memory costs more than what is done in it."""
+
+    def __init__(self) -> None:
+        self._idle: deque[bytearray] = deque(maxlen=_BUFFERS_MAX)
+
+    @contextlib.contextmanager
+    def one(self, size: int) -> Iterator[memoryview]:
+        try:
+            buffer = self._idle.pop()
+        except IndexError:
+            buffer = bytearray(BUFFER_BYTES)
+        try:
+            yield memoryview(buffer)[:size]
+        finally:
+            self._idle.append(buffer)
+
+
+_buffers = _Buffers()
 
 
 class Filling:
@@ -84,6 +118,8 @@ class Filling:
         self._generation = slot.state().generation
         self._hasher = Hasher(self._digests)
         self._sum = xxh3_64()
+        self._told_bytes = 0
+        self._told_s = 0.0
 
     def run(self) -> State:
         """The terminal state, after the slot was told. Stopping leaves the part for another process: state FILLING."""
@@ -122,7 +158,7 @@ class Filling:
         identity = self._hasher.sha256
         # From here on everyone must know where the object ends, told or not by the upstream.
         self._size = size
-        self._open(part)
+        self._open(part, soon=True)
         self._keeper.keep(self._slot.part_path(self._generation), size, identity, self._sum.digest())
         return identity, size
 
@@ -141,7 +177,7 @@ class Filling:
         self._board.written = self._hasher.size
         self._slot.write(State(Phase.ASKING, self._generation, self._size))
         if self._size >= 0 and self._hasher.size:
-            self._open(part)
+            self._open(part, soon=True)
         return part
 
     def _hash(self, data: memoryview) -> None:
@@ -152,14 +188,14 @@ class Filling:
         return bool(self._digests) and (self._size < 0 or written <= self._size)
 
     def _rehash(self, part: Descriptor) -> None:
-        buffer = memoryview(bytearray(self._buffer_bytes))
         end = self._slot.written(part)
-        while self._hasher.size < end:
-            want = buffer[: end - self._hasher.size]
-            count = os.preadv(part.number, [want], self._slot.start + self._hasher.size)
-            if not count:
-                raise Unavailable("A fetch's own file became shorter.", retry_after_s=2)
-            self._hash(want[:count])
+        with _buffers.one(self._buffer_bytes) as buffer:
+            while self._hasher.size < end:
+                want = buffer[: end - self._hasher.size]
+                count = os.preadv(part.number, [want], self._slot.start + self._hasher.size)
+                if not count:
+                    raise Unavailable("A fetch's own file became shorter.", retry_after_s=2)
+                self._hash(want[:count])
 
     def _receive(self, part: Descriptor) -> None:
         """Everything that is missing, over as many sources as it may take."""
@@ -181,11 +217,12 @@ class Filling:
         self._board.source = source
         try:
             self._agree(source)
-            self._open(part)
-            self._skip(source)
-            buffer = memoryview(bytearray(self._buffer_bytes))
-            while count := source.readinto(buffer):
-                self._take(part, buffer[:count])
+            self._open(part, soon=False)
+            with _buffers.one(self._buffer_bytes) as buffer:
+                self._skip(source, buffer)
+                while count := source.readinto(buffer):
+                    self._take(part, buffer[:count])
+                    self._tell(source)
             if self._size >= 0 and self._hasher.size != self._size:
                 raise UpstreamFailed("The upstream's file ended too early.", "Try again.")
         except UpstreamFailed:
@@ -207,10 +244,9 @@ class Filling:
         if self._size < 0:
             self._size = total
 
-    def _skip(self, source: Source) -> None:
+    def _skip(self, source: Source, buffer: memoryview) -> None:
         """Read past what is there already, from a source that begins at the beginning whatever it is asked."""
         left = self._hasher.size - source.offset
-        buffer = memoryview(bytearray(min(max(left, 1), self._buffer_bytes)))
         while left:
             count = source.readinto(buffer[:left])
             if not count:
@@ -226,9 +262,21 @@ class Filling:
         if time.monotonic() > self._deadline_s:
             raise UpstreamFailed("The fetch took too long.", "Try again later.")
         write_whole(part.number, data, self._slot.start + at)
-        self._hash(data)
         self._board.written = at + len(data)
-        self._board.told_progress()
+        if not self._told_s:  # the first bytes go before anything else, their own hash too
+            self._told_s, self._told_bytes = time.monotonic(), self._board.written
+            self._board.told_first()
+        self._hash(data)
+
+    def _tell(self, source: Source) -> None:
+        """Tell the loop of a good many new bytes, and of any where more are not at hand: nothing waits for the next."""
+        fresh = self._board.written - self._told_bytes
+        if not fresh:
+            return
+        now = time.monotonic()
+        if fresh >= TELL_BYTES or now - self._told_s >= TELL_SECONDS or not source.ready(PAUSE_SECONDS):
+            self._told_s, self._told_bytes = now, self._board.written
+            self._board.told_progress()
 
     def _verify(self) -> None:
         found = {"sha256": self._hasher.sha256.hex(), **self._hasher.others}
@@ -237,12 +285,12 @@ class Filling:
                 log.warning("an upstream sent bytes whose %s is %s, not %s", name, found[name], announced)
                 raise _Lied(f"What the upstream sent does not match its {name}.", "Nothing was stored.")
 
-    def _open(self, part: Descriptor) -> None:
+    def _open(self, part: Descriptor, *, soon: bool) -> None:
         """There is something to see: tell the other processes, then the loop of this one."""
         state = State(Phase.FILLING, self._generation, self._size)
         if self._slot.state() != state:
             self._slot.write(state)
-        self._board.told_open(self._size, part)
+        self._board.told_open(self._size, part, soon=soon)
 
     def _check_stop(self) -> None:
         if self._board.stopping:

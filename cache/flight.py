@@ -8,6 +8,7 @@ of its waiters and stores nothing; the next request begins anew.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,9 +25,9 @@ from storage.errors import Problem, Unavailable, UpstreamFailed
 FAR_BYTES = 8 << 20
 """A range this far ahead of the watermark does better with a connection of its own (`Fill.bypass`)."""
 
-_WAKE_BYTES = 1 << 20
 _POLL_S = 0.005
-_POLL_IDLE_S = 0.04
+_POLL_FIRST_S = 0.001
+_FIRST_SECONDS_MAX = 0.02
 _CROWD = 16
 _ABANDONED_SECONDS = 24 * 3600.0
 log = logging.getLogger("entrepot.cache")
@@ -53,7 +54,9 @@ class Fill:
         self._part: Descriptor | None = None
         self._located: Located | None = None
         self._released = 0
-        self._woken_at = 0
+        self._news: tuple[int, Descriptor | None] = (-1, None)
+        self._telling = False
+        self._heard = threading.Event()
         self._end: State | None = None
         self._problem: Problem | None = None
         self._changed = trio.Event()
@@ -128,16 +131,28 @@ class Fill:
                 if source is not None:
                     source.close()
 
-    def told_open(self, size: int, part: Descriptor) -> None:
-        """From the filling thread."""
-        self._soon(lambda: self.advance(self.written, size, part))
+    def told_open(self, size: int, part: Descriptor, *, soon: bool) -> None:
+        """From the filling thread, as are the next two."""
+        self._news = (size, part)
+        if soon:
+            self.told_progress()
 
     def told_progress(self) -> None:
-        """From the filling thread, after each write: wakes the loop for the first bytes and then for each MB; in
-        between the loop looks by itself."""
-        if not self._woken_at or self.written - self._woken_at >= _WAKE_BYTES:
-            self._woken_at = max(self.written, 1)
-            self._soon(lambda: self.advance(self.written))
+        if not self._telling:
+            self._telling = True
+            self._soon(self._hear)
+
+    def told_first(self) -> None:
+        # Beside this thread the loop would compete for a core and for the interpreter with what it is to send.
+        self.told_progress()
+        self._heard.wait(_FIRST_SECONDS_MAX)
+
+    def _hear(self) -> None:
+        self._telling = False  # before the look: what is written later is told again
+        size, part = self._news
+        self.advance(self.written, size, part)
+        if not self._heard.is_set():
+            self._soon(self._heard.set)  # in the next turn, when those who waited have sent
 
     def _soon(self, step: Callable[[], object]) -> None:
         try:
@@ -332,14 +347,11 @@ class Flights:
         slot: Slot | None = None
         try:
             while not fill.over:
-                if slot is None:
-                    slot = await trio.to_thread.run_sync(
-                        Slot, self._directory, fill.key, self._keeper.header_bytes, limiter=self._threads
-                    )
-                if slot.lead():
-                    await self._lead(fill, slot, size, digests, remember)
-                else:
+                slot, end = await self._lead(fill, slot, size, digests, remember)
+                if end is None:
                     await self._follow(fill, slot)
+                elif end.terminal:
+                    fill.end(end, self._located(end))
         except Problem as problem:
             fill.fail(problem)
         except OSError as error:
@@ -352,41 +364,37 @@ class Flights:
             self._running.pop(fill.key, None)
 
     async def _lead(
-        self, fill: Fill, slot: Slot, size: int, digests: dict[str, str], remember: Remember | None
-    ) -> None:
-        crowd = self._threads.borrowed_tokens > _CROWD
-        filling = Filling(
-            slot,
-            fill,
-            fill._opener,
-            size,
-            digests,
-            self._keeper,
-            remember,
-            seconds_max=self._fill_s,
-            buffer_bytes=BUFFER_BYTES // 8 if crowd else BUFFER_BYTES,
-        )
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch, fill)
-            try:
-                end = await trio.to_thread.run_sync(filling.run, limiter=self._threads, abandon_on_cancel=True)
-            except trio.Cancelled:
-                fill.stopping = True
-                close_quietly(fill.source)
-                raise
-            nursery.cancel_scope.cancel()
-        if end.terminal:
-            fill.end(end, self._located(end))
+        self, fill: Fill, slot: Slot | None, size: int, digests: dict[str, str], remember: Remember | None
+    ) -> tuple[Slot, State | None]:
+        """Fetch if nobody else does, all in one thread; the state is None where another process leads."""
+        buffer_bytes = BUFFER_BYTES // 8 if self._threads.borrowed_tokens > _CROWD else BUFFER_BYTES
+
+        def fetch() -> tuple[Slot, State | None]:
+            own = slot or Slot(self._directory, fill.key, self._keeper.header_bytes)
+            if not own.lead():
+                return own, None
+            filling = Filling(
+                own,
+                fill,
+                fill._opener,
+                size,
+                digests,
+                self._keeper,
+                remember,
+                seconds_max=self._fill_s,
+                buffer_bytes=buffer_bytes,
+            )
+            return own, filling.run()
+
+        try:
+            return await trio.to_thread.run_sync(fetch, limiter=self._threads, abandon_on_cancel=True)
+        except trio.Cancelled:
+            fill.stopping = True
+            close_quietly(fill.source)
+            raise
 
     def _located(self, state: State) -> Located | None:
         return self._keeper.find(state.sha256) if state.phase == Phase.DONE else None
-
-    async def _watch(self, fill: Fill) -> None:
-        """Release what trickles in; the filling thread itself tells of every MB."""
-        pause = _POLL_S
-        while not fill.over:
-            await trio.sleep(pause)
-            pause = _POLL_S if fill.advance(fill.written) else min(2 * pause, _POLL_IDLE_S)
 
     async def _follow(self, fill: Fill, slot: Slot) -> None:
         """Watch another process fetch; returns when that ended, or when nobody leads any more and we do."""
@@ -407,4 +415,4 @@ class Flights:
             elif time.monotonic() - moved_s > self._stuck_s:
                 raise UpstreamFailed("Another process fetches this, and does not get on.", "Try again.")
             else:
-                await trio.sleep(_POLL_S)
+                await trio.sleep(_POLL_S if fill.available else _POLL_FIRST_S)

@@ -398,6 +398,9 @@ class _Watched:
         self._on_failure = on_failure
         self.digests: dict[str, str] = {}
 
+    def ready(self, seconds: float) -> bool:
+        return self._inner.ready(seconds)
+
     def readinto(self, buffer: memoryview) -> int:
         try:
             count = self._inner.readinto(buffer)

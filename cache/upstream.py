@@ -10,10 +10,12 @@ This is the only file that meets http.client, ssl and socket errors of a pull; f
 
 import contextlib
 import http.client
+import io
 import os
 import select
 import socket
 import ssl
+import struct
 import threading
 import time
 import zlib
@@ -31,6 +33,9 @@ Dial = Callable[[str, int, float], socket.socket]
 
 REDIRECTS_MAX = 5
 PIECE_BYTES = 1 << 20
+STEP_US = 10_000
+"""A receive that waits for a full buffer ends after so long with what has come."""
+_RECORD_BYTES = 16 << 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _KEPT_ACROSS_ORIGINS = frozenset(
     ("accept", "accept-encoding", "range", "user-agent", "if-none-match", "if-modified-since", "if-range")
@@ -50,7 +55,12 @@ class Source(Protocol):
     """Bytes that this body has, -1 unknown."""
 
     def readinto(self, buffer: memoryview) -> int:
-        """Some bytes, as soon as there are any; 0 at the true end. Raises UpstreamFailed on silence and truncation."""
+        """Some bytes: the first as soon as there are any, later ones gathered for at most STEP_US; 0 at the true end.
+        Raises UpstreamFailed on silence and truncation."""
+        ...
+
+    def ready(self, seconds: float) -> bool:
+        """Is there more to read (or the end) within so long? False may also mean that it is not known."""
         ...
 
     def close(self) -> None: ...
@@ -109,11 +119,7 @@ class _Connection(http.client.HTTPConnection):
 
     def ready(self) -> bool:
         """May it carry another request? Bytes or an end that nobody asked for say no."""
-        if self.sock is None:
-            return False
-        poller = select.poll()
-        poller.register(self.sock, select.POLLIN | select.POLLHUP | select.POLLERR)
-        return not poller.poll(0)
+        return self.sock is not None and not _readable(self.sock, 0)
 
 
 @dataclass(slots=True)
@@ -122,7 +128,7 @@ class _Pool:
 
     each_max: int = 8
     total_max: int = 64
-    age_s_max: float = 20.0
+    age_s_max: float = 50.0
     _idle: dict[tuple[object, ...], list[_Connection]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -350,6 +356,9 @@ class Body:
         self._response = response
         self._give_back = give_back
         self._ended = self.length == 0
+        self._silence_s = connection.channel.gettimeout() or 0.0
+        self._direct = False
+        """Nothing of the body is left in http.client's buffer: the rest is received from the socket itself."""
 
     def readinto(self, buffer: memoryview) -> int:
         if self._ended or not len(buffer):
@@ -364,12 +373,56 @@ class Body:
         return count
 
     def _read_known(self, buffer: memoryview) -> int:
-        # One receive into the caller's memory: http.client's own read would copy, and wait for the buffer to be full.
-        count: int = self._response.fp.readinto1(buffer[: self._left])
+        want = buffer[: self._left]
+        count = self._received(want) if self._direct else self._first(want)
         if not count:
             raise http.client.IncompleteRead(b"", self._left)
         self._left -= count
         return count
+
+    def _first(self, want: memoryview) -> int:
+        """What came together with the head, or one receive; it never waits for more."""
+        asked = min(len(want), io.DEFAULT_BUFFER_SIZE)
+        piece = self._response.fp.read1(asked)
+        want[: len(piece)] = piece
+        if asked == io.DEFAULT_BUFFER_SIZE or len(piece) < asked:
+            self._go_direct()
+        return len(piece)
+
+    def _go_direct(self) -> None:
+        self._direct = True
+        channel = self._connection.channel
+        if not isinstance(channel, ssl.SSLSocket):
+            # MSG_WAITALL needs a descriptor that blocks: the kernel then fills the buffer in one call.
+            channel.settimeout(None)
+            channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@qq", 0, STEP_US))
+
+    def _go_back(self) -> None:
+        """The socket as it was, for whoever uses the connection next."""
+        channel = self._connection.channel
+        if self._direct and not isinstance(channel, ssl.SSLSocket):
+            channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@qq", 0, 0))
+            channel.settimeout(self._silence_s)
+
+    def _received(self, want: memoryview) -> int:
+        channel = self._connection.channel
+        if isinstance(channel, ssl.SSLSocket):
+            return _gathered(channel, want)
+        silent_at_s = time.monotonic() + self._silence_s
+        while True:
+            try:
+                return channel.recv_into(want, 0, socket.MSG_WAITALL)
+            except BlockingIOError:
+                if time.monotonic() >= silent_at_s:
+                    raise TimeoutError from None
+
+    def ready(self, seconds: float) -> bool:
+        if self._ended:
+            return True
+        channel = self._connection.channel
+        if isinstance(channel, ssl.SSLSocket) and channel.pending():
+            return True
+        return _readable(channel, seconds if self._direct else 0)
 
     def _read_unknown(self, buffer: memoryview) -> int:
         if not self._response.chunked:
@@ -382,6 +435,7 @@ class Body:
         """Give the connection back if the whole body was read, else end it."""
         if self._connection.sock is not None and self._ended and not self._response.will_close:
             self._response.close()
+            self._go_back()
             self._give_back()
             return
         self._response.close()
@@ -390,6 +444,23 @@ class Body:
     def abort(self) -> None:
         with contextlib.suppress(OSError):  # already closed
             self._connection.channel.shutdown(socket.SHUT_RDWR)
+
+
+def _readable(channel: socket.socket, seconds: float) -> bool:
+    poller = select.poll()
+    poller.register(channel, select.POLLIN | select.POLLHUP | select.POLLERR)
+    return bool(poller.poll(seconds * 1000))
+
+
+def _gathered(channel: ssl.SSLSocket, want: memoryview) -> int:
+    """As many TLS records as are there: OpenSSL gives out one at a time, and each piece has its price."""
+    count = channel.recv_into(want)
+    while 0 < count <= len(want) - _RECORD_BYTES and (channel.pending() or _readable(channel, 0)):
+        more = channel.recv_into(want[count:])
+        if not more:
+            break
+        count += more
+    return count
 
 
 def _lower(headers: Mapping[str, str] | None) -> dict[str, str]:

@@ -26,10 +26,11 @@ async def stream_fill(request: Request, fill: Fill, answer: Answer) -> None:
     at = wire.extents[0][1] - fill.start if wire.extents else 0
     if fill.far(at) and await _by_bypass(request, fill, answer, wire, at):
         return
-    if wire.size:
-        await fill.wait(at)
-    stream = await request.start(wire.status, _headers(answer, wire, fill.size, at), wire.size)
-    await _pour(stream, fill, at, at + wire.size)
+    end = at + wire.size
+    ready = min(await fill.wait(at), wire.size, PIECE_BYTES_MAX) if wire.size else 0
+    first = ((fill.descriptor, fill.start + at, ready),) if ready else ()
+    stream = await request.start(wire.status, _headers(answer, wire, fill.size, at), wire.size, first)
+    await _pour(stream, fill, at + ready, end)
     await stream.finish()
 
 

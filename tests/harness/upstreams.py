@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -43,7 +44,8 @@ class Asked:
 class Upstream:
     """Serves `items` by path, and remembers what it was asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.items: dict[str, Item] = {}
         self.asked: list[Asked] = []
         self.connections = 0
@@ -78,6 +80,8 @@ class Upstream:
 
     def _serve(self, connection: socket.socket) -> None:
         try:
+            if self._tls is not None:
+                connection = self._tls.wrap_socket(connection, server_side=True)
             with connection, connection.makefile("rb") as reader:
                 while head := self._head(reader.readline):
                     body = reader.read(int(head.get("content-length", "0")))
@@ -159,8 +163,8 @@ class Upstream:
 
 
 @contextmanager
-def upstream() -> Iterator[Upstream]:
-    server = Upstream()
+def upstream(tls: ssl.SSLContext | None = None) -> Iterator[Upstream]:
+    server = Upstream(tls)
     try:
         yield server
     finally:

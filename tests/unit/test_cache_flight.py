@@ -136,6 +136,23 @@ async def test_o6_a_fill_outlives_the_client_that_began_it(node: Node, flights: 
     assert node.server.count("/f") == 1
 
 
+async def test_whatever_has_come_is_told_when_the_source_pauses(node: Node, flights: Flights) -> None:
+    body = noise(SIZE)
+    item = node.server.items["/f"] = Item(body, pause_at=1)
+    fill = await flights.join(b"key", SIZE, digests_of(body), node.opener())
+    assert await fill.wait(0) == 1
+    item.gate.set()
+    assert await drain(fill) == body
+
+
+def test_a_buffer_is_in_one_fetch_at_a_time_and_then_in_the_next() -> None:
+    with filling._buffers.one(1000) as first, filling._buffers.one(1000) as second:
+        assert first.obj is not second.obj
+        assert (len(first), len(second)) == (1000, 1000)
+    with filling._buffers.one(5) as again:
+        assert again.obj in (first.obj, second.obj)
+
+
 async def test_a_descriptor_outlives_the_flight_and_the_pack(node: Node, flights: Flights) -> None:
     body = noise(SIZE)
     node.server.items["/f"] = Item(body)

@@ -3,14 +3,17 @@
 import gzip
 import ipaddress
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from cache.addresses import allowed_privately, next_place, place, public
 from cache.upstream import Remote
 from storage.errors import Absent, Invalid, Unavailable, UpstreamFailed
+from tests.harness.certificates import certificate
 from tests.harness.upstreams import Item, Upstream, noise, upstream
 
 
@@ -49,6 +52,32 @@ def test_a_stream_is_read_whole_and_its_connection_is_used_again(
     server.items["/f"] = Item(body, chunked=chunked)
     assert read(remote, f"{server.url}/f") == body
     assert read(remote, f"{server.url}/f") == body
+    assert server.connections == 1
+
+
+def test_the_first_bytes_are_given_without_waiting_for_more(server: Upstream, remote: Remote) -> None:
+    body = noise(300_000)
+    item = server.items["/f"] = Item(body, pause_at=10)
+    with closing(remote.open_stream(f"{server.url}/f", private_network=True)) as source:
+        found, buffer = bytearray(), memoryview(bytearray(256 << 10))
+        while len(found) < 10:
+            found += buffer[: source.readinto(buffer)]
+        assert found == body[:10]
+        assert not source.ready(0.001)
+        item.gate.set()
+        assert source.ready(5)
+        while count := source.readinto(buffer):
+            found += buffer[:count]
+        assert source.ready(0)
+    assert found == body
+
+
+def test_a_connection_that_was_received_from_directly_is_as_patient_as_before(server: Upstream) -> None:
+    server.items["/f"], server.items["/s"] = Item(noise(300_000)), Item(silent=True)
+    with closing(Remote(connect_seconds_max=1, silence_seconds_max=0.2)) as impatient:
+        assert read(impatient, f"{server.url}/f") == noise(300_000)
+        with pytest.raises(UpstreamFailed, match="silent"):
+            read(impatient, f"{server.url}/s")
     assert server.connections == 1
 
 
@@ -263,6 +292,27 @@ class Names:
 
 
 GOOD = "93.184.216.34"
+
+
+def test_a_body_over_tls_is_whole_and_its_connection_is_used_again(tmp_path: Path) -> None:
+    name, chain, key = certificate(tmp_path, "a.test")
+    inside = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    inside.load_cert_chain(chain, key)
+    trusting = ssl.create_default_context(cafile=str(chain))
+    with upstream(inside) as server:
+        server.items["/f"] = Item(noise(600_000), pause_at=100_000)
+        names = Names(server, {name: [[GOOD]]})
+        with closing(Remote(silence_seconds_max=2, tls=trusting, resolve=names.resolve, dial=names.dial)) as remote:
+            for _ in range(2):
+                with closing(remote.open_stream(f"https://{name}/f")) as source:
+                    found, buffer = bytearray(), memoryview(bytearray(256 << 10))
+                    while len(found) < 100_000:
+                        found += buffer[: source.readinto(buffer)]
+                    server.items["/f"].gate.set()
+                    while count := source.readinto(buffer):
+                        found += buffer[:count]
+                assert found == noise(600_000)
+        assert server.connections == 1
 
 
 def test_d2_a_name_is_resolved_once_and_the_judged_address_is_used(server: Upstream) -> None:

@@ -211,6 +211,19 @@ async def test_streams_are_framed_for_who_asks(nursery: trio.Nursery, tmp_path: 
     assert (got.headers["connection"], "transfer-encoding" in got.headers, got.body) == ("close", False, expected)
 
 
+async def test_first_bytes_leave_with_the_head_and_are_counted(nursery: trio.Nursery, tmp_path: Path) -> None:
+    async def begun(request: Request) -> None:
+        out = await request.start(200, (), 3_000_000, ((loop.fake.file, 100, 1_000),))
+        assert request.head.method == "HEAD" or out.written == 1_000
+        await out.sendfile(loop.fake.file, 1_100, 2_999_000)
+        await out.finish()
+
+    loop, client = await of(nursery, tmp_path, begun)
+    assert (await client.get("/task")).body == LARGE[100:3_000_100]
+    assert (await client.get("/task", method="HEAD")).body == b""
+    assert await client.is_kept()
+
+
 @pytest.mark.parametrize("head", ["GET /task HTTP/1.1", "GET /task?length=1 HTTP/1.1", "GET /task HTTP/1.0"])
 async def test_b7_a_stream_that_is_not_finished_is_seen_as_cut_off(
     nursery: trio.Nursery, tmp_path: Path, head: str
