@@ -41,6 +41,24 @@ def pin_to_client() -> None:
         os.sched_setaffinity(0, {CORES[CLIENT_CORE]})
 
 
+def use_all_cores() -> None:
+    """What this process starts from here on, and itself, may run anywhere."""
+    os.sched_setaffinity(0, CORES)
+
+
+def warm_memory(folder: Path, size: int) -> None:
+    """Let the kernel have `size` bytes of free memory that was in use a moment ago.
+
+    Under a hypervisor that takes free pages back, the first write to a page costs several times what the write itself
+    does: a measurement of file writes would measure the host.
+    """
+    path, block = folder / "memory", bytes(1 << 20)
+    with path.open("wb", buffering=0) as file:
+        for _ in range(0, size, len(block)):
+            file.write(block)
+    path.unlink()
+
+
 def isolate() -> str:
     """Moves this process into a network namespace of its own, so that loopback behaves like a wire; says what it is.
 

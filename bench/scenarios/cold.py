@@ -1,10 +1,13 @@
-"""How fast is what the edge does not have: first byte, MB/s, and how often is it fetched when many ask at once?
+"""How fast is what a node does not have: first byte, MB/s, and how often is it fetched when many ask at once?
 
-Two ways: a file that lies at the origin, and a foreign one behind an upstream. The upstream is our own nginx with a
-simple index; its access log is the witness of how often a file was fetched.
+Three ways: a file that lies at the origin, a foreign one behind an upstream at hand, and one behind an upstream that is
+far away. The upstream is our own nginx with a simple index; its access log is the witness of how often a file was
+fetched. Beside each speed stands that of a chain of plain loops (`bench.plain`) with as many hops in the same round,
+beside each first byte that of the upstream itself, asked by the same client over the same path.
 """
 
 import hashlib
+import sys
 import time
 from contextlib import ExitStack
 from http.client import HTTPConnection
@@ -13,15 +16,19 @@ from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 from urllib.request import urlopen
 
-from bench.clients import Refused, own_raw
+from bench.clients import ROOT, Refused, own_raw
+from bench.machine import use_all_cores, warm_memory
 from bench.numbers import percentile, size_text
 from bench.options import Options
 from bench.report import Result, Row
-from bench.servers import READ_BYTES, Filler, Nginx, Node, ask, put
+from bench.servers import READ_BYTES, Filler, Nginx, Node, Running, ask, put
 
 WAITERS = 200
 SHARED_BYTES_MAX = 32 << 20
 SHARED_SECONDS_MAX = 120.0
+ONE_WAY_MS = 10.0
+FAR_BYTES = 256 << 10
+WARM_BYTES_MAX = 4 << 30
 
 
 class Readable(Protocol):
@@ -67,18 +74,23 @@ def digest(content: Readable) -> str:
 
 def from_origin(node: Node, told: Options) -> list[Row]:
     size = told.big_bytes
-    first, speed = Row("origin's file, first byte", "ms"), Row("origin's file", "MB/s", goal=">= 500")
-    direct = Row("the same from the origin itself, first byte", "ms")
+    first = Row("origin's file, first byte", "ms", note="beside: the origin itself")
+    speed = Row("origin's file", "MB/s", goal=">= 500")
     for number in range(told.rounds):
         name, path = f"cold {number}", f"{node.public}/generic/cold/{number}"
         put(f"{node.origin}{path}", Filler(name, size), node.bearer)
         visible(node.edge + path)
+        warm(told)
         ms, rate = timed(node.edge + path, size)
         first.ours.append(ms)
         speed.ours.append(rate)
-        direct.ours.append(timed(node.origin + path, size)[0])
+        first.theirs.append(timed(node.origin + path, size)[0])
         check(node.edge + path, digest(Filler(name, size)))
-    return [first, direct, speed, *shared_from_origin(node, told)]
+    return [first, speed, shared_from_origin(node, told)]
+
+
+def warm(told: Options) -> None:
+    warm_memory(told.home, min(4 * told.big_bytes, WARM_BYTES_MAX))
 
 
 def visible(url: str) -> None:
@@ -90,12 +102,12 @@ def visible(url: str) -> None:
         time.sleep(0.01)
 
 
-def shared_from_origin(node: Node, told: Options) -> list[Row]:
+def shared_from_origin(node: Node, told: Options) -> Row:
     size = min(told.big_bytes, SHARED_BYTES_MAX)
     path = f"{node.public}/generic/cold/shared"
     put(f"{node.origin}{path}", Filler("shared", size), node.bearer)
     visible(node.edge + path)
-    return [together(node.edge + path, size, "origin's file")]
+    return together(node.edge + path, size, "origin's file")
 
 
 def together(url: str, size: int, what: str) -> Row:
@@ -113,12 +125,17 @@ def together(url: str, size: int, what: str) -> Row:
 
 
 class Index:
-    """A simple index of one package a file, served by nginx, which writes down each fetch."""
+    """A simple index of one package a file, served by nginx, which writes down each fetch. `far`: behind a relay."""
 
-    def __init__(self, home: Path, stack: ExitStack) -> None:
+    def __init__(self, home: Path, stack: ExitStack, *, far: bool = False) -> None:
         home.mkdir(parents=True, exist_ok=True)
-        self._nginx = stack.enter_context(Nginx(home, access_log=True, core=1))
-        self.url = f"{self._nginx.url}/simple/"
+        self._nginx = stack.enter_context(Nginx(home, access_log=True, core=None))
+        self.port = self._nginx.port
+        if far:
+            command = [sys.executable, "-m", "bench.distance", str(self.port), str(ONE_WAY_MS)]
+            relay = stack.enter_context(Running(command, home / "relay.log", None, cwd=ROOT, speaks=True))
+            self.port = int(relay.line())
+        self.url = f"http://127.0.0.1:{self.port}/simple/"
 
     def add(self, package: str, size: int) -> str:
         """Publishes a wheel; returns its sha256."""
@@ -142,9 +159,9 @@ class Index:
         return sum(f"GET /files/{package}-" in line for line in lines)
 
 
-def link(node: Node, package: str) -> str:
+def link(node: Node, package: str, repository: str = "") -> str:
     """The file's address as the edge's own page tells it."""
-    page = f"{node.edge}{node.public}/pypi/simple/{package}/"
+    page = f"{node.edge}{repository or node.public}/pypi/simple/{package}/"
     status, _, body = ask("GET", page, {"Accept": "text/html"})
     at = body.decode().find('href="')
     if status != 200 or at < 0:
@@ -152,35 +169,93 @@ def link(node: Node, package: str) -> str:
     return urljoin(page, body.decode()[at + 6 :].split('"', 1)[0].split("#", 1)[0])
 
 
+def chained(told: Options, index: Index, package: str, hops: int) -> float:
+    """MB/s through so many plain loops."""
+    port = index.port
+    with ExitStack() as stack:
+        for number in range(hops):
+            command = [sys.executable, "-m", "bench.plain", str(port)]
+            loop = Running(command, told.home / f"plain{number}.log", None, cwd=ROOT, speaks=True)
+            port = int(stack.enter_context(loop).line())
+        return timed(f"http://127.0.0.1:{port}{urlsplit(index.direct(package)).path}", told.big_bytes)[1]
+
+
 def from_upstream(node: Node, told: Options) -> list[Row]:
-    first, speed = Row("foreign file, first byte", "ms"), Row("foreign file", "MB/s", goal=">= 500")
-    direct = Row("the same from the upstream itself, first byte", "ms")
+    """Through the origin (one hop) and through the edge (two), each time a file that neither has."""
+    note = "beside: the upstream itself, on the same machine"
+    rows: dict[int, tuple[Row, Row]] = {}
+    for hops, through in ((1, "foreign file through an origin"), (2, "foreign file through edge and origin")):
+        first = Row(f"{through}, first byte", "ms", note=note)
+        rows[hops] = first, Row(through, "MB/s", goal=">= 500", note=f"beside: plain loops, {hops} of them")
     with ExitStack() as stack:
         index = Index(told.home / "index", stack)
         node.command("upstream", "add", node.public.strip("/"), "pypi", index.url, "--private-network")
         for number in range(told.rounds):
-            package = f"coldpackage{number}"
-            sha256 = index.add(package, told.big_bytes)
-            # The upstream's own file is read first, so that both read it from the page cache.
-            direct.ours.append(timed(index.direct(package), told.big_bytes)[0])
-            address = link(node, package)
-            ms, rate = timed(address, told.big_bytes)
-            first.ours.append(ms)
-            speed.ours.append(rate)
-            check(address, sha256)
+            for hops, (first, speed) in rows.items():
+                package = f"cold{hops}package{number}"
+                sha256 = index.add(package, told.big_bytes)
+                # The upstream's own file is read first, so that all read it from the page cache.
+                first.theirs.append(timed(index.direct(package), told.big_bytes)[0])
+                warm(told)
+                speed.theirs.append(chained(told, index, package, hops))
+                address = link(node, package).replace(node.edge, node.edge if hops == 2 else node.origin)
+                warm(told)
+                ms, rate = timed(address, told.big_bytes)
+                first.ours.append(ms)
+                speed.ours.append(rate)
+                check(address, sha256)
         size = min(told.big_bytes, SHARED_BYTES_MAX)
         index.add("sharedpackage", size)
         shared = together(link(node, "sharedpackage"), size, "foreign file")
         fetched = index.fetches("sharedpackage")
     count = Row(f"fetches from the upstream for {WAITERS} clients", "fetches", [float(fetched)], goal="1")
-    return [first, direct, speed, shared, count]
+    return [*rows[1], *rows[2], shared, count]
+
+
+def from_afar(node: Node, told: Options) -> list[Row]:
+    """First bytes of an upstream that is a round trip of 2 * ONE_WAY_MS away from origin and client alike."""
+    where = f"upstream {2 * ONE_WAY_MS:.0f} ms away, first byte"
+    known = Row(f"{where}, page read before", "ms", goal="<= 1.2", note="beside: the upstream itself, new connection")
+    unknown = Row(f"{where}, page never asked for", "ms", note="page and file, beside: the file alone")
+    both = Row(f"{where}, page and file", "ms", goal="<= 1.2", note="beside: page and file of the upstream itself")
+    repository = f"/{node.workspace}/afar"
+    with ExitStack() as stack:
+        index = Index(told.home / "afar", stack, far=True)
+        node.command("repo", "create", repository[1:], "--public")
+        node.command("upstream", "add", repository[1:], "pypi", index.url, "--private-network")
+        index.add("pattern", FAR_BYTES)
+        pattern = link(node, "pattern", repository)
+        for number in range(told.rounds):
+            for row, package in ((known, f"known{number}"), (unknown, f"unknown{number}"), (both, f"both{number}")):
+                index.add(package, FAR_BYTES)
+                address = pattern.replace("pattern", package)
+                theirs, ours = 0.0, 0.0
+                if row is both:
+                    theirs, ours = asked_page(index, package), asked_page(index, package, node, repository)
+                elif row is known:
+                    link(node, package, repository)
+                row.theirs.append(theirs + timed(index.direct(package), FAR_BYTES)[0])
+                row.ours.append(ours + timed(address, FAR_BYTES)[0])
+    return [known, unknown, both]
+
+
+def asked_page(index: Index, package: str, node: Node | None = None, repository: str = "") -> float:
+    """Milliseconds for the page of a package: the upstream's own, or that of the node."""
+    begin = time.perf_counter()
+    if node is None:
+        ask("GET", f"{index.url}{package}/")
+    else:
+        link(node, package, repository)
+    return (time.perf_counter() - begin) * 1e3
 
 
 def run(told: Options) -> Result:
-    result = Result("cold")
-    result.conditions["asked"] = f"the edge, {told.rounds} rounds of {size_text(told.big_bytes)}, each a new file"
-    with Node(told.home / "node") as node:
-        for part in (from_origin, from_upstream):
+    use_all_cores()
+    result = Result("cold", against="beside")
+    result.conditions["asked"] = f"{told.rounds} rounds of {size_text(told.big_bytes)}, each a new file"
+    result.conditions["placed"] = "origin, edge, upstream and client share all cores: none has one of its own"
+    with Node(told.home / "node", core=None) as node:
+        for part in (from_origin, from_upstream, from_afar):
             if told.cases not in part.__name__:
                 continue
             try:
@@ -188,8 +263,8 @@ def run(told: Options) -> Result:
             except (Refused, RuntimeError) as reason:
                 result.notes.append(f"{part.__name__} is void: {reason}")
     result.notes += [
-        "the edge checks sha256 while it stores and streams; a second download is checked here, outside the time",
-        "origin and edge share a core; client and upstream share another",
-        "first byte should be at most 1.2 times the upstream's own",
+        "each hop checks sha256 while it stores and streams; a second download is checked here, outside the time",
+        "ratio: ours / beside; for a first byte less is better, for a speed more is",
+        "before each pull a file is written and removed, so that the pages written next are backed by the host",
     ]
     return result
