@@ -175,6 +175,8 @@ class Repository(Noun, frozen=True):
     public: bool = False
     upstreams: tuple[Upstream, ...] = ()
     at_ms: int = 0
+    certificates: tuple[bytes, ...] = ()
+    """The public halves of the OpenPGP keys that it signs with, the oldest first."""
 
 
 class Grant(Noun, frozen=True):
