@@ -203,3 +203,25 @@ def _contents(archive: tarfile.TarFile, entry: tarfile.TarInfo, bytes_max: int) 
     if len(data) != entry.size:
         raise Invalid("The archive is cut short.")
     return data
+
+
+def names_in_tar(file: BinaryIO, total_bytes_max: int, entries_max: int = 200_000) -> list[str] | None:
+    """The names of all that is no directory in a tar archive, compressed or not; None where it is larger than this.
+
+    For lists only: nothing is judged that an unpacking tool would judge. Raises Invalid for what is no tar archive or
+    is cut short, TooLarge for one that grows as no honest archive does.
+    """
+    limits = Limits(total_bytes_max=1 << 62, ratio_max=300)
+    found: list[str] = []
+    try:
+        stream = _Unpacked(file, limits)
+        with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header, encoding="utf-8") as archive:
+            archive.stream = True
+            for entry in archive:
+                if entry.offset_data + entry.size > total_bytes_max or len(found) >= entries_max:
+                    return None
+                if not entry.isdir():
+                    found.append(entry.name)
+    except _CONFUSED:
+        raise Invalid("The archive is damaged, or not a tar archive.") from None
+    return found
