@@ -28,6 +28,8 @@ from gateway import config as settings
 from gateway.access.secrets import FILE_NAME as SECRETS_NAME
 from gateway.access.secrets import Place as SecretPlace
 from gateway.access.secrets import Secrets
+from gateway.access.signing import FILE_NAME as SIGNING_NAME
+from gateway.access.signing import SigningKeys
 from gateway.console.api import make_app
 from gateway.console.services import Health, Services
 from gateway.delivery.listening import Listener, listen
@@ -36,6 +38,7 @@ from gateway.delivery.reactor import Reactor
 from gateway.delivery.serving import serve
 from gateway.delivery.tls import Certificates
 from gateway.delivery.workers import hear_hangups, supervise
+from gateway.front.complaints import now_ms
 from gateway.front.conductor import Front
 from gateway.front.peering import Peering
 from gateway.front.pulling import Puller
@@ -43,6 +46,10 @@ from gateway.front.reading import Reads
 from gateway.front.relaying import Relaying
 from gateway.front.sources import ParentSources, Sources, UpstreamSources
 from gateway.front.writing import Writes
+from gateway.indexes.assembly import Assembly
+from gateway.indexes.bringing import Asking, Making
+from gateway.indexes.generations import Generations
+from gateway.indexes.sets import Bring, Sets
 from gateway.insight.errorlog import report
 from gateway.insight.metrics import Metrics
 from gateway.insight.requestlog import RequestLog
@@ -106,6 +113,7 @@ class Worker:
         self.draining = False
         self.certificates: Certificates | None = None
         self.secrets = Secrets(self.root / SECRETS_NAME)
+        self.signing = SigningKeys(self.root / SIGNING_NAME)
         self.sandbox = Sandbox(config.sandbox, self.root / "staging" / f"sandbox-{number}")
         self.remote = Remote(
             connect_seconds_max=config.cache.connect_seconds_max, silence_seconds_max=config.cache.silence_seconds_max
@@ -211,6 +219,7 @@ class Worker:
         puller = Puller(
             store.catalog, reads, renders, self.shelf, knowledge, files, flights, self._sources(), self.evictor.grew
         )
+        sets = self._sets(flights)
         self._management = Management(make_app(self._services()), self.root / f"manage-{self.number}.sock")
         writes = None
         if store.committer is not None:
@@ -221,9 +230,10 @@ class Worker:
             ROOMS,
             reads,
             puller,
+            sets,
             writes,
             Relaying(self.relay, store.catalog) if self.relay is not None else None,
-            Peering(store, store.catalog, ROOMS, knowledge),
+            Peering(store, store.catalog, ROOMS, knowledge, sets),
             self._management,
             EdgeLease(follower, config.cache.lease_seconds) if follower is not None else None,
         )
@@ -255,6 +265,20 @@ class Worker:
             token=self.config.parent_token,
             stale_seconds_max=self.config.cache.stale_seconds_max,
         )
+
+    def _sets(self, flights: Flights) -> Sets:
+        store, config = self.store, self.config
+        assembly = Assembly(self.shelf, store.cached, store.cache_intake, self.evictor.grew)
+        generations = Generations(store.catalog, self.shelf, assembly, self.signing, now_ms)
+        bring: Bring
+        if store.committer is None:
+            bring = Asking(generations, store.catalog, self.remote, config.parent, config.parent_token)
+        else:
+            bring = Making(
+                store.catalog, generations, store.committer, self.signing, store.cached, store.cache_intake, now_ms
+            )
+        touch, grew = self.evictor.touch, self.evictor.grew
+        return Sets(store.catalog, generations, bring, store.cached, flights, touch, grew)
 
     def _sources(self) -> Sources:
         if self.edge:

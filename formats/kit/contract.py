@@ -6,6 +6,8 @@ acting once for every format: it authorises, receives, stages, commits, renders,
 The way of a read:   read(ask) → Serve | Show | Reply;  Show → render(show, view, base) → Document
 The way of a write:  read(ask) → Accept | Amend; Accept → unpack(ask, received) → Finds;
                      decide(ask, finds, view) → Decision
+The way of a set:    read(ask) → Manifest | Listed | Keyring; the core keeps the big documents of a set up to date by
+                     fragments(set, package, view) of what changed, and signs manifest(making, view)
 The way of a pull:   upstream(ask, plan) → Learn | Pull | None. After Learn: learn(package, raw, url) → Foreign, which
                      the core lays under the View. After Pull: the upstream's own file is the answer.
 """
@@ -166,7 +168,34 @@ class Reply(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-Plan = Serve | Show | Accept | Resume | Borrow | Amend | Login | Reply
+class Manifest(msgspec.Struct, frozen=True):
+    """What lists the documents of a set (GET, HEAD), as it is or sealed: `seal` "clear" = signed around its text,
+    "detached" = the signature alone. All seals of one set are of one generation. For rooms that are Indexed."""
+
+    set: str
+    media: str
+    seal: Literal["", "clear", "detached"] = ""
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """A document that the manifest of a set lists (GET, HEAD): by its `path` within the set, or by its `sha256` (hex)
+    in any generation that is still kept."""
+
+    set: str
+    media: str
+    path: str = ""
+    sha256: str = ""
+
+
+class Keyring(msgspec.Struct, frozen=True):
+    """The OpenPGP certificates that this repository signs with (GET, HEAD)."""
+
+    media: str
+    armored: bool = False
+
+
+Plan = Serve | Show | Manifest | Listed | Keyring | Accept | Resume | Borrow | Amend | Login | Reply
+READS = (Serve, Show, Manifest, Listed, Keyring)
 
 
 # ---------------------------------------------------------------- what comes back
@@ -376,3 +405,57 @@ class Scoped(Protocol):
     def borrowed(self, plan: Borrow) -> str:
         """The same for the source of a Borrow."""
         ...
+
+
+# ---------------------------------------------------------------- sets of big documents
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A big document of a set: the fragments of its packages in the order of their names. `path` is its place within
+    the set; `forms` are those it is offered in (formats.kit.pieces), each with the ending of its path. Its plain form
+    is listed too, whether or not anybody fetches it."""
+
+    path: str
+    forms: tuple[tuple[str, str], ...]
+
+
+class Made(msgspec.Struct, frozen=True, array_like=True):
+    """One form of a Part as it came out."""
+
+    path: str
+    size: int
+    sha256: bytes
+
+
+class Making(msgspec.Struct, frozen=True):
+    """A generation of a set that wants its manifest. `made` is sorted by path, `at_ms` is the core's clock."""
+
+    set: str
+    workspace: str
+    repository: str
+    made: tuple[Made, ...]
+    at_ms: int
+
+
+class Written(msgspec.Struct, frozen=True):
+    """A manifest; after `fresh_s` seconds it is written anew though nothing changed (0 = never)."""
+
+    body: bytes
+    fresh_s: int = 0
+
+
+class Indexed(Protocol):
+    """What a room has besides, whose `read` may answer Manifest and Listed."""
+
+    def parts(self, set: str, view: View) -> tuple[Part, ...]:
+        """The documents of a set. Raises Absent where there is no such set."""
+        ...
+
+    def fragments(self, set: str, package: str, view: View) -> dict[str, bytes]:
+        """What a package gives to the parts of a set, by their path; what it does not name it is not in.
+
+        Depends on that Package and on the one that `parts` reads, on nothing else.
+        """
+        ...
+
+    def manifest(self, making: Making, view: View) -> Written: ...

@@ -8,7 +8,22 @@ import time
 from collections.abc import Mapping
 from typing import Protocol, cast
 
-from formats.kit.contract import Accept, Amend, Ask, Borrow, Login, Reply, Resume, Room, Scoped, Serve, Show
+from formats.kit.contract import (
+    Accept,
+    Amend,
+    Ask,
+    Borrow,
+    Keyring,
+    Listed,
+    Login,
+    Manifest,
+    Reply,
+    Resume,
+    Room,
+    Scoped,
+    Serve,
+    Show,
+)
 from gateway.access import passes
 from gateway.access.verdicts import Principal, identify, judge
 from gateway.delivery.answers import Answer
@@ -24,6 +39,7 @@ from gateway.front.reading import Reads, Scope, holds
 from gateway.front.relaying import Relaying
 from gateway.front.routes import OCI, V2, Place, ask_of, check_slashes, place_of
 from gateway.front.writing import Writes
+from gateway.indexes.sets import Sets
 from gateway.insight.errorlog import report_bug
 from storage import keys
 from storage.catalog import Catalog, Reading
@@ -61,6 +77,7 @@ class Front:
         rooms: Mapping[str, Room],
         reads: Reads,
         puller: Puller,
+        sets: Sets,
         writes: Writes | None,
         relaying: Relaying | None,
         peering: Peering,
@@ -71,6 +88,7 @@ class Front:
         self._rooms = rooms
         self._reads = reads
         self._puller = puller
+        self._sets = sets
         self._writes = writes
         self._relaying = relaying
         self._peering = peering
@@ -98,6 +116,8 @@ class Front:
         try:
             with self._catalog.read() as reading:
                 admitted = self.admit(reading, head, place)
+                if isinstance(admitted.plan, Manifest | Listed | Keyring):
+                    return self._sets.resolve(reading, admitted)
                 if not isinstance(admitted.plan, Serve | Show):
                     return answer_of(admitted.plan, place) if isinstance(admitted.plan, Reply) else None
                 found = self._reads.resolve(reading, admitted.scope, admitted.ask, admitted.room, admitted.plan)
@@ -154,6 +174,8 @@ class Front:
             await request.reply(plan.status, headers_of(plan), plan.body)
         elif isinstance(plan, Serve | Show):
             await self._puller.answer(request, admitted)
+        elif isinstance(plan, Manifest | Listed | Keyring):
+            await self._sets.answer(request, admitted)
         elif isinstance(plan, Login):
             await self._login(request, admitted)
         elif isinstance(plan, Amend) and admitted.right == "read":
@@ -212,7 +234,7 @@ class Front:
         check_slashes(place, room)
         ask = ask_of(head, place, principal.name if principal.id else "", at_ms)
         right = room.right(ask)
-        if head.method in LOGIN_METHODS and not principal.id and (plan := _login_of(room, ask)) is not None:
+        if head.method in LOGIN_METHODS and not principal.id and isinstance(plan := room.read(ask), Login):
             # its credential is in the body; nothing of the repository is told before that was checked
             scope = Scope(Repository(ask.workspace, ask.repository), (), 0.0)
             return Admitted(ask, room, principal, scope, right, plan)
@@ -272,12 +294,3 @@ def require(principal: Principal, resource: str, right: str) -> None:
     """Raises Unauthenticated where a pass is not for this: the client may fetch another, as its refusal says."""
     if principal.only is not None and (resource, right) not in principal.only:
         raise Unauthenticated("The pass is not for this.", "Fetch one with the scope that is named.")
-
-
-def _login_of(room: Room, ask: Ask) -> Login | None:
-    """The plan of a login. What else is to be said of the request is said behind the verdict, as of any other."""
-    try:
-        plan = room.read(ask)
-    except Problem:
-        return None
-    return plan if isinstance(plan, Login) else None

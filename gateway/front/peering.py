@@ -1,7 +1,9 @@
-"""What does an origin tell its edges? The journal as it grows, and what foreign registries know.
+"""What does an origin tell its edges? The journal as it grows, what foreign registries know, and what it has signed.
 
 Only a principal of kind `edge`, or an administrator of the node, is heard; to everybody else there is nothing here.
 """
+
+import re
 
 import msgspec
 import trio
@@ -15,21 +17,27 @@ from gateway.delivery.connections import Gone
 from gateway.delivery.requests import Request
 from gateway.front.complaints import now_ms
 from gateway.front.reading import upstreams_of
+from gateway.indexes.generations import Place
+from gateway.indexes.sets import Sets
 from storage.catalog import Catalog
 from storage.errors import Absent, MethodRefused
 from storage.open import Store
 
+_IDENTITY = re.compile("[0-9a-f]{64}")
 FOREIGN_MEDIA = "application/vnd.entrepot.foreign+msgpack"
 
 
 class Peering:
     """The /-/peer/ addresses."""
 
-    def __init__(self, store: Store, catalog: Catalog, rooms: dict[str, Room], knowledge: ForeignKnowledge) -> None:
+    def __init__(
+        self, store: Store, catalog: Catalog, rooms: dict[str, Room], knowledge: ForeignKnowledge, sets: Sets
+    ) -> None:
         self._store = store
         self._catalog = catalog
         self._rooms = rooms
         self._knowledge = knowledge
+        self._sets = sets
 
     async def handle(self, request: Request) -> None:
         """Serve one peer request. Raises Absent, Unauthenticated, MethodRefused."""
@@ -44,6 +52,14 @@ class Peering:
                 await self._journal(request)
             case ("GET", "foreign", workspace, repository, format):
                 await self._foreign(request, workspace, repository, format)
+            case ("GET", "set", workspace, repository, format):
+                place = Place(workspace, repository, format, head.argument("set"))
+                sha256 = head.argument("sha256")
+                if sha256 and not _IDENTITY.fullmatch(sha256):
+                    raise Absent("There is no such document.")
+                await self._sets.tell(request, self._rooms, place, sha256)
+            case ("GET", "certificates", workspace, repository):
+                await self._sets.tell_certificates(request, workspace, repository)
             case (_, "journal") | (_, "foreign", _, _, _):
                 raise MethodRefused("This is not how peers ask.", "POST to the journal, GET what is known elsewhere.")
             case _:
