@@ -61,12 +61,33 @@ def request_of(format: str, file: Path, path: str, base: str, tag: str) -> Reque
         return pypi(file)
     if format == "npm":
         return npm(file, f"{base}/npm", tag)
-    raise Usage(f'There is no pushing of format "{format}".', "One of pypi, npm, generic.")
+    if format == "deb":
+        return deb(file, path)
+    raise Usage(f'There is no pushing of format "{format}".', "One of deb, pypi, npm, generic.")
 
 
 def guess(file: Path) -> str:
     """The format that a file's name leaves no doubt about; "" otherwise."""
-    return {".whl": "pypi", ".tgz": "npm"}.get(file.suffix, "")
+    return {".whl": "pypi", ".tgz": "npm", ".deb": "deb", ".udeb": "deb"}.get(file.suffix, "")
+
+
+def order(format: str, files: list[Path]) -> list[Path]:
+    """The files in an order in which each may be sent: what names others comes behind them."""
+    if format != "deb":
+        return files
+    return sorted(
+        files, key=lambda file: (".dsc", ".changes").index(file.suffix) if file.suffix in (".dsc", ".changes") else -1
+    )
+
+
+def deb(file: Path, path: str) -> Raw:
+    """DISTRIBUTION/COMPONENT, or nothing where a .changes says where the files are listed. Raises Usage."""
+    place = path.strip("/")
+    if not place:
+        return Raw(f"deb/incoming/{urllib.parse.quote(file.name)}")
+    if "/" not in place:
+        raise Usage("It is not said into which component.", "Name the place like demo/main/deb/stable/main.")
+    return Raw(f"deb/upload/{urllib.parse.quote(place)}/{urllib.parse.quote(file.name)}")
 
 
 # ---------------------------------------------------------------- PyPI's upload form

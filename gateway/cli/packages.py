@@ -6,7 +6,7 @@ from gateway.cli.client import named, reach
 from gateway.cli.output import Output, Usage
 from gateway.cli.words import AsJson, AsProfile, AtUrl, place
 
-SETUPS = ("pypi", "npm", "oci", "generic")
+SETUPS = ("pypi", "npm", "oci", "deb", "generic")
 
 
 def ls(
@@ -53,7 +53,7 @@ def setup(format: str, repository: str, /, *, json: AsJson = False, url: AtUrl =
     Parameters
     ----------
     format
-        pypi, npm, oci or generic.
+        pypi, npm, oci, deb or generic.
     repository
         WORKSPACE/REPOSITORY.
     """
@@ -82,6 +82,8 @@ def lines(format: str, base: str) -> list[str]:
         ]
     if format == "oci":
         return _oci(scheme, rest)
+    if format == "deb":
+        return apt_lines(base, rest.partition("/")[2].replace("/", "-"))
     if format == "generic":
         return [
             f'curl -H "Authorization: Bearer $ENTREPOT_TOKEN" -T FILE {base}/generic/PATH',
@@ -117,6 +119,35 @@ def _oci(scheme: str, rest: str) -> list[str]:
         f"{piped} oras login{clear} {host} -u token --password-stdin",
         f"oras push{clear} {image} FILE",
         f"cosign sign --key cosign.key{' --allow-http-registry' if plain else ''} {host}/{repository}/NAME@DIGEST",
+    ]
+
+
+def apt_lines(base: str, name: str) -> list[str]:
+    """What a machine's administrator types to use a repository of Debian packages, and to publish in it."""
+    ring, auth = f"/etc/apt/keyrings/{name}.asc", f"/etc/apt/auth.conf.d/{name}.conf"
+    return [
+        "# as root; without the first two lines and -u where the repository is public",
+        f"printf 'machine %s login token password %s\\n' {base}/deb/ $ENTREPOT_TOKEN > {auth}",
+        f"chmod 600 {auth}",
+        f"mkdir -p /etc/apt/keyrings && curl -f -u token:$ENTREPOT_TOKEN -o {ring} {base}/deb/key.asc",
+        f"echo 'deb [signed-by={ring}] {base}/deb DISTRIBUTION COMPONENT' > /etc/apt/sources.list.d/{name}.list",
+        "apt-get update && apt-get install PACKAGE",
+        "# publish",
+        f"curl -f -u token:$ENTREPOT_TOKEN -T PACKAGE.deb {base}/deb/upload/DISTRIBUTION/COMPONENT/",
+        "# dput, in ~/.dput.cf; then: dput entrepot PACKAGE.changes",
+        *_dput(base),
+    ]
+
+
+def _dput(base: str) -> list[str]:
+    scheme, _, rest = base.partition("://")
+    host, _, path = rest.partition("/")
+    return [
+        "[entrepot]",
+        f"method = {scheme}",
+        f"fqdn = {host}",
+        f"incoming = /t/TOKEN/{path}/deb/incoming/",
+        "allow_unsigned_uploads = 1",
     ]
 
 

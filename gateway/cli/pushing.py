@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from gateway.cli.client import Client, reach
-from gateway.cli.native import Form, Raw, Whole, guess, request_of
+from gateway.cli.native import Form, Raw, Whole, guess, order, request_of
 from gateway.cli.output import Output, Usage, safe
 from gateway.cli.words import AsJson, AsProfile, AtUrl, Place, place
 
@@ -44,16 +44,16 @@ def push(
     to
         WORKSPACE/REPOSITORY.
     format
-        pypi, npm or generic; a .whl and a .tgz say it themselves.
+        pypi, npm, deb or generic; a .whl, .tgz and .deb say it themselves.
     path
-        generic: where the file is to lie, or with a slash at the end, in which directory.
+        generic: where the file is to lie, or with a slash at the end, in which directory. deb: DISTRIBUTION/COMPONENT.
     tag
         npm: the dist-tag to move.
     """
     names, target = _sorted(files, to, format, path)
     out = Output(json)
     with reach(url, profile) as node, _progress(out) as progress:
-        pushed = [_push(node, progress, file, target, tag) for file in names]
+        pushed = [_push(node, progress, file, target, tag) for file in order(target.format, names)]
     if json:
         out.document({"items": pushed})
     else:
@@ -79,7 +79,7 @@ def _sorted(files: tuple[str, ...], to: str, format: str, path: str) -> tuple[li
     for file in found:
         if not file.is_file():
             raise Usage(f"There is no file {file}.", "Name files, not directories.")
-    if len(found) > 1 and target.path and not target.path.endswith("/"):
+    if len(found) > 1 and target.path and target.format != "deb" and not target.path.endswith("/"):
         raise Usage("Several files cannot lie at one path.", "End the path with a slash.")
     return found, target
 
@@ -87,7 +87,7 @@ def _sorted(files: tuple[str, ...], to: str, format: str, path: str) -> tuple[li
 def _push(node: Client, progress: Progress, file: Path, target: Target, tag: str) -> dict[str, Any]:
     format = target.format or guess(file)
     if not format:
-        raise Usage(f"The format of {file.name} is not clear.", "Add --format pypi, npm or generic.")
+        raise Usage(f"The format of {file.name} is not clear.", "Add --format pypi, npm, deb or generic.")
     path = target.path + file.name if target.path.endswith("/") else target.path
     base = f"{node.url}/{target.place}"
     request = request_of(format, file, path, base, tag)

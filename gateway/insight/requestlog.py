@@ -69,8 +69,7 @@ def fragment(
 ) -> bytes:
     """The third fragment, with the end of the line. Control characters can only come out JSON-escaped."""
     text = f',"method":{json.dumps(method)},"target":{json.dumps(redacted(target))},"status":{status},"bytes":{size}'
-    place = _TOKEN_LIKE.sub("ent_-", repository)  # a path may name anything, also where there is no such repository
-    for name, value in (("outcome", outcome), ("principal", principal), ("repository", place)):
+    for name, value in (("outcome", outcome), ("principal", principal), ("repository", repository)):
         if value:
             text += f',"{name}":{json.dumps(value)}'
     if seconds >= 0:

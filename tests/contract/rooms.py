@@ -34,7 +34,7 @@ from formats.kit.contract import (
 )
 from storage.digest import Hasher
 from storage.errors import Absent
-from tests.harness import distributions, images, npm_registry
+from tests.harness import debs, distributions, images, npm_registry
 from tests.harness.views import MemoryView
 
 AT_MS = 1_700_000_000_123
@@ -507,4 +507,85 @@ def oci_address(package: str, file: str) -> str:
     return f"{package}/{'blobs' if kind == 'b' else 'manifests'}/{digest}"
 
 
-CASES = {case.room.name: case for case in (GENERIC, PYPI, NPM, OCI)}
+# ---------------------------------------------------------------- deb
+
+
+def deb_upload(name: str, body: bytes, place: str = "upload/stable/main") -> Upload:
+    return Upload("PUT", f"{place}/{name}", body)
+
+
+DEB_SOURCE = debs.source("acme", "1.0-1")
+
+
+def deb_other(upload: Upload) -> Upload:
+    """The same name with other bytes."""
+    name = upload.path.rpartition("/")[2]
+    if name.endswith(".deb"):
+        package, version, rest = name.removesuffix(".deb").split("_")
+        return replace(upload, body=debs.deb(package, version, rest, Section="other"))
+    return replace(upload, body=upload.body + b"\n")
+
+
+def deb_mutant(dice: random.Random) -> Upload:
+    """A wounded package, control file, archive, source description or list of changes."""
+    match dice.randrange(6):
+        case 0:
+            return deb_upload("odd.deb", damaged(debs.deb("odd"), dice))
+        case 1:
+            return deb_upload("odd.deb", debs.deb(raw_control=damaged(debs.control("odd", Depends="a, b"), dice)))
+        case 2:
+            archive = damaged(debs.tar({"control": debs.control("odd")}), dice)
+            return deb_upload(
+                "odd.deb", debs.ar(("debian-binary", b"2.0\n"), ("control.tar", archive), ("data.tar", b""))
+            )
+        case 3:
+            return deb_upload("odd_1.0.dsc", damaged(debs.source("odd", "1.0-1")["odd_1.0-1.dsc"], dice))
+        case 4:
+            return deb_upload(
+                "odd_1.0.changes", damaged(debs.changes("odd", "1.0", {"odd_1.deb": b"x"}), dice), "incoming"
+            )
+        case _:
+            name = damaged(b"odd_1.0_all.deb", dice).decode("latin-1")
+            return deb_upload(name, debs.deb("odd", "1.0"), dice.choice(("incoming", "upload/sid/main", "upload/s")))
+
+
+DEB = Case(
+    room=ROOMS["deb"],
+    good=(
+        deb_upload("acme_1.0-1_all.deb", debs.deb("acme", "1.0-1")),
+        *(deb_upload(name, body) for name, body in DEB_SOURCE.items()),
+        deb_upload("acme_1.0-2_amd64.deb", debs.deb("acme", "1:1.0-2", "amd64", ending=".zst")),
+        deb_upload("other+x_2.0~rc1_amd64.deb", debs.deb("other+x", "2.0~rc1", "amd64", ending=".gz")),
+    ),
+    other=deb_other,
+    mutant=deb_mutant,
+    remove=lambda world: [
+        (ask(world.room, "DELETE", f"pool/{package[2:]}/{name}"), b"")
+        for package, name in sorted(world.published)
+        if name.endswith((".deb", ".dsc"))
+    ],
+    address=lambda package, file: f"pool/{package[2:]}/{file}",
+    pages=(("distributions/", {}), ("distributions/stable", {})),
+    paths=(
+        "dists/",
+        "stable/",
+        "main/",
+        "binary-amd64/",
+        "Packages.gz",
+        "InRelease",
+        "by-hash/SHA256/",
+        "pool/",
+        "acme_1.0-1_all.deb",
+        "upload/",
+        "incoming/",
+        "distributions/",
+        "key.asc",
+        "?distribution=stable",
+    ),
+    letters="aA-+.b_/",
+    named=lambda name: f"pool/{name}/{name}_1_all.deb",
+    meant=lambda plan: plan.package if isinstance(plan, Serve) else None,
+    canonical=lambda name: name,
+)
+
+CASES = {case.room.name: case for case in (DEB, GENERIC, PYPI, NPM, OCI)}

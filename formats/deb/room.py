@@ -1,0 +1,87 @@
+"""Debian's archives as one room: every question of the contract, answered by the module that knows."""
+
+from typing import Literal
+
+from formats.deb import indexes, names, pages, wire
+from formats.deb.decide import decide
+from formats.deb.facts import FORMAT
+from formats.deb.unpack import unpack
+from formats.kit.contract import (
+    Ask,
+    Decision,
+    Document,
+    Fetch,
+    Finds,
+    Foreign,
+    Making,
+    Part,
+    Plan,
+    Received,
+    Reply,
+    Serve,
+    Show,
+    Written,
+)
+from storage.errors import Invalid, Problem, Unsupported
+from storage.nouns import Package, View
+
+
+class Deb:
+    """formats.kit.contract.Room and Indexed for apt, dput, debootstrap and apt-file."""
+
+    name = FORMAT
+    escaped_slash = False
+    draws = False
+
+    def normalise(self, package: str) -> str:
+        """A binary package's name, or one of our keys. Raises Invalid."""
+        kind, slash, name = package.partition("/")
+        if not slash:
+            return names.BINARY + names.package(package)
+        if kind + slash == names.DISTRIBUTION:
+            return kind + slash + names.distribution(name)
+        if kind + slash not in (names.BINARY, names.SOURCE):
+            raise Invalid(f"{names.shown(package)} is no package here.", "Say NAME, or s/NAME for a source package.")
+        return kind + slash + names.package(name)
+
+    def withheld(self, package: Package) -> str:
+        return ""
+
+    def right(self, ask: Ask) -> Literal["read", "write"]:
+        return wire.right(ask)
+
+    def read(self, ask: Ask) -> Plan:
+        return wire.read(ask)
+
+    def unpack(self, ask: Ask, received: Received) -> Finds:
+        return unpack(received)
+
+    def decide(self, ask: Ask, finds: Finds, view: View) -> Decision:
+        return decide(ask, finds, view)
+
+    def render(self, show: Show, view: View, base: str) -> Document:
+        return pages.render(show, view)
+
+    def parts(self, set: str, view: View) -> tuple[Part, ...]:
+        return indexes.parts(set, view)
+
+    def fragments(self, set: str, package: str, view: View) -> dict[str, bytes]:
+        return indexes.fragments(set, package, view)
+
+    def manifest(self, making: Making, view: View) -> Written:
+        return indexes.manifest(making, view)
+
+    def upstream(self, ask: Ask, plan: Serve | Show) -> Fetch | None:
+        return None
+
+    def learn(self, package: str, raw: bytes, url: str) -> Foreign:
+        raise Unsupported("What an archive holds is not learnt by package.", "Its files are drawn by path.")
+
+    def refuse(self, ask: Ask, problem: Problem) -> Reply:
+        return wire.refuse(ask, problem)
+
+    def greet(self, ask: Ask, body: bytes, principal: str, secret: str) -> Reply:
+        return Reply(200, f"{principal}\n".encode())
+
+    def credential(self, ask: Ask, body: bytes) -> str:
+        raise Unsupported("There is no login here.", "Send the token with each request, as the password of Basic.")

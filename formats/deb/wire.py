@@ -1,0 +1,159 @@
+"""What does a request of apt, dput or a script mean?
+
+GET dists/DIST/InRelease, Release, Release.gpg        the signed manifest of a distribution
+GET dists/DIST/COMPONENT/binary-ARCH/Packages[.gz]    an index that it lists, also .../by-hash/SHA256/HEX
+GET pool/PACKAGE/FILE                                 a file
+GET key.asc, key.gpg                                  the certificates to verify with
+GET distributions/[DIST]                              what there is, as JSON
+PUT upload/DIST/COMPONENT/FILE                        publish a package, source package or its files there
+PUT incoming/FILE                                     the same, listed where its .changes says (dput)
+PUT distributions/DIST                                settings, as JSON
+DELETE pool/PACKAGE/FILE[?distribution=D&component=C] remove, or only from there
+"""
+
+import re
+from typing import Literal
+
+from formats.deb import names
+from formats.kit.contract import Accept, Amend, Ask, Keyring, Listed, Manifest, Plan, Reply, Serve, Show
+from storage.errors import Absent, Invalid, MethodRefused, Problem, Unauthenticated
+
+REALM = "Entrepot"
+TEXT = "text/plain; charset=utf-8"
+KEYS = {"key.asc": Keyring("application/pgp-keys", armored=True), "key.gpg": Keyring("application/octet-stream")}
+SEALS: dict[str, Literal["", "clear", "detached"]] = {"Release": "", "InRelease": "clear", "Release.gpg": "detached"}
+MEDIA = {".gz": "application/gzip", ".xz": "application/x-xz", ".zst": "application/zstd"}
+FILE_BYTES_MAX = 64 << 30
+SETTINGS_BYTES_MAX = 64 << 10
+TAKEN_APART = (*names.BINARY_ENDINGS, ".dsc", ".changes")
+MEMBERS = re.compile(r".*(\.tar\.(gz|xz|bz2|zst|lzma)|\.diff\.gz|\.asc|\.buildinfo|\.sig)")
+_READS = ("GET", "HEAD")
+_HASH = re.compile("[0-9a-f]{64}")
+
+
+def right(ask: Ask) -> Literal["read", "write"]:
+    """Reads are reads, whatever else is a write."""
+    return "read" if ask.method in _READS else "write"
+
+
+def read(ask: Ask) -> Plan:
+    """The Plan of a request. Raises Absent, Invalid, MethodRefused."""
+    match ask.path.split("/"):
+        case ["dists", *rest] if len(rest) > 1:
+            _only(ask, *_READS)
+            return _of_distribution(rest)
+        case ["pool", package, file]:
+            return _file(ask, package, file)
+        case ["upload", *distribution, component, file] if distribution:
+            _only(ask, "PUT")
+            return _upload(file, names.distribution("/".join(distribution)), names.component(component))
+        case ["incoming", file]:
+            _only(ask, "PUT")
+            return _upload(file, "", "")
+        case [key] if key in KEYS:
+            _only(ask, *_READS)
+            return KEYS[key]
+        case ["distributions", *rest] if rest:
+            return _distribution(ask, "/".join(rest))
+    raise Absent("There is nothing here.", "Distributions are at dists/, uploads go to upload/DISTRIBUTION/COMPONENT/.")
+
+
+def _only(ask: Ask, *methods: str) -> None:
+    if ask.method not in methods:
+        raise MethodRefused(f"{ask.method[:16]!a} is not possible here.", f"Use {' or '.join(methods)}.")
+
+
+# ---------------------------------------------------------------- reads
+
+
+def _of_distribution(rest: list[str]) -> Manifest | Listed:
+    *places, last = rest
+    if last in SEALS:
+        return Manifest(_distribution_of("/".join(places)), "text/plain", SEALS[last])
+    if len(places) > 2 and places[-2:] == ["by-hash", "SHA256"]:
+        if not _HASH.fullmatch(last):
+            raise Absent("There is no such index.")
+        distribution, _ = _split(places[:-2])
+        return Listed(distribution, "application/octet-stream", sha256=last)
+    distribution, inner = _split(places)
+    ending = next((ending for ending in MEDIA if last.endswith(ending)), "")
+    return Listed(distribution, MEDIA.get(ending, "text/plain"), path=f"{inner}/{last}")
+
+
+def _split(places: list[str]) -> tuple[str, str]:
+    """A distribution's name, and the directory within it: a component is one word."""
+    depth = 1
+    if places[-1].startswith("binary-"):
+        depth = 3 if places[-2:-1] == ["debian-installer"] else 2
+    elif places[-1] == "source":
+        depth = 2
+    if len(places) <= depth:
+        raise Absent("There is no such index.")
+    return _distribution_of("/".join(places[:-depth])), "/".join(places[-depth:])
+
+
+def _distribution_of(name: str) -> str:
+    try:
+        return names.distribution(name)
+    except Invalid:
+        raise Absent("There is no such distribution.") from None
+
+
+def _file(ask: Ask, package: str, file: str) -> Plan:
+    _only(ask, *_READS, "DELETE")
+    try:
+        key = (names.BINARY if file.endswith(names.BINARY_ENDINGS) else names.SOURCE) + names.package(package)
+        owned = names.owner(file) == package
+    except Invalid:
+        raise Absent("There is no such file.") from None
+    if not owned:
+        raise Absent("There is no such file.")
+    if ask.method == "DELETE":
+        told = {name: ask.argument(name) for name in ("distribution", "component")}
+        return Amend(1024, context={"action": "delete", "file": file, **told})
+    return Serve(key, file)
+
+
+def _distribution(ask: Ask, name: str) -> Plan:
+    _only(ask, *_READS, "PUT")
+    if ask.method == "PUT":
+        context = {"action": "settings", "distribution": names.distribution(name)}
+        return Amend(SETTINGS_BYTES_MAX, context=context)
+    # Of no one package: a list of them, and what one page says changes with packages in it.
+    return Show("distribution", "application/json", argument=_distribution_of(name) if name else "")
+
+
+# ---------------------------------------------------------------- writes
+
+
+def _upload(file: str, distribution: str, component: str) -> Accept:
+    names.file(file)
+    if file.endswith(TAKEN_APART):
+        context = {"action": "publish", "file": file, "distribution": distribution, "component": component}
+        return Accept("raw", bytes_max=FILE_BYTES_MAX, context=context)
+    if not MEMBERS.fullmatch(file):
+        raise Invalid(
+            f"{names.shown(file)} is no file of a package by its name.",
+            "Send .deb, .udeb, .dsc, .changes, and what a .dsc or .changes names.",
+        )
+    names.owner(file)
+    return Accept("raw", bytes_max=FILE_BYTES_MAX, unpack=False, context={"action": "member", "file": file})
+
+
+def refuse(ask: Ask, problem: Problem) -> Reply:
+    """A line of text: apt and dput show the status, and scripts show the body."""
+    headers: list[tuple[str, str]] = []
+    if isinstance(problem, Unauthenticated):
+        headers.append(("WWW-Authenticate", f'Basic realm="{REALM}"'))
+    if isinstance(problem, MethodRefused):
+        headers.append(("Allow", _allowed(ask)))
+    if problem.retry_after_s is not None:
+        headers.append(("Retry-After", str(problem.retry_after_s)))
+    return Reply(problem.status, f"{problem.text()}\n".encode("utf-8", "replace"), TEXT, tuple(headers))
+
+
+def _allowed(ask: Ask) -> str:
+    place = ask.path.partition("/")[0]
+    return {"upload": "PUT", "incoming": "PUT", "pool": "GET, HEAD, DELETE", "distributions": "GET, HEAD, PUT"}.get(
+        place, "GET, HEAD"
+    )
