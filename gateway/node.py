@@ -4,6 +4,7 @@
 long-lived nursery for everything that outlives a request.
 """
 
+import gc
 import signal
 import sys
 from pathlib import Path
@@ -137,6 +138,10 @@ class Worker:
             await nursery.start(self._management.run)
             nursery.start_soon(self._look_after)
             nursery.start_soon(self.evictor.run)
+            # What is there by now stays for good, 70,000 objects: looking through them at each full collection would
+            # hold the loop up for over 50 ms.
+            gc.collect()
+            gc.freeze()
             reactor: Reactor = await nursery.start(self._serve, front)
             await self._until_told(reactor)
             if self.relay is not None:
