@@ -130,7 +130,6 @@ class Worker:
 
     async def run(self) -> None:
         """Serve until SIGTERM."""
-        trio.lowlevel.add_instrument(self.metrics.stalls)
         async with trio.open_nursery() as nursery:
             front = self._front(nursery)
             if self.follower is not None:
@@ -142,6 +141,7 @@ class Worker:
             # hold the loop up for over 50 ms.
             gc.collect()
             gc.freeze()
+            trio.lowlevel.add_instrument(self.metrics.stalls)
             reactor: Reactor = await nursery.start(self._serve, front)
             await self._until_told(reactor)
             if self.relay is not None:
