@@ -6,7 +6,6 @@ lock, with the earlier decisions of the same group already in it.
 
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TypeVar
 
 import msgspec
@@ -187,8 +186,22 @@ class Catalog:
         """Moves whenever anything was applied, by whichever process."""
         return self._index.moment()
 
-    @contextmanager
-    def read(self) -> Iterator[Reading]:
-        """A consistent moment; about two microseconds."""
-        with self._index.env.begin() as txn:
-            yield Reading(self._index, txn)
+    def read(self) -> "Look":
+        """A consistent moment, for a `with` block; about a microsecond."""
+        return Look(self._index)
+
+
+class Look:
+    """A Reading for as long as its `with` block lasts."""
+
+    __slots__ = ("_index", "_txn")
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def __enter__(self) -> Reading:
+        self._txn = self._index.env.begin()
+        return Reading(self._index, self._txn)
+
+    def __exit__(self, *_: object) -> None:
+        self._txn.abort()

@@ -1,9 +1,9 @@
 """How does a decision become durable, in the one order that loses nothing?
 
 Pack bytes durable → journal durable → index applied → caller told. One thread a process commits in groups: whatever
-waits when it is free goes together, so that one set of syncs serves all of it. The write lock between processes is
-the write transaction of the index. A decision runs under it, over a Reading that shows the earlier ones of its group;
-one that raises fails alone and leaves no trace.
+one turn of the loop asked for goes together, with what was asked for during the last group, so that one set of syncs
+serves all of it. The write lock between processes is the write transaction of the index. A decision runs under it,
+over a Reading that shows the earlier ones of its group; one that raises fails alone and leaves no trace.
 
 A group that cannot be written is taken back while the lock is held: the journal is cut to where it counted. When the
 index transaction itself fails the lock is gone for a moment; then the End tells whether another process has meanwhile
@@ -12,6 +12,7 @@ found our frames and applied them, which makes the group a success.
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -71,12 +72,13 @@ ROOM = Room()
 class _Wish:
     """One caller's commit while it waits."""
 
-    __slots__ = ("decide", "done", "failure", "result", "staged", "token")
+    __slots__ = ("decide", "failure", "result", "size", "staged", "task", "token")
 
     def __init__(self, decide: Decide, staged: Sequence[Staged]) -> None:
         self.decide = decide
         self.staged = staged
-        self.done = trio.Event()
+        self.size = sum(one.size for one in staged if not one.is_large)
+        self.task = trio.lowlevel.current_task()
         self.token = trio.lowlevel.current_trio_token()
         self.failure: Exception | None = None
         self.result: Committed | None = None
@@ -108,13 +110,15 @@ class Committer:
         self._now_ms = now_ms
         self._room = room
         self._preparing: trio.CapacityLimiter | None = None
-        self._queue: queue.SimpleQueue[_Wish | None] = queue.SimpleQueue()
+        self._asked: deque[_Wish] = deque()
+        self._told: queue.SimpleQueue[list[_Wish] | None] = queue.SimpleQueue()
+        self._open = True
         self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Finish what waits, then end the thread."""
-        self._queue.put(None)
+        self._told.put(None)
         self._thread.join()
 
     async def commit(self, decide: Decide, staged: Sequence[Staged] = ()) -> Committed:
@@ -129,9 +133,9 @@ class Committer:
             self._preparing = self._preparing or trio.CapacityLimiter(PREPARING_MAX)
             await trio.to_thread.run_sync(self._prepare, large, limiter=self._preparing)
         wish = _Wish(decide, staged)
-        self._queue.put(wish)
-        with trio.CancelScope(shield=True):
-            await wish.done.wait()
+        self._asked.append(wish)
+        wish.token.run_sync_soon(self._hand_over, idempotent=True)
+        await trio.lowlevel.wait_task_rescheduled(_not_now)
         if wish.failure is not None:
             raise wish.failure
         assert wish.result is not None
@@ -143,32 +147,32 @@ class Committer:
             if self._shelf.holds(staged.sha256) is None:
                 self._shelf.prepare(staged)
 
+    def _hand_over(self) -> None:
+        """Once a turn of the loop: all that it asked for becomes one group, and wakes the thread once."""
+        wishes: list[_Wish] = []
+        while self._asked:
+            wishes.append(self._asked.popleft())
+        if wishes:
+            self._told.put(wishes)
+
     # ------------------------------------------------------------ the thread
 
     def _run(self) -> None:
-        going = True
-        while going:
-            first = self._queue.get()
-            if first is None:
-                return
-            wishes, going = self._gather(first)
-            self._serve(wishes)
-            _wake(wishes)
+        waiting: deque[_Wish] = deque()
+        while waiting or self._open:
+            self._hear(waiting)
+            if wishes := _group_of(waiting):
+                self._serve(wishes)
+                _wake(wishes)
 
-    def _gather(self, first: _Wish) -> tuple[list[_Wish], bool]:
-        """What waits already; nothing is waited for, since the sync of one group collects the next."""
-        wishes = [first]
-        size = sum(one.size for one in first.staged if not one.is_large)
-        while len(wishes) < GROUP_MAX and size < GROUP_BYTES_MAX:
-            try:
-                wish = self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if wish is None:
-                return wishes, False
-            wishes.append(wish)
-            size += sum(one.size for one in wish.staged if not one.is_large)
-        return wishes, True
+    def _hear(self, waiting: deque[_Wish]) -> None:
+        """Add what was handed over. Waits only where there is nothing: the syncs of one group collect the next."""
+        while self._open and not (waiting and self._told.empty()):
+            wishes = self._told.get()
+            if wishes is None:
+                self._open = False
+            else:
+                waiting.extend(wishes)
 
     def _serve(self, wishes: list[_Wish]) -> None:
         try:
@@ -329,6 +333,16 @@ class Committer:
         return fresh
 
 
+def _group_of(waiting: deque[_Wish]) -> list[_Wish]:
+    """Take the next group out of what waits."""
+    wishes: list[_Wish] = []
+    size = 0
+    while waiting and len(wishes) < GROUP_MAX and size < GROUP_BYTES_MAX:
+        wishes.append(waiting.popleft())
+        size += wishes[-1].size
+    return wishes
+
+
 def _wake(wishes: list[_Wish]) -> None:
     """One call into each loop for the whole group."""
     by_token: dict[int, tuple[trio.lowlevel.TrioToken, list[_Wish]]] = {}
@@ -336,11 +350,16 @@ def _wake(wishes: list[_Wish]) -> None:
         by_token.setdefault(id(wish.token), (wish.token, []))[1].append(wish)
     for token, some in by_token.values():
         try:
-            token.run_sync_soon(_told, some)
+            token.run_sync_soon(_resume, some)
         except trio.RunFinishedError:
             continue
 
 
-def _told(wishes: list[_Wish]) -> None:
+def _resume(wishes: list[_Wish]) -> None:
     for wish in wishes:
-        wish.done.set()
+        trio.lowlevel.reschedule(wish.task)
+
+
+def _not_now(_: object) -> trio.lowlevel.Abort:
+    """A commit that was begun is not cancelled; the cancellation waits for the task's next checkpoint."""
+    return trio.lowlevel.Abort.FAILED

@@ -21,6 +21,10 @@ from storage.errors import Full
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 EXIT_FSYNC = 70
 NEARLY_FULL_BYTES = 4 << 20
+WRITEBACK_BYTES = 8 << 20
+HELD_BYTES = 32 << 20
+"""The end of a long upload that stays in memory while it is received."""
+
 _WRITEBACK = 2
 """SYNC_FILE_RANGE_WRITE: start writing, wait for nothing."""
 
@@ -151,6 +155,28 @@ def create_locked(path: Path) -> int:
 def start_writeback(fd: int, offset: int, length: int) -> None:
     """Ask the kernel to begin writing a range out, so that a later settle has little left to wait for. A hint only."""
     _libc.sync_file_range(ctypes.c_int(fd), ctypes.c_int64(offset), ctypes.c_int64(length), ctypes.c_uint(_WRITEBACK))
+
+
+class Writeback:
+    """Keeps a file that grows in one long stretch from filling the memory: what has come is sent to the disk early, and
+    what went there long enough ago is let go. So the last settle has little to wait for, and a large upload neither
+    drives out what is being served nor pays for fresh memory all the way. Hints only: durability is `settle` alone.
+    """
+
+    def __init__(self, at: int) -> None:
+        self._begun = at
+        self._dropped = at
+
+    def reach(self, fd: int, offset: int) -> None:
+        """The file is written up to `offset` now. Pages that are not clean yet stay, so nothing is waited for."""
+        if offset - self._begun < WRITEBACK_BYTES:
+            return
+        start_writeback(fd, self._begun, offset - self._begun)
+        self._begun = offset
+        old = offset - HELD_BYTES
+        if old - self._dropped >= WRITEBACK_BYTES:
+            os.posix_fadvise(fd, self._dropped, old - self._dropped, os.POSIX_FADV_DONTNEED)
+            self._dropped = old
 
 
 def remove_tree(path: Path) -> None:

@@ -21,7 +21,6 @@ from storage.errors import Full
 from storage.packs import SINGLE_START
 
 MEMORY_BYTES_MAX = 1 << 20
-WRITEBACK_BYTES = 8 << 20
 SLOW_REMOVAL_BYTES = 32 << 20
 _READ_BYTES = 1 << 20
 
@@ -48,7 +47,7 @@ class Staged:
         self._memory_bytes_max = memory_bytes_max
         self._memory: bytearray | None = bytearray()
         self._fd = -1
-        self._written_back = 0
+        self._writeback = disk.Writeback(SINGLE_START)
         self._sealed = False
         self._removes_path = True
         self.path: Path | None = None
@@ -109,9 +108,7 @@ class Staged:
         with disk.room("for this upload"):
             disk.write_all(self._fd, data, SINGLE_START + self.size)
         self._count(data)
-        if self.size - self._written_back >= WRITEBACK_BYTES:
-            disk.start_writeback(self._fd, SINGLE_START + self._written_back, self.size - self._written_back)
-            self._written_back = self.size
+        self._writeback.reach(self._fd, SINGLE_START + self.size)
 
     def _count(self, data: memoryview | bytes | bytearray) -> None:
         self.size += len(data)

@@ -17,7 +17,7 @@ import msgspec
 
 from storage import disk
 from storage.errors import Absent, Conflict, Invalid, RangeRefused, TooMany
-from storage.intake import WRITEBACK_BYTES, Staged
+from storage.intake import Staged
 from storage.packs import SINGLE_START
 
 BEGUN_SECONDS_MAX = 3600
@@ -168,13 +168,12 @@ class Appending:
 
     def __init__(self, fd: int, at: int) -> None:
         self._fd = fd
-        self.offset = self._written_back = at
+        self.offset = at
+        self._writeback = disk.Writeback(SINGLE_START + at)
 
     def write(self, data: memoryview | bytes) -> None:
         """Keep `data`. Raises Full; what was kept before stays."""
         with disk.room("for this upload"):
             disk.write_all(self._fd, data, SINGLE_START + self.offset)
         self.offset += len(data)
-        if self.offset - self._written_back >= WRITEBACK_BYTES:
-            disk.start_writeback(self._fd, SINGLE_START + self._written_back, self.offset - self._written_back)
-            self._written_back = self.offset
+        self._writeback.reach(self._fd, SINGLE_START + self.offset)

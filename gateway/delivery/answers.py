@@ -19,6 +19,7 @@ Extents = tuple[tuple[int, int, int], ...]
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\x20-\x7e\x80-\xff\t]*")
+_FIELDS = re.compile(r"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++: [\x20-\x7e\x80-\xff\t]*+\r\n)*+")
 _RANGE = re.compile(r"bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*")
 _TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 _DATE = re.compile(r"[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT")
@@ -151,12 +152,12 @@ def date_seconds(text: str) -> int | None:
 
 def field_lines(headers: Iterable[tuple[str, str]]) -> bytes:
     """Header lines, each ended by CR LF. ValueError for a name or value that could end a line (THREATS A5)."""
-    lines = []
-    for name, value in headers:
-        if _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
-            raise ValueError(f"the header field {name!r} cannot be sent as it is")
-        lines.append(f"{name}: {value}\r\n")
-    return "".join(lines).encode("latin-1")
+    fields = list(headers)
+    text = "".join([f"{name}: {value}\r\n" for name, value in fields])
+    if _FIELDS.fullmatch(text) is None or text.count("\n") != len(fields):
+        bad = next((name for name, value in fields if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value))), "")
+        raise ValueError(f"the header field {bad!r} cannot be sent as it is")
+    return text.encode("latin-1")
 
 
 def connection_lines(head: Head, keep: bool) -> tuple[tuple[str, str], ...]:

@@ -174,6 +174,8 @@ class Body:
         """
         if self.length > limit:
             self._refuse_size(limit)
+        if 0 < self.left <= len(self._c.buf) and not self.expect:
+            return self._pass_on(sink)
         buffer = memoryview(bytearray(BUFFER_BYTES if self._chunks else min(BUFFER_BYTES, self.left)))
         while n := await self.read(buffer):
             if self.received > limit:
@@ -184,6 +186,15 @@ class Body:
                 sink(buffer[:n])
             if self._c.tls is None and not self.done and self._is_bulk(n):
                 await self._fill_in_thread(sink, limit)
+        return self.received
+
+    def _pass_on(self, sink: Sink) -> int:
+        """The whole rest came along with the head: no buffer, no wait."""
+        c, n = self._c, self.left
+        data, c.buf = memoryview(c.buf)[:n], c.buf[n:]
+        self.received += n
+        self.left, self.done = 0, True
+        sink(data)
         return self.received
 
     async def discard(self) -> bool:

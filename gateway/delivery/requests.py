@@ -77,7 +77,7 @@ class Request:
         """One whole response from memory. Adds Content-Length, Date and Connection; a HEAD gets no body."""
         keep = self._begin(status)
         fields = list(headers)
-        if not any(name.lower() == "content-length" for name, _ in fields) and status not in (204, 304):
+        if status not in (204, 304) and "content-length" not in [name.lower() for name, _ in fields]:
             fields.append(("Content-Length", str(len(body))))
         data = self._head_bytes(status, fields, keep)
         if self.head.method != "HEAD" and status not in (204, 304):

@@ -239,8 +239,12 @@ class Front:
             scope = Scope(Repository(ask.workspace, ask.repository), (), 0.0)
             return Admitted(ask, room, principal, scope, right, plan)
         repository = self._verdict(reading, principal, ask, room, right)
-        scope = self._scope(reading, principal, repository, at_ms)
-        return Admitted(ask, room, principal, scope, right, room.read(ask))
+        plan = room.read(ask)
+        if isinstance(plan, Accept | Amend | Resume):
+            scope = Scope(repository, (), 0.0)  # nothing of a write is remembered
+        else:
+            scope = self._scope(reading, principal, repository, at_ms)
+        return Admitted(ask, room, principal, scope, right, plan)
 
     def _as_known(self, problem: Problem) -> Problem:
         """An edge that has not caught up once cannot say that a thing is absent, or a token unknown."""

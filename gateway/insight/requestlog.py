@@ -11,6 +11,7 @@ import queue
 import re
 import threading
 from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -68,10 +69,13 @@ def fragment(
     seconds: float = -1.0,
 ) -> bytes:
     """The third fragment, with the end of the line. Control characters can only come out JSON-escaped."""
-    text = f',"method":{json.dumps(method)},"target":{json.dumps(redacted(target))},"status":{status},"bytes":{size}'
-    for name, value in (("outcome", outcome), ("principal", principal), ("repository", repository)):
-        if value:
-            text += f',"{name}":{json.dumps(value)}'
+    text = f',"method":{quoted(method)},"target":{quoted(redacted(target))},"status":{status},"bytes":{size}'
+    if outcome:
+        text += f',"outcome":{quoted(outcome)}'
+    if principal:
+        text += f',"principal":{quoted(principal)}'
+    if repository:
+        text += f',"repository":{quoted(repository)}'
     if seconds >= 0:
         text += f',"seconds":{seconds:.6f}'
     return text.encode() + b"}\n"

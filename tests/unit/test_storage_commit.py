@@ -11,7 +11,7 @@ import trio
 
 from storage import disk, frames
 from storage.catalog import Reading
-from storage.commit import Committer, Decided, Room
+from storage.commit import GROUP_MAX, Committer, Decided, Room
 from storage.errors import Conflict, Full, Invalid, Problem, TooLarge
 from storage.keys import label_format, label_package, label_repository, label_token, label_workspace
 from storage.nouns import (
@@ -433,3 +433,34 @@ def test_problems_say_what_to_do() -> None:
     assert problem.remedy
     assert problem.status == 507
     assert Committer.__doc__
+
+
+async def test_what_one_turn_of_the_loop_asks_for_is_one_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the first of them waits for no sync of its own: one pack sync and one of the journal serve all forty."""
+    with opened(tmp_path) as store:
+        await publish(store, "before", b"before")
+        synced: list[str] = []
+        real = disk.settle
+
+        def noted(fd: int, name: str) -> None:
+            synced.append(name)
+            real(fd, name)
+
+        monkeypatch.setattr(disk, "settle", noted)
+        async with trio.open_nursery() as nursery:
+            for number in range(40):
+                nursery.start_soon(publish, store, f"file {number}", b"%d" % number)
+        assert synced == ["a pack", "the journal"]
+
+
+async def test_more_than_a_group_holds_is_committed_in_several(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        serials: list[int] = []
+
+        async def one(number: int) -> None:
+            serials.append((await publish(store, f"file {number}", b"%d" % number)).serial)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(2 * GROUP_MAX + 1):
+                nursery.start_soon(one, number)
+        assert sorted(serials) == list(range(1, 2 * GROUP_MAX + 2))

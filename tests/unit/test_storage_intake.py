@@ -107,3 +107,33 @@ def test_an_upload_that_cannot_fit_is_refused_ahead(intake: Intake) -> None:
     intake.admit(1000)
     with pytest.raises(Full):
         intake.admit(disk.free_bytes(intake.folder) * 2)
+
+
+def test_a_long_upload_lets_go_of_its_beginning_and_keeps_every_byte(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what lies further back than HELD_BYTES leaves the memory, each part once, and none of it is lost."""
+    monkeypatch.setattr(disk, "WRITEBACK_BYTES", 8192)
+    monkeypatch.setattr(disk, "HELD_BYTES", 32768)
+    dropped: list[tuple[int, int]] = []
+    real = os.posix_fadvise
+
+    def noted(fd: int, offset: int, length: int, advice: int) -> None:
+        assert advice == os.POSIX_FADV_DONTNEED
+        assert offset + length <= SINGLE_START + staged.size - 32768
+        dropped.append((offset, length))
+        real(fd, offset, length, advice)
+
+    monkeypatch.setattr(os, "posix_fadvise", noted)
+    data = os.urandom(200_000)
+    with intake.stage() as staged:
+        for at in range(0, len(data), 5000):
+            staged.write(data[at : at + 5000])
+        staged.seal()
+        assert staged.sha256 == hashlib.sha256(data).digest()
+        assert disk.read_all(staged.descriptor(), len(data) + 1, staged.start) == data
+    assert [offset for offset, _ in dropped] == [
+        SINGLE_START,
+        *(offset + length for offset, length in dropped[:-1]),
+    ]
+    assert sum(length for _, length in dropped) >= len(data) - 32768 - 2 * (8192 + 5000)
