@@ -213,6 +213,7 @@ class Filling:
                 log.info("continuing a fetch that broke off: %s", problem.message)
 
     def _receive_once(self, part: Descriptor) -> None:
+        self._check_stop()
         source = self._opener(self._hasher.size)
         self._board.source = source
         try:

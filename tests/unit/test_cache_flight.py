@@ -136,6 +136,18 @@ async def test_o6_a_fill_outlives_the_client_that_began_it(node: Node, flights: 
     assert node.server.count("/f") == 1
 
 
+async def test_o6_a_thread_that_comes_too_late_asks_nobody_and_leaves_the_fetch_to_others(
+    node: Node, flights: Flights
+) -> None:
+    fill = Fill(b"key", node.keeper.header_bytes, node.opener(), flights._bypasses)
+    fill.stopping = True
+    slot = Slot(node.root / "fills", b"key", node.keeper.header_bytes)
+    assert slot.lead()
+    end = filling.Filling(slot, fill, node.opener(), 5, {}, node.keeper, seconds_max=60).run()
+    assert (end.terminal, node.server.asked) == (False, [])
+    assert Slot(node.root / "fills", b"key", node.keeper.header_bytes).lead()
+
+
 async def test_whatever_has_come_is_told_when_the_source_pauses(node: Node, flights: Flights) -> None:
     body = noise(SIZE)
     item = node.server.items["/f"] = Item(body, pause_at=1)
