@@ -57,13 +57,17 @@ def request_of(format: str, file: Path, path: str, base: str, tag: str) -> Reque
     """The request that publishes `file`, relative to the repository at `base`. Raises Usage."""
     if format == "generic":
         return Raw("generic/" + urllib.parse.quote(path or file.name))
+    if format == "maven":
+        if path.count("/") < 3:
+            raise Usage("A Maven file needs its place.", "Add --path GROUP/ARTIFACT/VERSION/, its dots as slashes.")
+        return Raw("maven/" + urllib.parse.quote(path))
     if format == "pypi":
         return pypi(file)
     if format == "npm":
         return npm(file, f"{base}/npm", tag)
     if format == "deb":
         return deb(file, path)
-    raise Usage(f'There is no pushing of format "{format}".', "One of deb, pypi, npm, generic.")
+    raise Usage(f'There is no pushing of format "{format}".', "One of deb, pypi, npm, maven, generic.")
 
 
 def guess(file: Path) -> str:

@@ -6,7 +6,7 @@ from gateway.cli.client import named, reach
 from gateway.cli.output import Output, Usage
 from gateway.cli.words import AsJson, AsProfile, AtUrl, place
 
-SETUPS = ("pypi", "npm", "oci", "deb", "generic")
+SETUPS = ("pypi", "npm", "oci", "deb", "maven", "generic")
 
 
 def ls(
@@ -53,7 +53,7 @@ def setup(format: str, repository: str, /, *, json: AsJson = False, url: AtUrl =
     Parameters
     ----------
     format
-        pypi, npm, oci, deb or generic.
+        pypi, npm, oci, deb, maven or generic.
     repository
         WORKSPACE/REPOSITORY.
     """
@@ -84,12 +84,35 @@ def lines(format: str, base: str) -> list[str]:
         return _oci(scheme, rest)
     if format == "deb":
         return apt_lines(base, rest.partition("/")[2].replace("/", "-"))
+    if format == "maven":
+        return _maven(base)
     if format == "generic":
         return [
             f'curl -H "Authorization: Bearer $ENTREPOT_TOKEN" -T FILE {base}/generic/PATH',
             f'curl -H "Authorization: Bearer $ENTREPOT_TOKEN" -O {base}/generic/PATH',
         ]
     raise Usage(f'There is no format "{format}".', f"One of {', '.join(SETUPS)}.")
+
+
+def _maven(base: str) -> list[str]:
+    """For mvn, Gradle and sbt. Gradle and sbt want a word of consent over plain HTTP."""
+    url, host = f"{base}/maven/", base.partition("://")[2].partition("/")[0].partition(":")[0]
+    plain = base.startswith("http://")
+    consent, allowed = ("; allowInsecureProtocol = true", ".withAllowInsecureProtocol(true)") if plain else ("", "")
+    return [
+        "# mvn: ~/.m2/settings.xml, within <settings>",
+        "<servers><server><id>entrepot</id><username>token</username><password>${env.ENTREPOT_TOKEN}</password>"
+        "</server></servers>",
+        f"<mirrors><mirror><id>entrepot</id><mirrorOf>*</mirrorOf><url>{url}</url></mirror></mirrors>",
+        f"mvn deploy -DaltDeploymentRepository=entrepot::default::{url}",
+        "# Gradle: build.gradle, within repositories { } and within publishing { repositories { } }",
+        f"maven {{ url = '{url}'{consent}; credentials {{ username = 'token'; "
+        "password = System.getenv('ENTREPOT_TOKEN') } }",
+        "# sbt: build.sbt",
+        f'resolvers += ("entrepot" at "{url}"){allowed}',
+        f'publishTo := Some(("entrepot" at "{url}"){allowed})',
+        f'credentials += Credentials("Entrepot", "{host}", "token", sys.env("ENTREPOT_TOKEN"))',
+    ]
 
 
 def _oci(scheme: str, rest: str) -> list[str]:

@@ -44,9 +44,10 @@ def push(
     to
         WORKSPACE/REPOSITORY.
     format
-        pypi, npm, deb or generic; a .whl, .tgz and .deb say it themselves.
+        pypi, npm, deb, maven or generic; a .whl, .tgz and .deb say it themselves.
     path
-        generic: where the file is to lie, or with a slash at the end, in which directory. deb: DISTRIBUTION/COMPONENT.
+        generic, maven: where the file is to lie, or with a slash at the end, in which directory. deb:
+        DISTRIBUTION/COMPONENT.
     tag
         npm: the dist-tag to move.
     """
@@ -87,7 +88,7 @@ def _sorted(files: tuple[str, ...], to: str, format: str, path: str) -> tuple[li
 def _push(node: Client, progress: Progress, file: Path, target: Target, tag: str) -> dict[str, Any]:
     format = target.format or guess(file)
     if not format:
-        raise Usage(f"The format of {file.name} is not clear.", "Add --format pypi, npm, deb or generic.")
+        raise Usage(f"The format of {file.name} is not clear.", "Add --format pypi, npm, deb, maven or generic.")
     path = target.path + file.name if target.path.endswith("/") else target.path
     base = f"{node.url}/{target.place}"
     request = request_of(format, file, path, base, tag)

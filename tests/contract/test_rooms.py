@@ -34,7 +34,8 @@ from formats.kit.contract import (
 from storage import errors
 from storage.errors import Invalid, Problem
 from storage.nouns import PutFile, PutTag, PutVersion
-from tests.contract.rooms import CASES, Case, Upload, World, ask, carried
+from tests.contract.cases import CASES
+from tests.contract.rooms import Case, Upload, World, ask, carried
 from tests.harness.untimed import untimed
 
 HOSTILE = int(os.environ.get("ENTREPOT_HOSTILE", "200"))

@@ -162,12 +162,12 @@ def test_status(entrepot: Cli, node: Listening) -> None:
     assert entrepot("status", role="nobody").code == 5
 
 
-@pytest.mark.parametrize("format", ["pypi", "npm", "generic"])
+@pytest.mark.parametrize("format", ["pypi", "npm", "maven", "generic"])
 def test_setup_shows_lines_with_the_address_and_never_the_token(entrepot: Cli, node: Listening, format: str) -> None:
     said = entrepot("setup", format, "acme/main")
     assert said.code == 0
     assert f"{node.url.partition('//')[2]}/acme/main/{format}" in said.out
-    assert "$ENTREPOT_TOKEN" in said.out
+    assert "ENTREPOT_TOKEN" in said.out
     assert node.console.tokens["node admin"] not in said.out
     assert entrepot("setup", format, "acme/main", "--json").json["lines"] == said.out.splitlines()
 

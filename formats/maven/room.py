@@ -1,0 +1,58 @@
+"""The Maven repository layout as one room: every question of the contract, answered by the module that knows."""
+
+from typing import Literal
+
+from formats.kit.contract import Ask, Decision, Document, Fetch, Finds, Foreign, Plan, Received, Reply, Serve, Show
+from formats.maven import names, pages, upstream, wire
+from formats.maven.decide import decide
+from formats.maven.facts import FORMAT
+from formats.maven.unpack import unpack
+from storage.errors import Absent, Problem
+from storage.nouns import Package, View
+
+
+class Maven:
+    """formats.kit.contract.Room for mvn, Gradle, sbt, Ivy, coursier and what speaks like them."""
+
+    name = FORMAT
+    escaped_slash = False
+    draws = True
+
+    def normalise(self, package: str) -> str:
+        return names.package_of(package)
+
+    def withheld(self, package: Package) -> str:
+        """This protocol has no quarantine of its own."""
+        return ""
+
+    def right(self, ask: Ask) -> Literal["read", "write"]:
+        return wire.right(ask)
+
+    def read(self, ask: Ask) -> Plan:
+        return wire.read(ask)
+
+    def unpack(self, ask: Ask, received: Received) -> Finds:
+        return unpack(ask, received)
+
+    def decide(self, ask: Ask, finds: Finds, view: View) -> Decision:
+        return decide(ask, finds, view)
+
+    def render(self, show: Show, view: View, base: str) -> Document:
+        return pages.render(show, view)
+
+    def upstream(self, ask: Ask, plan: Serve | Show) -> Fetch | None:
+        return upstream.fetch(plan)
+
+    def learn(self, package: str, raw: bytes, url: str) -> Foreign:
+        return upstream.learn(package, raw)
+
+    def refuse(self, ask: Ask, problem: Problem) -> Reply:
+        return wire.refuse(ask, problem)
+
+    def greet(self, ask: Ask, body: bytes, principal: str, secret: str) -> Reply:
+        """This protocol has no login; read never asks for one. Raises Absent."""
+        raise Absent("There is no login here.", "Send the token as the password of each request.")
+
+    def credential(self, ask: Ask, body: bytes) -> str:
+        """This protocol has no login; read never asks for one. Raises Absent."""
+        raise Absent("There is no login here.", "Send the token as the password of each request.")

@@ -1,0 +1,122 @@
+"""What does a pom, a Gradle module or a client's own metadata say? Read in the sandbox, and bounded.
+
+A pom must speak of the place where it is put. Maven itself would believe the path, Gradle the pom: two readers of one
+repository must not see two artifacts (THREATS D9).
+"""
+
+from typing import Any
+
+import msgspec
+
+from formats.kit import xmls
+from formats.kit.contract import Ask, Finds, Received
+from formats.maven.facts import Plugin, Pom, Told, packed
+from formats.maven.names import Route, is_segment, route
+from formats.maven.wire import METADATA_BYTES_MAX, MODULE_BYTES_MAX, POM_BYTES_MAX
+from storage.errors import Invalid
+
+PLUGINS_MAX = 10_000
+NAME_CHARACTERS_MAX = 200
+
+
+class _Component(msgspec.Struct):
+    group: str
+    module: str
+    version: str
+
+
+class _Module(msgspec.Struct, rename="camel"):
+    format_version: str
+    component: _Component
+
+
+def unpack(ask: Ask, received: Received) -> Finds:
+    """The Pom, or the Told, in an upload. Raises Invalid, TooLarge."""
+    at = route(ask.path)
+    raw = _whole(received)
+    if at.kind == "metadata":
+        return Finds(packed(told(raw)))
+    if at.name.endswith(".module"):
+        check_module(raw, at)
+        return Finds()
+    pom = pom_of(raw)
+    check_pom(pom, at)
+    return Finds(packed(pom))
+
+
+def _whole(received: Received) -> bytes:
+    with open(received.descriptor, "rb", closefd=False) as file:
+        file.seek(received.start)
+        return file.read(MODULE_BYTES_MAX + 1)
+
+
+# ---------------------------------------------------------------- pom
+
+
+def pom_of(raw: bytes) -> Pom:
+    """What a pom says of itself. Raises Invalid, TooLarge."""
+    project = xmls.read(raw, POM_BYTES_MAX)
+    if project.name != "project":
+        raise Invalid("This is no pom: its root element is not <project>.")
+    return Pom(
+        project.said("groupId") or project.said("parent", "groupId"),
+        project.said("artifactId"),
+        project.said("version") or project.said("parent", "version"),
+        project.said("packaging")[:NAME_CHARACTERS_MAX] or "jar",
+        project.said("name")[:NAME_CHARACTERS_MAX],
+    )
+
+
+def check_pom(pom: Pom, at: Route) -> None:
+    """Raises Invalid where the pom speaks of another artifact. What it holds as a property cannot be compared."""
+    group, _, artifact = at.package.rpartition("/")
+    for what, said, there in (
+        ("groupId", pom.group.replace(".", "/"), group.replace(".", "/")),
+        ("artifactId", pom.artifact, artifact),
+        ("version", pom.version, at.version),
+    ):
+        # sbt puts its plug-ins into NAME_SCALA_SBT, and their pom says NAME.
+        crossed = what == "artifactId" and said and there.startswith(said + "_")
+        if said != there and "${" not in said and not crossed:
+            raise Invalid(
+                f"The pom's {what} is {said[:200]!r}, and it is put where {there!r} belongs.",
+                "Deploy it under its own coordinates.",
+            )
+
+
+def check_module(raw: bytes, at: Route) -> None:
+    """Raises Invalid for what is no Gradle module metadata of this place."""
+    try:
+        component = msgspec.json.decode(raw, type=_Module).component
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Invalid("This is no Gradle module metadata.", "Publish it with Gradle.") from None
+    there = (at.package.rpartition("/")[0], at.package.rpartition("/")[2], at.version)
+    if (component.group.replace(".", "/"), component.module, component.version) != there:
+        raise Invalid("The Gradle module metadata speaks of another module.", "Publish it under its own coordinates.")
+
+
+# ---------------------------------------------------------------- metadata
+
+
+def told(raw: bytes) -> Told:
+    """What only the client knows. Versions and builds are not read: they are what is here. Raises Invalid, TooLarge."""
+    metadata = metadata_of(raw)
+    return Told(plugins_of(metadata))
+
+
+def metadata_of(raw: bytes) -> xmls.Element:
+    """The root of a maven-metadata.xml. Raises Invalid, TooLarge."""
+    metadata = xmls.read(raw, METADATA_BYTES_MAX)
+    if metadata.name != "metadata":
+        raise Invalid("This is no maven-metadata.xml: its root element is not <metadata>.")
+    return metadata
+
+
+def plugins_of(metadata: xmls.Element) -> dict[str, Plugin]:
+    """The plug-ins of a group, by artifact. What makes no sense is left out."""
+    found: dict[str, Any] = {}
+    for one in metadata.all("plugins", "plugin"):
+        artifact, prefix = one.said("artifactId"), one.said("prefix")
+        if is_segment(artifact) and is_segment(prefix) and len(found) < PLUGINS_MAX:
+            found.setdefault(artifact, Plugin(prefix, one.said("name")[:NAME_CHARACTERS_MAX]))
+    return found
