@@ -111,6 +111,7 @@ class Committer:
         self._room = room
         self._preparing: trio.CapacityLimiter | None = None
         self._asked: deque[_Wish] = deque()
+        self._ringing: trio.lowlevel.TrioToken | None = None
         self._told: queue.SimpleQueue[list[_Wish] | None] = queue.SimpleQueue()
         self._open = True
         self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
@@ -134,7 +135,9 @@ class Committer:
             await trio.to_thread.run_sync(self._prepare, large, limiter=self._preparing)
         wish = _Wish(decide, staged)
         self._asked.append(wish)
-        wish.token.run_sync_soon(self._hand_over, idempotent=True)
+        if self._ringing is not wish.token:  # each call costs a write to wake the loop up
+            self._ringing = wish.token
+            wish.token.run_sync_soon(self._hand_over)
         await trio.lowlevel.wait_task_rescheduled(_not_now)
         if wish.failure is not None:
             raise wish.failure
@@ -149,6 +152,7 @@ class Committer:
 
     def _hand_over(self) -> None:
         """Once a turn of the loop: all that it asked for becomes one group, and wakes the thread once."""
+        self._ringing = None
         wishes: list[_Wish] = []
         while self._asked:
             wishes.append(self._asked.popleft())
