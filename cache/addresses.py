@@ -132,6 +132,22 @@ def embedded(address: Address) -> ipaddress.IPv4Address | None:
     return None
 
 
+def inside_only(url: str, resolve: Resolve = resolve_by_system) -> str:
+    """The host and port of `url` where an upstream may have it in the private network alone, else ""; "" also where the
+    name cannot be resolved now. Blocking."""
+    try:
+        there = place(url)
+        resolve(there.host, there.port)
+        checked(there, resolve, private_network=True)
+    except (Invalid, UpstreamFailed, OSError, UnicodeError):
+        return ""
+    try:
+        checked(there, resolve, private_network=False)
+    except UpstreamFailed:
+        return there.authority
+    return ""
+
+
 def checked(place: Place, resolve: Resolve, *, private_network: bool) -> list[str]:
     """The addresses of a place, each of them allowed. One refused address refuses the place: a name that has both
     kinds is a trap or a mistake. Raises UpstreamFailed."""
@@ -150,6 +166,6 @@ def checked(place: Place, resolve: Resolve, *, private_network: bool) -> list[st
         if not good:
             raise UpstreamFailed(
                 f"{place.authority} is not on the public Internet, and its upstream is not allowed to be elsewhere.",
-                "Declare the upstream with private_network if it is meant.",
+                "If it is meant, add the upstream with --private-network (private_network in the API).",
             )
     return found

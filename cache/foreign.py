@@ -6,6 +6,7 @@ all that. Answers are kept in the records of the cache: a small head (freshness,
 digest, so that a renewal rewrites a few bytes and every process of the node sees it.
 """
 
+import contextlib
 import hashlib
 import logging
 import time
@@ -28,6 +29,7 @@ HEAD, CONTENT = "foreign", "foreign-content"
 EDGE_FRESH_S, EDGE_NEGATIVE_S = 30, 10
 REFRESH_MS_MIN = 2_000
 CLAIM_SECONDS = 60.0
+WORDS_MAX = 500
 _POLL_S = 0.02
 _MEMO_BYTES_MAX = 8 << 20
 _MEMO_MAX = 512
@@ -323,7 +325,15 @@ class ForeignKnowledge[Foreign = Any]:
         elif answer.status == 200:
             await self._take(place, answer, headers.get("accept", "*/*"))
         else:
-            raise UpstreamFailed(f"The upstream answered {answer.status}.", "Try again later.")
+            raise self._refused(answer)
+
+    def _refused(self, answer: Fetched) -> UpstreamFailed:
+        """A parent says itself what is wrong, and what to do: the client hears it from whichever node it asked."""
+        if self._parent:
+            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+                said = msgspec.json.decode(answer.body, type=_Said)
+                return UpstreamFailed(said.title[:WORDS_MAX], said.detail[:WORDS_MAX])
+        return UpstreamFailed(f"The upstream answered {answer.status}.", "Try again later.")
 
     async def _take(self, place: Place[Foreign], answer: Fetched, accept: str) -> None:
         media = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -395,6 +405,13 @@ class _Loading[Foreign]:
 
     def __call__(self) -> Foreign | None:
         return self._knowledge._load(self._place, self._held)
+
+
+class _Said(msgspec.Struct):
+    """How a parent tells a problem (RFC 9457)."""
+
+    title: str
+    detail: str = ""
 
 
 class _Left(Problem):

@@ -13,6 +13,7 @@ from time import monotonic
 import msgspec
 import trio
 
+from cache.addresses import inside_only
 from cache.eviction import Evictor
 from cache.flight import Flights
 from cache.follower import Follower
@@ -315,6 +316,7 @@ class Worker:
             commit=committer.commit if committer is not None else None,
             secrets=None if self.edge else self.secrets,
             normalise=_normalise,
+            inside_only=inside_only,
         )
 
     def health(self) -> Health:

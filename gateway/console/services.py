@@ -41,13 +41,19 @@ def as_it_is(format: str, package: str) -> str:
     return package
 
 
+def nowhere(url: str) -> str:
+    """No address is looked up."""
+    return ""
+
+
 @dataclass(frozen=True)
 class Services:
     """The API's view of its node.
 
     `status` and `metrics` are synchronous and quick. `formats` are the rooms there are, `drawing` those that can have
     upstreams. `normalise(format, package)` spells a package name as the View does, and raises Invalid for what
-    no package can be called. `metrics_open` lets anybody read the metrics.
+    no package can be called. `inside_only(url)` is the host of an address that only private_network may
+    reach, else ""; blocking. `metrics_open` lets anybody read the metrics.
     """
 
     role: str
@@ -61,5 +67,6 @@ class Services:
     secrets: Secrets | None = None
     metrics_open: bool = False
     normalise: Callable[[str, str], str] = as_it_is
+    inside_only: Callable[[str], str] = nowhere
     now_ms: Callable[[], int] = now_ms
     version: str = version()

@@ -26,6 +26,8 @@ ROUTES = Routes("/-/api/v1/repositories/<workspace>/<repository>/upstreams")
 RESERVED_NAME = "allow"
 """It stands where an Upstream's name would in an address."""
 
+RESOLVE_SECONDS_MAX = 4.0
+
 Edit = Callable[[tuple[Upstream, ...]], tuple[Upstream, ...]]
 
 
@@ -45,6 +47,8 @@ async def add_upstream(call: Call) -> Reply:
             "A credential for a plain http address would cross the network readable by all.",
             "Use https, or private_network for a registry on your own network.",
         )
+
+    await _check_place(call, upstream)
 
     def edit(known: tuple[Upstream, ...]) -> tuple[Upstream, ...]:
         if any((one.format, one.name) == (upstream.format, upstream.name) for one in known):
@@ -101,6 +105,20 @@ async def disallow_name(call: Call) -> Reply:
     )
     headers = await _change(call, "upstream.disallow", edit)
     return Reply(204, None, headers)
+
+
+async def _check_place(call: Call, upstream: Upstream) -> None:
+    """An upstream that could never be asked is refused when it is added, not at each request for a package."""
+    if upstream.private_network:
+        return
+    inside = ""
+    with trio.move_on_after(RESOLVE_SECONDS_MAX):  # a name that is not resolved in time is no reason to say no
+        inside = await trio.to_thread.run_sync(call.services.inside_only, upstream.url, abandon_on_cancel=True)
+    if inside:
+        raise Invalid(
+            f"{inside} is not on the public Internet.",
+            "If it is meant, add it with --private-network (private_network in the API); it takes admin on everything.",
+        )
 
 
 def no_upstream() -> Absent:

@@ -118,6 +118,17 @@ async def test_a_tenant_cannot_point_into_the_nodes_own_network(console: Console
     assert allowed.status == 201
 
 
+async def test_an_address_that_could_never_be_asked_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    console = Console(tmp_path, inside_only=lambda url: "registry.example" if "example" in url else "")
+    got = await add(console)
+    assert (got.status, got.json["detail"]) == (400, "registry.example is not on the public Internet.")
+    assert "--private-network" in got.json["remedy"]
+    assert stored(console) == ()
+    assert (await add(console, "node admin", private_network=True)).status == 201
+    assert (await add(console, name="other", url="https://elsewhere.test/")).status == 201
+    console.ledger.close()
+
+
 async def test_there_is_an_end_to_upstreams(console: Console) -> None:
     for number in range(20):
         assert (await add(console, name=f"m{number}")).status == 201

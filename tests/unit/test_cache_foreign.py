@@ -329,3 +329,16 @@ async def test_f14_why_a_package_is_withheld_is_known_for_as_long_as_it_is_held(
     world.one.items["/left"] = page(3)
     await knowledge.of(*PLACE, world.upstreams)
     assert knowledge.withheld(*PLACE, world.upstreams) == ""
+
+
+async def test_an_edge_says_what_its_parent_says(world: World) -> None:
+    told = {"title": "It is inside.", "detail": "Add it with --private-network.", "status": 502}
+    knowledge = world.knowledge(parent=world.one.url)
+    path = "/-/peer/foreign/acme/main/npm?package=left"
+    world.one.items[path] = Item(json.dumps(told).encode(), status=502)
+    with pytest.raises(UpstreamFailed) as failure:
+        await knowledge.of(*PLACE, world.upstreams)
+    assert (failure.value.message, failure.value.remedy) == ("It is inside.", "Add it with --private-network.")
+    world.one.items[path] = Item(b"<html>", status=502)
+    with pytest.raises(UpstreamFailed, match="answered 502"):
+        await world.knowledge(parent=world.one.url).of(*PLACE, world.upstreams)

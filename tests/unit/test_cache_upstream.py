@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cache.addresses import allowed_privately, next_place, place, public
+from cache.addresses import allowed_privately, inside_only, next_place, place, public
 from cache.upstream import Remote
 from storage.errors import Absent, Invalid, Unavailable, UpstreamFailed
 from tests.harness.certificates import certificate
@@ -376,3 +376,26 @@ def test_d2_where_a_redirect_may_not_lead() -> None:
     for location in ("http://example.org/", "file:///etc/passwd", "https://other.test:22/", "https://u:p@other.test/"):
         with pytest.raises(UpstreamFailed):
             next_place(here, location)
+
+
+@pytest.mark.parametrize(
+    ("url", "found", "inside"),
+    [
+        ("https://a.test/simple/", ["8.8.8.8"], ""),
+        ("https://a.test:8443/simple/", ["10.0.0.1"], "a.test:8443"),
+        ("https://a.test/", ["8.8.8.8", "10.0.0.1"], "a.test"),
+        ("http://127.0.0.1:9/", ["127.0.0.1"], "127.0.0.1:9"),
+        ("https://a.test/", ["169.254.169.254"], ""),
+        ("https://a.test/", [], ""),
+        ("nonsense", ["10.0.0.1"], ""),
+    ],
+)
+def test_who_is_inside_only_is_told_when_an_upstream_is_added(url: str, found: list[str], inside: str) -> None:
+    assert inside_only(url, lambda host, port: found) == inside
+
+
+def test_a_name_that_cannot_be_resolved_now_is_not_inside() -> None:
+    def fails(host: str, port: int) -> list[str]:
+        raise OSError("no resolver")
+
+    assert inside_only("https://a.test/", fails) == ""
