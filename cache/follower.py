@@ -150,7 +150,7 @@ class Follower:
         while not disk.lock(self._contact.fd):  # noqa: ASYNC110 - another process has no event for us
             await trio.sleep(LOCK_LOOK_SECONDS)
         pause_s = RETRY_SECONDS[0]
-        missed = False
+        began_s = trio.current_time()
         while True:
             heard_s = self.last_contact_s
             try:
@@ -158,8 +158,8 @@ class Follower:
             except Damaged as problem:
                 await self._mend(problem)
             except Problem as problem:
-                # both may be starting, as with `entrepot up`: the first miss is no news
-                level = logging.WARNING if heard_s or missed else logging.DEBUG
+                # both may be starting, as with `entrepot up`: the first misses are no news
+                level = logging.WARNING if heard_s or trio.current_time() > began_s + SILENCE_SECONDS else logging.DEBUG
                 log.log(level, "the origin is not heard: %s", problem.message)
             except trio.TooSlowError:
                 log.warning("the origin fell silent")
@@ -168,7 +168,6 @@ class Follower:
                 if full is None:
                     raise
                 log.error("this edge cannot take entries in: %s", full.message)
-            missed = self.last_contact_s <= heard_s
             pause_s = RETRY_SECONDS[0] if self.last_contact_s > heard_s else min(2 * pause_s, RETRY_SECONDS[1])
             await trio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
 

@@ -332,7 +332,7 @@ class ForeignKnowledge[Foreign = Any]:
         if self._parent:
             with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
                 said = msgspec.json.decode(answer.body, type=_Said)
-                return UpstreamFailed(said.title[:WORDS_MAX], said.detail[:WORDS_MAX])
+                return UpstreamFailed(said.detail[:WORDS_MAX], said.remedy[:WORDS_MAX])
         return UpstreamFailed(f"The upstream answered {answer.status}.", "Try again later.")
 
     async def _take(self, place: Place[Foreign], answer: Fetched, accept: str) -> None:
@@ -410,8 +410,8 @@ class _Loading[Foreign]:
 class _Said(msgspec.Struct):
     """How a parent tells a problem (RFC 9457)."""
 
-    title: str
-    detail: str = ""
+    detail: str
+    remedy: str = ""
 
 
 class _Left(Problem):

@@ -24,6 +24,20 @@ class Problem(Exception):
         """One line for clients that show a line: what happened, then what to do."""
         return f"{self.message} {self.remedy}".strip()
 
+    def document(self) -> dict[str, object]:
+        """The problem details (RFC 9457) that are said wherever no tool's dialect wants another form: `code` is for
+        programs, `remedy` for people."""
+        told: dict[str, object] = {
+            "type": f"urn:entrepot:problem:{self.code}",
+            "title": type(self).__name__,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.message,
+        }
+        if self.remedy:
+            told["remedy"] = self.remedy
+        return told
+
 
 class Invalid(Problem):
     """The request or the package is malformed; sending it again unchanged fails again."""

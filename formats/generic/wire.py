@@ -285,6 +285,5 @@ def refuse(ask: Ask, problem: Problem) -> Reply:
     if problem.retry_after_s is not None:
         headers.append(("Retry-After", str(problem.retry_after_s)))
     if "json" in ask.headers.get("accept", ""):
-        detail = {"title": problem.message, "status": status, "code": problem.code, "detail": problem.remedy}
-        return Reply(status, msgspec.json.encode(detail), "application/problem+json", tuple(headers))
+        return Reply(status, msgspec.json.encode(problem.document()), "application/problem+json", tuple(headers))
     return Reply(status, (problem.text() + "\n").encode("utf-8", "replace"), headers=tuple(headers))

@@ -1,10 +1,12 @@
 """What does a repository hold, and how is a client pointed at it?"""
 
 import datetime
+from contextlib import suppress
 
-from gateway.cli.client import named, reach
+from gateway.cli.client import reach
 from gateway.cli.output import Output, Usage
 from gateway.cli.words import AsJson, AsProfile, AtUrl, place
+from storage.errors import Forbidden, Unauthenticated, Unavailable
 
 SETUPS = ("pypi", "npm", "oci", "deb", "maven", "generic")
 
@@ -57,14 +59,18 @@ def setup(format: str, repository: str, /, *, json: AsJson = False, url: AtUrl =
     repository
         WORKSPACE/REPOSITORY.
     """
-    node, _ = named(url, profile)
-    told = lines(format, f"{node}/{place(repository)}")
+    at = place(repository)
+    with reach(url, profile) as node:
+        told = lines(format, f"{node.url}/{at}")
+        with suppress(Unauthenticated, Forbidden, Unavailable):  # the lines are good whoever asks, and for later too
+            node.get(f"/repositories/{at}")
     Output(json).fact({"format": format, "lines": told}, "\n".join(told))
 
 
 def lines(format: str, base: str) -> list[str]:
     """The client's own commands and settings for the repository at `base`; the token stays a shell variable."""
     scheme, _, rest = base.partition("://")
+    plain = scheme == "http"
     inside = f"{scheme}://token:$ENTREPOT_TOKEN@{rest}"
     if format == "pypi":
         return [
@@ -72,6 +78,9 @@ def lines(format: str, base: str) -> list[str]:
             f"uv pip install --default-index {inside}/pypi/simple/ PACKAGE",
             f"twine upload --repository-url {base}/pypi/legacy/ -u token -p $ENTREPOT_TOKEN dist/*",
             f"uv publish --publish-url {base}/pypi/legacy/ -u token -p $ENTREPOT_TOKEN dist/*",
+            f"poetry source add --priority=primary entrepot {base}/pypi/simple/",
+            f"poetry config repositories.entrepot {base}/pypi/legacy/",
+            "poetry config http-basic.entrepot token $ENTREPOT_TOKEN && poetry publish -r entrepot",
         ]
     if format == "npm":
         return [
@@ -79,6 +88,10 @@ def lines(format: str, base: str) -> list[str]:
             f"npm config set //{rest}/npm/:_authToken $ENTREPOT_TOKEN",
             "npm install PACKAGE",
             "npm publish",
+            "# pnpm and yarn 1 read the same settings; yarn berry has its own, in .yarnrc.yml:",
+            f"yarn config set npmRegistryServer {base}/npm",
+            "yarn config set npmAuthToken $ENTREPOT_TOKEN && yarn config set npmAlwaysAuth true",
+            *([f"yarn config set unsafeHttpWhitelist --json '[\"{rest.partition(':')[0]}\"]'"] if plain else []),
         ]
     if format == "oci":
         return _oci(scheme, rest)

@@ -219,7 +219,7 @@ def _tell(out: Output, origin: str, edge: str, admin: str) -> None:
         *(f"  {line}" for line in (pypi[2], pypi[0])),
         "",
         "npm",
-        *(f"  {line}" for line in npm),
+        *(f"  {line}" for line in npm[:4]),
         "",
         "The token is good until the next start. Ctrl-C stops both.",
     ]

@@ -30,23 +30,9 @@ _BY_STATUS: dict[int, Problem] = {
 }
 
 
-def document(problem: Problem) -> dict[str, object]:
-    """The problem details of `problem`."""
-    told: dict[str, object] = {
-        "type": f"urn:entrepot:problem:{problem.code}",
-        "title": type(problem).__name__,
-        "status": problem.status,
-        "code": problem.code,
-        "detail": problem.message,
-    }
-    if problem.remedy:
-        told["remedy"] = problem.remedy
-    return told
-
-
 def respond(problem: Problem) -> Response:
     """The HTTP answer that tells `problem`."""
-    response = Response(msgspec.json.encode(document(problem)), status=problem.status, content_type=MEDIA)
+    response = Response(msgspec.json.encode(problem.document()), status=problem.status, content_type=MEDIA)
     if problem.status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = CHALLENGE
     if problem.retry_after_s is not None:

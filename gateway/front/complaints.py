@@ -15,15 +15,9 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def plain_refusal(status: int, message: str, remedy: str = "", code: str = "problem") -> Reply:
-    """problem+json (RFC 9457), for addresses that belong to no format."""
-    body = {"type": "about:blank", "title": message, "status": status, "detail": remedy, "code": code}
-    return Reply(status, msgspec.json.encode(body), "application/problem+json")
-
-
 def complain(problem: Problem) -> Reply:
-    """A Problem outside any format."""
-    reply = plain_refusal(problem.status, problem.message, problem.remedy, problem.code)
+    """A Problem at an address that belongs to no format, as problem+json (RFC 9457)."""
+    reply = Reply(problem.status, msgspec.json.encode(problem.document()), "application/problem+json")
     return with_signals(reply, problem)
 
 

@@ -32,7 +32,7 @@ from gateway.delivery.heads import Head
 from gateway.delivery.requests import Request
 from gateway.front import registry
 from gateway.front.admitted import Admitted
-from gateway.front.complaints import answer_of, complain, finds_of, headers_of, now_ms, plain_refusal, with_signals
+from gateway.front.complaints import answer_of, complain, finds_of, headers_of, now_ms, with_signals
 from gateway.front.peering import Peering
 from gateway.front.pulling import Puller
 from gateway.front.reading import Reads, Scope, holds
@@ -152,7 +152,7 @@ class Front:
             report_bug(bug, request.head.method)
             if request.answered:
                 raise Gone from bug
-            reply = plain_refusal(500, "This node failed to answer.", "The operator finds the reason in its log.")
+            reply = complain(Problem("This node failed to answer.", "The operator finds the reason in its log."))
             await request.reply(reply.status, headers_of(reply), reply.body)
 
     async def _own(self, request: Request) -> None:

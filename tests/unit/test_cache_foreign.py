@@ -332,7 +332,7 @@ async def test_f14_why_a_package_is_withheld_is_known_for_as_long_as_it_is_held(
 
 
 async def test_an_edge_says_what_its_parent_says(world: World) -> None:
-    told = {"title": "It is inside.", "detail": "Add it with --private-network.", "status": 502}
+    told = {"detail": "It is inside.", "remedy": "Add it with --private-network.", "status": 502}
     knowledge = world.knowledge(parent=world.one.url)
     path = "/-/peer/foreign/acme/main/npm?package=left"
     world.one.items[path] = Item(json.dumps(told).encode(), status=502)

@@ -199,6 +199,7 @@ def test_setup_shows_lines_with_the_address_and_never_the_token(entrepot: Cli, n
         (("status", "--profile", "none"), "node admin", 3),
         (("status", "--url", "ftp://x"), "node admin", 2),
         (("setup", "cargo", "acme/main"), "node admin", 2),
+        (("setup", "pypi", "acme/gone"), "node admin", 3),
     ],
 )
 def test_exit_codes(entrepot: Cli, arguments: tuple[str, ...], role: str, code: int) -> None:

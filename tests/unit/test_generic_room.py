@@ -509,7 +509,7 @@ def test_refusals_speak_text_and_json() -> None:
     plain = ROOM.refuse(ask("PUT", "x"), problem)
     assert (plain.status, plain.body) == (409, b"There is a file. Delete it.\n")
     spoken = ROOM.refuse(ask("PUT", "x", accept="application/json"), problem)
-    assert json.loads(spoken.body)["title"] == "There is a file."
+    assert json.loads(spoken.body) == problem.document()
     assert "WWW-Authenticate" in dict(ROOM.refuse(ask("PUT", "x"), Unauthenticated("Who?")).headers)
     assert "PUT" in dict(ROOM.refuse(ask("PATCH", "x"), MethodRefused("No.")).headers)["Allow"]
     assert dict(ROOM.refuse(ask("PUT", "x"), TooMany("Slow.", retry_after_s=7)).headers)["Retry-After"] == "7"
