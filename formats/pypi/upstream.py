@@ -63,6 +63,9 @@ class _Page(msgspec.Struct, rename="kebab"):
     project_status: _Status | None = None
 
 
+INSTANT_MS_MAX = 253_402_300_799_999
+"""The end of the year 9999: an instant just before it, in a time zone to the west, is none that can be shown."""
+
 _page = msgspec.json.Decoder(_Page)
 _link = msgspec.json.Decoder(_Link)
 _DECODING = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -276,6 +279,7 @@ def _instant(told: str | None) -> int:
         moment = datetime.fromisoformat(told) if told else None
         if moment is None:
             return 0
-        return max(0, int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000))
+        at_ms = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        return at_ms if 0 <= at_ms <= INSTANT_MS_MAX else 0
     except (ValueError, OverflowError):
         return 0

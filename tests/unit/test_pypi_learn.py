@@ -188,6 +188,8 @@ def test_an_entry_that_makes_no_sense_is_left_out(bad: object) -> None:
         ({"upload-time": "yesterday"}, -1, 0),
         ({"upload-time": "0001-01-01T00:00:00+14:00"}, -1, 0),
         ({"upload-time": "1969-01-01T00:00:00Z"}, -1, 0),
+        ({"upload-time": "9999-12-31T23:59:59-14:00"}, -1, 0),
+        ({"upload-time": "9999-12-31T23:59:59Z"}, -1, 253_402_300_799_000),
         ({"upload-time": "2024-05-01T10:00:00"}, -1, 1_714_557_600_000),
         ({"requires-python": None, "yanked": None, "provenance": "javascript:x"}, -1, 0),
     ],
