@@ -22,8 +22,8 @@ import httpx2
 import lmdb
 import trio
 
+from cache.connecting import trust
 from cache.feed import Anew, Beat, FrameReader, told_after
-from cache.upstream import trust
 from storage import disk
 from storage.errors import Damaged, Problem, UpstreamFailed
 

@@ -21,12 +21,13 @@ from cache.flight import Fill, Flights
 from cache.foreign import EDGE_FRESH_S, EDGE_NEGATIVE_S, SecretOf, key_of
 from cache.freshness import Held, Standing, Terms, absent, failed, found, left_s, resting, standing, unchanged
 from cache.shelf import Shelf
-from cache.upstream import Remote, Source, Unchanged
+from cache.upstream import Remote, Source, Spent, Unchanged
 from storage.digest import Hasher
-from storage.errors import Absent, Problem, UpstreamFailed
+from storage.errors import Absent, Problem, Unavailable, UpstreamFailed
 from storage.nouns import Upstream
 
 RECORD, HEAD = "foreign-file", "foreign-file-head"
+REST_SECONDS_MAX = 300
 WAIT_BYTES_MAX = 1 << 20
 """A renewed file of no more than this is awaited whole, as is one that does not tell its size: where it breaks off, the
 old copy still serves."""
@@ -58,6 +59,10 @@ class Wanted(Protocol):
     def also(self) -> tuple[str, ...]: ...
     @property
     def headers(self) -> tuple[str, ...]: ...
+    @property
+    def looked(self) -> str: ...
+    @property
+    def lies_at(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,8 @@ class Usable:
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """One thing to ask: `key` names it in the records."""
+    """One thing to ask: `key` names it in the records, `lasting` (of a sha256 in hex) names the place where the same
+    file lies for ever, None where there is none."""
 
     key: bytes
     url: str
@@ -112,6 +118,7 @@ class Spot:
     terms: Terms
     wanted: Wanted
     parent: bool
+    lasting: Callable[[str], bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +159,7 @@ class ForeignFiles:
         self._stale_s = stale_seconds_max
         self._patience_s = patience_s
         self._now_ms = now_ms
+        self._resting: dict[str, float] = {}
 
     # ------------------------------------------------------------ what is held
 
@@ -183,14 +191,16 @@ class ForeignFiles:
         if self._parent:
             fresh_s = min(EDGE_FRESH_S, *(one.fresh_s for one in where.upstreams))
             negative_s = min(EDGE_NEGATIVE_S, *(one.negative_s for one in where.upstreams))
+            urls = tuple(one.url for one in where.upstreams)
             yield Spot(
-                key_of(*place, wanted.path, wanted.accept, *(one.url for one in where.upstreams)),
+                key_of(*place, wanted.path, wanted.accept, *urls),
                 f"{self._parent}/{where.target}",
                 {"accept": wanted.accept, "authorization": f"Bearer {self._token}"},
                 True,
                 self._terms(fresh_s, negative_s),
                 wanted,
-                parent=True,
+                True,
+                _lasting(place, wanted, urls),
             )
             return
         for one in where.upstreams:
@@ -204,7 +214,8 @@ class ForeignFiles:
                 one.private_network,
                 self._terms(one.fresh_s, one.negative_s),
                 wanted,
-                parent=False,
+                False,
+                _lasting(place, wanted, (one.url,)),
             )
 
     def _terms(self, fresh_s: int, negative_s: int) -> Terms:
@@ -318,11 +329,40 @@ class ForeignFiles:
         held = msgspec.structs.replace(head.held, content=sha256, version=1)
         record = msgspec.structs.replace(head, held=held, size=size, digests={**head.digests, **digests})
         self._write(RECORD, spot, record)
+        if spot.lasting is not None:
+            self._shelf.put(RECORD, spot.lasting(sha256.hex()), msgspec.msgpack.encode(record))
         self._shelf.drop(HEAD, spot.key)
 
     def stream(self, spot: Spot, headers: Mapping[str, str], offset: int) -> Source:
         """Open the file at its owner. Blocking."""
-        return self._remote.open_stream(spot.url, headers, offset=offset, private_network=spot.private_network)
+        self._rested(spot)
+        try:
+            return self._remote.open_stream(spot.url, headers, offset=offset, private_network=spot.private_network)
+        except Spent as problem:
+            self._rests(spot, problem)
+            raise
+
+    def look(self, spot: Spot) -> str:
+        """The sha256 in hex that the file has at its owner by now, "" where it is not told. Blocking."""
+        self._rested(spot)
+        try:
+            headers = self._remote.look(spot.url, spot.headers, private_network=spot.private_network)
+        except Spent as problem:
+            self._rests(spot, problem)
+            raise
+        return headers.get(spot.wanted.looked, "").strip().lower().removeprefix("sha256:")
+
+    def _rested(self, spot: Spot) -> None:
+        """Raises Unavailable while an upstream is left in peace that said it has too much to do, or that we have had
+        our share (429): its other files are not asked for either."""
+        left_s = self._resting.get(_owner(spot), 0.0) - time.monotonic()
+        if left_s > 0:
+            raise Unavailable("The upstream asks to be left alone for a while.", retry_after_s=int(left_s) + 1)
+
+    def _rests(self, spot: Spot, problem: Problem) -> None:
+        if not spot.parent:
+            seconds = min(problem.retry_after_s or 0, REST_SECONDS_MAX)
+            self._resting[_owner(spot)] = time.monotonic() + seconds
 
 
 class _Fetching:
@@ -341,6 +381,7 @@ class _Fetching:
         if self._before is not None and not offset:
             headers |= _conditions(self._before, parent=self._spot.parent)
         try:
+            self._look(offset)
             source = self._files.stream(self._spot, headers, offset)
             try:
                 self._check(source)
@@ -359,6 +400,14 @@ class _Fetching:
             raise
         self._source = _Watched(source, self._spot.wanted, self._head.digests, lambda: self._files.failed(self._spot))
         return self._source
+
+    def _look(self, offset: int) -> None:
+        """Raises Unchanged where a HEAD tells that what is held is what is there."""
+        spot, before = self._spot, self._before
+        if before is None or offset or spot.parent or not spot.wanted.looked:
+            return
+        if self._files.look(spot) == before.held.content.hex():
+            raise Unchanged("What is held is what is there.")
 
     def _check(self, source: Source) -> None:
         """Raises UpstreamFailed for a web page where a file was meant, and for what is too large."""
@@ -429,6 +478,17 @@ class _Watched:
 
     def abort(self) -> None:
         self._inner.abort()
+
+
+def _owner(spot: Spot) -> str:
+    """Scheme and authority of who is asked."""
+    return "/".join(spot.url.split("/", 3)[:3])
+
+
+def _lasting(place: tuple[str, str, str], wanted: Wanted, urls: tuple[str, ...]) -> Callable[[str], bytes] | None:
+    if not wanted.lies_at:
+        return None
+    return lambda text: key_of(*place, wanted.lies_at + text, wanted.accept, *urls)
 
 
 def _conditions(record: Record, *, parent: bool) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Protocol
 import httpx2
 import trio
 
-from cache.upstream import trust
+from cache.connecting import trust
 from storage.catalog import Catalog
 from storage.errors import Unavailable, UpstreamFailed
 

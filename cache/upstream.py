@@ -11,25 +11,20 @@ This is the only file that meets http.client, ssl and socket errors of a pull; f
 import contextlib
 import http.client
 import io
-import os
-import select
 import socket
 import ssl
 import struct
-import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
 from cache.addresses import Place, Resolve, checked, next_place, place, resolve_by_system
+from cache.challenges import PASS_BYTES_MAX, Challenge, Passes, challenge_of, may_show, pass_of
+from cache.connecting import Connection, Dial, Pool, dial_by_system, readable, trust
 from storage.errors import Absent, Problem, Unavailable, UpstreamFailed
-
-Dial = Callable[[str, int, float], socket.socket]
-"""(address, port, seconds) to a connected socket; raises OSError."""
 
 REDIRECTS_MAX = 5
 PIECE_BYTES = 1 << 20
@@ -40,7 +35,6 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _KEPT_ACROSS_ORIGINS = frozenset(
     ("accept", "accept-encoding", "range", "user-agent", "if-none-match", "if-modified-since", "if-range")
 )
-_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
 class Source(Protocol):
@@ -80,90 +74,6 @@ class Fetched:
     url: str
 
 
-def dial_by_system(address: str, port: int, seconds: float) -> socket.socket:
-    """Connect to a numeric address."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    connection = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        connection.settimeout(seconds)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.connect((address, port))
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def trust() -> ssl.SSLContext:
-    """Who is believed to be who they say: SSL_CERT_FILE and SSL_CERT_DIR where set, else the system's store."""
-    context = ssl.create_default_context()
-    if not os.environ.get("SSL_CERT_FILE") and not context.cert_store_stats()["x509_ca"]:
-        for bundle in _BUNDLES:
-            if Path(bundle).is_file():
-                context.load_verify_locations(cafile=bundle)
-                break
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-class _Connection(http.client.HTTPConnection):
-    """A connection to an address that was judged before; http.client resolves nothing."""
-
-    def __init__(self, where: Place, channel: socket.socket) -> None:
-        super().__init__(where.host, where.port)
-        self.sock = channel
-        self.channel = channel
-        """The socket itself: http.client forgets it as soon as an answer says that it is the last."""
-        self.auto_open = 0
-        self.idle_since_s = 0.0
-
-    def ready(self) -> bool:
-        """May it carry another request? Bytes or an end that nobody asked for say no."""
-        return self.sock is not None and not _readable(self.sock, 0)
-
-
-@dataclass(slots=True)
-class _Pool:
-    """Idle connections by origin and trust; bounded in number and age."""
-
-    each_max: int = 8
-    total_max: int = 64
-    age_s_max: float = 50.0
-    _idle: dict[tuple[object, ...], list[_Connection]] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def take(self, key: tuple[object, ...]) -> _Connection | None:
-        dead: list[_Connection] = []
-        found = None
-        with self._lock:
-            idle = self._idle.get(key, [])
-            while idle and found is None:
-                one = idle.pop()
-                if time.monotonic() - one.idle_since_s < self.age_s_max and one.ready():
-                    found = one
-                else:
-                    dead.append(one)
-        for one in dead:
-            one.close()
-        return found
-
-    def give(self, key: tuple[object, ...], connection: _Connection) -> None:
-        connection.idle_since_s = time.monotonic()
-        with self._lock:
-            idle = self._idle.setdefault(key, [])
-            if len(idle) < self.each_max and sum(map(len, self._idle.values())) < self.total_max:
-                idle.append(connection)
-                return
-        connection.close()
-
-    def close(self) -> None:
-        with self._lock:
-            every = [one for idle in self._idle.values() for one in idle]
-            self._idle.clear()
-        for one in every:
-            one.close()
-
-
 class Remote:
     """A client for parents and foreign registries. Thread-safe; every call blocks and ends within its limits.
 
@@ -188,7 +98,8 @@ class Remote:
         self._tls = tls
         self._resolve = resolve
         self._dial = dial
-        self._pool = _Pool()
+        self._pool = Pool()
+        self._passes = Passes()
 
     def __repr__(self) -> str:
         return f"<Remote connect {self._connect_s}s silence {self._silence_s}s>"
@@ -245,10 +156,57 @@ class Remote:
             raise
         return body
 
-    def _ask(self, url: str, headers: dict[str, str], private_network: bool) -> "Body":
-        here = place(url)
+    def look(
+        self, url: str, headers: Mapping[str, str] | None = None, *, private_network: bool = False
+    ) -> Mapping[str, str]:
+        """The headers of a HEAD, none where the other side does not answer it. Raises as `open_stream` does."""
+        body = self._ask(url, {**_lower(headers), "accept-encoding": "identity"}, private_network, "HEAD")
+        body.close()
+        if body.status in (200, 304, 404, 410, 429, 503):
+            _judge(body, 0)
+        return body.headers if body.status == 200 else {}
+
+    def _ask(self, url: str, headers: dict[str, str], private_network: bool, method: str = "GET") -> "Body":
+        """Ask, with a pass where one is wanted: a known one at once, a fresh one after the 401 that says so."""
+        first = place(url)
+        credential = headers.get("authorization", "")
+        known = self._passes.for_(first, credential)
+        dressed = headers | {"authorization": f"Bearer {known}"} if known else headers
+        body = self._follow(first, dressed, private_network, method)
+        if body.status != 401 or body.place.origin != first.origin:
+            return body
+        challenge = challenge_of(first, body.headers)
+        if challenge is None:
+            return body
+        body.close()
+        self._passes.forget(first, credential)
+        fresh, seconds = self._fetch_pass(first, challenge, credential, private_network)
+        body = self._follow(first, headers | {"authorization": f"Bearer {fresh}"}, private_network, method)
+        if body.status < 400:
+            self._passes.keep(first, credential, fresh, seconds)
+        return body
+
+    def _fetch_pass(
+        self, first: Place, challenge: Challenge, credential: str, private_network: bool
+    ) -> tuple[str, float]:
+        asked = {"accept": "application/json", "accept-encoding": "identity"}
+        if credential and may_show(first, challenge.realm):
+            asked["authorization"] = credential
+        body = self._send(place(challenge.url), asked, private_network)
+        try:
+            if body.status in (429, 503):
+                _judge(body, 0)
+            if body.status != 200:
+                raise UpstreamFailed(
+                    f"{body.place.authority} gives no pass ({body.status}).", "Check the upstream's credential."
+                )
+            return pass_of(_whole(body, PASS_BYTES_MAX, self._document_s), body.place.authority)
+        finally:
+            body.close()
+
+    def _follow(self, here: Place, headers: dict[str, str], private_network: bool, method: str) -> "Body":
         for _ in range(REDIRECTS_MAX + 1):
-            body = self._send(here, headers, private_network)
+            body = self._send(here, headers, private_network, method)
             if body.status not in _REDIRECTS:
                 return body
             body.close()
@@ -261,21 +219,26 @@ class Remote:
             here = there
         raise UpstreamFailed(f"{here.authority} redirects more than {REDIRECTS_MAX} times.")
 
-    def _send(self, where: Place, headers: Mapping[str, str], private_network: bool) -> "Body":
+    def _send(self, where: Place, headers: Mapping[str, str], private_network: bool, method: str = "GET") -> "Body":
         key = (*where.origin, private_network)
         connection = self._pool.take(key)
         if connection is not None:
             try:
-                return self._exchange(where, headers, connection, key)
+                return self._exchange(where, headers, connection, key, method)
             except _Unanswered:
                 pass  # closed by the other side between two requests: nothing was answered, a fresh one may do it
-        return self._exchange(where, headers, self._connect(where, private_network), key)
+        return self._exchange(where, headers, self._connect(where, private_network), key, method)
 
     def _exchange(
-        self, where: Place, headers: Mapping[str, str], connection: _Connection, key: tuple[object, ...]
+        self,
+        where: Place,
+        headers: Mapping[str, str],
+        connection: Connection,
+        key: tuple[object, ...],
+        method: str,
     ) -> "Body":
         try:
-            connection.putrequest("GET", where.target, skip_host=True, skip_accept_encoding=True)
+            connection.putrequest(method, where.target, skip_host=True, skip_accept_encoding=True)
             connection.putheader("Host", where.authority)
             connection.putheader("User-Agent", self._agent)
             for name, value in headers.items():
@@ -284,7 +247,7 @@ class Remote:
             connection.endheaders()
             response = connection.getresponse()
             try:
-                return Body(where, connection, response, lambda: self._pool.give(key, connection))
+                return Body(where, connection, response, lambda: self._pool.give(key, connection), method)
             except BaseException:
                 response.close()  # one that is the connection's last holds the socket by itself
                 raise
@@ -299,7 +262,7 @@ class Remote:
                 raise _mapped(error, where) from error
             raise
 
-    def _connect(self, where: Place, private_network: bool) -> _Connection:
+    def _connect(self, where: Place, private_network: bool) -> Connection:
         failure: OSError | None = None
         for address in checked(where, self._resolve, private_network=private_network)[:4]:
             try:
@@ -311,7 +274,7 @@ class Remote:
                 if where.scheme == "https":
                     channel = self._secured(channel, where.host)
                 channel.settimeout(self._silence_s)
-                return _Connection(where, channel)
+                return Connection(where, channel)
             except OSError as error:
                 channel.close()
                 raise _mapped(error, where) from error
@@ -330,6 +293,10 @@ class _Unanswered(UpstreamFailed):
     """The connection ended before the first byte of an answer."""
 
 
+class Spent(Unavailable):
+    """The other side counts requests, and ours are used up: no use to ask it for anything before `retry_after_s`."""
+
+
 class Unchanged(UpstreamFailed):
     """The answer to a condition: what is held is still right. To who asked without one it is a failure."""
 
@@ -342,15 +309,16 @@ class Body:
     def __init__(
         self,
         where: Place,
-        connection: _Connection,
+        connection: Connection,
         response: http.client.HTTPResponse,
         give_back: Callable[[], None],
+        method: str = "GET",
     ) -> None:
         self.place = where
         self.status = response.status
         self.headers: Mapping[str, str] = _headers_of(response, where)
         self.offset = 0
-        self.length = _length_of(response, self.headers, where)
+        self.length = 0 if method == "HEAD" else _length_of(response, self.headers, where)
         self._left = self.length
         self._connection = connection
         self._response = response
@@ -422,7 +390,7 @@ class Body:
         channel = self._connection.channel
         if isinstance(channel, ssl.SSLSocket) and channel.pending():
             return True
-        return _readable(channel, seconds if self._direct else 0)
+        return readable(channel, seconds if self._direct else 0)
 
     def _read_unknown(self, buffer: memoryview) -> int:
         if not self._response.chunked:
@@ -446,16 +414,10 @@ class Body:
             self._connection.channel.shutdown(socket.SHUT_RDWR)
 
 
-def _readable(channel: socket.socket, seconds: float) -> bool:
-    poller = select.poll()
-    poller.register(channel, select.POLLIN | select.POLLHUP | select.POLLERR)
-    return bool(poller.poll(seconds * 1000))
-
-
 def _gathered(channel: ssl.SSLSocket, want: memoryview) -> int:
     """As many TLS records as are there: OpenSSL gives out one at a time, and each piece has its price."""
     count = channel.recv_into(want)
-    while 0 < count <= len(want) - _RECORD_BYTES and (channel.pending() or _readable(channel, 0)):
+    while 0 < count <= len(want) - _RECORD_BYTES and (channel.pending() or readable(channel, 0)):
         more = channel.recv_into(want[count:])
         if not more:
             break
@@ -502,6 +464,8 @@ def _judge(body: Body, offset: int) -> None:
         raise unchanged
     if body.status in (404, 410):
         raise Absent(f"{who} does not have it.")
+    if body.status == 429 and ("retry-after" in body.headers or body.headers.get("ratelimit-remaining", "")[:1] == "0"):
+        raise Spent(f"{who} answers no more for now.", "Try again later.", retry_after_s=retry_after(body.headers))
     if body.status in (429, 503):
         raise Unavailable(f"{who} is overloaded.", "Try again later.", retry_after_s=retry_after(body.headers))
     if body.status not in (200, 206):

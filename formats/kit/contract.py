@@ -81,6 +81,7 @@ class Show(msgspec.Struct, frozen=True):
     `page` and `argument` name it within the room; `package` is the one Package it depends on, "" for all of the
     repository's packages of this format. `foreign` = lay what the upstreams know of `package` under the view first, or,
     where `upstream` answers with a Pull, pass their file on unless there is a document of our own.
+    `claim` is the name whose publication here keeps upstreams out, where that is another than `package`.
     `absolute` = the document contains addresses, so it is rendered for each base. `keep` False = render at each request
     (searches). `media` is the Content-Type; `vary` is True where it was chosen by Accept.
     """
@@ -94,6 +95,7 @@ class Show(msgspec.Struct, frozen=True):
     keep: bool = True
     vary: bool = False
     headers: tuple[tuple[str, str], ...] = ()
+    claim: str = ""
 
 
 class Accept(msgspec.Struct, frozen=True):
@@ -292,7 +294,10 @@ class Pull(msgspec.Struct, frozen=True):
     of the file at that path; it is computed where that file is here, and only else asked for at `path`.
 
     `media` is the Content-Type to answer with, "" for the upstream's own. `headers` names headers of the upstream's
-    answer, in lower case, that are kept and passed on.
+    answer, in lower case, that are kept and passed on. `looked` is a header of the upstream's answer to a HEAD that
+    tells the sha256 (with or without "sha256:" ahead): renewing begins with one, since registries that count requests
+    do not count it. `lies_at` is the path at which the same file lies for ever, up to its sha256 in hex, which is
+    added: whoever asks for that path with the same `accept` needs no request any more.
     """
 
     path: str
@@ -305,6 +310,8 @@ class Pull(msgspec.Struct, frozen=True):
     digest_of: tuple[str, str] = ("", "")
     media: str = ""
     headers: tuple[str, ...] = ()
+    looked: str = ""
+    lies_at: str = ""
 
 
 Fetch = Learn | Pull

@@ -18,11 +18,11 @@ from formats.kit.contract import (
     Serve,
     Show,
 )
-from formats.oci import names, pages, uploads, wire
+from formats.oci import names, pages, uploads, upstream, wire
 from formats.oci.decide import decide
 from formats.oci.manifest import MANIFEST_BYTES_MAX, packed, parse
 from formats.oci.names import FORMAT
-from storage.errors import Absent, Problem, Unsupported
+from storage.errors import Absent, Problem
 from storage.nouns import Package, View
 
 
@@ -31,7 +31,7 @@ class Oci:
 
     name = FORMAT
     escaped_slash = False
-    draws = False
+    draws = True
 
     def normalise(self, package: str) -> str:
         """Image names have one spelling. Raises Invalid."""
@@ -69,10 +69,10 @@ class Oci:
         return uploads.progress(ask, plan, at)
 
     def upstream(self, ask: Ask, plan: Serve | Show) -> Fetch | None:
-        return None
+        return upstream.fetch(ask, plan)
 
     def learn(self, package: str, raw: bytes, url: str) -> Foreign:
-        raise Unsupported("Images have no upstream yet.", "Copy the image into the repository.")
+        return upstream.learn(package, raw)
 
     def refuse(self, ask: Ask, problem: Problem) -> Reply:
         return wire.refuse(ask, problem)

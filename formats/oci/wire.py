@@ -138,9 +138,9 @@ def _manifest(ask: Ask, at: Route) -> Plan | None:
         names.tag(at.detail)
     match ask.method:
         case "GET" | "HEAD" if by_digest:
-            return Serve(at.name, names.manifest_file(at.detail), name_header=DIGEST_HEADER)
+            return _served(at.name, names.manifest_file(at.detail))
         case "GET" | "HEAD":
-            return Serve(at.name, names.MANIFESTS, tag=at.detail, name_header=DIGEST_HEADER)
+            return Serve(at.name, names.MANIFESTS, told=_told("sha256"), tag=at.detail, name_header=DIGEST_HEADER)
         case "PUT":
             return _put_manifest(ask, at, by_digest)
         case "DELETE":
@@ -168,10 +168,18 @@ def _put_manifest(ask: Ask, at: Route, by_digest: bool) -> Accept:
 def _blob(ask: Ask, at: Route) -> Plan | None:
     match ask.method:
         case "GET" | "HEAD":
-            return Serve(at.name, names.blob_file(at.detail), name_header=DIGEST_HEADER)
+            return _served(at.name, names.blob_file(at.detail))
         case "DELETE":
             return Amend(0, {"do": "delete-blob", "name": at.name, "at": at.detail})
     return None
+
+
+def _served(name: str, file: str) -> Serve:
+    return Serve(name, file, told=_told(names.algorithm_of(file.partition("/")[2])), name_header=DIGEST_HEADER)
+
+
+def _told(algorithm: str) -> tuple[tuple[str, str, str], ...]:
+    return ((DIGEST_HEADER, algorithm, f"{algorithm}:"),)
 
 
 # ---------------------------------------------------------------- uploads
@@ -246,7 +254,7 @@ def _tags(ask: Ask, at: Route) -> Show:
     if len(page.last) > 128:
         raise Invalid("The argument last is no tag.", "Send the last tag of the page before.")
     argument = msgspec.json.encode(page).decode()
-    return Show("tags", JSON, at.name, argument, keep=page.limit < 0 and not page.last)
+    return Show("tags", JSON, at.name, argument, foreign=True, keep=page.limit < 0 and not page.last)
 
 
 def _count(ask: Ask) -> int:
@@ -269,7 +277,8 @@ def _referrers(ask: Ask, at: Route) -> Show:
     argument = msgspec.json.encode(page).decode()
     headers = (("OCI-Filters-Applied", "artifactType"),) if artifact else ()
     package = names.referrers_of(at.name, at.detail)
-    return Show("referrers", OCI_INDEX, package, argument, keep=not artifact and not last, headers=headers)
+    keep = not artifact and not last
+    return Show("referrers", OCI_INDEX, package, argument, True, keep=keep, headers=headers, claim=at.name)
 
 
 # ---------------------------------------------------------------- refusals

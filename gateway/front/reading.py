@@ -228,7 +228,7 @@ class Reads:
 
     def arriving_answer(self, scope: Scope, need: NeedFile, record: Record) -> Answer:
         """What is known of a foreign file by its record; size and bytes are for the caller to add."""
-        digests = dict(record.digests)
+        digests = need.pull.digests | record.digests
         file = File(need.serve.file, "", record.sha256, record.size, digests=digests)
         return Answer(
             status=200,
@@ -236,7 +236,7 @@ class Reads:
             etag=record.etag,
             modified_s=date_seconds(record.held.modified) or 0,
             size=max(record.size, 0),
-            headers=(*file_headers(file, need.serve), *record.headers),
+            headers=(*file_headers(file, msgspec.structs.replace(need.serve, name_header="")), *record.headers),
             outcome=Outcome.FILL.value,
             until_s=0.0,
             repository=f"{need.where.workspace}/{need.where.repository}",
@@ -309,13 +309,14 @@ class Reads:
 
     def _show(self, reading: Reading, view: View, scope: Scope, ask: Ask, room: Room, plan: Show) -> Answer | Need:
         foreign, version, fresh_until_s = None, 0, scope.until_s
-        upstreams = upstreams_of(scope.repository, view, room, plan.package) if plan.foreign else ()
+        claim = plan.claim or plan.package
+        upstreams = upstreams_of(scope.repository, view, room, claim) if plan.foreign else ()
         fetch = room.upstream(ask, plan) if upstreams else None
         otherwise = None
         if isinstance(fetch, Pull):
-            serve = Serve(plan.package, fetch.path.rpartition("/")[2], headers=plan.headers)
+            serve = Serve(claim, fetch.path.rpartition("/")[2], headers=plan.headers)
             otherwise = need_file(ask, room, serve, fetch, upstreams)
-            if not view.claimed(plan.package):
+            if not view.claimed(claim):
                 return self.foreign_file(reading, scope, otherwise)
         if not isinstance(fetch, Learn):
             upstreams = ()

@@ -328,3 +328,38 @@ async def test_a_header_that_could_harm_is_not_passed_on(world: World, nursery: 
 
 def replaced(pull: Pull, **changes: object) -> Pull:
     return msgspec.structs.replace(pull, **changes)
+
+
+# ---------------------------------------------------------------- registries that count requests (OCI)
+
+TAG = Pull("v2/app/manifests/1", "x/y", looked="docker-content-digest", lies_at="v2/app/manifests/sha256:")
+
+
+async def test_o8_a_file_that_came_by_its_tag_is_there_by_its_digest(world: World, nursery: trio.Nursery) -> None:
+    world.one.items["/v2/app/manifests/1"] = Item(b"manifest")
+    files = world.files(nursery)
+    assert await world.got(files, TAG) == b"manifest"
+    text = hashlib.sha256(b"manifest").hexdigest()
+    lasting = Pull(TAG.lies_at + text, "x/y", immutable=True, digests={"sha256": text})
+    assert world.peek(files, lasting).until_s == float("inf")
+    assert len(world.one.asked) == 1
+    assert files.peek(world.where, replaced(lasting, accept="z")) is None
+    elsewhere = replace(world.where, repository="other")
+    assert files.peek(elsewhere, lasting) is None, "only where it was pulled"
+
+
+async def test_o8_one_that_answers_no_more_is_left_alone_for_all_its_files(
+    world: World, nursery: trio.Nursery
+) -> None:
+    world.one.items["/v2/app/manifests/1"] = Item(b"manifest")
+    files = world.files(nursery)
+    assert await world.got(files, TAG) == b"manifest"
+    world.later(301)
+    world.one.items["/v2/app/manifests/1"] = Item(status=429, headers={"Retry-After": "60"})
+    assert await world.got(files, TAG) == b"manifest", "masked by the copy"
+    asked = len(world.one.asked)
+    for pull in (JAR, INDEX):
+        with pytest.raises(Unavailable) as refused:
+            await world.got(files, pull)
+        assert 0 < (refused.value.retry_after_s or 0) <= 61
+    assert len(world.one.asked) == asked

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from formats import ROOMS
@@ -41,7 +42,8 @@ BASE = "https://registry.example:8443/v2/acme/main"
     ],
 )  # fmt: skip
 def test_an_address_is_read_from_its_end(method: str, path: str, plan: Plan) -> None:
-    assert ROOM.read(asked(method, path)) == plan
+    found = ROOM.read(asked(method, path))
+    assert (msgspec.structs.replace(found, told=()) if isinstance(found, Serve) else found) == plan
 
 
 UPLOAD = {"do": "blob", "name": "app"}
