@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from formats.deb import indexes, names, pages, wire
+from formats.deb import indexes, names, pages, upstream, wire
 from formats.deb.decide import decide
 from formats.deb.facts import FORMAT
 from formats.deb.unpack import unpack
@@ -31,7 +31,7 @@ class Deb:
 
     name = FORMAT
     escaped_slash = False
-    draws = False
+    draws = True
 
     def normalise(self, package: str) -> str:
         """A binary package's name, or one of our keys. Raises Invalid."""
@@ -72,7 +72,7 @@ class Deb:
         return indexes.manifest(making, view)
 
     def upstream(self, ask: Ask, plan: Serve | Show) -> Fetch | None:
-        return None
+        return upstream.pull(plan) if isinstance(plan, Serve) else None
 
     def learn(self, package: str, raw: bytes, url: str) -> Foreign:
         raise Unsupported("What an archive holds is not learnt by package.", "Its files are drawn by path.")

@@ -27,6 +27,8 @@ FILE_BYTES_MAX = 64 << 30
 SETTINGS_BYTES_MAX = 64 << 10
 TAKEN_APART = (*names.BINARY_ENDINGS, ".dsc", ".changes")
 MEMBERS = re.compile(r".*(\.tar\.(gz|xz|bz2|zst|lzma)|\.diff\.gz|\.asc|\.buildinfo|\.sig)")
+OURS_ALONE = ("upload", "incoming", "distributions", "-")
+FOREIGN_DIRECTORIES = ("i18n", "dep11", "cnf", "by-hash")
 _READS = ("GET", "HEAD")
 _HASH = re.compile("[0-9a-f]{64}")
 
@@ -41,8 +43,8 @@ def read(ask: Ask) -> Plan:
     match ask.path.split("/"):
         case ["dists", *rest] if len(rest) > 1:
             _only(ask, *_READS)
-            return _of_distribution(rest)
-        case ["pool", package, file]:
+            return _of_distribution(ask, rest)
+        case ["pool", package, file] if _is_ours(package, file) or ask.method not in _READS:
             return _file(ask, package, file)
         case ["upload", *distribution, component, file] if distribution:
             _only(ask, "PUT")
@@ -55,7 +57,17 @@ def read(ask: Ask) -> Plan:
             return KEYS[key]
         case ["distributions", *rest] if rest:
             return _distribution(ask, "/".join(rest))
+    if ask.path and ask.path.partition("/")[0] not in OURS_ALONE:
+        _only(ask, *_READS)
+        return elsewhere(ask.path)
     raise Absent("There is nothing here.", "Distributions are at dists/, uploads go to upload/DISTRIBUTION/COMPONENT/.")
+
+
+def elsewhere(path: str, distribution: str = "") -> Serve:
+    """A file of an upstream's, wherever it lies there. Its package is never ours, but for a distribution's name: once
+    that was published here, nothing of it comes from elsewhere (THREATS C14)."""
+    package = names.DISTRIBUTION + distribution if distribution else "u/"
+    return Serve(package, path)
 
 
 def _only(ask: Ask, *methods: str) -> None:
@@ -66,29 +78,34 @@ def _only(ask: Ask, *methods: str) -> None:
 # ---------------------------------------------------------------- reads
 
 
-def _of_distribution(rest: list[str]) -> Manifest | Listed:
+def _of_distribution(ask: Ask, rest: list[str]) -> Manifest | Listed | Serve:
     *places, last = rest
     if last in SEALS:
-        return Manifest(_distribution_of("/".join(places)), "text/plain", SEALS[last])
-    if len(places) > 2 and places[-2:] == ["by-hash", "SHA256"]:
+        distribution = _distribution_of("/".join(places))
+        return Manifest(distribution, "text/plain", SEALS[last], elsewhere(ask.path, distribution))
+    by_hash = len(places) > 2 and places[-2] == "by-hash"
+    distribution, inner = _split(places[:-2] if by_hash else places)
+    if not inner:
+        return elsewhere(ask.path, distribution)
+    otherwise = elsewhere(ask.path, distribution)
+    if by_hash and places[-1] == "SHA256":
         if not _HASH.fullmatch(last):
             raise Absent("There is no such index.")
-        distribution, _ = _split(places[:-2])
-        return Listed(distribution, "application/octet-stream", sha256=last)
-    distribution, inner = _split(places)
+        return Listed(distribution, "application/octet-stream", sha256=last, otherwise=otherwise)
     ending = next((ending for ending in MEDIA if last.endswith(ending)), "")
-    return Listed(distribution, MEDIA.get(ending, "text/plain"), path=f"{inner}/{last}")
+    return Listed(distribution, MEDIA.get(ending, "text/plain"), path=f"{inner}/{last}", otherwise=otherwise)
 
 
 def _split(places: list[str]) -> tuple[str, str]:
-    """A distribution's name, and the directory within it: a component is one word."""
+    """A distribution's name, and the directory within it: a component is one word. An upstream may have other files
+    beside its manifest: then the directory is "", and the name is the first word."""
     depth = 1
     if places[-1].startswith("binary-"):
         depth = 3 if places[-2:-1] == ["debian-installer"] else 2
-    elif places[-1] == "source":
+    elif places[-1] in ("source", *FOREIGN_DIRECTORIES):
         depth = 2
     if len(places) <= depth:
-        raise Absent("There is no such index.")
+        return _distribution_of(places[0]), ""
     return _distribution_of("/".join(places[:-depth])), "/".join(places[-depth:])
 
 
@@ -99,19 +116,22 @@ def _distribution_of(name: str) -> str:
         raise Absent("There is no such distribution.") from None
 
 
+def _is_ours(package: str, file: str) -> bool:
+    """Can this be the address of a file in our own pool?"""
+    try:
+        return names.owner(file) == names.package(package)
+    except Invalid:
+        return False
+
+
 def _file(ask: Ask, package: str, file: str) -> Plan:
     _only(ask, *_READS, "DELETE")
-    try:
-        key = (names.BINARY if file.endswith(names.BINARY_ENDINGS) else names.SOURCE) + names.package(package)
-        owned = names.owner(file) == package
-    except Invalid:
-        raise Absent("There is no such file.") from None
-    if not owned:
+    if not _is_ours(package, file):
         raise Absent("There is no such file.")
     if ask.method == "DELETE":
         told = {name: ask.argument(name) for name in ("distribution", "component")}
         return Amend(1024, context={"action": "delete", "file": file, **told})
-    return Serve(key, file)
+    return Serve((names.BINARY if file.endswith(names.BINARY_ENDINGS) else names.SOURCE) + package, file)
 
 
 def _distribution(ask: Ask, name: str) -> Plan:

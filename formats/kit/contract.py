@@ -177,6 +177,8 @@ class Manifest(msgspec.Struct, frozen=True):
     set: str
     media: str
     seal: Literal["", "clear", "detached"] = ""
+    otherwise: Serve | None = None
+    """What is asked for where its package was never published here: an upstream's own manifest, signed by its owner."""
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -187,6 +189,8 @@ class Listed(msgspec.Struct, frozen=True):
     media: str
     path: str = ""
     sha256: str = ""
+    otherwise: Serve | None = None
+    """As for Manifest."""
 
 
 class Keyring(msgspec.Struct, frozen=True):

@@ -35,7 +35,7 @@ from gateway.front.admitted import Admitted
 from gateway.front.complaints import answer_of, complain, finds_of, headers_of, now_ms, with_signals
 from gateway.front.peering import Peering
 from gateway.front.pulling import Puller
-from gateway.front.reading import Reads, Scope, holds
+from gateway.front.reading import Reads, Scope, foreign_set, holds
 from gateway.front.relaying import Relaying
 from gateway.front.routes import OCI, V2, Place, ask_of, check_slashes, place_of
 from gateway.front.writing import Writes
@@ -244,6 +244,8 @@ class Front:
             scope = Scope(repository, (), 0.0)  # nothing of a write is remembered
         else:
             scope = self._scope(reading, principal, repository, at_ms)
+        if isinstance(plan, Manifest | Listed):
+            plan = foreign_set(reading.view(ask.workspace, ask.repository, room.name), repository, room, plan)
         return Admitted(ask, room, principal, scope, right, plan)
 
     def _as_known(self, problem: Problem) -> Problem:

@@ -16,7 +16,7 @@ from cache.foreign_files import Record, Usable, Wanted, Where
 from cache.outcome import Outcome
 from cache.renders import Form, Rendered, Renders
 from cache.shelf import Shelf
-from formats.kit.contract import Ask, Foreign, Learn, Pull, Room, Serve, Show
+from formats.kit.contract import Ask, Foreign, Learn, Listed, Manifest, Pull, Room, Serve, Show
 from gateway.delivery.answers import Answer, date_seconds
 from gateway.front.overlay import Overlay, may_draw
 from storage import keys
@@ -409,6 +409,12 @@ def upstreams_of(repository: Repository, view: View, room: Room, package: str) -
     """The upstreams of this format that may answer for `package`."""
     candidates = tuple(one for one in repository.upstreams if one.format == room.name)
     return may_draw(view, package, candidates) if candidates and package else ()
+
+
+def foreign_set(view: View, repository: Repository, room: Room, plan: Manifest | Listed) -> Manifest | Listed | Serve:
+    """The plan, or what is asked of the upstreams where the set was never published here and they may answer for it."""
+    serve = plan.otherwise
+    return serve if serve is not None and upstreams_of(repository, view, room, serve.package) else plan
 
 
 def by_version(view: View, plan: Serve) -> Serve:

@@ -584,7 +584,7 @@ DEB = Case(
     ),
     letters="aA-+.b_/",
     named=lambda name: f"pool/{name}/{name}_1_all.deb",
-    meant=lambda plan: plan.package if isinstance(plan, Serve) else None,
+    meant=lambda plan: plan.package if isinstance(plan, Serve) and plan.package.startswith("b/") else None,
     canonical=lambda name: name,
 )
 

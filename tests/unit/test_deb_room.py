@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from formats import deb
-from formats.kit.contract import Amend, Listed, Made, Making, Manifest
+from formats.kit.contract import Amend, Listed, Made, Making, Manifest, Pull, Serve
 from storage.errors import Absent, Conflict, Invalid, MethodRefused, TooLarge
 from tests.contract.rooms import Upload, World, ask
 from tests.harness import debs
@@ -113,7 +113,8 @@ def test_an_installer_package_has_an_index_of_its_own(world: World) -> None:
     assert "Package: netcfg" in packages(world, "stable", "main/debian-installer/binary-amd64/Packages")
     assert packages(world, "stable", "main/binary-amd64/Packages") == ""
     plan = ROOM.read(ask(ROOM, "GET", "dists/stable/main/debian-installer/binary-amd64/Packages.gz"))
-    assert plan == Listed("stable", "application/gzip", "main/debian-installer/binary-amd64/Packages.gz")
+    assert isinstance(plan, Listed)
+    assert (plan.set, plan.path) == ("stable", "main/debian-installer/binary-amd64/Packages.gz")
 
 
 # ---------------------------------------------------------------- sources and changes
@@ -341,10 +342,42 @@ def test_addresses_of_a_distribution() -> None:
             Listed("stable", "application/octet-stream", sha256=digest),
         f"dists/stable/main/by-hash/SHA256/{digest}": Listed("stable", "application/octet-stream", sha256=digest),
     }.items():  # fmt: skip
-        assert ROOM.read(ask(ROOM, "GET", path)) == plan
-    for path in ("dists/InRelease", "dists/stable/x", f"dists/s/m/by-hash/SHA256/{digest[1:]}", "dists/a b/InRelease"):
+        found = ROOM.read(ask(ROOM, "GET", path))
+        assert isinstance(found, Manifest | Listed)
+        assert found.otherwise == Serve(f"d/{plan.set}", path)
+        assert msgspec.structs.replace(found, otherwise=None) == plan
+    for path in (f"dists/s/m/by-hash/SHA256/{digest[1:]}", "dists/a b/InRelease", "distributions/a b"):
         with pytest.raises(Absent):
             ROOM.read(ask(ROOM, "GET", path))
+
+
+def test_what_only_an_upstream_can_have_is_asked_for_by_its_path() -> None:
+    digest = "ab" * 32
+    for path, package, immutable in (
+        ("dists/bookworm/main/i18n/Translation-en.xz", "d/bookworm", False),
+        ("dists/bookworm/ChangeLog", "d/bookworm", False),
+        (f"dists/bookworm/main/i18n/by-hash/SHA256/{digest}", "d/bookworm", True),
+        (f"dists/bookworm/main/binary-amd64/by-hash/SHA512/{digest * 2}", "d/bookworm", True),
+        ("dists/bookworm/InRelease", "d/bookworm", False),
+        ("pool/main/h/hello/hello_2.10-3_amd64.deb", "u/", True),
+        ("pool/hello/hello_2.10-3_amd64.deb", "b/hello", True),
+        ("./Packages.gz", "u/", False),
+        ("pool/main/g/g++/g++_1%3a2.deb", "u/", True),
+    ):
+        request = ask(ROOM, "GET", path)
+        plan = ROOM.read(request)
+        serve = plan.otherwise if isinstance(plan, Manifest | Listed) else plan
+        assert isinstance(serve, Serve)
+        assert serve.package == package
+        if path.startswith("./"):
+            with pytest.raises(Absent):
+                ROOM.upstream(request, serve)
+            continue
+        pull = ROOM.upstream(request, serve)
+        assert isinstance(pull, Pull)
+        assert pull.path == path.replace("%", "%25")
+        assert pull.immutable is immutable
+        assert pull.digests == ({"sha256": digest} if "SHA256" in path else {})
 
 
 def test_a_problem_is_told_in_a_line() -> None:
