@@ -315,6 +315,7 @@ class Worker:
             drawing=tuple(name for name, room in ROOMS.items() if room.draws),
             commit=committer.commit if committer is not None else None,
             secrets=None if self.edge else self.secrets,
+            signing=None if self.edge else self.signing,
             normalise=_normalise,
             inside_only=inside_only,
         )

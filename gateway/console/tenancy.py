@@ -109,8 +109,10 @@ async def drop_repository(call: Call) -> Reply:
         return Decided(Draft(workspace, name, principal.id, "repository.drop", (dropped,)), None)
 
     _, headers = await call.change(workspace, decide)
-    if call.services.secrets is not None:
-        await trio.to_thread.run_sync(call.services.secrets.remove_repository, workspace, name)
+    with trio.CancelScope(shield=True):  # a caller who hangs up must not leave secrets for a successor of this name
+        for kept in (call.services.signing, call.services.secrets):
+            if kept is not None:
+                await trio.to_thread.run_sync(kept.remove_repository, workspace, name)
     return Reply(204, None, headers)
 
 

@@ -11,6 +11,7 @@ from quart import Quart
 from formats import ROOMS
 from gateway.access import tokens
 from gateway.access.secrets import Secrets
+from gateway.access.signing import SigningKeys
 from gateway.console.api import make_app
 from gateway.console.services import Health, Services
 from storage.nouns import (
@@ -57,6 +58,7 @@ class Console:
         self.health = Health()
         self.now_ms = NOW_MS
         self.secrets = Secrets(root / "secrets.json")
+        self.signing = SigningKeys(root / "signing.json")
         given: dict[str, Any] = {
             "role": "origin",
             "catalog": self.ledger.catalog,
@@ -67,6 +69,7 @@ class Console:
             "drawing": ("pypi", "npm"),
             "commit": self.ledger.commit,
             "secrets": self.secrets,
+            "signing": self.signing,
             "now_ms": lambda: self.now_ms,
             "normalise": lambda format, name: ROOMS[format].normalise(name) if format in ROOMS else name,
         }

@@ -75,6 +75,15 @@ async def test_a_dropped_repository_takes_its_credentials_along(console: Console
     assert console.secrets.get(place, "https://registry.example/") is None
 
 
+async def test_f13_a_repository_never_signs_with_the_key_of_a_dropped_one_of_its_name(console: Console) -> None:
+    old = console.signing.ensure("acme", "main", 1)
+    others = console.signing.ensure("acme", "open", 1)
+    await console.call("acme admin", "DELETE", "/repositories/acme/main")
+    await console.call("acme admin", "POST", "/repositories", {"workspace": "acme", "name": "main"})
+    assert console.signing.ensure("acme", "main", 2) != old
+    assert console.signing.ensure("acme", "open", 2) == others
+
+
 async def test_c6_a_token_for_a_dropped_repository_does_not_open_its_successor(console: Console) -> None:
     assert (await console.call("main admin", "GET", "/repositories/acme/main")).status == 200
     await console.call("acme admin", "DELETE", "/repositories/acme/main")
@@ -169,7 +178,7 @@ async def test_health_and_readiness(console: Console) -> None:
 
 
 async def test_an_edge_tells_its_lag_and_writes_nothing(tmp_path: Path) -> None:
-    console = Console(tmp_path, role="edge", commit=None, secrets=None)
+    console = Console(tmp_path, role="edge", commit=None, secrets=None, signing=None)
     console.health = Health(lag_ms=12, connected=True)
     got = await console.call("anonymous", "GET", "/-/health")
     assert (got.json["role"], got.json["lag_ms"], got.json["connected"]) == ("edge", 12, True)
