@@ -53,37 +53,42 @@ class SigningKeys:
             known = self._file.change(lambda now: now if now.get(place) else now | {place: (_made(place, at_ms),)})
         return tuple(_certificate(key) for key in known[place])
 
-    def add(self, workspace: str, repository: str, at_ms: int) -> tuple[bytes, ...]:
-        """One more key; all certificates. Raises Conflict where there are too many."""
+    def add(self, workspace: str, repository: str, at_ms: int) -> bytes:
+        """The certificate of one more key, which signs once the journal tells it. Raises Conflict for too many."""
         place = f"{workspace}/{repository}"
+        made = _made(place, at_ms)
 
         def edit(now: _Known) -> _Known:
             if len(now.get(place, ())) >= KEYS_MAX:
                 raise Conflict(f"A repository signs with {KEYS_MAX} keys at most.", "Retire one first.")
-            return now | {place: (*now.get(place, ()), _made(place, at_ms))}
+            return now | {place: (*now.get(place, ()), made)}
 
-        return tuple(_certificate(key) for key in self._file.change(edit)[place])
+        self._file.change(edit)
+        return _certificate(made)
 
-    def retire(self, workspace: str, repository: str, fingerprint: str) -> tuple[bytes, ...]:
-        """Forget a key; the certificates that are left. Raises Conflict for the last one."""
+    def forget(self, workspace: str, repository: str, fingerprint: str) -> None:
+        """Forget one key; nothing happens where it is not there."""
         place = f"{workspace}/{repository}"
 
         def edit(now: _Known) -> _Known:
             left = tuple(key for key in now.get(place, ()) if key.fingerprint != fingerprint)
-            if not left:
-                raise Conflict("This is the only key that the repository signs with.", "Add another one first.")
-            return now | {place: left}
+            return {key: value for key, value in now.items() if key != place} | ({place: left} if left else {})
 
-        return tuple(_certificate(key) for key in self._file.change(edit)[place])
+        self._file.change(edit)
 
     def remove_repository(self, workspace: str, repository: str) -> None:
         """Forget the keys of a Repository."""
         place = f"{workspace}/{repository}"
         self._file.change(lambda now: {key: value for key, value in now.items() if key != place})
 
-    def seals(self, workspace: str, repository: str, text: bytes) -> dict[str, bytes]:
-        """`text` sealed by every key in force: "clear" with the signatures around it, "detached" without it."""
-        keys = self._file.read().get(f"{workspace}/{repository}", ())
+    def seals(self, workspace: str, repository: str, text: bytes, certificates: tuple[bytes, ...]) -> dict[str, bytes]:
+        """`text` sealed by the keys of these certificates: "clear" with the signatures around it, "detached" without.
+
+        A key whose certificate is not told, not yet or no longer, signs nothing.
+        """
+        told = {fingerprint(one) for one in certificates}
+        known = self._file.read().get(f"{workspace}/{repository}", ())
+        keys = [key for key in known if key.fingerprint in told]
         if not keys:
             raise Damaged("The signing keys of this repository are lost.", "Restore signing.json, or add a new key.")
         signers = [Tsk.from_bytes(key.secret.encode()).signer() for key in keys]

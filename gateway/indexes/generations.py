@@ -18,7 +18,7 @@ from gateway.access.signing import SigningKeys
 from gateway.indexes.assembly import Assembly, Row, made_of
 from storage import keys
 from storage.catalog import Catalog, Reading
-from storage.errors import Unavailable
+from storage.errors import Absent, Unavailable
 
 KIND = "generation"
 OLDER_MAX = 1024
@@ -132,6 +132,9 @@ class Generations:
     def _made(self, reading: Reading, place: Place, room: Indexed, held: Generation | None, anew: bool) -> Generation:
         view = reading.view(place.workspace, place.repository, place.format)
         serials = serials_of(reading, place)
+        repository = reading.repository(place.workspace, place.repository)
+        if repository is None:
+            raise Absent("There is no such repository.")
         rows = self._assembly.bring(place.key(), room, place.set, view, serials.format)
 
         def manifest(at_ms: int) -> Written:
@@ -150,7 +153,7 @@ class Generations:
                 max(at_ms // 1000, held.modified_s + 1 if held else 0),
                 at_ms + written.fresh_s * 1000 if written.fresh_s else 0,
                 written.body,
-                self._signing.seals(place.workspace, place.repository, written.body),
+                self._signing.seals(place.workspace, place.repository, written.body, repository.certificates),
                 rows,
                 _older(held, rows),
             )

@@ -125,6 +125,27 @@ def test_another_key_is_not_believed(node: Up, tmp_path: Path) -> None:
     assert "NO_PUBKEY" in apt.update(ok=False)
 
 
+def test_f13_a_key_is_changed_without_a_client_that_fails(node: Up, tmp_path: Path) -> None:
+    """At the edge: who has the old key or both is served while both sign; who has the old one alone is not after."""
+    place = f"{node.private.partition('/')[0]}/rotated"
+    node.entrepot("repo", "create", place, url=node.origin)
+    base, suite = f"{node.edge}/{place}/deb", "rotated"
+    put(node, base, f"upload/{suite}/main/x.deb", debs.deb("acme-rotated", "1.0", architecture()))
+    before = pointed(node, tmp_path / "before", base, suite)
+    before.update()
+    new = node.entrepot("key", "add", place, url=node.edge)
+    old, listed = node.entrepot("key", "list", place, url=node.edge)["items"]
+    assert listed == new
+    before.update()
+    during = pointed(node, tmp_path / "during", base, suite)
+    during.update()
+    node.entrepot("key", "retire", place, old["fingerprint"], url=node.edge)
+    assert node.entrepot("key", "list", place, url=node.edge)["items"] == [new]
+    during.update()
+    pointed(node, tmp_path / "after", base, suite).update()
+    assert "NO_PUBKEY" in before.update(ok=False)
+
+
 def test_dput_uploads_a_source_package_and_apt_fetches_it(node: Up, tmp_path: Path) -> None:
     door = node.edge.removeprefix("http://")
     made = debs.source("acme-src", "1.2-1")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from gateway.access.signing import fingerprint
 from gateway.console import permissions
 from gateway.console.api import ROUTES
 from gateway.console.calls import Route
@@ -42,12 +43,17 @@ def key(route: Route) -> str:
 
 
 def address(route: Route, console: Console) -> str:
+    with console.ledger.catalog.read() as reading:
+        repository = reading.repository("acme", "main")
+    assert repository is not None
+    certificate = repository.certificates[0]
     parts = {
         "<workspace>": "acme",
         "<repository>": "main",
         "<format>": "pypi",
         "<name>": "first",
         "<id>": console.ids["reader"],
+        "<fingerprint>": fingerprint(certificate),
         "<path:package>": "thing",
     }
     path = route.rule
@@ -61,6 +67,8 @@ async def filled(root: Path) -> Console:
     console = Console(root)
     body = {"format": "pypi", "name": "first", "url": "https://registry.example/simple/", "allow": ["thing"]}
     assert (await console.call("node admin", "POST", "/repositories/acme/main/upstreams", body)).status == 201
+    for _ in range(2):
+        assert (await console.call("node admin", "POST", "/repositories/acme/main/keys")).status == 201
     console.add_package("acme", "main", "pypi", "thing")
     console.ledger.entries.clear()
     return console

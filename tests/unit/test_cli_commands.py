@@ -121,6 +121,15 @@ def test_lists_come_whole_over_many_pages(entrepot: Cli, node: Listening, monkey
     assert len(entrepot("token", "list", "--json").json["items"]) == len(node.console.ids)
 
 
+def test_keys(entrepot: Cli) -> None:
+    old, new = (entrepot("key", "add", "acme/main", "--json").json["fingerprint"] for _ in range(2))
+    assert entrepot("key", "list", "acme/main").out == f"{old}\n{new}\n"
+    assert entrepot("key", "list", "acme/main", role="writer").code == 4
+    assert entrepot("key", "retire", "acme/main", old).code == 0
+    assert entrepot("key", "retire", "acme/main", old).code == 3
+    assert entrepot("key", "retire", "acme/main", new).code == 1
+
+
 def test_upstreams(entrepot: Cli, node: Listening, tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("hidden-word\n")

@@ -1,0 +1,80 @@
+"""How does a Repository get a new signing key, and lose an old one?
+
+A new one is added and signs beside the old one, clients get both certificates, then the old one is retired. What the
+journal tells decides: a key signs as long as its certificate is there. So a new secret half is on the disk before its
+certificate is told, and an old one goes after.
+"""
+
+import msgspec
+import trio
+
+from gateway.access.signing import KEYS_MAX, SigningKeys, fingerprint
+from gateway.access.verdicts import Principal, judge
+from gateway.console.calls import Call, Reply, Routes
+from gateway.console.permissions import REPOSITORY_ADMIN
+from storage.catalog import Reading
+from storage.commit import Decided
+from storage.errors import Absent, Conflict, Unavailable
+from storage.nouns import Draft, PutRepository, Repository
+
+ROUTES = Routes("/-/api/v1/repositories/<workspace>/<repository>/keys")
+
+
+@ROUTES.add("GET", "", REPOSITORY_ADMIN)
+async def list_keys(call: Call) -> Reply:
+    with call.read() as reading:
+        repository = judge(reading, call.principal, call.at["workspace"], call.at["repository"], "admin")
+    items = [{"fingerprint": fingerprint(one)} for one in repository.certificates]
+    return Reply(200, {"items": items, "next": None})
+
+
+@ROUTES.add("POST", "", REPOSITORY_ADMIN)
+async def add_key(call: Call) -> Reply:
+    signing, at = _signing(call), (call.at["workspace"], call.at["repository"])
+    certificate = await trio.to_thread.run_sync(signing.add, *at, call.services.now_ms())
+    name = fingerprint(certificate)
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        before = judge(reading, principal, *at, "admin")
+        if len(before.certificates) >= KEYS_MAX:
+            raise Conflict(f"A repository tells of {KEYS_MAX} keys at most.", "Retire one first.")
+        return _written(principal, "key.add", before, (*before.certificates, certificate))
+
+    with trio.CancelScope(shield=True):  # a caller who hangs up leaves no half of a key
+        try:
+            _, headers = await call.change(at[0], decide)
+        except Exception:
+            await trio.to_thread.run_sync(signing.forget, *at, name)
+            raise
+    return Reply(201, {"fingerprint": name}, headers)
+
+
+@ROUTES.add("DELETE", "/<fingerprint>", REPOSITORY_ADMIN)
+async def retire_key(call: Call) -> Reply:
+    signing, at = _signing(call), (call.at["workspace"], call.at["repository"])
+    name = call.at["fingerprint"].lower()
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        before = judge(reading, principal, *at, "admin")
+        left = tuple(one for one in before.certificates if fingerprint(one) != name)
+        if left == before.certificates:
+            raise Absent("This repository has no such key.")
+        if not left:
+            raise Conflict("This is the only key that the repository signs with.", "Add another one first.")
+        return _written(principal, "key.retire", before, left)
+
+    with trio.CancelScope(shield=True):  # what is told no longer is not kept because its caller hung up
+        _, headers = await call.change(at[0], decide)
+        await trio.to_thread.run_sync(signing.forget, *at, name)
+    return Reply(204, None, headers)
+
+
+def _signing(call: Call) -> SigningKeys:
+    if call.services.signing is None:
+        raise Unavailable("This node keeps no signing keys.", "Send this to the origin.")
+    return call.services.signing
+
+
+def _written(principal: Principal, action: str, before: Repository, certificates: tuple[bytes, ...]) -> Decided:
+    put = PutRepository(msgspec.structs.replace(before, certificates=certificates))
+    return Decided(Draft(before.workspace, before.name, principal.id, action, (put,)), None)
