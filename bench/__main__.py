@@ -3,10 +3,12 @@
 python -m bench delivery|publish|cold|replicate|peers|crash|hostile [--quick] [--json FILE] [--png FILE]
 """
 
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 from bench.machine import Skipped, conditions, isolate, pin_to_client
 from bench.options import Options, options
@@ -24,6 +26,11 @@ RUN: dict[str, Callable[[Options], Result]] = {
 }
 # What needs the machine's network, before the bench moves into a namespace without one.
 PREPARE: dict[str, Callable[[Options], None]] = {"peers": peers.prepare}
+
+
+def leave(number: int, _: FrameType | None) -> None:
+    """A bench that is told to end takes its servers along, as one that comes to its end does."""
+    sys.exit(128 + number)
 
 
 def main(arguments: list[str]) -> int:
@@ -51,4 +58,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, leave)
     sys.exit(main(sys.argv[1:]))
