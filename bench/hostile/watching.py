@@ -45,7 +45,7 @@ def exchange(speaker: Speaker, method: str, path: str, token: str = "", body: by
     who = f"Authorization: Bearer {token}\r\n" if token else ""
     length = f"Content-Length: {len(body)}\r\n" if method == "PUT" else ""
     speaker.send(f"{method} {path} HTTP/1.1\r\nHost: {speaker.host}\r\n{who}{length}\r\n".encode() + body)
-    return speaker.hear()
+    return speaker.hear(head=method == "HEAD")
 
 
 def role_of(pid: int) -> str:

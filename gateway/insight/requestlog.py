@@ -75,7 +75,8 @@ def fragment(
     if principal:
         text += f',"principal":{quoted(principal)}'
     if repository:
-        text += f',"repository":{quoted(repository)}'
+        # a path may name anything, also where there is no such repository
+        text += f',"repository":{quoted(_TOKEN_LIKE.sub("ent_-", repository))}'
     if seconds >= 0:
         text += f',"seconds":{seconds:.6f}'
     return text.encode() + b"}\n"

@@ -1,7 +1,8 @@
 """How long did one step on a worker's loop keep all others waiting?
 
 Every task runs until its next await; meanwhile nobody else does. A step over a few milliseconds is counted by its
-length, and the longest of the last minute or two is told, so that what stalls a loop is seen where it happens.
+length, and the longest of the last minute or two is told, so that what stalls a loop is seen where it happens. One
+over STALL_S is named in the operator's log, at most once a minute.
 """
 
 from bisect import bisect_left
@@ -9,8 +10,11 @@ from time import monotonic
 
 import trio
 
+from gateway.insight.errorlog import report
+
 STEPS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 SHORT_S = 0.005
+STALL_S = 0.05
 WINDOW_S = 60.0
 
 
@@ -29,7 +33,10 @@ class Stalls(trio.abc.Instrument):
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         took = monotonic() - self._began_s
         if took > SHORT_S:
+            told = self._longest_s > STALL_S
             self._note(took)
+            if took > STALL_S and not told:
+                report("warning", "the loop stood still", task=task.name.rpartition(".")[2], ms=round(took * 1e3))
 
     def longest_s(self) -> float:
         """The longest step of this window and the one before."""
