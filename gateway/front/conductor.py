@@ -234,10 +234,10 @@ class Front:
         check_slashes(place, room)
         ask = ask_of(head, place, principal.name if principal.id else "", at_ms)
         right = room.right(ask)
-        if head.method in LOGIN_METHODS and not principal.id and isinstance(plan := room.read(ask), Login):
+        if head.method in LOGIN_METHODS and not principal.id and (login := _login_of(room, ask)) is not None:
             # its credential is in the body; nothing of the repository is told before that was checked
             scope = Scope(Repository(ask.workspace, ask.repository), (), 0.0)
-            return Admitted(ask, room, principal, scope, right, plan)
+            return Admitted(ask, room, principal, scope, right, login)
         repository = self._verdict(reading, principal, ask, room, right)
         plan = room.read(ask)
         if isinstance(plan, Accept | Amend | Resume):
@@ -300,3 +300,12 @@ def require(principal: Principal, resource: str, right: str) -> None:
     """Raises Unauthenticated where a pass is not for this: the client may fetch another, as its refusal says."""
     if principal.only is not None and (resource, right) not in principal.only:
         raise Unauthenticated("The pass is not for this.", "Fetch one with the scope that is named.")
+
+
+def _login_of(room: Room, ask: Ask) -> Login | None:
+    """The plan of a login. What else is to be said of the request is said behind the verdict, as of any other."""
+    try:
+        plan = room.read(ask)
+    except Problem:
+        return None
+    return plan if isinstance(plan, Login) else None
