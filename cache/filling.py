@@ -103,9 +103,11 @@ class Filling:
         keeper: Keeper,
         remember: Remember | None = None,
         *,
+        ask_owner: bool = False,
         seconds_max: float,
         buffer_bytes: int = BUFFER_BYTES,
     ) -> None:
+        self._ask_owner = ask_owner
         self._slot = slot
         self._board = board
         self._opener = opener
@@ -124,7 +126,7 @@ class Filling:
     def run(self) -> State:
         """The terminal state, after the slot was told. Stopping leaves the part for another process: state FILLING."""
         try:
-            sha256, size = self._stored() or self._fetched()
+            sha256, size = (None if self._ask_owner else self._stored()) or self._fetched()
             if self._remember is not None:
                 self._remember(sha256, size)
             end = State(Phase.DONE, self._generation, size, sha256)

@@ -47,6 +47,7 @@ class Fill:
         self.size: int | None = None
         self.written = 0
         self.stopping = False
+        self.ask_owner = False
         self.source: Source | None = None
         self._opener = opener
         self._bypasses = bypasses
@@ -322,12 +323,15 @@ class Flights:
         digests: Mapping[str, str],
         source: Opener,
         remember: Remember | None = None,
+        *,
+        ask_owner: bool = False,
     ) -> Fill:
         """Take part in the fetch of one object, beginning it if nobody has; returns when its source has answered.
 
         `key` names the object for the whole node; `size` is -1 where it was not announced; `digests` are hex by
         algorithm, and all of them must hold. `source` is called in a thread with the offset to begin at, `remember` in
-        a thread once the object is stored, by the process that fetched it. Raises what the source raised,
+        a thread once the object is stored, by the process that fetched it. `ask_owner`: bytes that are here already do
+        not do, since whether this place has them is for their owner to say (THREATS C1). Raises what the source raised,
         UpstreamFailed, Full, or Unavailable where too many fetches are under way.
         """
         fill = self._running.get(key)
@@ -338,6 +342,7 @@ class Flights:
             if size >= 0:
                 fill.size = size
             self._running[key] = fill
+            fill.ask_owner = ask_owner
             self._nursery.start_soon(self._conduct, fill, size, dict(digests), remember)
         await fill.opened()
         return fill
@@ -357,6 +362,9 @@ class Flights:
         except OSError as error:
             log.exception("a fetch cannot begin")
             fill.fail(Unavailable(f"The cache cannot write: {error.strerror}.", retry_after_s=5))
+        except Exception:  # a fault in one fetch costs that fetch, and not the process with all its clients
+            log.exception("a fetch failed by a fault of this server")
+            fill.fail(UpstreamFailed("The fetch failed by a fault of this server."))
         except BaseException:
             fill.fail(Unavailable("The server is stopping.", "Try again.", retry_after_s=1))
             raise
@@ -381,6 +389,7 @@ class Flights:
                 digests,
                 self._keeper,
                 remember,
+                ask_owner=fill.ask_owner,
                 seconds_max=self._fill_s,
                 buffer_bytes=buffer_bytes,
             )

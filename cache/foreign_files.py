@@ -258,7 +258,12 @@ class ForeignFiles:
         try:
             with trio.move_on_after(self._patience_s if usable else float("inf")) as waiting:
                 fill = await self._flights.join(
-                    b"path\0" + spot.key, -1, spot.wanted.digests, fetching.open, fetching.remember
+                    b"path\0" + spot.key,
+                    -1,
+                    spot.wanted.digests,
+                    fetching.open,
+                    fetching.remember,
+                    ask_owner=True,
                 )
                 if usable and (fill.size is None or fill.size <= WAIT_BYTES_MAX):
                     await fill.done()

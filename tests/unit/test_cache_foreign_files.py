@@ -348,9 +348,7 @@ async def test_o8_a_file_that_came_by_its_tag_is_there_by_its_digest(world: Worl
     assert files.peek(elsewhere, lasting) is None, "only where it was pulled"
 
 
-async def test_o8_one_that_answers_no_more_is_left_alone_for_all_its_files(
-    world: World, nursery: trio.Nursery
-) -> None:
+async def test_o8_one_that_answers_no_more_is_left_alone_for_all_its_files(world: World, nursery: trio.Nursery) -> None:
     world.one.items["/v2/app/manifests/1"] = Item(b"manifest")
     files = world.files(nursery)
     assert await world.got(files, TAG) == b"manifest"
@@ -363,3 +361,21 @@ async def test_o8_one_that_answers_no_more_is_left_alone_for_all_its_files(
             await world.got(files, pull)
         assert 0 < (refused.value.retry_after_s or 0) <= 61
     assert len(world.one.asked) == asked
+
+
+async def test_c1_bytes_that_are_here_for_one_place_are_no_answer_for_another(
+    world: World, nursery: trio.Nursery
+) -> None:
+    """A digest that is known beforehand names bytes that another repository has: their owner is asked all the same."""
+    files, known = (
+        world.files(nursery),
+        msgspec.structs.replace(JAR, digests={"sha256": hashlib.sha256(BODY).hexdigest()}),
+    )
+    world.one.items["/a/x.jar"] = Item(BODY)
+    assert await world.got(files, known) == BODY
+    other = replace(world.where, repository="other", target="acme/other/maven/a/x.jar")
+    assert await world.got(files, known, other) == BODY
+    assert world.one.count("/a/x.jar") == 2
+    strangers = replace(other, repository="third", upstreams=(world.source(world.two),))
+    with pytest.raises(Absent):
+        await world.got(files, known, strangers)
