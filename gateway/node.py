@@ -142,10 +142,9 @@ class Worker:
             # hold the loop up for over 50 ms.
             gc.collect()
             gc.freeze()
-            trio.lowlevel.add_instrument(self.metrics.stalls)
             reactor: Reactor = await nursery.start(self._serve, front)
-            gc.collect()
-            gc.freeze()  # what is there now stays: a full collection need not look at it, which held the loop up 0.1 s
+            gc.freeze()
+            trio.lowlevel.add_instrument(self.metrics.stalls)
             await self._until_told(reactor)
             if self.relay is not None:
                 await self.relay.close()

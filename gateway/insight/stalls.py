@@ -6,6 +6,7 @@ over STALL_S is named in the operator's log, at most once a minute.
 """
 
 from bisect import bisect_left
+from math import inf
 from time import monotonic
 
 import trio
@@ -23,8 +24,8 @@ class Stalls(trio.abc.Instrument):
 
     def __init__(self) -> None:
         self.counts = [0] * (len(STEPS_S) + 1)
-        self._began_s = monotonic()
-        self._window_s = self._began_s
+        self._began_s = inf  # the step in which this is put in was not seen to begin
+        self._window_s = monotonic()
         self._longest_s = self._before_s = 0.0
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:

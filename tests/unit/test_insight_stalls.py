@@ -23,6 +23,7 @@ async def test_a_step_without_an_await_is_seen() -> None:
     counting = Stalls()
     trio.lowlevel.add_instrument(counting)
     try:
+        await trio.lowlevel.checkpoint()
         time.sleep(0.03)
         await trio.lowlevel.checkpoint()
         await trio.sleep(0.03)
@@ -30,6 +31,15 @@ async def test_a_step_without_an_await_is_seen() -> None:
         trio.lowlevel.remove_instrument(counting)
     assert sum(counting.counts) >= 1
     assert counting.longest_s() >= 0.03
+
+
+async def test_the_step_that_puts_it_in_is_not_counted() -> None:
+    counting = Stalls()
+    trio.lowlevel.add_instrument(counting)
+    time.sleep(0.02)
+    await trio.lowlevel.checkpoint()
+    trio.lowlevel.remove_instrument(counting)
+    assert sum(counting.counts) == 0
 
 
 async def test_waiting_is_no_step() -> None:
