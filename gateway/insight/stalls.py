@@ -45,7 +45,7 @@ class Stalls(trio.abc.Instrument):
         return max(self._longest_s, self._before_s)
 
     def _note(self, took_s: float) -> None:
-        self._turn(self._began_s)
+        self._turn(monotonic())
         self.counts[bisect_left(STEPS_S, took_s)] += 1
         self._longest_s = max(self._longest_s, took_s)
 
