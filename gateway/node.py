@@ -55,7 +55,7 @@ from gateway.indexes.sets import Bring, Sets
 from gateway.insight.errorlog import report
 from gateway.insight.metrics import Metrics
 from gateway.insight.requestlog import RequestLog
-from gateway.sandbox import Sandbox
+from gateway.sandbox.pool import Sandbox
 from storage.nouns import Upstream
 from storage.open import Store, open_store
 

@@ -54,7 +54,7 @@ def role_of(pid: int) -> str:
         line = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return ""
-    if b"sandbox_child" in line:
+    if b"gateway.sandbox.child" in line:
         return "sandbox"
     return "worker" if b"spawn_main" in line else "supervisor"
 

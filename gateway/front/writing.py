@@ -30,7 +30,7 @@ from formats.kit.multipart import Limits as FormLimits
 from gateway.config import Intake as Limits
 from gateway.delivery.requests import Request
 from gateway.front.complaints import finds_of
-from gateway.sandbox import Sandbox
+from gateway.sandbox.pool import Sandbox
 from storage.catalog import Reading
 from storage.commit import Committed, Committer, Decided
 from storage.errors import Absent, Forbidden, Invalid, RangeRefused, Unauthenticated

@@ -12,10 +12,10 @@ import pytest
 import trio
 
 from formats.kit.contract import Ask, Blob, Finds
-from gateway import sandbox_walls
 from gateway.config import Sandbox as Limits
-from gateway.sandbox import Sandbox
-from gateway.sandbox_child import SPENT_KIB
+from gateway.sandbox import walls
+from gateway.sandbox.child import SPENT_KIB
+from gateway.sandbox.pool import Sandbox
 from storage.errors import Conflict, Invalid, Problem, TooLarge, TooMany, UpstreamFailed
 
 ASK = Ask("PUT", "x", "x", (), {}, "http://h/w/r/bad", "w", "r")
@@ -45,7 +45,7 @@ def children() -> set[int]:
     found = set()
     for task in Path("/proc/self/task").iterdir():
         for child in (task / "children").read_text().split():
-            if b"gateway.sandbox_child" in Path("/proc", child, "cmdline").read_bytes():
+            if b"gateway.sandbox.child" in Path("/proc", child, "cmdline").read_bytes():
                 found.add(int(child))
     return found
 
@@ -229,35 +229,35 @@ def test_what_a_killed_worker_left_is_cleared(tmp_path: Path) -> None:
     assert not (tmp_path / "work" / "old").exists()
 
 
-@pytest.mark.parametrize("machine", sandbox_walls.REFUSED)
+@pytest.mark.parametrize("machine", walls.REFUSED)
 def test_the_filter_decides_as_meant(machine: str) -> None:
     """Every call number, and a foreign architecture, through an interpreter of the filter's few instructions."""
-    code = sandbox_walls.filter_code(machine)
-    ours = sandbox_walls.ARCHITECTURES[machine]
-    refused = {*sandbox_walls.REFUSED[machine], *sandbox_walls.EVERYWHERE}
+    code = walls.filter_code(machine)
+    ours = walls.ARCHITECTURES[machine]
+    refused = {*walls.REFUSED[machine], *walls.EVERYWHERE}
     for number in [*range(600), 0x40000000, 0x40000038, 0xFFFFFFFF]:
         verdict = judged(code, ours, number)
-        if number == sandbox_walls.CLONE3:
-            assert verdict == sandbox_walls.REFUSE | 38
+        if number == walls.CLONE3:
+            assert verdict == walls.REFUSE | 38
         elif number in refused or number >= 0x40000000:
-            assert verdict == sandbox_walls.REFUSE | 1
+            assert verdict == walls.REFUSE | 1
         else:
-            assert verdict == sandbox_walls.ALLOW
-    assert judged(code, 0x40000003, 1) == sandbox_walls.KILL
+            assert verdict == walls.ALLOW
+    assert judged(code, 0x40000003, 1) == walls.KILL
 
 
 def judged(code: bytes, architecture: int, number: int) -> int:
-    words = {sandbox_walls.NUMBER_AT: number, sandbox_walls.ARCHITECTURE_AT: architecture}
+    words = {walls.NUMBER_AT: number, walls.ARCHITECTURE_AT: architecture}
     at, word = 0, 0
     while True:
         operation = int.from_bytes(code[8 * at : 8 * at + 2], "little")
         yes, no = code[8 * at + 2], code[8 * at + 3]
         operand = int.from_bytes(code[8 * at + 4 : 8 * at + 8], "little")
         at += 1
-        if operation == sandbox_walls.LOAD_WORD:
+        if operation == walls.LOAD_WORD:
             word = words[operand]
-        elif operation == sandbox_walls.RETURN:
+        elif operation == walls.RETURN:
             return operand
         else:
-            holds = word == operand if operation == sandbox_walls.JUMP_EQUAL else word >= operand
+            holds = word == operand if operation == walls.JUMP_EQUAL else word >= operand
             at += yes if holds else no

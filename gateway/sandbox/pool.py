@@ -26,7 +26,7 @@ import trio
 from formats.kit.contract import Ask, Blob, Finds, Foreign
 from gateway.config import Sandbox as Limits
 from gateway.insight.errorlog import report
-from gateway.sandbox_child import LENGTH, Job, Outcome
+from gateway.sandbox.child import LENGTH, Job, Outcome
 from storage import errors
 from storage.errors import Invalid, Problem, TooLarge, Unavailable, UpstreamFailed
 
@@ -73,7 +73,7 @@ class _Child:
             numbers = (theirs.fileno(), os.getpid())
             bounds = (limits.memory_bytes_max, limits.derived_bytes_max, math.ceil(limits.seconds_max))
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gateway.sandbox_child", *map(str, numbers), rooms, *map(str, bounds)],
+                [sys.executable, "-m", "gateway.sandbox.child", *map(str, numbers), rooms, *map(str, bounds)],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

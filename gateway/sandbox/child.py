@@ -16,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from formats.kit.contract import Ask, Blob, Finds, Foreign, Received, Room
-from gateway import sandbox_walls
+from gateway.sandbox import walls
 from storage.errors import Problem
 
 LENGTH = struct.Struct("<I")
@@ -60,7 +60,7 @@ def serve(channel: socket.socket, rooms: dict[str, Room], seconds: int) -> None:
             return
         head += _exactly(channel, LENGTH.size - len(head))
         message = _exactly(channel, LENGTH.unpack(head)[0])
-        sandbox_walls.allow_seconds(seconds)
+        walls.allow_seconds(seconds)
         outcome = _outcome(message, rooms, descriptors[0])
         del message
         os.close(descriptors[0])
@@ -115,7 +115,7 @@ def main(arguments: list[str]) -> None:
     seconds of a job."""
     number, parent, module, memory_bytes, file_bytes, seconds = arguments
     rooms: dict[str, Room] = importlib.import_module(module).ROOMS
-    sandbox_walls.enclose(int(memory_bytes), int(file_bytes), int(parent))
+    walls.enclose(int(memory_bytes), int(file_bytes), int(parent))
     with socket.socket(fileno=int(number)) as channel, suppress(EOFError, ConnectionError):
         serve(channel, rooms, int(seconds))
 
