@@ -131,9 +131,10 @@ def _maven(base: str) -> list[str]:
 def _oci(scheme: str, rest: str) -> list[str]:
     """For the clients of images. Over plain HTTP each wants its own word of consent."""
     host, _, repository = rest.partition("/")
-    image = f"{rest}/NAME:TAG"
+    image, image_by_digest = f"{rest}/NAME:TAG", f"{rest}/NAME@DIGEST"
     plain = scheme == "http"
     verify, insecure, clear = (" --tls-verify=false", " --insecure", " --plain-http") if plain else ("", "", "")
+    cosign = " --allow-http-registry" if plain else ""
     local = host.partition(":")[0] in ("127.0.0.1", "localhost")
     daemon = [f'# /etc/docker/daemon.json: {{"insecure-registries": ["{host}"]}}'] if plain and not local else []
     piped = "echo $ENTREPOT_TOKEN |"
@@ -154,7 +155,10 @@ def _oci(scheme: str, rest: str) -> list[str]:
         f"crane{insecure} ls {host}/{repository}/NAME",
         f"{piped} oras login{clear} {host} -u token --password-stdin",
         f"oras push{clear} {image} FILE",
-        f"cosign sign --key cosign.key{' --allow-http-registry' if plain else ''} {host}/{repository}/NAME@DIGEST",
+        f"{piped} cosign login {host} -u token --password-stdin",
+        "# with a pair of keys and no word to a public transparency log",
+        f"cosign sign --key cosign.key --tlog-upload=false --use-signing-config=false{cosign} {image_by_digest}",
+        f"cosign verify --key cosign.pub --insecure-ignore-tlog=true{cosign} {image_by_digest}",
     ]
 
 

@@ -33,9 +33,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistr
 def drawing(node: Up, registry: DockerRegistry) -> str:
     """A private repository that draws from the registry and believes it for a second."""
     node.entrepot("repo", "create", "demo/drawing")
-    node.entrepot(
-        "upstream", "add", "demo/drawing", "oci", registry.url, "--private-network", "--fresh", f"{FRESH_S}s"
-    )
+    node.entrepot("upstream", "add", "demo/drawing", "oci", registry.url, "--private-network", "--fresh", f"{FRESH_S}s")
     return "demo/drawing"
 
 
