@@ -9,6 +9,7 @@ Prints one JSON line.
 """
 
 import argparse
+import itertools
 import json
 import os
 import select
@@ -275,6 +276,11 @@ def get_request(url: SplitResult, headers: list[str]) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
+def in_turn(requests: list[bytes], number: int) -> Requests:
+    """One after the other without end; each connection begins with another."""
+    return itertools.cycle(requests[number % len(requests) :] + requests[: number % len(requests)]).__next__
+
+
 def put_requests(url: SplitResult, headers: list[str], size: int) -> Iterator[bytes]:
     """Endless publishes, each of a new name under the URL's path and with new bytes."""
     run = os.urandom(6).hex()
@@ -374,13 +380,14 @@ def run(arguments: argparse.Namespace) -> Loaded:
     if arguments.what == "put":
         endless = put_requests(url, arguments.header, arguments.size)
         requests: Requests = lambda: next(endless)  # noqa: E731
+        asked = [requests] * arguments.connections
     else:
-        fixed = get_request(url, arguments.header)
-        requests = lambda: fixed  # noqa: E731
+        fixed = [get_request(urlsplit(one), arguments.header) for one in (arguments.url, *arguments.also)]
+        asked = [in_turn(fixed, number) for number in range(arguments.connections)]
     context = untrusting()
     connections: list[Connection] = [
         Tls(url, requests, loaded, buffer, context) if url.scheme == "https" else Plain(url, requests, loaded, buffer)
-        for _ in range(arguments.connections)
+        for requests in asked
     ]
     drive(connections, loaded, seconds=arguments.seconds, once=arguments.once, server_pid=arguments.server_pid)
     return loaded
@@ -390,6 +397,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__.splitlines()[0] if __doc__ else "")
     made.add_argument("what", choices=["fetch", "put", "shake"])
     made.add_argument("url")
+    made.add_argument("--also", action="append", default=[], help="more to fetch in turn, from the same server")
     made.add_argument("--connections", type=int, default=1)
     made.add_argument("--seconds", type=float, default=2.0)
     made.add_argument("--header", action="append", default=[], help='"Name: value", any number')

@@ -14,6 +14,7 @@ SCENARIOS = {
     "peers": "the same file from pypiserver, devpi and Verdaccio",
     "crash": "kill -9 at random durable system calls during publishes",
     "hostile": "mutated and crafted packages to every room, beside good clients",
+    "oci": "an image of 500 MB beside docker-registry: warm by CPU, cold by the clock",
 }
 
 
