@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -132,24 +132,30 @@ class BlobShelf:
     def find(self, sha256: bytes) -> Located | None:
         """The blob, or None where it is not here. Raises Damaged where a durable shelf holds it and it is broken."""
         try:
-            with self.env.begin() as txn:
-                row = self.ledger.blob(txn, sha256)
-            if row is None:
-                return None
-            located = self._locate(sha256, row)
+            row = None
+            while True:
+                before = row
+                with self.env.begin() as txn:
+                    row = self.ledger.blob(txn, sha256)
+                if row is None:
+                    return None
+                located = self._locate(sha256, row)
+                if located is not None:
+                    return located
+                if row == before:
+                    raise Damaged("A pack that the index names is not there.", "Restore it from a copy.")
         except Damaged:
             if self.durable:
                 raise
-            located = None
-        if located is None:
-            self.forget(sha256)
-        return located
+        self.forget(sha256)
+        return None
 
-    def _locate(self, sha256: bytes, row: BlobRow) -> Located:
+    def _locate(self, sha256: bytes, row: BlobRow) -> Located | None:
+        """None where a pack is gone: then the blob may have been moved between the look at its row and this."""
         try:
             handles = tuple(self._handle(extent.pack) for extent in row.extents)
         except FileNotFoundError:
-            raise Damaged("A pack that the index names is not there.", "Restore it from a copy.") from None
+            return None
         located = Located(row.size, handles, row)
         if sha256 not in self._sound:
             self._check(sha256, row, located)
@@ -247,11 +253,11 @@ class BlobShelf:
         if not staged.is_large or staged.pack is not None:
             return
         assert staged.path is not None
-        with self.env.begin() as txn:
-            known = self.ledger.next(txn)
+        if self.durable:
+            disk.settle(staged.descriptor(), "a pack")  # the long part, before a number is taken
         while staged.pack is None:
             with self._lock:
-                self._next = number = max(self._next, known)
+                self._next = number = max(self._next, self._known())
                 self._next += 1
             header = PackHeader(number, SINGLE, SINGLE_START - RECORD_BYTES, _now_ms(), self.store)
             fd = staged.descriptor()
@@ -261,9 +267,16 @@ class BlobShelf:
                     disk.settle(fd, "a pack")
                 with suppress(FileExistsError):
                     os.link(staged.path, self.path(number))
-                    staged.pack, staged.pack_id = self.path(number), number
+                    if number < self._known():  # another's pack may have had it, been read by others, and been swept
+                        self.path(number).unlink()
+                    else:
+                        staged.pack, staged.pack_id = self.path(number), number
         if self.durable:
             disk.settle_directory(self.root)
+
+    def _known(self) -> int:
+        with self.env.begin() as txn:
+            return self.ledger.next(txn)
 
     def _single(self, staged: Staged) -> Record:
         return Record(staged.sha256, SINGLE_START, staged.size, staged.sum, BODY, _now_ms())
@@ -296,6 +309,8 @@ class BlobShelf:
 
     def _writing(self, txn: Txn, now_ms: int) -> PackWriter:
         """This process's pack, as long as the index says it is, and not full."""
+        if self._writer is not None and self._writer.is_gone():
+            self._let_go_of_writer()  # it was swept
         if self._writer is None:
             self._writer = self._adopted(txn)
         if self._writer is not None:
@@ -305,24 +320,36 @@ class BlobShelf:
                 row = PackRow(False, self._writer.header.created_ms, PACK_HEADER_BYTES, 0)
                 self.ledger.put_pack(txn, id, row)
             self._writer.length = row.length
-            if row.length < self._pack_bytes_max:
+            if row.length < self._pack_bytes_max and not row.sealed:
                 return self._writer
-            self._seal(txn, self._writer, now_ms)
-        number = self.ledger.next(txn)
-        while self._writer is None:
-            header = PackHeader(number, SHARED, PACK_HEADER_BYTES, now_ms, self.store)
-            try:
-                self._writer = PackWriter.create(self.path(number), header, durable=self.durable)
-            except FileExistsError:
-                number += 1
-        self.ledger.put_pack(txn, number, PackRow(False, now_ms, PACK_HEADER_BYTES, 0))
+            if not row.sealed:
+                self._seal(txn, self._writer, now_ms)
+            self._let_go_of_writer()  # else it was closed to be swept
+        self._writer = self._created(txn, now_ms)
         return self._writer
 
-    def _adopted(self, txn: Txn) -> PackWriter | None:
+    def _let_go_of_writer(self) -> None:
+        assert self._writer is not None
+        self._writer.close()
+        self._writer = None
+
+    def _created(self, txn: Txn, now_ms: int) -> PackWriter:
+        number = self.ledger.next(txn)
+        while True:
+            header = PackHeader(number, SHARED, PACK_HEADER_BYTES, now_ms, self.store)
+            try:
+                writer = PackWriter.create(self.path(number), header, durable=self.durable)
+            except FileExistsError:
+                number += 1
+                continue
+            self.ledger.put_pack(txn, number, PackRow(False, now_ms, PACK_HEADER_BYTES, 0))
+            return writer
+
+    def _adopted(self, txn: Txn, avoid: Set[int] = frozenset()) -> PackWriter | None:
         """An open pack whose writer is gone."""
         for pack in self.ledger.open_packs(txn):
             row = self.ledger.pack(txn, pack)
-            if row is not None:
+            if row is not None and pack not in avoid:
                 writer = PackWriter.adopt(self.path(pack), row.length, durable=self.durable)
                 if writer is not None:
                     return writer
@@ -336,8 +363,42 @@ class BlobShelf:
                 members.append(Record(sha256, row.extents[0].offset, size, row.sum, BODY, 0))
         stop = writer.close_with(members, now_ms)
         self.ledger.grow(txn, writer.header.id, stop, sealed=True)
-        writer.close()
-        self._writer = None
+
+    # ------------------------------------------------------------ for sweep, under the write lock
+
+    def seal(self, txn: Txn, pack: int) -> None:
+        """Close an open pack, whoever writes to it: its writer is at rest, and looks at the row before it goes on.
+        Raises Damaged where it is not there."""
+        row = self.ledger.pack(txn, pack)
+        assert row is not None, "a pack to be closed has its row"
+        writer = PackWriter.open(self.path(pack), row.length, durable=self.durable)
+        try:
+            self._seal(txn, writer, _now_ms())
+        finally:
+            writer.close()
+
+    def begin(self, txn: Txn, avoid: Set[int]) -> PackWriter:
+        """A pack to copy into, which its caller closes: one whose writer is gone (none of `avoid`), else a new one."""
+        return self._adopted(txn, avoid) or self._created(txn, _now_ms())
+
+    def bodies(self, pack: int, blobs: Sequence[tuple[bytes, BlobRow]]) -> list[tuple[bytes, bytes]]:
+        """(sha256, body) of blobs that lie whole in a pack. Raises Damaged for one that does not match its sum."""
+        try:
+            handle = self._handle(pack)
+        except FileNotFoundError:
+            raise Damaged(f"Pack {pack:08x} is not there.", "Restore it from a copy.") from None
+        found = []
+        for sha256, row in blobs:
+            body = disk.read_all(handle.fd, row.size, row.extents[0].offset)
+            if len(body) != row.size or xxh3_64_digest(body) != row.sum:
+                raise Damaged(f"The stored bytes of {sha256.hex()} are damaged.", "Restore their pack from a copy.")
+            found.append((sha256, body))
+        return found
+
+    def let_go(self, pack: int) -> None:
+        """This pack is gone: its descriptor is not kept any longer than it is used."""
+        with self._lock:
+            self._handles.pop(pack, None)
 
     # ------------------------------------------------------------ packs, for eviction and sweep
 
@@ -369,8 +430,7 @@ class BlobShelf:
             self._sound.difference_update(sha256 for sha256, _ in self.ledger.members(txn, pack))
             self.ledger.drop_pack(txn, pack)
         self.path(pack).unlink(missing_ok=True)
-        with self._lock:
-            self._handles.pop(pack, None)
+        self.let_go(pack)
 
     def move(self, sha256: bytes) -> bool:
         """Write a blob of a shared pack once more, into the current pack. False where it is gone or has its own."""

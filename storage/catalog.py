@@ -13,6 +13,7 @@ import msgspec
 from storage.index import Index
 from storage.keys import below, join, split, touched, touched_package, unseal
 from storage.nouns import File, Package, Repository, Token, Version, Workspace
+from storage.references import Usage, usage_of
 from storage.tables import Table, Tables, Txn
 
 _U64 = struct.Struct("<Q")
@@ -67,6 +68,10 @@ class Reading:
 
     def tokens(self) -> list[Token]:
         return [_TOKEN.decode(value) for _, value in self.under(self._t.tokens, "tokens", b"")]
+
+    def usage(self, ws: str, repo: str = "") -> Usage:
+        """What a Workspace, or one Repository of it, holds as visible."""
+        return usage_of(self._txn, self._t, join(ws, repo) if repo else join(ws))
 
     # ------------------------------------------------------------ packages and the journal's heads
 

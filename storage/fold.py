@@ -44,6 +44,7 @@ from storage.nouns import (
     PutWorkspace,
     Token,
 )
+from storage.references import References
 from storage.tables import Table, Tables, Txn
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -57,7 +58,7 @@ Labels = set[bytes]
 class Fold:
     """One entry being applied: the transaction, the tables, where the entry stands, and the labels it has touched."""
 
-    __slots__ = ("labels", "repository", "serial", "t", "txn", "workspace")
+    __slots__ = ("labels", "references", "repository", "serial", "t", "txn", "workspace")
 
     def __init__(self, txn: Txn, tables: Tables, entry: Entry) -> None:
         self.txn = txn
@@ -66,6 +67,7 @@ class Fold:
         self.repository = entry.repository
         self.serial = entry.serial
         self.labels: Labels = set()
+        self.references = References(txn, tables)
 
     def key(self, *parts: str) -> bytes:
         return join(self.workspace, self.repository, *parts)
@@ -100,12 +102,15 @@ class Fold:
 
     def bury(self, key: bytes, value: bytes) -> None:
         """Take a file away and remember its identity."""
-        self.put(key, _FILE.decode(unseal(value, "files")).sha256, self.t.gone)
+        file = _FILE.decode(unseal(value, "files"))
+        self.references.went(self.workspace, self.repository, file)
+        self.put(key, file.sha256, self.t.gone)
         self.txn.delete(key, db=self.t.files)
 
 
-def apply(txn: Txn, tables: Tables, entry: Entry) -> None:
-    """Fold one entry into the tables, and move the labels of what it touched to its Serial."""
+def apply(txn: Txn, tables: Tables, entry: Entry) -> set[bytes]:
+    """Fold one entry into the tables, and move the labels of what it touched to its Serial; the blobs that nothing
+    names any more because of it."""
     fold = Fold(txn, tables, entry)
     for change in entry.changes:
         _FOLDS[type(change)](fold, change)
@@ -114,6 +119,7 @@ def apply(txn: Txn, tables: Tables, entry: Entry) -> None:
         if label.startswith(b"p\0"):
             _move(fold, label)
         txn.put(label, moved, db=tables.labels)
+    return fold.references.write()
 
 
 def _move(fold: Fold, label: bytes) -> None:
@@ -165,6 +171,10 @@ def _drop_version(fold: Fold, change: DropVersion) -> None:
 
 def _put_file(fold: Fold, change: PutFile) -> None:
     key = fold.key(change.format, change.package, change.file.name)
+    before = fold.txn.get(key, db=fold.t.files)
+    if before is not None:
+        fold.references.went(fold.workspace, fold.repository, _FILE.decode(unseal(before, "files")))
+    fold.references.came(fold.workspace, fold.repository, change.file)
     fold.put(key, _encode(change.file), fold.t.files)
     fold.txn.delete(key, db=fold.t.gone)
     fold.claim(change.format, change.package)
@@ -208,6 +218,8 @@ def _drop_repository(fold: Fold, change: DropRepository) -> None:
     """Every label below moves as well: a new Repository of this name must not revive what was remembered of it."""
     prefix = below(fold.workspace, change.name)
     fold.txn.delete(join(fold.workspace, change.name), db=fold.t.repositories)
+    for _, value in fold.under(prefix, fold.t.files):
+        fold.references.went(fold.workspace, change.name, _FILE.decode(unseal(value, "files")))
     for table in (fold.t.packages, fold.t.versions, fold.t.files, fold.t.tags, fold.t.gone, fold.t.claims):
         fold.clear(prefix, table)
     fold.labels.add(label_repository(fold.workspace, change.name))

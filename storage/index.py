@@ -18,6 +18,7 @@ from storage.errors import Conflict, Damaged
 from storage.journal import End
 from storage.keys import place, seal, unseal
 from storage.nouns import Entry
+from storage.references import loosen
 from storage.tables import FOLD_TABLES, Tables, Txn
 
 MAP_BYTES = 1 << 40
@@ -69,7 +70,10 @@ class Index:
 
     def apply(self, txn: Txn, entry: Entry, raw: bytes, at: End | None = None) -> None:
         """Fold one entry in, which must be the next of its Workspace; `raw` are its bytes, `at` its place if any."""
-        fold.apply(txn, self.tables, entry)
+        loose = fold.apply(txn, self.tables, entry)
+        if not self.edge:  # an edge has no packs of its own to sweep
+            for blob in loose:
+                loosen(txn, self.tables, blob, entry.at_ms)
         txn.put(entry.workspace.encode(), seal(_HEAD.pack(entry.serial, sha256(raw))), db=self.tables.heads)
         if at is not None:
             txn.put(place(entry.workspace, entry.serial), seal(_END.pack(*at)), db=self.tables.places)

@@ -83,6 +83,17 @@ class Ledger:
             if txn.delete(pack_key(extent.pack) + sha256, db=self._t.members):
                 self._weigh(txn, extent.pack, -extent.length)
 
+    def point(self, txn: Txn, source: int, target: int, records: Sequence[Record]) -> None:
+        """Blobs of one pack lie in another now, as these records of it. Their old bytes are dead."""
+        for one in records:
+            row = _BLOB.pack(_WHOLE, 0, 1, one.length, one.sum) + _EXTENT.pack(target, one.offset, one.length)
+            txn.put(one.sha256, seal(row), db=self._t.blobs)
+            txn.delete(pack_key(source) + one.sha256, db=self._t.members)
+            txn.put(pack_key(target) + one.sha256, seal(_U64.pack(one.length)), db=self._t.members)
+        moved = sum(one.length for one in records)
+        self._weigh(txn, source, -moved)
+        self._weigh(txn, target, moved)
+
     # ------------------------------------------------------------ packs
 
     def pack(self, txn: Txn, pack: int) -> PackRow | None:

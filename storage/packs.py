@@ -198,6 +198,23 @@ class PackWriter:
         os.ftruncate(fd, length)
         return cls(fd, path, header, length, durable=durable)
 
+    @classmethod
+    def open(cls, path: Path, length: int, *, durable: bool) -> "PackWriter":
+        """A pack to be closed, under the write lock, whoever holds its own. Raises Damaged where it is not there."""
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise Damaged(f"The pack {path.name} is not there.", "Restore it from a copy.") from None
+        header = parse_pack_header(os.pread(fd, PACK_HEADER_BYTES, 0))
+        if header is None or os.fstat(fd).st_size < length:
+            os.close(fd)
+            raise Damaged(f"The pack {path.name} is damaged.", "Restore it from a copy.")
+        return cls(fd, path, header, length, durable=durable)
+
+    def is_gone(self) -> bool:
+        """Has the file lost its name?"""
+        return os.fstat(self._fd).st_nlink == 0
+
     def append(self, bodies: Sequence[tuple[bytes, bytes | bytearray]], at_ms: int) -> tuple[list[Record], int]:
         """Write (sha256, body) pairs behind `length` and make them durable; the records, and where they end.
 

@@ -100,7 +100,8 @@ def sweep_strays(txn: Txn, shelf: BlobShelf) -> int:
 
 
 def rebuild(txn: Txn, index: Index, journal: Journal, shelf: BlobShelf) -> tuple[int, set[bytes]]:
-    """Fill an empty index from the packs and the journal; the number of entries, and the blobs that are in no pack.
+    """Fill an empty index from the packs and the journal; the number of entries, and the blobs that a file names
+    and no pack holds.
 
     Raises Damaged for a journal that is broken anywhere but at its very end.
     """
@@ -109,16 +110,17 @@ def rebuild(txn: Txn, index: Index, journal: Journal, shelf: BlobShelf) -> tuple
     index.set_store(txn, shelf.store)
     index.set_epoch(txn, journal.epoch)
     stop = End(next(iter(journal.segments()), 1), HEADER_BYTES)
-    count, lost = 0, set[bytes]()
+    count = 0
     for at, body in journal.walk():
         entry = _ENTRY.decode(body)
         index.check_chain(txn, entry)
         index.apply(txn, entry, body, at)
-        lost |= {sha256 for sha256 in wanted_by(entry) if not shelf.ledger.has(txn, sha256)}
         stop = End(at.segment, at.offset + FRAME_BYTES + len(body))
         count += 1
     journal.cut(stop)
     index.set_end(txn, stop)
+    # what was named once and is not any more may have been swept
+    lost = {sha256 for sha256, _ in txn.cursor(db=index.tables.refs) if not shelf.ledger.has(txn, sha256)}
     return count, lost
 
 

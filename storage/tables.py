@@ -17,12 +17,17 @@ environment of the cache as well.
     touched       ... format, Serial (u64 big-endian), package -> nothing: packages by their last change
     heads         workspace                                  -> Serial (u64), sha256 of the last entry
     places        workspace, Serial (u64 big-endian)         -> segment (u32), offset (u64)
+    refs          sha256                                     -> how many files name this blob (u64)
+    usage         workspace[, repository]                    -> files (u64) and bytes (u64) as visible
 
     blobs         sha256                                     -> storage.blobs.BlobRow
     members       pack (u32 big-endian), sha256              -> size (u64)
     packs         pack (u32 big-endian)                      -> storage.blobs.PackRow
     open          pack (u32 big-endian)                      -> nothing: a shared pack that may still be appended to
     state         end, epoch, store, next                    -> see storage.index, storage.blobs
+
+    loose         sha256                                     -> since when nothing names this blob (u64 ms); physical:
+                                                                sweep takes rows away (see storage.sweep)
 """
 
 from dataclasses import dataclass
@@ -31,8 +36,9 @@ import lmdb
 
 FOLD_TABLES = (
     "workspaces", "repositories", "tokens", "secrets", "packages", "versions", "files", "tags", "gone", "claims",
-    "labels", "touched", "heads", "places",
+    "labels", "touched", "heads", "places", "refs", "usage",
 )  # fmt: skip
+WORK_TABLES = ("loose",)
 BLOB_TABLES = ("blobs", "members", "packs", "open", "state")
 
 Table = lmdb._Database
@@ -72,13 +78,16 @@ class Tables:
     touched: Table
     heads: Table
     places: Table
+    refs: Table
+    usage: Table
+    loose: Table
     state: Table
     shelf: BlobTables
 
     @classmethod
     def open(cls, env: lmdb.Environment) -> "Tables":
         shelf = BlobTables.of(env)
-        return cls(**_opened(env, FOLD_TABLES), state=shelf.state, shelf=shelf)
+        return cls(**_opened(env, FOLD_TABLES + WORK_TABLES), state=shelf.state, shelf=shelf)
 
 
 def _opened(env: lmdb.Environment, names: tuple[str, ...]) -> dict[str, Table]:

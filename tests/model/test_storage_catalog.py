@@ -37,6 +37,7 @@ from storage.nouns import (
     Version,
     Workspace,
 )
+from storage.references import count_of, loose_since, usage_of
 
 WORKSPACES = ("w", "w2")
 REPOSITORIES = ("r", "r2")
@@ -95,6 +96,7 @@ class Model:
         self.tags: dict[tuple[str, ...], str] = {}
         self.gone: dict[tuple[str, ...], bytes] = {}
         self.claims: set[tuple[str, ...]] = set()
+        self.seen: set[bytes] = set()
 
     def apply(self, workspace: str, repository: str, change: Any) -> None:
         at = (workspace, repository, getattr(change, "format", ""))
@@ -127,6 +129,7 @@ class Model:
                 for key in [key for key, to in self.tags.items() if key[:4] == (*at, package) and to == version]:
                     del self.tags[key]
             case PutFile(_, package, file):
+                self.seen.add(file.sha256)
                 self.files[(*at, package, file.name)] = file
                 self.gone.pop((*at, package, file.name), None)
                 self.claims.add((*at, package))
@@ -178,6 +181,21 @@ def compare(model: Model, reading: Reading) -> None:
                 assert view.gone(package, name) == model.gone.get((*key, name))
 
 
+def compare_references(model: Model, index: Index) -> None:
+    """Each blob is cited as often as files name it; each place holds what is visible in it (E11)."""
+    with index.env.begin() as txn:
+        for seed in range(4):
+            named = [file for file in model.files.values() if file.sha256 == bytes([seed]) * 32]
+            assert count_of(txn, index.tables, bytes([seed]) * 32) == len(named)
+            since = loose_since(txn, index.tables, bytes([seed]) * 32)
+            assert named or since == (5 if bytes([seed]) * 32 in model.seen else None)
+        for workspace, repository in itertools.product(WORKSPACES, ("", *REPOSITORIES)):
+            place = (workspace, repository) if repository else (workspace,)
+            mine = [file for key, file in model.files.items() if key[: len(place)] == place]
+            assert usage_of(txn, index.tables, "\0".join(place).encode()) == (len(mine), sum(one.size for one in mine))
+        assert txn.stat(index.tables.refs)["entries"] == len({one.sha256 for one in model.files.values()})
+
+
 @contextmanager
 def fresh_index() -> Iterator[Index]:
     with tempfile.TemporaryDirectory() as folder:
@@ -214,6 +232,7 @@ def test_the_catalog_is_what_a_dictionary_would_be(made: list[Written]) -> None:
                     model.apply(entry.workspace, entry.repository, change)
         with Catalog(index).read() as reading:
             compare(model, reading)
+        compare_references(model, index)
 
 
 @settings(max_examples=40, deadline=None)
