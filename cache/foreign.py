@@ -13,15 +13,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
 import msgspec
 import trio
 
+from cache.budget import Budget
 from cache.freshness import Held, Standing, Terms, absent, failed, found, left_s, standing, unchanged
+from cache.paging import read
 from cache.shelf import Shelf
-from cache.upstream import Fetched, Remote
+from cache.upstream import Fetched, Remote, retry_after
 from storage.errors import Problem, Unavailable, UpstreamFailed
 from storage.nouns import Upstream
 
@@ -35,8 +37,22 @@ _MEMO_BYTES_MAX = 8 << 20
 _MEMO_MAX = 512
 log = logging.getLogger("entrepot.cache")
 
-Ask = Callable[[str, str], tuple[str, str, int] | None]
-"""(format, package) to (path below the upstream's url, Accept, bytes_max), None where the format has no upstreams."""
+
+class Question(Protocol):
+    """How a format asks (formats.kit.contract.Learn); `path` is below the upstream's url."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def accept(self) -> str: ...
+    @property
+    def bytes_max(self) -> int: ...
+    @property
+    def pages_max(self) -> int: ...
+
+
+Ask = Callable[[str, str], Question | None]
+"""(format, package) to what is asked, None where the format has no upstreams."""
 Learn = Callable[[str, str, bytes, str], Awaitable[bytes]]
 """(format, package, raw, url) to the msgpack of what the upstream knows. Raises Problem where it makes no sense."""
 Withheld = Callable[[str, Any], str]
@@ -54,9 +70,11 @@ class Place[Foreign]:
     url: str
     headers: Mapping[str, str]
     bytes_max: int
+    pages_max: int
     private_network: bool
     terms: Terms
     learn: Callable[[bytes, str], Awaitable[bytes]]
+    parent: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +138,7 @@ class ForeignKnowledge[Foreign = Any]:
         self._patience_s = patience_s
         self._threads = trio.CapacityLimiter(threads_max)
         self._now_ms = now_ms
+        self._budget = Budget(shelf, now_ms)
         self._asking: dict[bytes, _Asking] = {}
         self._memo: OrderedDict[bytes, tuple[int, Foreign]] = OrderedDict()
         self._memo_bytes = 0
@@ -188,22 +207,23 @@ class ForeignKnowledge[Foreign = Any]:
         question = self._ask(format, package)
         if question is None:
             return []
-        path, accept, bytes_max = question
         places = []
         for one in upstreams:
-            headers = {"accept": accept}
+            headers = {"accept": question.accept}
             if secret := self._secret_of(workspace, repository, one):
                 headers["authorization"] = secret
             places.append(
                 Place[Foreign](
                     key_of(workspace, repository, format, package, one.url),
                     format,
-                    one.url + path,
+                    one.url + question.path,
                     headers,
-                    bytes_max,
+                    question.bytes_max,
+                    question.pages_max,
                     one.private_network,
                     self._terms(one.fresh_s, one.negative_s),
                     lambda raw, url: self._learn(format, package, raw, url),
+                    False,
                 )
             )
         return places
@@ -220,9 +240,11 @@ class ForeignKnowledge[Foreign = Any]:
             f"{self._parent}/-/peer/foreign/{path}?{urlencode({'package': package})}",
             {"authorization": f"Bearer {self._token}"},
             512 << 20,
+            1,
             True,
             self._terms(fresh_s, negative_s),
             _as_it_is,
+            True,
         )
 
     def _terms(self, fresh_s: int, negative_s: int) -> Terms:
@@ -312,11 +334,7 @@ class ForeignKnowledge[Foreign = Any]:
             if held.modified:
                 headers["if-modified-since"] = held.modified
         answer = await trio.to_thread.run_sync(
-            lambda: self._remote.fetch_document(
-                place.url, headers, bytes_max=place.bytes_max, private_network=place.private_network
-            ),
-            limiter=self._threads,
-            abandon_on_cancel=True,
+            self._fetched, place, headers, limiter=self._threads, abandon_on_cancel=True
         )
         if answer.status == 304 and held is not None and held.known:
             self._write(place, unchanged(held, answer.headers, self._now_ms(), place.terms))
@@ -327,12 +345,31 @@ class ForeignKnowledge[Foreign = Any]:
         else:
             raise self._refused(answer)
 
-    def _refused(self, answer: Fetched) -> UpstreamFailed:
+    def _fetched(self, place: Place[Foreign], headers: Mapping[str, str]) -> Fetched:
+        """The answer, all pages of it, within what the upstream's budget allows. Blocking."""
+
+        def fetch(url: str, bytes_max: int) -> Fetched:
+            conditional = headers if url == place.url else _unconditional(headers)
+            if not place.parent:
+                self._budget.check(url)
+            answer = self._remote.fetch_document(
+                url, conditional, bytes_max=bytes_max, private_network=place.private_network
+            )
+            if not place.parent:
+                self._budget.heed(url, answer.status, answer.headers)
+            return answer
+
+        return read(fetch, place.url, pages_max=place.pages_max, bytes_max=place.bytes_max)
+
+    def _refused(self, answer: Fetched) -> Problem:
         """A parent says itself what is wrong, and what to do: the client hears it from whichever node it asked."""
         if self._parent:
             with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
                 said = msgspec.json.decode(answer.body, type=_Said)
                 return UpstreamFailed(said.detail[:WORDS_MAX], said.remedy[:WORDS_MAX])
+        if answer.status in (429, 503):
+            seconds = retry_after(answer.headers)
+            return Unavailable("The upstream has too much to do.", "Try again later.", retry_after_s=seconds)
         return UpstreamFailed(f"The upstream answered {answer.status}.", "Try again later.")
 
     async def _take(self, place: Place[Foreign], answer: Fetched, accept: str) -> None:
@@ -416,6 +453,11 @@ class _Said(msgspec.Struct):
 
 class _Left(Problem):
     """The request that asked was cancelled; whoever waits asks again."""
+
+
+def _unconditional(headers: Mapping[str, str]) -> dict[str, str]:
+    """For a further page: the validators are those of the first."""
+    return {name: value for name, value in headers.items() if not name.startswith("if-")}
 
 
 async def _as_it_is(raw: bytes, url: str) -> bytes:

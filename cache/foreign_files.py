@@ -7,6 +7,7 @@ that any number of waiters share one fetch and read while it arrives. A record i
 before any other process can see the fetch: whoever joins finds in it what the answer's head needs.
 """
 
+import contextlib
 import logging
 import re
 import time
@@ -17,17 +18,17 @@ from typing import Protocol
 import msgspec
 import trio
 
+from cache.budget import Budget
 from cache.flight import Fill, Flights
 from cache.foreign import EDGE_FRESH_S, EDGE_NEGATIVE_S, SecretOf, key_of
 from cache.freshness import Held, Standing, Terms, absent, failed, found, left_s, resting, standing, unchanged
 from cache.shelf import Shelf
 from cache.upstream import Remote, Source, Spent, Unchanged
 from storage.digest import Hasher
-from storage.errors import Absent, Problem, Unavailable, UpstreamFailed
+from storage.errors import Absent, Problem, UpstreamFailed
 from storage.nouns import Upstream
 
 RECORD, HEAD = "foreign-file", "foreign-file-head"
-REST_SECONDS_MAX = 300
 WAIT_BYTES_MAX = 1 << 20
 """A renewed file of no more than this is awaited whole, as is one that does not tell its size: where it breaks off, the
 old copy still serves."""
@@ -159,7 +160,7 @@ class ForeignFiles:
         self._stale_s = stale_seconds_max
         self._patience_s = patience_s
         self._now_ms = now_ms
-        self._resting: dict[str, float] = {}
+        self._budget = Budget(shelf, now_ms)
 
     # ------------------------------------------------------------ what is held
 
@@ -340,34 +341,33 @@ class ForeignFiles:
 
     def stream(self, spot: Spot, headers: Mapping[str, str], offset: int) -> Source:
         """Open the file at its owner. Blocking."""
-        self._rested(spot)
-        try:
-            return self._remote.open_stream(spot.url, headers, offset=offset, private_network=spot.private_network)
-        except Spent as problem:
-            self._rests(spot, problem)
-            raise
+        with self._within_budget(spot):
+            source = self._remote.open_stream(spot.url, headers, offset=offset, private_network=spot.private_network)
+        self._note(spot, source.headers)
+        return source
 
     def look(self, spot: Spot) -> str:
         """The sha256 in hex that the file has at its owner by now, "" where it is not told. Blocking."""
-        self._rested(spot)
-        try:
+        with self._within_budget(spot):
             headers = self._remote.look(spot.url, spot.headers, private_network=spot.private_network)
-        except Spent as problem:
-            self._rests(spot, problem)
-            raise
+        self._note(spot, headers)
         return headers.get(spot.wanted.looked, "").strip().lower().removeprefix("sha256:")
 
-    def _rested(self, spot: Spot) -> None:
-        """Raises Unavailable while an upstream is left in peace that said it has too much to do, or that we have had
-        our share (429): its other files are not asked for either."""
-        left_s = self._resting.get(_owner(spot), 0.0) - time.monotonic()
-        if left_s > 0:
-            raise Unavailable("The upstream asks to be left alone for a while.", retry_after_s=int(left_s) + 1)
-
-    def _rests(self, spot: Spot, problem: Problem) -> None:
+    @contextlib.contextmanager
+    def _within_budget(self, spot: Spot) -> Iterator[None]:
+        """Raises Unavailable while the upstream is left alone. A parent has no budget: it keeps those of upstreams."""
         if not spot.parent:
-            seconds = min(problem.retry_after_s or 0, REST_SECONDS_MAX)
-            self._resting[_owner(spot)] = time.monotonic() + seconds
+            self._budget.check(spot.url)
+        try:
+            yield
+        except Spent as problem:
+            if not spot.parent:
+                self._budget.rest(spot.url, problem.retry_after_s or 0)
+            raise
+
+    def _note(self, spot: Spot, headers: Mapping[str, str]) -> None:
+        if not spot.parent:
+            self._budget.note(spot.url, headers)
 
 
 class _Fetching:
@@ -483,11 +483,6 @@ class _Watched:
 
     def abort(self) -> None:
         self._inner.abort()
-
-
-def _owner(spot: Spot) -> str:
-    """Scheme and authority of who is asked."""
-    return "/".join(spot.url.split("/", 3)[:3])
 
 
 def _lasting(place: tuple[str, str, str], wanted: Wanted, urls: tuple[str, ...]) -> Callable[[str], bytes] | None:

@@ -349,10 +349,10 @@ def _normalise(format: str, package: str) -> str:
     return package if room is None else room.normalise(package)
 
 
-def _fetch_of(format: str, package: str) -> tuple[str, str, int] | None:
-    """How a foreign registry of this format is asked what it knows of a package: path, Accept, size limit."""
+def _fetch_of(format: str, package: str) -> Learn | None:
+    """How a foreign registry of this format is asked what it knows of a package."""
     fetch = ROOMS[format].upstream(ABOUT, about(package))
-    return (fetch.path, fetch.accept, fetch.bytes_max) if isinstance(fetch, Learn) else None
+    return fetch if isinstance(fetch, Learn) else None
 
 
 def _withheld(format: str, foreign: Foreign) -> str:

@@ -273,16 +273,24 @@ class Document(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+PAGE_BREAK = b"\x1e"
+"""Between the pages of an answer (RFC 7464): no JSON text has this byte in it."""
+
+
 class Learn(msgspec.Struct, frozen=True):
     """Ask a foreign registry for what it knows of the plan's package; `learn` translates the answer.
 
     `path` is relative to the upstream's url, escaped as it goes on the wire. It may depend on the package alone: what
     was learnt serves every request for that package, and an edge asks its origin by the package's name.
+
+    `pages_max`: an answer whose Link header names a next page is read on, up to so many, and `learn` gets the bodies
+    with a PAGE_BREAK between them; `bytes_max` is for all.
     """
 
     path: str
     accept: str = "*/*"
     bytes_max: int = 256 << 20
+    pages_max: int = 1
 
 
 class Pull(msgspec.Struct, frozen=True):

@@ -5,11 +5,12 @@ only a tag that moved is fetched. A manifest that came by its tag is there by it
 one and then for the other. Tags are learnt as a list, for lists alone: which manifest a tag means is asked by its name.
 """
 
+from itertools import chain, islice
 from urllib.parse import urlencode
 
 import msgspec
 
-from formats.kit.contract import Ask, Fetch, Foreign, Learn, Pull, Serve, Show
+from formats.kit.contract import PAGE_BREAK, Ask, Fetch, Foreign, Learn, Pull, Serve, Show
 from formats.oci import names
 from formats.oci.manifest import MANIFEST_BYTES_MAX, MEDIA, OCI_INDEX
 from formats.oci.wire import JSON, ReferrersPage
@@ -19,6 +20,7 @@ from storage.nouns import Package
 ACCEPTED = ", ".join(MEDIA)
 TAGS_BYTES_MAX = 32 << 20
 TAGS_MAX = 200_000
+TAG_PAGES_MAX = 1_000
 _DIGEST = "docker-content-digest"
 
 
@@ -56,16 +58,18 @@ def _list(plan: Show) -> Fetch | None:
         query = "?" + urlencode({"artifactType": page.artifact}) if page.artifact else ""
         path = f"v2/{plan.claim}/referrers/{page.subject}{query}"
         return Pull(path, OCI_INDEX, bytes_max=MANIFEST_BYTES_MAX, media=OCI_INDEX)
-    return Learn(f"v2/{plan.package}/tags/list", JSON, TAGS_BYTES_MAX) if names.is_name(plan.package) else None
+    if not names.is_name(plan.package):
+        return None
+    return Learn(f"v2/{plan.package}/tags/list", JSON, TAGS_BYTES_MAX, TAG_PAGES_MAX)
 
 
 def learn(package: str, raw: bytes) -> Foreign:
-    """The tags of an image. Raises UpstreamFailed where it is no list of tags."""
+    """The tags of an image, from all pages of the list. Raises UpstreamFailed where it is no list of tags."""
     try:
         raw.decode()
-        tags = msgspec.json.decode(raw, type=_Tags).tags or []
+        pages = [msgspec.json.decode(page, type=_Tags).tags or [] for page in raw.split(PAGE_BREAK)]
     except RecursionError:
         raise UpstreamFailed("The upstream's list nests too deeply.", "Ask the operator to look at it.") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise UpstreamFailed("The upstream answered no list of tags.", "Check the upstream's address.") from None
-    return Foreign(Package(package), tags={tag: "" for tag in tags[:TAGS_MAX] if names.is_tag(tag)})
+    return Foreign(Package(package), tags={tag: "" for tag in islice(chain(*pages), TAGS_MAX) if names.is_tag(tag)})

@@ -39,6 +39,7 @@ class Asked:
     path: str
     headers: Mapping[str, str]
     body: bytes = b""
+    method: str = "GET"
 
 
 class Upstream:
@@ -95,13 +96,16 @@ class Upstream:
     def _head(self, readline: Callable[[], bytes]) -> dict[str, str]:
         headers: dict[str, str] = {}
         while (line := readline()) not in (b"\r\n", b""):
-            name, _, value = line.decode("latin-1").partition(":" if headers else " ")
-            headers[name.lower() if headers else "request"] = value.strip()
+            if not headers:
+                headers["method"], headers["request"], _ = line.decode("latin-1").split(" ", 2)
+                continue
+            name, _, value = line.decode("latin-1").partition(":")
+            headers[name.lower()] = value.strip()
         return headers
 
     def _answer(self, connection: socket.socket, head: dict[str, str], sent: bytes) -> bool:
-        path = head.pop("request").split(" ")[0]
-        self.asked.append(Asked(path, head, sent))
+        path, method = head.pop("request"), head.pop("method")
+        self.asked.append(Asked(path, head, sent, method))
         item = self.items.get(path, Item(status=404, body=b"not here"))
         if item.silent:
             self._wait(item.gate)
@@ -119,7 +123,7 @@ class Upstream:
         body = body[start:]
         told = "Transfer-Encoding: chunked" if item.chunked else f"Content-Length: {len(body) + item.length_lie}"
         connection.sendall(("\r\n".join([*lines, told]) + "\r\n\r\n").encode())
-        return self._body(connection, item, body, start)
+        return method == "HEAD" or self._body(connection, item, body, start)
 
     def _body(self, connection: socket.socket, item: Item, body: bytes, start: int) -> bool:
         end = len(body) if item.cut_at < 0 else min(item.cut_at, len(body))
