@@ -100,7 +100,7 @@ class _Asking:
 
 
 class ForeignKnowledge[Foreign = Any]:
-    """Foreign knowledge by (workspace, repository, format, package).
+    """Foreign knowledge by (workspace, repository, format, package). `since` is the Serial of the place's last purge.
 
     With a `nursery`, questions belong to the server: who asks and leaves takes nothing with it, and a slow upstream is
     waited for no longer than `patience_s` where something stale can be used.
@@ -149,12 +149,18 @@ class ForeignKnowledge[Foreign = Any]:
     # ------------------------------------------------------------ what is held
 
     def peek(
-        self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...]
+        self,
+        workspace: str,
+        repository: str,
+        format: str,
+        package: str,
+        upstreams: tuple[Upstream, ...],
+        since: int = 0,
     ) -> Known[Foreign] | None:
         """What may be used without asking; None where somebody must be asked (`of`)."""
         now_ms, now_s = self._now_ms(), time.monotonic()
         until_s, stale = float("inf"), False
-        for place in self._places(workspace, repository, format, package, upstreams):
+        for place in self._places(workspace, repository, format, package, upstreams, since):
             held = self._held(place)
             state = standing(held, now_ms, place.terms)
             if held is None or state not in (Standing.FRESH, Standing.RESTING):
@@ -166,10 +172,16 @@ class ForeignKnowledge[Foreign = Any]:
         return Known(0, until_s, stale, lambda: None)
 
     def withheld(
-        self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...]
+        self,
+        workspace: str,
+        repository: str,
+        format: str,
+        package: str,
+        upstreams: tuple[Upstream, ...],
+        since: int = 0,
     ) -> str:
         """Why no file of the package is given out, by the last that was heard, however old; "" where they are."""
-        for place in self._places(workspace, repository, format, package, upstreams):
+        for place in self._places(workspace, repository, format, package, upstreams, since):
             held = self._held(place)
             if held is not None and held.known:
                 return held.withheld
@@ -182,6 +194,7 @@ class ForeignKnowledge[Foreign = Any]:
         format: str,
         package: str,
         upstreams: tuple[Upstream, ...],
+        since: int = 0,
         *,
         refresh: bool = False,
     ) -> Foreign | None:
@@ -190,20 +203,20 @@ class ForeignKnowledge[Foreign = Any]:
         `refresh` asks again although the record is fresh, for a file that it does not list. Raises UpstreamFailed or
         Unavailable where an upstream does not answer and nothing usable is held.
         """
-        for place in self._places(workspace, repository, format, package, upstreams):
+        for place in self._places(workspace, repository, format, package, upstreams, since):
             held = await self._current(place, refresh=refresh)
             if held.known:
                 return self._load(place, held)
         return None
 
     def _places(
-        self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...]
+        self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...], since: int
     ) -> list[Place[Foreign]]:
         """Whom to ask, in order."""
         if not upstreams:
             return []
         if self._parent:
-            return [self._parent_place(workspace, repository, format, package, upstreams)]
+            return [self._parent_place(workspace, repository, format, package, upstreams, since)]
         question = self._ask(format, package)
         if question is None:
             return []
@@ -214,7 +227,7 @@ class ForeignKnowledge[Foreign = Any]:
                 headers["authorization"] = secret
             places.append(
                 Place[Foreign](
-                    key_of(workspace, repository, format, package, one.url),
+                    key_of(workspace, repository, format, package, one.url, *purged(since)),
                     format,
                     one.url + question.path,
                     headers,
@@ -229,13 +242,13 @@ class ForeignKnowledge[Foreign = Any]:
         return places
 
     def _parent_place(
-        self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...]
+        self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...], since: int
     ) -> Place[Foreign]:
         path = "/".join(quote(part, safe="") for part in (workspace, repository, format))
         fresh_s = min(EDGE_FRESH_S, *(one.fresh_s for one in upstreams))
         negative_s = min(EDGE_NEGATIVE_S, *(one.negative_s for one in upstreams))
         return Place[Foreign](
-            key_of(workspace, repository, format, package, *(one.url for one in upstreams)),
+            key_of(workspace, repository, format, package, *(one.url for one in upstreams), *purged(since)),
             format,
             f"{self._parent}/-/peer/foreign/{path}?{urlencode({'package': package})}",
             {"authorization": f"Bearer {self._token}"},
@@ -463,6 +476,11 @@ def _unconditional(headers: Mapping[str, str]) -> dict[str, str]:
 async def _as_it_is(raw: bytes, url: str) -> bytes:
     """A parent has learnt already."""
     return raw
+
+
+def purged(since: int) -> tuple[str, ...]:
+    """What the Serial of a purge adds to a key: nothing that was written before it is found again."""
+    return (f"purged {since}",) if since else ()
 
 
 def key_of(*parts: str) -> bytes:

@@ -20,7 +20,7 @@ import trio
 
 from cache.budget import Budget
 from cache.flight import Fill, Flights
-from cache.foreign import EDGE_FRESH_S, EDGE_NEGATIVE_S, SecretOf, key_of
+from cache.foreign import EDGE_FRESH_S, EDGE_NEGATIVE_S, SecretOf, key_of, purged
 from cache.freshness import Held, Standing, Terms, absent, failed, found, left_s, resting, standing, unchanged
 from cache.shelf import Shelf
 from cache.upstream import Remote, Source, Spent, Unchanged
@@ -68,13 +68,15 @@ class Wanted(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """The place that a file is asked for in; `target` is the client's own path, which an edge asks its parent for."""
+    """The place that a file is asked for in; `target` is the client's own path, which an edge asks its parent for.
+    `since` is the Serial of its last purge."""
 
     workspace: str
     repository: str
     format: str
     target: str
     upstreams: tuple[Upstream, ...]
+    since: int = 0
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
@@ -188,20 +190,20 @@ class ForeignFiles:
 
     def _spots(self, where: Where, wanted: Wanted) -> Iterator[Spot]:
         """Whom to ask, in order."""
-        place = (where.workspace, where.repository, where.format)
+        place, ago = (where.workspace, where.repository, where.format), purged(where.since)
         if self._parent:
             fresh_s = min(EDGE_FRESH_S, *(one.fresh_s for one in where.upstreams))
             negative_s = min(EDGE_NEGATIVE_S, *(one.negative_s for one in where.upstreams))
             urls = tuple(one.url for one in where.upstreams)
             yield Spot(
-                key_of(*place, wanted.path, wanted.accept, *urls),
+                key_of(*place, wanted.path, wanted.accept, *urls, *ago),
                 f"{self._parent}/{where.target}",
                 {"accept": wanted.accept, "authorization": f"Bearer {self._token}"},
                 True,
                 self._terms(fresh_s, negative_s),
                 wanted,
                 True,
-                _lasting(place, wanted, urls),
+                _lasting(place, wanted, (*urls, *ago)),
             )
             return
         for one in where.upstreams:
@@ -209,14 +211,14 @@ class ForeignFiles:
             if secret := self._secret_of(where.workspace, where.repository, one):
                 headers["authorization"] = secret
             yield Spot(
-                key_of(*place, wanted.path, wanted.accept, one.url),
+                key_of(*place, wanted.path, wanted.accept, one.url, *ago),
                 one.url + wanted.path,
                 headers,
                 one.private_network,
                 self._terms(one.fresh_s, one.negative_s),
                 wanted,
                 False,
-                _lasting(place, wanted, (one.url,)),
+                _lasting(place, wanted, (one.url, *ago)),
             )
 
     def _terms(self, fresh_s: int, negative_s: int) -> Terms:

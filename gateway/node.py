@@ -56,7 +56,7 @@ from gateway.insight.errorlog import report
 from gateway.insight.metrics import Metrics
 from gateway.insight.requestlog import RequestLog
 from gateway.sandbox.pool import Sandbox
-from storage.nouns import Upstream
+from storage.nouns import Repository, Upstream
 from storage.open import Store, open_store
 
 REAP_SECONDS = 30.0
@@ -96,11 +96,14 @@ class EdgeLease:
     def synced(self) -> bool:
         return self._follower.synced
 
-    def good(self) -> bool:
-        return monotonic() < self.until_s()
+    def good(self, repository: Repository) -> bool:
+        return monotonic() < self.until_s(repository)
 
-    def until_s(self) -> float:
-        return self._follower.last_contact_s + self._seconds
+    def until_s(self, repository: Repository) -> float:
+        return self._follower.last_contact_s + (repository.lease_s or self._seconds)
+
+    def silent_s(self) -> float:
+        return monotonic() - self._follower.last_contact_s
 
 
 class Worker:
@@ -239,7 +242,7 @@ class Worker:
             puller,
             sets,
             writes,
-            Relaying(self.relay, store.catalog) if self.relay is not None else None,
+            Relaying(self.relay, store.catalog, self.lost) if self.relay is not None else None,
             Peering(store, store.catalog, ROOMS, knowledge, sets),
             self._management,
             EdgeLease(follower, config.cache.lease_seconds) if follower is not None else None,
@@ -316,6 +319,7 @@ class Worker:
             secrets=None if self.edge else self.secrets,
             signing=None if self.edge else self.signing,
             normalise=_normalise,
+            outdated=self.outdated,
             inside_only=inside_only,
         )
 
@@ -328,6 +332,16 @@ class Worker:
             ready=self.follower.connected,
             lag_ms=self.follower.lag_ms,
             connected=self.follower.connected,
+        )
+
+    def lost(self) -> bool:
+        """Is the origin silent that was heard once?"""
+        return self.follower is not None and self.follower.last_contact_s > 0 and not self.follower.connected
+
+    def outdated(self) -> bool:
+        """Has this edge lost its origin for longer than private things may be told?"""
+        return (
+            self.follower is not None and monotonic() - self.follower.last_contact_s > self.config.cache.lease_seconds
         )
 
     def status(self) -> dict[str, object]:

@@ -12,7 +12,7 @@ import msgspec
 
 from storage.index import Index
 from storage.keys import below, join, split, touched, touched_package, unseal
-from storage.nouns import File, Package, Repository, Token, Version, Workspace
+from storage.nouns import File, Package, Quarantine, Repository, Token, Version, Workspace
 from storage.references import Usage, usage_of
 from storage.tables import Table, Tables, Txn
 
@@ -23,6 +23,7 @@ _VERSION = msgspec.msgpack.Decoder(Version)
 _WORKSPACE = msgspec.msgpack.Decoder(Workspace)
 _REPOSITORY = msgspec.msgpack.Decoder(Repository)
 _TOKEN = msgspec.msgpack.Decoder(Token)
+_QUARANTINE = msgspec.msgpack.Decoder(Quarantine)
 
 T = TypeVar("T")
 
@@ -72,6 +73,26 @@ class Reading:
     def usage(self, ws: str, repo: str = "") -> Usage:
         """What a Workspace, or one Repository of it, holds as visible."""
         return usage_of(self._txn, self._t, join(ws, repo) if repo else join(ws))
+
+    # ------------------------------------------------------------ what is withheld, and what is to be got anew
+
+    def quarantine(self, ws: str, repo: str, format: str, package: str, version: str = "") -> Quarantine | None:
+        """The Quarantine of exactly this."""
+        return self.one(self._t.quarantines, "quarantines", _QUARANTINE, ws, repo, format, package, version)
+
+    def quarantines(self, ws: str, repo: str) -> Iterator[Quarantine]:
+        """All of a Repository, by format, Package and Version."""
+        for _, value in self.under(self._t.quarantines, "quarantines", below(ws, repo)):
+            yield _QUARANTINE.decode(value)
+
+    def purged(self, ws: str, repo: str, format: str, package: str) -> int:
+        """The Serial of the last purge that reached this Package; 0 for none."""
+        found = 0
+        for at in (("", ""), (format, ""), (format, package)):
+            value = self._txn.get(join(ws, repo, *at), db=self._t.purges)
+            if value is not None:
+                found = max(found, int(_U64.unpack(unseal(value, "purges"))[0]))
+        return found
 
     # ------------------------------------------------------------ packages and the journal's heads
 

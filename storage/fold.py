@@ -30,18 +30,22 @@ from storage.nouns import (
     Draft,
     DropFile,
     DropPackage,
+    DropQuarantine,
     DropRepository,
     DropTag,
     DropVersion,
     Entry,
     File,
+    Purge,
     PutFile,
     PutPackage,
+    PutQuarantine,
     PutRepository,
     PutTag,
     PutToken,
     PutVersion,
     PutWorkspace,
+    Quarantine,
     Token,
 )
 from storage.references import References
@@ -201,6 +205,29 @@ def _drop_tag(fold: Fold, change: DropTag) -> None:
     fold.touch(change.format, change.package)
 
 
+# ---------------------------------------------------------------- what is withheld, and what is to be got anew
+
+
+def _put_quarantine(fold: Fold, change: PutQuarantine) -> None:
+    made = change.quarantine
+    fold.put(fold.key(made.format, made.package, made.version), _encode(made), fold.t.quarantines)
+    fold.touch(made.format, made.package)
+
+
+def _drop_quarantine(fold: Fold, change: DropQuarantine) -> None:
+    fold.txn.delete(fold.key(change.format, change.package, change.version), db=fold.t.quarantines)
+    fold.touch(change.format, change.package)
+
+
+def _purge(fold: Fold, change: Purge) -> None:
+    """What was made from the old copies is made anew: all of it rests on one of these labels."""
+    fold.put(fold.key(change.format, change.package), _U64.pack(fold.serial), fold.t.purges)
+    if change.package:
+        fold.touch(change.format, change.package)
+    else:
+        fold.labels.add(label_repository(fold.workspace, fold.repository))
+
+
 # ---------------------------------------------------------------- tenancy and access
 
 
@@ -220,7 +247,8 @@ def _drop_repository(fold: Fold, change: DropRepository) -> None:
     fold.txn.delete(join(fold.workspace, change.name), db=fold.t.repositories)
     for _, value in fold.under(prefix, fold.t.files):
         fold.references.went(fold.workspace, change.name, _FILE.decode(unseal(value, "files")))
-    for table in (fold.t.packages, fold.t.versions, fold.t.files, fold.t.tags, fold.t.gone, fold.t.claims):
+    t = fold.t
+    for table in (t.packages, t.versions, t.files, t.tags, t.gone, t.claims, t.quarantines, t.purges):
         fold.clear(prefix, table)
     fold.labels.add(label_repository(fold.workspace, change.name))
     for kind in (b"p\0", b"f\0"):
@@ -252,6 +280,9 @@ _FOLDS: dict[type, Callable[[Fold, Any], None]] = {
     PutRepository: _put_repository,
     DropRepository: _drop_repository,
     PutToken: _put_token,
+    PutQuarantine: _put_quarantine,
+    DropQuarantine: _drop_quarantine,
+    Purge: _purge,
 }
 
 
@@ -294,8 +325,11 @@ def _check_names(workspace: str, repository: str, change: AnyChange) -> None:
             label_repository(workspace, name)
         case PutPackage(format, made):
             label_package(workspace, repository, format, made.name)
-        case DropPackage(format, package):
+        case DropPackage(format, package) | Purge(format, package):
             label_package(workspace, repository, format, package)
+        case PutQuarantine(Quarantine(format, package, version)) | DropQuarantine(format, package, version):
+            label_package(workspace, repository, format, package)
+            join(workspace, repository, format, package, version)
         case _:
             label_package(workspace, repository, change.format, change.package)
             join(workspace, repository, change.format, change.package, _last_name(change))

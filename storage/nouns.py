@@ -177,6 +177,19 @@ class Repository(Noun, frozen=True):
     at_ms: int = 0
     certificates: tuple[bytes, ...] = ()
     """The public halves of the OpenPGP keys that it signs with, the oldest first."""
+    lease_s: int = 0
+    """How long an edge may serve it, where it is private, after it last heard its origin; 0 = as the edge has it."""
+
+
+class Quarantine(Noun, frozen=True):
+    """No file of this Package leaves any node; of one Version alone where `version` names one. It needs no Package to
+    be there, and outlives one that is dropped. `reason` is told to who asks for a file."""
+
+    format: str
+    package: str
+    version: str = ""
+    reason: str = ""
+    at_ms: int = 0
 
 
 class Grant(Noun, frozen=True):
@@ -225,6 +238,26 @@ class PutToken(Change, frozen=True, tag="pk"):
     token: Token
 
 
+class PutQuarantine(Change, frozen=True, tag="pq"):
+    quarantine: Quarantine
+
+
+class DropQuarantine(Change, frozen=True, tag="dq"):
+    """Releases what one Quarantine held."""
+
+    format: str
+    package: str
+    version: str = ""
+
+
+class Purge(Change, frozen=True, tag="pu"):
+    """Nothing that nodes keep of this place and could get again is to be used any more: pulled bytes, what foreign
+    registries know, rendered documents. "" = of every format, of every Package. Nothing published changes."""
+
+    format: str = ""
+    package: str = ""
+
+
 AnyChange = (
     PutPackage
     | DropPackage
@@ -238,6 +271,9 @@ AnyChange = (
     | PutRepository
     | DropRepository
     | PutToken
+    | PutQuarantine
+    | DropQuarantine
+    | Purge
 )
 
 SYSTEM = "-"

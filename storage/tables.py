@@ -13,6 +13,8 @@ environment of the cache as well.
     tags          ... package, tag                           -> version
     gone          ... package, file                          -> sha256 of the removed file
     claims        workspace, repository, format, package     -> Serial of the first claim (u64)
+    quarantines   ... format, package, version ("" = all)    -> Quarantine
+    purges        ... format, package ("" = all)             -> Serial of the last purge (u64)
     labels        see storage.keys                           -> Serial of the last change (u64)
     touched       ... format, Serial (u64 big-endian), package -> nothing: packages by their last change
     heads         workspace                                  -> Serial (u64), sha256 of the last entry
@@ -36,7 +38,7 @@ import lmdb
 
 FOLD_TABLES = (
     "workspaces", "repositories", "tokens", "secrets", "packages", "versions", "files", "tags", "gone", "claims",
-    "labels", "touched", "heads", "places", "refs", "usage",
+    "quarantines", "purges", "labels", "touched", "heads", "places", "refs", "usage",
 )  # fmt: skip
 WORK_TABLES = ("loose",)
 BLOB_TABLES = ("blobs", "members", "packs", "open", "state")
@@ -74,6 +76,8 @@ class Tables:
     tags: Table
     gone: Table
     claims: Table
+    quarantines: Table
+    purges: Table
     labels: Table
     touched: Table
     heads: Table

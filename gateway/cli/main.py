@@ -36,6 +36,8 @@ app.command("gateway.cli.tenancy:repositories", name="repo", help="Repositories.
 app.command("gateway.cli.tokens:app", name="token", help="Tokens: make, list, revoke.")
 app.command("gateway.cli.upstreams:app", name="upstream", help="Foreign registries that a repository draws from.")
 app.command("gateway.cli.keys:app", name="key", help="Keys that a repository signs its indexes with.")
+app.command("gateway.cli.withholding:app", name="quarantine", help="Packages that no node gives out.")
+app.command("gateway.cli.withholding:purge", name="purge", help="Have every node get anew what it keeps of a place.")
 app.command("gateway.cli.pushing:push", name="push", help="Publish files by the native protocol of their format.")
 app.command("gateway.cli.packages:ls", name="ls", help="List the packages of a repository.")
 app.command("gateway.cli.packages:setup", name="setup", help="Show how to point a client at a repository.")

@@ -4,7 +4,7 @@ from cyclopts import App
 
 from gateway.cli.client import reach
 from gateway.cli.output import Output, Usage
-from gateway.cli.words import AsJson, AsProfile, AtUrl, place
+from gateway.cli.words import AsJson, AsProfile, AtUrl, place, seconds
 
 workspaces = App(name="workspace", help="Workspaces.")
 repositories = App(name="repo", help="Repositories.")
@@ -72,12 +72,34 @@ def show_repository(repository: str, /, *, json: AsJson = False, url: AtUrl = ""
 
 @repositories.command(name="edit")
 def edit_repository(
-    repository: str, /, *, public: bool, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+    repository: str,
+    /,
+    *,
+    public: bool | None = None,
+    lease: str | None = None,
+    json: AsJson = False,
+    url: AtUrl = "",
+    profile: AsProfile = "",
 ) -> None:
-    """Let everybody read a repository (--public), or only tokens that may (--no-public)."""
+    """Let everybody read a repository (--public), or only tokens that may (--no-public); change its lease.
+
+    Parameters
+    ----------
+    repository
+        WORKSPACE/REPOSITORY.
+    public
+        Let everybody read it.
+    lease
+        How long an edge that lost its origin goes on serving it while it is private: 5s to 300s, 0 = the edge's own.
+    """
+    told = {"public": public, "lease_s": None if lease is None else seconds(lease)}
+    asked = {name: value for name, value in told.items() if value is not None}
+    if not asked:
+        raise Usage("There is nothing to change.", "Give --public, --no-public or --lease.")
     with reach(url, profile) as node:
-        now = node.patch("/repositories/{}/{}".format(*place(repository)), {"public": public})
-    Output(json).fact(now, f"Repository {repository} is {_seen(public)}.")
+        now = node.patch("/repositories/{}/{}".format(*place(repository)), asked)
+    leased = f", with a lease of {now['lease_s']} s" if now["lease_s"] else ""
+    Output(json).fact(now, f"Repository {repository} is {_seen(now['public'])}{leased}.")
 
 
 @repositories.command(name="delete")

@@ -4,7 +4,7 @@ import msgspec
 from quart import Quart, Response
 from quart_trio import QuartTrio
 
-from gateway.console import credentials, facts, problems, signing, tenancy, upstreams
+from gateway.console import credentials, facts, problems, signing, tenancy, upstreams, withholding
 from gateway.console.calls import BODY_BYTES_MAX, Reply, Route, run
 from gateway.console.services import Services
 
@@ -14,6 +14,7 @@ ROUTES: tuple[Route, ...] = (
     *tenancy.ROUTES.all,
     *upstreams.ROUTES.all,
     *signing.ROUTES.all,
+    *withholding.ROUTES.all,
     *credentials.ROUTES.all,
 )
 

@@ -21,6 +21,7 @@ from storage.catalog import Reading
 from storage.commit import Decided
 from storage.errors import Invalid, Unauthenticated, Unavailable, Unsupported
 
+API = "/-/api/"
 BODY_BYTES_MAX = 64 << 10
 PAGE_ITEMS = 100
 PAGE_ITEMS_MAX = 1_000
@@ -117,6 +118,8 @@ class Route:
     permission: Permission
     handler: Handler
     arguments: frozenset[str]
+    alone: bool = False
+    """Is it answered by an edge that has lost its origin, too?"""
 
 
 class Routes:
@@ -127,12 +130,12 @@ class Routes:
         self.all: list[Route] = []
 
     def add(
-        self, method: str, rule: str, permission: Permission, arguments: tuple[str, ...] = ()
+        self, method: str, rule: str, permission: Permission, arguments: tuple[str, ...] = (), *, alone: bool = False
     ) -> Callable[[Handler], Handler]:
         """Register the decorated handler."""
 
         def keep(handler: Handler) -> Handler:
-            self.all.append(Route(method, self._prefix + rule, permission, handler, frozenset(arguments)))
+            self.all.append(Route(method, self._prefix + rule, permission, handler, frozenset(arguments), alone))
             return handler
 
         return keep
@@ -141,6 +144,8 @@ class Routes:
 async def run(services: Services, route: Route, at: Mapping[str, str]) -> Reply:
     """Let the current request in, or not, and have it handled."""
     secret = credential(request.headers)
+    if services.outdated() and route.rule.startswith(API) and not route.alone:
+        raise Unavailable("This edge has lost its origin and may not tell private things.", retry_after_s=2)
     with services.catalog.read() as reading:
         principal = identify(reading, secret, services.now_ms())
         route.permission.check(services, reading, principal, at)

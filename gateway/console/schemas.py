@@ -8,6 +8,8 @@ Name = Annotated[str, msgspec.Meta(max_length=200)]
 PackageName = Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
 Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=8192)]
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=30 * 24 * 3600)]
+LeaseSeconds = Annotated[int, msgspec.Meta(ge=0, le=300)]
+"""0, or LEASE_SECONDS_MIN to 300."""
 
 GRANTS_MAX = 100
 ALLOWED_MAX = 1_000
@@ -27,10 +29,30 @@ class NewRepository(Body, frozen=True):
     workspace: Name
     name: Name
     public: bool = False
+    lease_s: LeaseSeconds = 0
 
 
 class EditRepository(Body, frozen=True):
-    public: bool
+    """None = as it is."""
+
+    public: bool | None = None
+    lease_s: LeaseSeconds | None = None
+
+
+class NewQuarantine(Body, frozen=True):
+    """Of all versions where `version` is ""."""
+
+    format: Name
+    package: PackageName
+    version: Annotated[str, msgspec.Meta(max_length=300)] = ""
+    reason: Annotated[str, msgspec.Meta(max_length=500)] = ""
+
+
+class NewPurge(Body, frozen=True):
+    """Of all formats where `format` is "", of all packages where `package` is ""."""
+
+    format: Name = ""
+    package: Annotated[str, msgspec.Meta(max_length=300)] = ""
 
 
 class NewCredential(Body, frozen=True):

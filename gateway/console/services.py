@@ -47,11 +47,16 @@ def nowhere(url: str) -> str:
     return ""
 
 
+def never() -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Services:
     """The API's view of its node.
 
-    `status` and `metrics` are synchronous and quick. `formats` are the rooms there are, `drawing` those that can have
+    `status` and `metrics` are synchronous and quick. `outdated`: an edge has lost its origin for so long that it may
+    not say any more who may know what. `formats` are the rooms there are, `drawing` those that can have
     upstreams. `normalise(format, package)` spells a package name as the View does, and raises Invalid for what
     no package can be called. `inside_only(url)` is the host of an address that only private_network may
     reach, else ""; blocking. `metrics_open` lets anybody read the metrics.
@@ -69,6 +74,7 @@ class Services:
     signing: SigningKeys | None = None
     metrics_open: bool = False
     normalise: Callable[[str, str], str] = as_it_is
+    outdated: Callable[[], bool] = never
     inside_only: Callable[[str], str] = nowhere
     now_ms: Callable[[], int] = now_ms
     version: str = version()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from gateway.access.verdicts import Principal
-from storage.nouns import File, Grant, Package, Repository, Token, Upstream, Version, Workspace
+from storage.nouns import File, Grant, Package, Quarantine, Repository, Token, Upstream, Version, Workspace
 
 Shown = dict[str, object]
 
@@ -18,6 +18,17 @@ def repository(noun: Repository) -> Shown:
         "name": noun.name,
         "public": noun.public,
         "upstreams": [upstream(one) for one in noun.upstreams],
+        "created_ms": noun.at_ms,
+        "lease_s": noun.lease_s,
+    }
+
+
+def quarantine(noun: Quarantine) -> Shown:
+    return {
+        "format": noun.format,
+        "package": noun.package,
+        "version": noun.version,
+        "reason": noun.reason,
         "created_ms": noun.at_ms,
     }
 

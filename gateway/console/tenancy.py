@@ -11,10 +11,12 @@ from gateway.console.permissions import ANYBODY, BY_BODY, NODE_ADMIN, REPOSITORY
 from gateway.console.schemas import EditRepository, NewRepository, NewWorkspace
 from storage.catalog import Reading
 from storage.commit import Decided
-from storage.errors import Conflict
+from storage.errors import Conflict, Invalid
 from storage.nouns import SYSTEM, Draft, DropRepository, PutRepository, PutWorkspace, Repository, Workspace
 
 ROUTES = Routes("/-/api/v1")
+
+LEASE_SECONDS_MIN = 5
 
 _PAGE = ("after", "limit")
 
@@ -65,7 +67,8 @@ async def list_repositories(call: Call) -> Reply:
 async def create_repository(call: Call) -> Reply:
     body = await call.body(NewRepository)
     name = slug(body.name, "A repository")
-    repository = Repository(body.workspace, name, body.public, at_ms=call.services.now_ms())
+    lease_s = lease(body.lease_s)
+    repository = Repository(body.workspace, name, body.public, at_ms=call.services.now_ms(), lease_s=lease_s)
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         judge_workspace(reading, principal, body.workspace, "admin")
@@ -90,10 +93,15 @@ async def edit_repository(call: Call) -> Reply:
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         before = _here(call, reading, principal, "admin")
-        if before.public == body.public:
+        after = before
+        if body.public is not None:
+            after = msgspec.structs.replace(after, public=body.public)
+        if body.lease_s is not None:
+            after = msgspec.structs.replace(after, lease_s=lease(body.lease_s))
+        if after == before:
             return Decided(None, before)
-        after = msgspec.structs.replace(before, public=body.public)
-        return _written(principal, "repository.publish" if body.public else "repository.hide", after)
+        action = "repository.publish" if after.public else "repository.hide"
+        return _written(principal, action if after.public != before.public else "repository.edit", after)
 
     repository, headers = await call.change(call.at["workspace"], decide)
     assert isinstance(repository, Repository)
@@ -114,6 +122,13 @@ async def drop_repository(call: Call) -> Reply:
             if kept is not None:
                 await trio.to_thread.run_sync(kept.remove_repository, workspace, name)
     return Reply(204, None, headers)
+
+
+def lease(seconds: int) -> int:
+    """The lease as asked for. Raises Invalid for one that is too short to bridge a reconnect."""
+    if 0 < seconds < LEASE_SECONDS_MIN:
+        raise Invalid(f"A lease is {LEASE_SECONDS_MIN} to 300 seconds, or 0 for the edge's own.", "Give a longer one.")
+    return seconds
 
 
 def _here(call: Call, reading: Reading, principal: Principal, right: str) -> Repository:

@@ -44,6 +44,7 @@ class Connection:
     `partial` when the kernel took less than it was offered, `warming` while a thread brings the next bytes into memory.
     `half`: the client has sent its FIN; `ended`: it has said goodbye inside TLS; `gone`: reset or given up; `hard`: the
     peer shall see a reset; `late`: the deadline passed while a task reads; `told`: an answer is out that ends it.
+    `leave`: what a request task answers under.
     """
 
     __slots__ = (
@@ -61,6 +62,7 @@ class Connection:
         "hard",
         "late",
         "lease",
+        "leave",
         "mark",
         "memo",
         "offset",
@@ -105,6 +107,7 @@ class Connection:
         self.phase = Phase.IDLE if tls is None else Phase.SHAKE
         self.deadline = inf
         self.told = self.hard = self.owned = False
+        self.leave: object = None
         self.waiter: Any = None
         self.scope: trio.CancelScope | None = None
         self.gone = self.half = self.ended = self.late = False

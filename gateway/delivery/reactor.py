@@ -24,6 +24,7 @@ from gateway.delivery.heads import Head, Refused, complaint, parse
 from gateway.delivery.listening import Doors, Listener
 from gateway.delivery.memo import Entry, Memos, entry_of, refusal
 from gateway.delivery.parting import Parting, hang_up
+from gateway.delivery.recalling import Recall
 from gateway.delivery.requests import Handler, attend
 from gateway.delivery.rounds import go_round
 from gateway.delivery.sending import CROWD, Sender
@@ -87,8 +88,7 @@ class Reactor:
         self._steps_left = HANDSHAKE_STEPS_MAX
         self._memos = Memos(config.memo_entries_max, handler.in_use)
         self._clock = Clock()
-        self._running = 0
-        self._drained_at = inf
+        self._running, self._drained_at = 0, inf
         self._turn_begins()
 
     # ------------------------------------------------------------ the task
@@ -141,10 +141,10 @@ class Reactor:
 
     async def watch(self) -> None:
         """See to what no event tells of, until the loop has ended."""
-        config = self.config
-        shortest = min(config.head_seconds_max, config.idle_seconds_max, config.body_idle_seconds_max)
+        shortest = min(self.config.head_seconds_max, self.config.idle_seconds_max, self.config.body_idle_seconds_max)
         duties = (
             (0.0, self._nudge),
+            (0.0, Recall(self._connections, self._handler, self.abort).look),
             (0.5, self._log.flush),
             (min(max(shortest / 4, 0.05), 1.0), self._sweep),
             (1.0, self._publish),

@@ -65,6 +65,15 @@ class Request:
         return self._status != 0
 
     @property
+    def leave(self) -> object:
+        """What the answer is given under: where the handler says that it stands no more, the answer is cut."""
+        return self._c.leave
+
+    @leave.setter
+    def leave(self, leave: object) -> None:
+        self._c.leave = leave
+
+    @property
     def draining(self) -> bool:
         """Is the node about to stop? Whoever streams without end ends now."""
         return self._engine.draining
@@ -230,6 +239,14 @@ class Handler(Protocol):
         """Is a memoised answer still right? Asked when the moment has moved since it was made."""
         ...
 
+    def standing(self) -> object:
+        """Moves whenever `stands` may say something else than before."""
+        ...
+
+    def stands(self, leave: object) -> bool:
+        """May a body go on that is being sent under this, as its lease or as its request's leave?"""
+        ...
+
     def in_use(self, answer: Answer) -> None:
         """A memoised answer that is sent from forgettable blobs goes on being asked for."""
         ...
@@ -266,7 +283,7 @@ async def attend(engine: Engine, handler: Handler, c: Connection, head: Head) ->
         c.hard = True
         raise
     finally:
-        c.scope = None
+        c.scope = c.leave = None
         if scope.cancelled_caught or not request.answered:
             keep, c.hard = False, True
         if request.answered:

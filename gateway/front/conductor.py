@@ -33,9 +33,10 @@ from gateway.delivery.requests import Request
 from gateway.front import registry
 from gateway.front.admitted import Admitted
 from gateway.front.complaints import answer_of, complain, finds_of, headers_of, now_ms, with_signals
+from gateway.front.leave import Lease, Leave, Subject, stands
 from gateway.front.peering import Peering
 from gateway.front.pulling import Puller
-from gateway.front.reading import Reads, Scope, foreign_set, holds
+from gateway.front.reading import Reads, Scope, foreign_set, holds, release
 from gateway.front.relaying import Relaying
 from gateway.front.routes import OCI, V2, Place, ask_of, check_slashes, place_of
 from gateway.front.writing import Writes
@@ -47,25 +48,14 @@ from storage.errors import Absent, Full, Problem, Unauthenticated, Unavailable
 from storage.nouns import Repository
 
 LOGIN_METHODS = ("PUT", "POST")
+LEASE_SECONDS_MIN = 5
+"""No repository has a shorter lease; so long, silence ends nothing."""
 
 
 class Manage(Protocol):
     """Who serves /-/ beyond peers."""
 
     async def proxy(self, request: Request) -> None: ...
-
-
-class Lease(Protocol):
-    """An edge's leave to serve private packages: renewed by each word from the origin."""
-
-    def synced(self) -> bool:
-        """Has this edge once had all that its origin has? Before that, what it does not know may well exist."""
-        ...
-
-    def good(self) -> bool: ...
-    def until_s(self) -> float:
-        """When it runs out, monotonic."""
-        ...
 
 
 class Front:
@@ -104,6 +94,16 @@ class Front:
     def holds(self, answer: Answer) -> bool:
         with self._catalog.read() as reading:
             return holds(reading, answer.depends)
+
+    def standing(self) -> tuple[int, int]:
+        silent_s = 0.0 if self._lease is None else self._lease.silent_s()
+        return self._catalog.moment(), int(silent_s * 10) if silent_s > LEASE_SECONDS_MIN else 0
+
+    def stands(self, leave: object) -> bool:
+        if not isinstance(leave, Leave):
+            return True
+        with self._catalog.read() as reading:
+            return stands(reading, self._rooms.get, self._lease, leave.subject)
 
     def in_use(self, answer: Answer) -> None:
         self._reads.in_use(answer)
@@ -169,6 +169,7 @@ class Front:
         with self._catalog.read() as reading:
             admitted = self.admit(reading, request.head, place)
         request.principal = admitted.principal.name
+        request.leave = _leave_of(admitted)
         plan = admitted.plan
         if isinstance(plan, Reply):
             await request.reply(plan.status, headers_of(plan), plan.body)
@@ -198,6 +199,7 @@ class Front:
         def may_borrow(reading: Reading, plan: Borrow) -> None:
             principal = who(reading, place, request.head, ask.at_ms)
             judge(reading, principal, plan.workspace, plan.repository, "read")
+            release(reading, Subject(plan.workspace, plan.repository, "", room.name, plan.package))
             require(principal, cast("Scoped", room).borrowed(plan), "read")
 
         done = await writes.perform(request, ask, room, admitted.principal.id, plan, still_allowed, may_borrow)
@@ -258,7 +260,7 @@ class Front:
         repository = judge(reading, principal, ask.workspace, ask.repository, right)
         if principal.only is not None:
             require(principal, cast("Scoped", room).resource(ask), right)
-        if self._lease is not None and not repository.public and not self._lease.good():
+        if self._lease is not None and not repository.public and not self._lease.good(repository):
             raise Unavailable(
                 "This edge has lost its origin and its leave to serve private packages ran out.", retry_after_s=2
             )
@@ -272,8 +274,8 @@ class Front:
         if principal.expires_ms:
             until_s = time.monotonic() + (principal.expires_ms - at_ms) / 1000
         if self._lease is not None and not repository.public:
-            until_s = min(until_s, self._lease.until_s())
-        return Scope(repository, tuple((label, reading.label(label)) for label in labels), until_s)
+            until_s = min(until_s, self._lease.until_s(repository))
+        return Scope(repository, tuple((label, reading.label(label)) for label in labels), until_s, principal.id)
 
     def _refusal(self, head: Head, place: Place | None, problem: Problem) -> Reply:
         """The refusal in the format's own dialect where one is known."""
@@ -300,6 +302,15 @@ def require(principal: Principal, resource: str, right: str) -> None:
     """Raises Unauthenticated where a pass is not for this: the client may fetch another, as its refusal says."""
     if principal.only is not None and (resource, right) not in principal.only:
         raise Unauthenticated("The pass is not for this.", "Fetch one with the scope that is named.")
+
+
+def _leave_of(admitted: Admitted) -> Leave | None:
+    """What the answer of a request task is given under. Which version a file is of, its own bytes tell later."""
+    plan = admitted.plan
+    if not isinstance(plan, Serve | Show | Manifest | Listed):
+        return None
+    package = plan.package if isinstance(plan, Serve) else ""
+    return Leave(admitted.scope.subject(admitted.room.name if package else "", package))
 
 
 def _login_of(room: Room, ask: Ask) -> Login | None:

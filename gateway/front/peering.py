@@ -86,7 +86,9 @@ class Peering:
             if room is None or there is None or not package:
                 raise Absent("There is no such package.")
             upstreams = upstreams_of(there, reading.view(workspace, repository, format), room, package)
-        foreign = await self._knowledge.of(workspace, repository, format, package, upstreams) if upstreams else None
+            since = reading.purged(workspace, repository, format, package)
+        at = (workspace, repository, format, package)
+        foreign = await self._knowledge.of(*at, upstreams, since) if upstreams else None
         if foreign is None:
             raise Absent("No upstream knows this package.")
         body = await trio.to_thread.run_sync(msgspec.msgpack.encode, foreign)

@@ -16,6 +16,7 @@ from gateway.delivery.answers import Answer
 from gateway.delivery.answers import plan as plan_of
 from gateway.delivery.requests import Request
 from gateway.front.admitted import Admitted
+from gateway.front.leave import Leave
 from gateway.front.overlay import Overlay
 from gateway.front.reading import PULLED, NeedBytes, NeedFile, NeedForeign, NeedRender, Reads, document_labels
 from gateway.front.sources import Sources
@@ -84,7 +85,7 @@ class Puller:
 
     async def _learn(self, ask: Ask, room: Room, need: NeedForeign) -> None:
         await self._knowledge.of(
-            ask.workspace, ask.repository, room.name, need.package, need.upstreams, refresh=need.refresh
+            ask.workspace, ask.repository, room.name, need.package, need.upstreams, need.since, refresh=need.refresh
         )
 
     # ------------------------------------------------------------ foreign files by path
@@ -167,6 +168,7 @@ class Puller:
         digests = dict(file.digests)
         if file.sha256:
             digests["sha256"] = file.sha256.hex()
+        request.leave = Leave(admitted.scope.subject(admitted.room.name, need.serve.package, file.version))
         source = self._sources.open(by_name(ask, need), file, admitted.scope.repository.upstreams)
         fill = await self._flights.join(flight_key(need), file.size, digests, source, self._remember(need))
         request.outcome = request.outcome or Outcome.FILL.value

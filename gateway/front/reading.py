@@ -12,12 +12,14 @@ from typing import Protocol
 
 import msgspec
 
+from cache.foreign import purged
 from cache.foreign_files import Record, Usable, Wanted, Where
 from cache.outcome import Outcome
 from cache.renders import Form, Rendered, Renders
 from cache.shelf import Shelf
 from formats.kit.contract import Ask, Foreign, Learn, Listed, Manifest, Pull, Room, Serve, Show
 from gateway.delivery.answers import Answer, date_seconds
+from gateway.front.leave import Leave, Subject, quarantine_of
 from gateway.front.overlay import Overlay, may_draw
 from storage import keys
 from storage.blobs import BlobShelf, Located
@@ -31,12 +33,23 @@ PULLED = "pulled"
 """Shelf records of foreign files that are here: place → sha256."""
 
 
+PURGED = "purged"
+"""Shelf records of files whose bytes were forgotten for a purge: Serial (8), sha256 → done."""
+
+
 class Scope(msgspec.Struct, frozen=True):
-    """What an access decision rested on: an answer given under it holds as long as these labels and until then."""
+    """What an access decision rested on: an answer given under it holds as long as these labels and until then.
+    `token_id` is whose leave it is, "" the anonymous one's."""
 
     repository: Repository
     depends: tuple[tuple[bytes, int], ...]
     until_s: float
+    token_id: str = ""
+
+    def subject(self, format: str = "", package: str = "", version: str = "") -> Subject:
+        """What is sent under it."""
+        where = self.repository
+        return Subject(where.workspace, where.name, self.token_id, format, package, version)
 
 
 class NeedForeign(msgspec.Struct, frozen=True):
@@ -44,6 +57,7 @@ class NeedForeign(msgspec.Struct, frozen=True):
 
     package: str
     upstreams: tuple[Upstream, ...]
+    since: int
     refresh: bool = False
     """It is fresh, and does not list a file that is asked for: it may be newer than what is known."""
 
@@ -92,10 +106,10 @@ class Knowledge(Protocol):
     """Foreign knowledge by place: None where nothing is held or it must be asked again."""
 
     def peek(
-        self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...]
+        self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...], since: int
     ) -> Known | None: ...
     def withheld(
-        self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...]
+        self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...], since: int
     ) -> str: ...
 
 
@@ -145,39 +159,48 @@ class Reads:
     def _serve(self, reading: Reading, view: View, scope: Scope, ask: Ask, room: Room, plan: Serve) -> Answer | Need:
         package = view.package(plan.package)
         give_out(room.withheld(package) if package is not None else "")
+        release(reading, scope.subject(room.name, plan.package))
         plan = by_version(view, plan)
         file = view.file(plan.package, plan.file)
         if file is not None:
+            release(reading, scope.subject(room.name, plan.package, file.version))
             located = self._hosted.find(file.sha256) if self._hosted is not None else None
             if located is not None:
                 return self._file_answer(reading, scope, ask, room.name, plan, file, located, cached=False)
+            self._obey_purge(reading.purged(ask.workspace, ask.repository, room.name, plan.package), file)
             if (located := self._find_cached(file.sha256)) is not None:
                 return self._file_answer(reading, scope, ask, room.name, plan, file, located)
             return NeedBytes(file, plan, b"")
         upstreams = upstreams_of(scope.repository, view, room, plan.package)
         fetch = room.upstream(ask, plan) if upstreams else None
+        since = reading.purged(ask.workspace, ask.repository, room.name, plan.package) if upstreams else 0
         if isinstance(fetch, Pull):
-            return self.foreign_file(reading, scope, need_file(ask, room, plan, fetch, upstreams))
+            return self.foreign_file(reading, scope, need_file(ask, room, plan, fetch, upstreams, since))
         if fetch is None:
             raise Absent(f"There is no file {plan.file} here." if not plan.tag else f"There is no tag {plan.tag} here.")
-        give_out(self._knowledge.withheld(ask.workspace, ask.repository, room.name, plan.package, upstreams))
-        pulled = pulled_key(ask, room, plan)
+        at = (ask.workspace, ask.repository, room.name, plan.package)
+        give_out(self._knowledge.withheld(*at, upstreams, since))
+        pulled = pulled_key(ask, room, plan, since)
         raw = self._shelf.get(PULLED, pulled)
         if raw is not None:
             file = msgspec.msgpack.decode(raw, type=File)
+            release(reading, scope.subject(room.name, plan.package, file.version))
             if (located := self._find_cached(file.sha256)) is not None:
                 return self._file_answer(reading, _doubtful(scope), ask, room.name, plan, file, located)
-        known = self._knowledge.peek(ask.workspace, ask.repository, room.name, plan.package, upstreams)
+        known = self._knowledge.peek(*at, upstreams, since)
         if known is None:
-            return NeedForeign(plan.package, upstreams)
+            return NeedForeign(plan.package, upstreams, since)
         foreign = known.foreign()
         file = Overlay(view, foreign).file(plan.package, plan.file) if foreign is not None else None
         if file is None:
-            return NeedForeign(plan.package, upstreams, refresh=True)
+            return NeedForeign(plan.package, upstreams, since, refresh=True)
+        release(reading, scope.subject(room.name, plan.package, file.version))
         return NeedBytes(file, plan, pulled)
 
     def foreign_file(self, reading: Reading, scope: Scope, need: NeedFile) -> Answer | NeedFile:
-        """A file by its path at the upstreams, where it is here and fresh. Raises Absent."""
+        """A file by its path at the upstreams, where it is here and fresh. Raises Absent, Forbidden."""
+        subject = scope.subject(need.where.format, need.serve.package)
+        release(reading, subject)
         path, algorithm = need.pull.digest_of
         if path:
             beside = self._peeked(need.where, msgspec.structs.replace(need.pull, path=path))
@@ -192,7 +215,7 @@ class Reads:
         answer.size = located.size
         answer.body = small_body(located)
         answer.extents = located.extents
-        answer.lease = located
+        answer.lease = Leave(subject, located)
         answer.outcome = (Outcome.STALE if usable.stale else Outcome.HIT).value
         answer.depends = self._depends(reading, scope, need)
         answer.until_s = min(scope.until_s, usable.until_s)
@@ -258,6 +281,13 @@ class Reads:
             self._eviction.touch(sha256)
         return located
 
+    def _obey_purge(self, since: int, file: File) -> None:
+        """Published bytes are found by their identity: after a purge those that were here are forgotten, once."""
+        key = since.to_bytes(8) + file.sha256
+        if since and self._shelf.get(PURGED, key) is None:
+            self._shelf.put(PURGED, key, b"done")
+            self._cached.forget(file.sha256)
+
     def _file_answer(
         self,
         reading: Reading,
@@ -279,7 +309,7 @@ class Reads:
             size=located.size,
             body=small_body(located),
             extents=located.extents,
-            lease=located,
+            lease=Leave(scope.subject(room, plan.package, file.version), located),
             headers=file_headers(file, plan),
             outcome=Outcome.HIT.value,
             depends=(*scope.depends, (label, reading.label(label))),
@@ -313,17 +343,19 @@ class Reads:
         upstreams = upstreams_of(scope.repository, view, room, claim) if plan.foreign else ()
         fetch = room.upstream(ask, plan) if upstreams else None
         otherwise = None
+        since = reading.purged(ask.workspace, ask.repository, room.name, claim) if upstreams else 0
         if isinstance(fetch, Pull):
             serve = Serve(claim, fetch.path.rpartition("/")[2], headers=plan.headers)
-            otherwise = need_file(ask, room, serve, fetch, upstreams)
+            otherwise = need_file(ask, room, serve, fetch, upstreams, since)
             if not view.claimed(claim):
                 return self.foreign_file(reading, scope, otherwise)
         if not isinstance(fetch, Learn):
             upstreams = ()
         if upstreams:
-            known = self._knowledge.peek(ask.workspace, ask.repository, room.name, plan.package, upstreams)
+            at = (ask.workspace, ask.repository, room.name, plan.package)
+            known = self._knowledge.peek(*at, upstreams, since)
             if known is None:
-                return NeedForeign(plan.package, upstreams)
+                return NeedForeign(plan.package, upstreams, since)
             version, fresh_until_s = known.version, min(scope.until_s, known.fresh_until_s)
         key = document_key(ask, room, plan)
         if plan.keep:
@@ -376,7 +408,7 @@ class Reads:
             size=form.size,
             body=form.data if located is None else None,
             extents=located.extents if located is not None else (),
-            lease=located,
+            lease=Leave(scope.subject(), located) if located is not None else None,
             headers=(*safely(rendered.headers), *vary, cache_control(scope.repository)),
             outcome=outcome.value,
             depends=(*scope.depends, *rendered.depends),
@@ -393,6 +425,17 @@ def give_out(withheld: str) -> None:
     """Raises Forbidden where a package's files are withheld: quarantine goes before every copy that is here (F14)."""
     if withheld:
         raise Forbidden(withheld, "Ask the repository's administrators.")
+
+
+def release(reading: Reading, subject: Subject) -> None:
+    """Raises Forbidden for what an administrator has put into quarantine."""
+    held = quarantine_of(reading, subject)
+    if held is not None:
+        what = f"version {held.version} of {held.package}" if held.version else f"{held.package}"
+        raise Forbidden(
+            f"{what} is quarantined{': ' if held.reason else ''}{held.reason}".rstrip(".") + ".",
+            "Ask the repository's administrators.",
+        )
 
 
 def _doubtful(scope: Scope) -> Scope:
@@ -425,9 +468,9 @@ def by_version(view: View, plan: Serve) -> Serve:
     return msgspec.structs.replace(plan, file=plan.file + version)
 
 
-def need_file(ask: Ask, room: Room, serve: Serve, pull: Pull, upstreams: tuple[Upstream, ...]) -> NeedFile:
+def need_file(ask: Ask, room: Room, serve: Serve, pull: Pull, upstreams: tuple[Upstream, ...], since: int) -> NeedFile:
     """What stands for a file by its path at the upstreams."""
-    return NeedFile(pull, Where(ask.workspace, ask.repository, room.name, target_of(ask), upstreams), serve)
+    return NeedFile(pull, Where(ask.workspace, ask.repository, room.name, target_of(ask), upstreams, since), serve)
 
 
 def target_of(ask: Ask) -> str:
@@ -441,9 +484,9 @@ def known_digest(record: Record, algorithm: str) -> str:
     return record.sha256.hex() if algorithm == "sha256" else record.digests.get(algorithm, "")
 
 
-def pulled_key(ask: Ask, room: Room, plan: Serve) -> bytes:
-    """The shelf key of a foreign file."""
-    return "\0".join((ask.workspace, ask.repository, room.name, plan.package, plan.file)).encode()
+def pulled_key(ask: Ask, room: Room, plan: Serve, since: int) -> bytes:
+    """The shelf key of a foreign file; none that was pulled before a purge is found after it."""
+    return "\0".join((ask.workspace, ask.repository, room.name, plan.package, plan.file, *purged(since))).encode()
 
 
 def document_key(ask: Ask, room: Room, plan: Show) -> bytes:

@@ -1,5 +1,7 @@
 """How does an edge take a write? It hands it to its origin, and answers when its own index shows the result."""
 
+from collections.abc import Callable
+
 from cache.relay import Relay, await_serial
 from gateway.delivery.requests import Request
 from storage.catalog import Catalog
@@ -11,14 +13,18 @@ SERIAL_SECONDS_MAX = 10.0
 class Relaying:
     """Writes and API calls at an edge."""
 
-    def __init__(self, relay: Relay, catalog: Catalog) -> None:
+    def __init__(self, relay: Relay, catalog: Catalog, lost: Callable[[], bool] = lambda: False) -> None:
+        """`lost`: the origin was heard before, and is silent now. What is silent would not answer a write either."""
         self._relay = relay
         self._catalog = catalog
+        self._lost = lost
 
     async def forward(self, request: Request) -> None:
         """Send the request on and the answer back; read-your-writes holds at this edge when the client is told."""
         head = request.head
         request.outcome = "RELAYED"
+        if self._lost():
+            raise Unavailable("This edge has lost its origin, and only it can do this.", "Try again.", retry_after_s=2)
         answer = await self._relay.forward(head.method, head.target, head.headers, head.host, head.length, request.body)
         async with answer:
             serial = answer.header("entrepot-serial")

@@ -19,6 +19,7 @@ from gateway.access.signing import keyring
 from gateway.delivery.answers import Answer
 from gateway.delivery.requests import Request
 from gateway.front.admitted import Admitted
+from gateway.front.leave import Leave
 from gateway.front.reading import Scope, cache_control, safely
 from gateway.front.streaming import stream_fill
 from gateway.indexes.assembly import Row
@@ -127,7 +128,7 @@ class Sets:
         if row.size <= SMALL_BYTES_MAX:
             answer.body = located.read()
         else:
-            answer.body, answer.extents, answer.lease = None, located.extents, located
+            answer.body, answer.extents, answer.lease = None, located.extents, Leave(scope.subject(), located)
         answer.forgettable = (row.sha256,)
         return answer
 
@@ -230,6 +231,8 @@ class Sets:
         scope = Scope(repository, (), 0.0)
         found = self._document(scope, plan, row, ())
         if found is not None:
+            if isinstance(found.lease, Leave):
+                found.lease = found.lease.held  # a peer reads for others, under no leave of its own
             await request.answer(found)
         else:
             await self._fetched(request, place, indexed, scope, plan, row)

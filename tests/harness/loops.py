@@ -28,8 +28,8 @@ PATIENCE_S = 10.0
 class Fake:
     """Two pages and a large file for the hot path; uploads and everything else in request tasks.
 
-    `seen` lists the paths asked for, in the order of look and handle. `at` is the moment, `true` what holds() says.
-    `tasks` are own answers of handle() by path.
+    `seen` lists the paths asked for, in the order of look and handle. `at` is the moment, `true` what holds() says,
+    `recalled` the leaves that stand no more. `tasks` are own answers of handle() by path.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,6 +38,7 @@ class Fake:
         self.used: list[Answer] = []
         self.at = 1
         self.true = True
+        self.recalled: set[object] = set()
         self.tasks: dict[str, Callable[[Request], Any]] = {}
         self.pages: dict[str, Answer] = {}
         self.failures: list[BaseException] = []
@@ -59,6 +60,12 @@ class Fake:
 
     def holds(self, answer: Answer) -> bool:
         return self.true
+
+    def standing(self) -> object:
+        return self.at, len(self.recalled)
+
+    def stands(self, leave: object) -> bool:
+        return leave not in self.recalled
 
     def in_use(self, answer: Answer) -> None:
         self.used.append(answer)

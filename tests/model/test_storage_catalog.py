@@ -19,19 +19,23 @@ from storage.nouns import (
     AnyChange,
     DropFile,
     DropPackage,
+    DropQuarantine,
     DropRepository,
     DropTag,
     DropVersion,
     Entry,
     File,
     Package,
+    Purge,
     PutFile,
     PutPackage,
+    PutQuarantine,
     PutRepository,
     PutTag,
     PutToken,
     PutVersion,
     PutWorkspace,
+    Quarantine,
     Repository,
     Token,
     Version,
@@ -61,6 +65,9 @@ PACKAGE_CHANGES: st.SearchStrategy[AnyChange] = st.one_of(
     st.builds(DropFile, FORMAT, NAMES, NAMES, st.booleans()),
     st.builds(PutTag, FORMAT, NAMES, NAMES, NAMES),
     st.builds(DropTag, FORMAT, NAMES, NAMES),
+    st.builds(PutQuarantine, st.builds(Quarantine, FORMAT, NAMES, st.sampled_from(["", "a", "ab"]), NAMES)),
+    st.builds(DropQuarantine, FORMAT, NAMES, st.sampled_from(["", "a", "ab"])),
+    st.builds(Purge, FORMAT, NAMES),
 )
 SYSTEM_CHANGES: st.SearchStrategy[AnyChange] = st.one_of(
     st.builds(PutWorkspace, st.builds(Workspace, st.sampled_from(WORKSPACES), NUMBER)),
@@ -97,6 +104,7 @@ class Model:
         self.gone: dict[tuple[str, ...], bytes] = {}
         self.claims: set[tuple[str, ...]] = set()
         self.seen: set[bytes] = set()
+        self.quarantines: dict[tuple[str, ...], Quarantine] = {}
 
     def apply(self, workspace: str, repository: str, change: Any) -> None:
         at = (workspace, repository, getattr(change, "format", ""))
@@ -109,7 +117,7 @@ class Model:
                 self.repositories[workspace, made.name] = made
             case DropRepository(_, name):
                 self.repositories.pop((workspace, name), None)
-                for table in (self.packages, self.versions, self.files, self.tags, self.gone):
+                for table in (self.packages, self.versions, self.files, self.tags, self.gone, self.quarantines):
                     _drop(table, (workspace, name))
                 self.claims = {key for key in self.claims if key[:2] != (workspace, name)}
             case PutPackage(_, made):
@@ -141,6 +149,10 @@ class Model:
                 self.tags[(*at, package, tag)] = version
             case DropTag(_, package, tag):
                 self.tags.pop((*at, package, tag), None)
+            case PutQuarantine(made):
+                self.quarantines[workspace, repository, made.format, made.package, made.version] = made
+            case DropQuarantine(_, package, version):
+                self.quarantines.pop((*at, package, version), None)
 
     def _bury(self, keys: Iterator[tuple[str, ...]]) -> None:
         for key in list(keys):
@@ -162,6 +174,10 @@ def compare(model: Model, reading: Reading) -> None:
     assert reading.tokens() == [model.tokens[id] for id in sorted(model.tokens)]
     for workspace in WORKSPACES:
         assert reading.repositories(workspace) == _named(model.repositories, (workspace,))  # type: ignore[arg-type]
+    for where in itertools.product(WORKSPACES, REPOSITORIES):
+        mine = {key: held for key, held in model.quarantines.items() if key[:2] == where}
+        assert list(reading.quarantines(*where)) == [mine[key] for key in sorted(mine)]
+        assert all(reading.quarantine(*key) == held for key, held in mine.items())
     for at in itertools.product(WORKSPACES, REPOSITORIES, FORMATS):
         view = reading.view(*at)
         assert list(view.packages()) == _named(model.packages, at)
@@ -297,7 +313,7 @@ def test_what_was_touched_is_told_once_and_in_order(made: list[Written], after: 
                             if at[:2] == (entry.workspace, change.name):
                                 packages.update(dict.fromkeys(packages, entry.serial))
                     elif entry.repository:
-                        named: Any = change
+                        named: Any = change.quarantine if isinstance(change, PutQuarantine) else change
                         package = named.package if isinstance(named.package, str) else named.package.name
                         at = (entry.workspace, entry.repository, named.format)
                         last.setdefault(at, {})[package] = entry.serial

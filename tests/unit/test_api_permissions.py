@@ -24,6 +24,8 @@ BODIES: dict[str, Any] = {
         "url": "https://registry.example/simple/",
     },
     "POST /-/api/v1/repositories/<workspace>/<repository>/upstreams/<format>/allow": {"name": "other"},
+    "POST /-/api/v1/repositories/<workspace>/<repository>/quarantine": {"format": "pypi", "package": "other"},
+    "POST /-/api/v1/repositories/<workspace>/<repository>/purge": {"format": "pypi", "package": "thing"},
     "POST /-/api/v1/tokens": {"name": "child", "grants": [{"scope": "acme/main"}]},
 }
 # who may do what no permission of the route alone tells; all others are refused
@@ -69,6 +71,8 @@ async def filled(root: Path) -> Console:
     assert (await console.call("node admin", "POST", "/repositories/acme/main/upstreams", body)).status == 201
     for _ in range(2):
         assert (await console.call("node admin", "POST", "/repositories/acme/main/keys")).status == 201
+    held = {"format": "pypi", "package": "thing"}
+    assert (await console.call("node admin", "POST", "/repositories/acme/main/quarantine", held)).status == 201
     console.add_package("acme", "main", "pypi", "thing")
     console.ledger.entries.clear()
     return console

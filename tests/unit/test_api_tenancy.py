@@ -7,6 +7,7 @@ import pytest
 
 from gateway.access.secrets import Credential, Place
 from gateway.console.services import Health
+from storage import keys
 from storage.nouns import SYSTEM
 from tests.harness.consoles import Console
 
@@ -49,6 +50,7 @@ async def test_the_life_of_a_repository(console: Console) -> None:
         "public": False,
         "upstreams": [],
         "created_ms": console.now_ms,
+        "lease_s": 0,
     }
     assert got.headers["entrepot-serial"] == "acme=3"
     assert (await console.call("anonymous", "GET", "/repositories/acme/lib")).status == 401
@@ -66,6 +68,69 @@ async def test_the_life_of_a_repository(console: Console) -> None:
         "repository.drop",
     ]
     assert {entry.actor for entry in console.ledger.entries} == {console.ids["acme admin"]}
+
+
+async def test_f2_a_lease_is_set_by_repository_within_bounds(console: Console) -> None:
+    async def edited(**body: object) -> tuple[int, object]:
+        got = await console.call("main admin", "PATCH", "/repositories/acme/main", body)
+        return got.status, got.json.get("lease_s")
+
+    for seconds in (5, 300, 0):
+        assert await edited(lease_s=seconds) == (200, seconds)
+    for seconds in (-1, 1, 4, 301):
+        assert (await edited(lease_s=seconds))[0] == 400
+    assert await edited(public=True) == (200, 0)
+    actions = [entry.action for entry in console.ledger.entries]
+    assert actions == ["repository.edit", "repository.edit", "repository.edit", "repository.publish"]
+
+
+async def test_f1_quarantine_names_what_the_index_names_and_outlives_what_it_withholds(console: Console) -> None:
+    at = "/repositories/acme/main/quarantine"
+    whole = {"format": "pypi", "package": "Some.Thing", "reason": "stolen key"}
+    made = await console.call("main admin", "POST", at, whole)
+    assert (made.status, made.json["package"], made.headers["entrepot-serial"]) == (201, "some-thing", "acme=3")
+    again = await console.call("main admin", "POST", at, whole)
+    assert (again.status, again.headers["entrepot-serial"]) == (201, "acme=3")
+    one = await console.call("main admin", "POST", at, whole | {"version": "1.0", "reason": ""})
+    assert one.json["version"] == "1.0"
+    listed = (await console.call("reader", "GET", at)).json["items"]
+    assert [(held["version"], held["reason"]) for held in listed] == [("", "stolen key"), ("1.0", "")]
+    for path in (f"{at}/pypi/other", f"{at}/npm/some-thing", f"{at}/pypi/some-thing?version=2"):
+        assert (await console.call("main admin", "DELETE", path)).status == 404
+    assert (await console.call("main admin", "DELETE", f"{at}/pypi/SOME_thing")).status == 204
+    listed = (await console.call("reader", "GET", at)).json["items"]
+    assert [held["version"] for held in listed] == ["1.0"]
+    for body in ({"format": "none", "package": "x"}, {"format": "pypi", "package": "a/b"}, {"package": "x"}):
+        assert (await console.call("main admin", "POST", at, body)).status == 400
+    await console.call("acme admin", "DELETE", "/repositories/acme/main")
+    await console.call("acme admin", "POST", "/repositories", {"workspace": "acme", "name": "main"})
+    assert (await console.call("acme admin", "GET", at)).json["items"] == []
+
+
+async def test_a_purge_moves_the_labels_of_its_place(console: Console) -> None:
+    at = "/repositories/acme/main/purge"
+    for body, moved in (
+        ({"format": "pypi", "package": "X"}, [False, True, True]),
+        ({"format": "pypi"}, [True, False, False]),
+        ({}, [True, False, False]),
+    ):
+        before = _labels(console)
+        assert (await console.call("main admin", "POST", at, body)).status == 200
+        assert [one != two for one, two in zip(before, _labels(console), strict=True)] == moved
+        with console.ledger.catalog.read() as reading:
+            serial = reading.serial("acme")
+            assert reading.purged("acme", "main", "pypi", "x") == serial
+            assert reading.purged("acme", "open", "pypi", "x") == 0
+    assert (await console.call("main admin", "POST", at, {"package": "x"})).status == 400
+    assert (await console.call("reader", "POST", at, {})).status == 403
+
+
+def _labels(console: Console) -> list[int]:
+    """Of the repository, the format, the package."""
+    with console.ledger.catalog.read() as reading:
+        at = ("acme", "main", "pypi")
+        labels = (keys.label_repository(*at[:2]), keys.label_format(*at), keys.label_package(*at, "x"))
+        return [reading.label(one) for one in labels]
 
 
 async def test_a_dropped_repository_takes_its_credentials_along(console: Console) -> None:

@@ -1,0 +1,96 @@
+"""May a body that is on its way go on? What would be refused now is cut, where that is what a refusal is for.
+
+A Leave stands beside the bytes as long as they are being sent: as what keeps their packs open, or as what a request
+task works under. It is asked again when anything has changed, and while the origin is silent.
+
+    quarantined since           cut
+    token revoked, right lost   cut
+    repository dropped          cut
+    lease of the edge ran out   cut, where the repository is private
+    token or pass expired       goes on: it was good when the request began
+    file deleted or replaced    goes on: what was asked for is what is sent
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from formats.kit.contract import Room
+from gateway.access.verdicts import principal_of, rights_on
+from storage.catalog import Reading
+from storage.nouns import Quarantine, Repository
+
+
+class Lease(Protocol):
+    """An edge's leave to serve private packages: renewed by each word from the origin."""
+
+    def synced(self) -> bool:
+        """Has this edge once had all that its origin has? Before that, what it does not know may well exist."""
+        ...
+
+    def good(self, repository: Repository) -> bool: ...
+    def until_s(self, repository: Repository) -> float:
+        """When it runs out, monotonic."""
+        ...
+
+    def silent_s(self) -> float:
+        """For how long the origin was not heard."""
+        ...
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """What is sent to whom: a file of a Version, or a document where `package` is ""."""
+
+    workspace: str
+    repository: str
+    token_id: str
+    format: str = ""
+    package: str = ""
+    version: str = ""
+
+
+class Leave:
+    """A Subject's leave. `held` is kept referenced meanwhile."""
+
+    __slots__ = ("held", "subject")
+
+    def __init__(self, subject: Subject, held: object = None) -> None:
+        self.subject = subject
+        self.held = held
+
+
+def stands(reading: Reading, rooms: Callable[[str], Room | None], lease: Lease | None, subject: Subject) -> bool:
+    """May it go on?"""
+    repository = reading.repository(subject.workspace, subject.repository)
+    if repository is None or not _may_read(reading, repository, subject.token_id):
+        return False
+    if lease is not None and not repository.public and not lease.good(repository):
+        return False
+    if not subject.package:
+        return True
+    if quarantine_of(reading, subject) is not None:
+        return False
+    room = rooms(subject.format)
+    package = reading.view(subject.workspace, subject.repository, subject.format).package(subject.package)
+    return room is None or package is None or not room.withheld(package)
+
+
+def _may_read(reading: Reading, repository: Repository, token_id: str) -> bool:
+    """A public repository is read by everybody, but not under a token that was taken away: it says who reads."""
+    if not token_id:
+        return repository.public
+    token = reading.token_by_id(token_id)
+    if token is None or token.revoked_ms:
+        return False
+    rights = rights_on(principal_of(token), repository.workspace, repository.name, repository)
+    return repository.public or rights.read
+
+
+def quarantine_of(reading: Reading, subject: Subject) -> Quarantine | None:
+    """What withholds this Package, or this Version of it."""
+    at = (subject.workspace, subject.repository, subject.format, subject.package)
+    found = reading.quarantine(*at)
+    if found is None and subject.version:
+        found = reading.quarantine(*at, subject.version)
+    return found
