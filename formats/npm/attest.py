@@ -7,8 +7,8 @@ import binascii
 
 import msgspec
 
+from formats.kit.jsons import strict
 from formats.npm.names import package_url
-from formats.npm.scan import strict
 from storage.errors import Invalid
 
 BUNDLE_BYTES_MAX = 4 << 20

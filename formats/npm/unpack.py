@@ -10,6 +10,7 @@ import msgspec
 
 from formats.kit.archive import Limits, Member
 from formats.kit.contract import Ask, Blob, Finds, Received
+from formats.kit.jsons import Scanner, Write, strict
 from formats.kit.tars import Tar, scan_tar
 from formats.npm.attest import Attested, attested
 from formats.npm.facts import Amended, Published, VersionFacts, packed
@@ -23,7 +24,6 @@ from formats.npm.manifest import (
     value_of,
 )
 from formats.npm.names import bare, clean, new_name, new_tag, new_version
-from formats.npm.scan import Scanner, Write, strict
 from formats.npm.upstream import digests_of, shasum_of
 from formats.npm.wire import Route, route
 from storage.errors import Invalid

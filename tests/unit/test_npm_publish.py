@@ -144,7 +144,7 @@ def test_d6_bodies_that_are_no_json_object_are_refused(registry: Registry, raw: 
 
 
 def test_d6_a_huge_document_is_refused(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("formats.npm.scan.CONTAINERS_MAX", 1000)
+    monkeypatch.setattr("formats.kit.jsons.CONTAINERS_MAX", 1000)
     refused(registry, TooLarge, "objects", document(other=[[] for _ in range(1001)], data=b"x"))
     deep: Any = 1
     for _ in range(70):

@@ -1,10 +1,10 @@
-"""How is a publish document read that is too large to hold, with its keys in any order?
+"""How is JSON from a stranger read strictly, also a publish document that is too large to hold?
 
-The body is one JSON object whose `_attachments.NAME.data` is the whole tarball in base64. The scanner walks the
-structure in one pass over windows of bytes: what is inside such a data string is decoded straight into a sink and
-replaced by an empty string; all else is kept, bounded, and is still a JSON text. The walk also refuses what a decoder
-lets pass: keys said twice, `__proto__`, nesting that is too deep. The grammar itself is judged by the decoder that
-reads the kept text afterwards; of well-formed JSON the walk is exact, and of other input nothing is believed.
+`strict` reads any text. npm's body is one JSON object whose `_attachments.NAME.data` is the whole tarball in base64:
+Scanner walks the structure in one pass over windows of bytes; what is inside such a data string is decoded straight
+into a sink and replaced by an empty string; all else is kept, bounded, and is still a JSON text. The walk also refuses
+what a decoder lets pass: keys said twice, `__proto__`, nesting that is too deep. The grammar itself is judged by the
+decoder that reads the kept text afterwards; of well-formed JSON the walk is exact, of other input nothing is believed.
 """
 
 import binascii

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from formats.npm import scan
-from formats.npm.scan import Scanner, Write
+from formats.kit import jsons
+from formats.kit.jsons import Scanner, Write
 from storage.errors import Invalid, TooLarge
 
 KEYS = st.text(max_size=6).filter(lambda key: key != "__proto__")
@@ -145,7 +145,7 @@ def test_d6_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for raw in (b'{"a": "' + b"x" * 5000 + b'"}', b'{"a":' + b" " * 5000 + b"1}", b'{"a": "' + b"x" * 5000):
         with pytest.raises(TooLarge):
             Scanner(reader(raw, [100]), kept_bytes_max=4000).run()
-    monkeypatch.setattr(scan, "CONTAINERS_MAX", 10)
+    monkeypatch.setattr(jsons, "CONTAINERS_MAX", 10)
     with pytest.raises(TooLarge):
         Scanner(reader(b"[" + b"[]," * 10 + b"[]]", [])).run()
 
