@@ -2,7 +2,7 @@
 
 expat does the parsing; what it could be made to do beyond is refused as soon as it begins: no document type, hence no
 entity but the five that XML itself has, no processing of anything elsewhere, bounded depth, elements and text. The
-result is a tree of names without their namespaces.
+result is a tree of names as they are written, prefix and all: readers of poms disagree about namespaces.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ PIECE_BYTES = 64 << 10
 
 @dataclass(slots=True)
 class Element:
-    """One element: its local name, its own text without space around it, and its children in order."""
+    """One element: its name as written, its own text without space around it, and its children in order."""
 
     name: str
     text: str = ""
@@ -57,7 +57,7 @@ class _Reader:
         self._left -= 1
         if self._left < 0 or len(self._open) >= self._depth_max:
             raise TooLarge("This XML has more elements, or is nested deeper, than anybody needs.")
-        element = Element(name.rpartition(":")[2])
+        element = Element(name)
         if self._open:
             self._open[-1].children.append(element)
         else:

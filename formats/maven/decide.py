@@ -24,7 +24,7 @@ from formats.maven.facts import (
     version_facts,
 )
 from formats.maven.media import media_of
-from formats.maven.names import Route, Snapshot, is_fixed, is_snapshot, route, snapshot
+from formats.maven.names import Route, Snapshot, is_fixed, is_plausible, is_snapshot, route, snapshot
 from storage.errors import Absent, Conflict, Invalid
 from storage.nouns import (
     AnyChange,
@@ -63,6 +63,12 @@ def decide(ask: Ask, finds: Finds, view: View) -> Decision:
 
 
 def _publish(ask: Ask, at: Route, blob: Blob, pom: Pom | None, view: View) -> Decision:
+    build = snapshot(at.package, at.version, at.name)
+    if build is not None and not is_plausible(build.stamp, ask.at_ms):
+        raise Invalid(
+            f"{at.name} says that it was built at {build.stamp.moment}, which is no time or is yet to come.",
+            "Set the clock of the machine that builds, in UTC, and deploy again.",
+        )
     digests = {**blob.digests, "sha256": blob.sha256.hex()}
     for algorithm in HEX_CHARACTERS:
         announced = ask.headers.get(f"x-checksum-{algorithm}", "").strip().lower()

@@ -5,6 +5,7 @@ also be spelt by a directory with dots in its name. A file is `VERSION/NAME` wit
 """
 
 import re
+from datetime import UTC, datetime, timedelta
 from functools import cmp_to_key, lru_cache
 
 import msgspec
@@ -114,6 +115,16 @@ def snapshot(package: str, version: str, name: str) -> Snapshot | None:
     value = name[len(artifact) + 1 : match.end()]
     plain = f"{artifact}-{version}{rest}"
     return Snapshot(Stamp(match[1], int(match[2])), value, rest[1:at], rest[at + 1 :], plain)
+
+
+def is_plausible(stamp: Stamp, at_ms: int) -> bool:
+    """Can a build of this moment have come by `at_ms`? Some clock may be a day ahead; what is no time never came. One
+    build from the year 9999 would else be the newest for ever."""
+    try:
+        moment = datetime.strptime(stamp.moment, "%Y%m%d.%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return False
+    return moment <= datetime.fromtimestamp(at_ms / 1000, UTC) + timedelta(days=1)
 
 
 def is_fixed(at: Route) -> bool:

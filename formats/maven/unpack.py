@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from formats.kit import xmls
+from formats.kit import jsons, xmls
 from formats.kit.contract import Ask, Finds, Received
 from formats.maven.facts import Plugin, Pom, Told, packed
 from formats.maven.names import Route, is_segment, route
@@ -58,13 +58,25 @@ def pom_of(raw: bytes) -> Pom:
     project = xmls.read(raw, POM_BYTES_MAX)
     if project.name != "project":
         raise Invalid("This is no pom: its root element is not <project>.")
+    parent = next(project.all("parent"), xmls.Element("parent"))
+    _once(project, "parent", "groupId", "artifactId", "version", "packaging")
+    _once(parent, "groupId", "artifactId", "version")
     return Pom(
-        project.said("groupId") or project.said("parent", "groupId"),
+        project.said("groupId") or parent.said("groupId"),
         project.said("artifactId"),
-        project.said("version") or project.said("parent", "version"),
+        project.said("version") or parent.said("version"),
         project.said("packaging")[:NAME_CHARACTERS_MAX] or "jar",
         project.said("name")[:NAME_CHARACTERS_MAX],
     )
+
+
+def _once(element: xmls.Element, *names: str) -> None:
+    """Raises Invalid where a coordinate is said twice, or is more than text: some readers take the first, some the
+    last, some none."""
+    for name in names:
+        found = list(element.all(name))
+        if len(found) > 1 or (found and found[0].children and name != "parent"):
+            raise Invalid(f"The pom's {name} can be read in two ways.", "Say it once, as plain text.")
 
 
 def check_pom(pom: Pom, at: Route) -> None:
@@ -85,9 +97,9 @@ def check_pom(pom: Pom, at: Route) -> None:
 
 
 def check_module(raw: bytes, at: Route) -> None:
-    """Raises Invalid for what is no Gradle module metadata of this place."""
+    """Raises Invalid, TooLarge for what is no Gradle module metadata of this place."""
     try:
-        component = msgspec.json.decode(raw, type=_Module).component
+        component = msgspec.json.decode(jsons.strict(raw).decode(), type=_Module).component
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Invalid("This is no Gradle module metadata.", "Publish it with Gradle.") from None
     there = (at.package.rpartition("/")[0], at.package.rpartition("/")[2], at.version)

@@ -16,7 +16,7 @@ REALM = "Entrepot"
 """Ivy looks credentials up by realm: this never changes."""
 
 POM_BYTES_MAX = 4 << 20
-MODULE_BYTES_MAX = 32 << 20
+MODULE_BYTES_MAX = 16 << 20
 METADATA_BYTES_MAX = 4 << 20
 CHECKSUM_BYTES_MAX = 4096
 DIGESTS = ("md5", "sha1", "sha512")

@@ -31,7 +31,7 @@ def maven_mutant(dice: random.Random) -> Upload:
             return Upload("PUT", "org/acme/odd/1.0/odd-1.0.jar", b"jar", {"x-checksum-sha1": f"0{digest}"})
 
 
-MAVEN_BUILD = "org/acme/demo/1.1-SNAPSHOT/demo-1.1-20261127.034500-1"
+MAVEN_BUILD = "org/acme/demo/1.1-SNAPSHOT/demo-1.1-20231114.034500-1"
 
 MAVEN = Case(
     room=ROOMS["maven"],
@@ -67,7 +67,7 @@ MAVEN = Case(
         "/1.0/",
         "1.0-SNAPSHOT/",
         "demo-1.0.jar",
-        "demo-1.0-20261127.034500-1.pom",
+        "demo-1.0-20231114.034500-1.pom",
         "maven-metadata.xml",
         ".sha1",
         ".md5",

@@ -24,7 +24,7 @@ from tests.contract.rooms import Upload, World, ask
 from tests.harness import maven_layout
 
 DEMO = "org/acme/demo"
-BUILD = f"{DEMO}/2-SNAPSHOT/demo-2-2026112"
+BUILD = f"{DEMO}/2-SNAPSHOT/demo-2-2023110"
 
 
 @pytest.fixture
@@ -100,6 +100,9 @@ def test_d9_a_pom_speaks_of_its_place(world: World) -> None:
         "no xml": b"{}",
         "entities": b'<!DOCTYPE project [<!ENTITY a "b">]><project/>',
         "nothing": b"<project/>",
+        "group twice": maven_layout.pom("org.acme", "demo", "1", more="<groupId>org.evil</groupId>"),
+        "group in pieces": maven_layout.pom("org.<x/>acme", "demo", "1"),
+        "group elsewhere": maven_layout.pom("org.acme", "demo", "1").replace(b"groupId", b"x:groupId"),
     }.items():
         with pytest.raises(Invalid):
             put(world, f"{DEMO}/1/demo-1.pom", pom)
@@ -119,8 +122,10 @@ def test_d9_a_pom_speaks_of_its_place(world: World) -> None:
 
 
 def test_gradle_modules_and_markers(world: World) -> None:
-    put(world, f"{DEMO}/1/demo-1.module", maven_layout.module("org.acme", "demo", "1"))
-    for odd in (maven_layout.module("org.acme", "other", "1"), b"{}", b"[" * 10_000, b"\xff"):
+    good = maven_layout.module("org.acme", "demo", "1")
+    put(world, f"{DEMO}/1/demo-1.module", good)
+    twice = (good[:-1] + b',"component":{}}', good[:-1] + b',"x":"\xff"}')
+    for odd in (maven_layout.module("org.acme", "other", "1"), b"{}", b"[" * 10_000, b"\xff", *twice):
         with pytest.raises(Invalid):
             put(world, f"{DEMO}/2/demo-2.module", odd)
     marker = "org/acme/tool/org.acme.tool.gradle.plugin"
@@ -158,14 +163,23 @@ def test_a_snapshot_lists_the_newest_of_each_kind(world: World) -> None:
         put(world, name, body)
     found = metadata(world, f"{DEMO}/2-SNAPSHOT")
     assert found.said("version") == "2-SNAPSHOT"
-    assert found.said("versioning", "snapshot", "timestamp") == "20261127.000009"
+    assert found.said("versioning", "snapshot", "timestamp") == "20231107.000009"
     assert found.said("versioning", "snapshot", "buildNumber") == "2"
     listed = {
         (one.said("classifier"), one.said("extension")): one.said("value")
         for one in found.all("versioning", "snapshotVersions", "snapshotVersion")
     }
-    assert listed == {("", "jar"): "2-20261127.000009-2", ("sources", "jar"): "2-20261127.000001-1"}
+    assert listed == {("", "jar"): "2-20231107.000009-2", ("sources", "jar"): "2-20231107.000001-1"}
     assert versions(world) == ["2-SNAPSHOT"]
+
+
+@pytest.mark.parametrize("moment", ["99991231.235959", "20231117.000000", "20231301.000000", "00000000.000000"])
+def test_a_build_from_no_time_or_from_days_ahead_is_refused(world: World, moment: str) -> None:
+    """It would be the newest for ever, or until then."""
+    with pytest.raises(Invalid) as refused:
+        put(world, f"{DEMO}/2-SNAPSHOT/demo-2-{moment}-1.jar")
+    assert "clock" in refused.value.remedy
+    put(world, f"{DEMO}/2-SNAPSHOT/demo-2-20231115.220000-1.jar")
 
 
 def plain(world: World, name: str = "demo-2-SNAPSHOT.jar") -> bytes | None:
