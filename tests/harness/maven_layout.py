@@ -42,3 +42,26 @@ def artifact_metadata(*versions: str, updated: str = "20200102030405") -> bytes:
         f"<metadata><groupId>a</groupId><artifactId>b</artifactId><versioning><latest>{versions[-1]}</latest>"
         f"<versions>{listed}</versions><lastUpdated>{updated}</lastUpdated></versioning></metadata>"
     ).encode()
+
+
+def snapshot_metadata(group: str, artifact: str, version: str, build: str, names: list[str]) -> bytes:
+    """Of one build, whose files end in `names` ("-sources.jar", ".pom")."""
+    moment, number = build.rsplit("-", 2)[1:]
+    listed = ""
+    for name in names:
+        classifier, _, extension = name.rpartition(".")
+        told = f"<classifier>{classifier[1:]}</classifier>" if classifier else ""
+        listed += f"<snapshotVersion>{told}<extension>{extension}</extension><value>{build}</value></snapshotVersion>"
+    return (
+        f'<metadata modelVersion="1.1.0"><groupId>{group}</groupId><artifactId>{artifact}</artifactId>'
+        f"<version>{version}</version><versioning><snapshot><timestamp>{moment}</timestamp>"
+        f"<buildNumber>{number}</buildNumber></snapshot><snapshotVersions>{listed}</snapshotVersions>"
+        "</versioning></metadata>"
+    ).encode()
+
+
+def marker(plugin: str, group: str, artifact: str, version: str) -> bytes:
+    """The pom by which Gradle finds the module of a plug-in."""
+    needs = f"<groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{version}</version>"
+    more = f"<dependencies><dependency>{needs}</dependency></dependencies>"
+    return pom(plugin, f"{plugin}.gradle.plugin", version, packaging="pom", more=more)
