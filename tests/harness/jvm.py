@@ -9,7 +9,7 @@ from tests.harness.clients import program, run
 from tests.harness.running import clean_environment
 
 REALM = "Entrepot"
-IVY_JARS = ("/usr/share/java/ivy.jar",)
+IVY_JAR = Path("/usr/share/java/ivy.jar")
 SBT_VERSION = "1.10.11"
 # What starts a machine of Java's faster is worth more here than what runs it faster.
 QUICK = "-XX:TieredStopAtLevel=1"
@@ -107,11 +107,10 @@ def ivy_module(name: str, revision: str) -> str:
 
 
 def ivy(folder: Path, url: str, token: str, *arguments: str, ok: bool = True) -> str:
-    found = next((one for one in IVY_JARS if Path(one).exists()), "")
-    if not found:
+    if not IVY_JAR.exists():
         (pytest.fail if os.environ.get("CI") else pytest.skip)("Ivy (Debian's package ivy) is not installed")
     _written(folder, {"settings.xml": ivy_settings(url, token)})
-    command = [program("java"), QUICK, "-jar", found, "-settings", "settings.xml", *arguments]
+    command = [program("java"), QUICK, "-jar", str(IVY_JAR), "-settings", "settings.xml", *arguments]
     return run(command, cwd=folder, env=clean_environment(), ok=ok)
 
 
