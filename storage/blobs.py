@@ -8,6 +8,8 @@ Small bodies (CHECKED_BYTES_MAX) are compared with their checksum when a process
 `verify` and by whoever scrubs; what does not match is Damaged on the durable shelf and forgotten on the cache.
 """
 
+import bisect
+import itertools
 import os
 import threading
 import time
@@ -35,8 +37,10 @@ from storage.packs import (
     PackHeader,
     PackWriter,
     Record,
+    pack_header,
     single_headers,
 )
+from storage.recipes import chunk_keys
 from storage.tables import BlobTables, Txn
 
 PACK_BYTES_MAX = 256 << 20
@@ -44,6 +48,7 @@ CACHE_PACK_BYTES_MAX = 64 << 20
 HANDLES_MAX = 256
 CHECKED_BYTES_MAX = 64 << 10
 _SOUND_MAX = 1 << 16
+_CHUNKS_MAX = 1000
 _READ_BYTES = 1 << 20
 
 
@@ -65,11 +70,12 @@ class PackHandle:
 class Located:
     """A blob ready to be sent: `extents` of (descriptor, offset, length), open for as long as this object lives."""
 
-    __slots__ = ("_handles", "extents", "size")
+    __slots__ = ("_handles", "_starts", "extents", "size")
 
     def __init__(self, size: int, handles: tuple[PackHandle, ...], row: BlobRow) -> None:
         self.size = size
         self._handles = handles
+        self._starts: list[int] | None = None
         self.extents = tuple(
             (handle.fd, extent.offset, extent.length) for handle, extent in zip(handles, row.extents, strict=True)
         )
@@ -77,6 +83,22 @@ class Located:
     def read(self) -> bytes:
         """All of it, for small ones."""
         return b"".join(disk.read_all(fd, length, offset) for fd, offset, length in self.extents)
+
+    def pread(self, start: int, length: int) -> bytes:
+        """`length` bytes from `start` on, fewer only at the end. Blocking."""
+        if self._starts is None:
+            self._starts = [0, *itertools.accumulate(length for _, _, length in self.extents[:-1])]
+        parts, stop = [], min(start + length, self.size)
+        at = max(0, bisect.bisect_right(self._starts, start) - 1)
+        while start < stop:
+            fd, offset, held = self.extents[at]
+            within = start - self._starts[at]
+            part = disk.read_all(fd, min(stop - start, held - within), offset + within)
+            parts.append(part)
+            start, at = start + len(part), at + 1
+            if not part:
+                break
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 class PackInfo(NamedTuple):
@@ -132,31 +154,30 @@ class BlobShelf:
     def find(self, sha256: bytes) -> Located | None:
         """The blob, or None where it is not here. Raises Damaged where a durable shelf holds it and it is broken."""
         try:
-            row = None
+            known = None
             while True:
-                before = row
                 with self.env.begin() as txn:
                     row = self.ledger.blob(txn, sha256)
                 if row is None:
                     return None
-                located = self._locate(sha256, row)
-                if located is not None:
-                    return located
-                if row == before:
-                    raise Damaged("A pack that the index names is not there.", "Restore it from a copy.")
+                try:
+                    return self._checked(sha256, row, self.located(row))
+                except FileNotFoundError:
+                    if row == known:
+                        raise Damaged("A pack that the index names is not there.", "Restore it.") from None
+                    known = row  # it was laid anew between our two looks
         except Damaged:
             if self.durable:
                 raise
         self.forget(sha256)
         return None
 
-    def _locate(self, sha256: bytes, row: BlobRow) -> Located | None:
-        """None where a pack is gone: then the blob may have been moved between the look at its row and this."""
-        try:
-            handles = tuple(self._handle(extent.pack) for extent in row.extents)
-        except FileNotFoundError:
-            return None
-        located = Located(row.size, handles, row)
+    def located(self, row: BlobRow) -> Located:
+        """The bytes where a row says. Raises FileNotFoundError."""
+        handles = {pack: self._handle(pack) for pack in {extent.pack for extent in row.extents}}
+        return Located(row.size, tuple(handles[extent.pack] for extent in row.extents), row)
+
+    def _checked(self, sha256: bytes, row: BlobRow, located: Located) -> Located:
         if sha256 not in self._sound:
             self._check(sha256, row, located)
             if len(self._sound) >= _SOUND_MAX:
@@ -256,9 +277,7 @@ class BlobShelf:
         if self.durable:
             disk.settle(staged.descriptor(), "a pack")  # the long part, before a number is taken
         while staged.pack is None:
-            with self._lock:
-                self._next = number = max(self._next, self._known())
-                self._next += 1
+            number = self._reserve()
             header = PackHeader(number, SINGLE, SINGLE_START - RECORD_BYTES, _now_ms(), self.store)
             fd = staged.descriptor()
             with disk.room("for this upload"):
@@ -400,6 +419,35 @@ class BlobShelf:
         with self._lock:
             self._handles.pop(pack, None)
 
+    def create_pack(self, kind: int) -> tuple[int, int]:
+        """A new pack that nobody appends to: its number, and its file, locked, with the header. No row knows it."""
+        while True:
+            number = self._reserve()
+            try:
+                fd = disk.create_locked(self.path(number))
+            except FileExistsError:
+                continue
+            if number < self._known():  # see `prepare`
+                self.path(number).unlink()
+                os.close(fd)
+                continue
+            disk.write_all(fd, pack_header(PackHeader(number, kind, PACK_HEADER_BYTES, _now_ms(), self.store)), 0)
+            return number, fd
+
+    def forget_chunks(self, pack: int) -> None:
+        """Let nobody find chunks in a pack that is about to go, some at a time."""
+        keys = chunk_keys(self.path(pack))
+        while batch := list(itertools.islice(keys, _CHUNKS_MAX)):
+            with self.env.begin(write=True) as txn:
+                self.ledger.drop_chunks(txn, pack, batch)
+
+    def _reserve(self) -> int:
+        """A number that this process has not used; another one may have."""
+        with self._lock:
+            number = max(self._next, self._known())
+            self._next = number + 1
+        return number
+
     # ------------------------------------------------------------ packs, for eviction and sweep
 
     def packs(self) -> list[PackInfo]:
@@ -415,6 +463,7 @@ class BlobShelf:
 
     def drop(self, pack: int) -> None:
         """Forget a pack with its blobs, then unlink it. Raises Conflict where another process appends to it."""
+        self.forget_chunks(pack)
         with self.env.begin(write=True) as txn:
             row = self.ledger.pack(txn, pack)
             if self._writer is not None and self._writer.header.id == pack:

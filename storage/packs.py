@@ -2,8 +2,10 @@
 
 A pack begins with a header of 64 bytes. A record is a header of 80 bytes and the body right behind it; bodies of a
 shared pack begin on 64 bytes. A single pack holds one large body at byte 4096 and was written once: received in place,
-then given its headers and its name. A sealed shared pack ends with a record that lists its members. All integers are
-little-endian; headers carry a crc32, bodies an xxh3_64 beside the sha256 that names them.
+then given its headers and its name. A sealed shared pack ends with a record that lists its members. A composed pack
+holds what a blob does not share with others, as one run of chunks. A recipe says which chunks the record ahead of it
+consists of (see storage.recipes); it follows a run always, and the body of a single pack where that was cut. All
+integers are little-endian; headers carry a crc32, bodies an xxh3_64 beside the sha256 that names them.
 """
 
 import os
@@ -28,8 +30,10 @@ ALIGN_BYTES = 64
 SINGLE_START = 4096
 """Where the body of a single pack begins: the room that a receiver leaves for the headers."""
 
-SHARED, SINGLE = 0, 1
-BODY, MEMBERS = 0, 1
+SHARED, SINGLE, COMPOSED = 0, 1, 2
+BODY, MEMBERS, RECIPE, RUN = 0, 1, 2, 3
+NO_BLOB = bytes(32)
+"""Names no blob: in the header of a record that describes a pack itself."""
 
 _PACK = struct.Struct("<8sBB2xIIQ16s")
 _RECORD = struct.Struct("<4sBBHQQ32s8s")
@@ -49,7 +53,8 @@ class PackHeader(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A body in a pack: `offset` and `length` are the body's, `sum` its xxh3_64."""
+    """A body in a pack: `offset` and `length` are the body's, `sum` its xxh3_64. `sha256` names a blob: that of a
+    recipe and of a run the one that they were written for, zeros where there is none."""
 
     sha256: bytes
     offset: int
@@ -141,14 +146,33 @@ def records(path: Path, *, start: int = 0, verify: bool = False) -> tuple[PackHe
         if header is None:
             return None
         size = os.fstat(fd).st_size
-        if header.kind == SHARED:
+        if header.kind != SINGLE:
             return header, list(scan(fd, max(start, PACK_HEADER_BYTES), size, verify=verify))
         record = parse_record_header(os.pread(fd, RECORD_BYTES, header.first), header.first)
         if record is None or record.stop > size or (verify and body_sum(fd, record) != record.sum):
             return header, []
-        return header, [record] if record.stop > start else []
+        found = [record, *scan(fd, record.stop, size, verify=verify)]
+        return header, [one for one in found if one.stop > start]
     finally:
         os.close(fd)
+
+
+def read_body(path: Path, record: Record) -> bytes:
+    """The body of a record, for small ones. Raises Damaged where it does not match its sum."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        body = disk.read_all(fd, record.length, record.offset)
+    finally:
+        os.close(fd)
+    if xxh3_64_digest(body) != record.sum:
+        raise Damaged(f"A record of {path.name} does not match its checksum.", "Restore the pack from a copy.")
+    return body
+
+
+def record_bytes(at: int, sha256: bytes, body: bytes, kind: int, at_ms: int) -> tuple[Record, bytes]:
+    """A record whose header stands at `at`, as a noun and as it is written."""
+    record = Record(sha256, at + RECORD_BYTES, len(body), xxh3_64_digest(body), kind, at_ms)
+    return record, record_header(record) + body
 
 
 def members_body(members: Sequence[Record]) -> bytes:
@@ -239,8 +263,8 @@ class PackWriter:
         """Write the closing record; returns the final length."""
         body = members_body(members)
         at = next_record(self.length)
-        record = Record(bytes(32), at + RECORD_BYTES, len(body), xxh3_64_digest(body), MEMBERS, at_ms)
-        disk.write_all(self._fd, record_header(record) + body, at)
+        record, written = record_bytes(at, NO_BLOB, body, MEMBERS, at_ms)
+        disk.write_all(self._fd, written, at)
         if self._durable:
             disk.settle(self._fd, "a pack")
         return record.stop

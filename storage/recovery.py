@@ -4,6 +4,7 @@ Both run under the write lock, within a transaction of the caller's. A journaled
 durable, so what it names is in some pack, if only behind the length that the index knows: packs describe themselves.
 """
 
+import itertools
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +19,8 @@ from storage.index import Index
 from storage.journal import End, Journal
 from storage.ledger import PackRow
 from storage.nouns import Entry, PutFile
-from storage.packs import MEMBERS, PACK_HEADER_BYTES, SINGLE, records
+from storage.packs import BODY, COMPOSED, MEMBERS, PACK_HEADER_BYTES, RECIPE, SHARED, SINGLE, Record, records
+from storage.relearning import recompose, take_recipe
 from storage.tables import Txn
 
 _ENTRY = msgspec.msgpack.Decoder(Entry)
@@ -70,7 +72,7 @@ def salvage(txn: Txn, shelf: BlobShelf, wanted: set[bytes]) -> set[bytes]:
         if found is None or found[0].id != pack or found[0].store != shelf.store:
             continue
         header, kept = found
-        useful = [one for one in kept if one.sha256 in lost]
+        useful = [one for one in kept if one.kind == BODY and one.sha256 in lost]
         if not useful:
             continue
         handle = PackHandle(path)
@@ -105,8 +107,9 @@ def rebuild(txn: Txn, index: Index, journal: Journal, shelf: BlobShelf) -> tuple
 
     Raises Damaged for a journal that is broken anywhere but at its very end.
     """
-    for pack, path in packs_in(shelf.root):
-        _take_pack(txn, shelf, pack, path)
+    composed = [recipe for pack, path in packs_in(shelf.root) for recipe in _take_pack(txn, shelf, pack, path)]
+    for pack, recipe in composed:
+        recompose(txn, shelf, pack, recipe)
     index.set_store(txn, shelf.store)
     index.set_epoch(txn, journal.epoch)
     stop = End(next(iter(journal.segments()), 1), HEADER_BYTES)
@@ -124,20 +127,27 @@ def rebuild(txn: Txn, index: Index, journal: Journal, shelf: BlobShelf) -> tuple
     return count, lost
 
 
-def _take_pack(txn: Txn, shelf: BlobShelf, pack: int, path: Path) -> None:
+def _take_pack(txn: Txn, shelf: BlobShelf, pack: int, path: Path) -> list[tuple[int, Record]]:
+    """What lies in a pack; returns the recipes of composed blobs, which need all packs to be known."""
     found = records(path)
     if found is None or found[0].id != pack or found[0].store != shelf.store:
-        return
+        return []
     header, kept = found
-    sealed = header.kind == SINGLE or (bool(kept) and kept[-1].kind == MEMBERS)
+    sealed = header.kind != SHARED or (bool(kept) and kept[-1].kind == MEMBERS)
     if not sealed:
         whole = records(path, verify=True)  # its end may be torn, and what is taken here is never stored again
         kept = whole[1] if whole is not None else []
-    if header.kind == SINGLE and not kept:
-        return
+    if header.kind != SHARED and not kept:
+        return []
     length = kept[-1].stop if kept else PACK_HEADER_BYTES
     shelf.ledger.put_pack(txn, pack, PackRow(sealed, header.created_ms, length, 0))
-    shelf.ledger.add(txn, pack, [one for one in kept if one.kind != MEMBERS])
+    shelf.ledger.add(txn, pack, kept)
+    recipes = []
+    for described, recipe in itertools.pairwise(kept):
+        if recipe.kind == RECIPE:
+            take_recipe(txn, shelf, pack, described, recipe)
+            recipes.append((pack, recipe))
+    return recipes if header.kind == COMPOSED else []
 
 
 def packs_in(root: Path) -> Iterator[tuple[int, Path]]:

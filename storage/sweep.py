@@ -23,6 +23,7 @@ import lmdb
 from storage import disk
 from storage.blobs import BlobShelf
 from storage.errors import Damaged
+from storage.evacuating import Evacuation
 from storage.index import Index
 from storage.journal import Journal
 from storage.ledger import BlobRow, PackRow
@@ -259,6 +260,7 @@ class Sweep:
         try:
             if not one.sealed and not self._change(lambda txn: self._close(txn, one.id)):
                 return
+            yield from Evacuation(self._shelf, one.id, self._change).steps(self.progress)
             while batch := self._batch_of(one.id):
                 yield self._move(one.id, batch)
         except Damaged as problem:
@@ -283,7 +285,12 @@ class Sweep:
         with self._index.env.begin() as txn:
             rows = [(one, self._shelf.ledger.blob(txn, one)) for one, _ in self._shelf.ledger.members(txn, pack)]
         for sha256, row in sorted(rows, key=lambda one: one[1].extents[0].offset if one[1] is not None else 0):
-            if row is not None and (not batch or size + row.size <= BATCH_BYTES) and len(batch) < BATCH_BLOBS:
+            if (
+                row is not None
+                and row.recipe is None
+                and (not batch or size + row.size <= BATCH_BYTES)
+                and len(batch) < BATCH_BLOBS
+            ):
                 batch.append((sha256, row))
                 size += row.size
         return batch
@@ -339,6 +346,7 @@ class Sweep:
     def _unlink(self, pack: int) -> int:
         """Forget an empty pack and take its name; the blocks are given back when the last who has it open lets go."""
         path = self._shelf.path(pack)
+        self._shelf.forget_chunks(pack)
         with suppress(FileNotFoundError):
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -348,7 +356,7 @@ class Sweep:
         return self._unlinked(pack, path, 0)
 
     def _unlinked(self, pack: int, path: Path, size: int) -> int:
-        hold = _unheld(self._shelf.root.parent)
+        hold = unheld(self._shelf.root.parent)
         if hold < 0:
             self.progress.packs_held += 1
             return 0
@@ -395,7 +403,7 @@ def keeping_packs(root: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def _unheld(root: Path) -> int:
+def unheld(root: Path) -> int:
     """A descriptor that keeps others from walking the files, for a moment; -1 where somebody does."""
     fd = os.open(root / "hold.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     if disk.lock(fd):

@@ -22,9 +22,11 @@ environment of the cache as well.
     refs          sha256                                     -> how many files name this blob (u64)
     usage         workspace[, repository]                    -> files (u64) and bytes (u64) as visible
 
-    blobs         sha256                                     -> storage.blobs.BlobRow
-    members       pack (u32 big-endian), sha256              -> size (u64)
-    packs         pack (u32 big-endian)                      -> storage.blobs.PackRow
+    blobs         sha256                                     -> storage.ledger.BlobRow
+    members       pack (u32 big-endian), sha256              -> bytes of the blob in that pack (u64)
+    packs         pack (u32 big-endian)                      -> storage.ledger.PackRow
+    chunks        blake3                                     -> storage.ledger.ChunkRow: a hint, good while its pack is
+    uncut         sha256                                     -> nothing: a large blob that nobody has looked at yet
     open          pack (u32 big-endian)                      -> nothing: a shared pack that may still be appended to
     state         end, epoch, store, next                    -> see storage.index, storage.blobs
 
@@ -41,7 +43,7 @@ FOLD_TABLES = (
     "quarantines", "purges", "labels", "touched", "heads", "places", "refs", "usage",
 )  # fmt: skip
 WORK_TABLES = ("loose",)
-BLOB_TABLES = ("blobs", "members", "packs", "open", "state")
+BLOB_TABLES = ("blobs", "members", "packs", "chunks", "uncut", "open", "state")
 
 Table = lmdb._Database
 type Txn = lmdb.Transaction[bytes]
@@ -54,6 +56,8 @@ class BlobTables:
     blobs: Table
     members: Table
     packs: Table
+    chunks: Table
+    uncut: Table
     open: Table
     state: Table
 

@@ -24,9 +24,18 @@ from storage.index import NO_HASH, Index
 from storage.journal import End, Journal
 from storage.keys import split, unseal
 from storage.ledger import BlobRow
-from storage.nouns import Entry, File
+from storage.nouns import Entry, Extent, File
 from storage.open import Identity, probe, read_identity
-from storage.packs import PACK_HEADER_BYTES, RECORD_BYTES, expect_header, parse_record_header, records
+from storage.packs import (
+    PACK_HEADER_BYTES,
+    RECIPE,
+    RECORD_BYTES,
+    expect_header,
+    parse_record_header,
+    read_body,
+    records,
+)
+from storage.recipes import decode
 from storage.sweep import keeping_packs
 from storage.tables import BLOB_TABLES, FOLD_TABLES, WORK_TABLES, Txn
 
@@ -110,7 +119,7 @@ def _check_rows(report: Report, index: Index, txn: Txn) -> None:
     for name in BLOB_TABLES:
         for _, value in txn.cursor(db=getattr(index.tables.shelf, name)):
             report.rows += 1
-            if value:
+            if value and name != "chunks":  # hints: whoever asks for one finds out
                 with report.catching():
                     unseal(value, name)
 
@@ -144,10 +153,17 @@ def _check_packs(report: Report, shelf: BlobShelf, txn: Txn, deep: bool) -> None
 
 
 def _check_blob(report: Report, shelf: BlobShelf, identity: bytes, blob: BlobRow, lengths: dict[int, int]) -> None:
+    if sum(extent.length for extent in blob.extents) != blob.size:
+        report.say(f"The extents of blob {identity.hex()} are not its size.")
+    if blob.recipe is not None and blob.recipe.offset + blob.recipe.length <= lengths.get(blob.recipe.pack, 0):
+        with report.catching():
+            _check_recipe(report, shelf, identity, blob, blob.recipe)
     for extent in blob.extents:
         if extent.offset + extent.length > lengths.get(extent.pack, 0):
             report.say(f"Blob {identity.hex()} lies beyond the end of pack {extent.pack:08x}.")
             continue
+        if len(blob.extents) > 1 or (blob.recipe is not None and blob.recipe.pack != extent.pack):
+            continue  # composed: its extents begin anywhere in a run
         fd = os.open(shelf.path(extent.pack), os.O_RDONLY | os.O_CLOEXEC)
         try:
             start = extent.offset - RECORD_BYTES
@@ -156,6 +172,19 @@ def _check_blob(report: Report, shelf: BlobShelf, identity: bytes, blob: BlobRow
             os.close(fd)
         if record is None or record.sha256 != identity or record.length != extent.length or record.sum != blob.sum:
             report.say(f"Pack {extent.pack:08x} does not hold blob {identity.hex()} where the index says.")
+
+
+def _check_recipe(report: Report, shelf: BlobShelf, identity: bytes, blob: BlobRow, recipe: Extent) -> None:
+    """The recipe must stand where the row says, and describe this blob."""
+    start = recipe.offset - RECORD_BYTES
+    with shelf.path(recipe.pack).open("rb") as file:
+        record = parse_record_header(os.pread(file.fileno(), RECORD_BYTES, start), start)
+    if record is None or record.kind != RECIPE or record.sha256 != identity or record.length != recipe.length:
+        report.say(f"Pack {recipe.pack:08x} does not hold the recipe of blob {identity.hex()} where the index says.")
+        return
+    head, _ = decode(read_body(shelf.path(recipe.pack), record))
+    if head.size != blob.size or head.sum != blob.sum:
+        report.say(f"The recipe of blob {identity.hex()} describes another blob.")
 
 
 def _frames(index: Index, journal: Journal, txn: Txn) -> Iterator[bytes]:
