@@ -6,6 +6,7 @@ there from then on; the old pack has no member any more, and goes the way of all
 """
 
 import bisect
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -109,7 +110,7 @@ class Evacuation:
         except FileNotFoundError:
             found = None
         described = found[1] if found is not None else []
-        for body, recipe in zip(described, described[1:], strict=False):
+        for body, recipe in itertools.pairwise(described):
             if recipe.kind != RECIPE:
                 continue
             at = body.offset

@@ -285,12 +285,9 @@ class Sweep:
         with self._index.env.begin() as txn:
             rows = [(one, self._shelf.ledger.blob(txn, one)) for one, _ in self._shelf.ledger.members(txn, pack)]
         for sha256, row in sorted(rows, key=lambda one: one[1].extents[0].offset if one[1] is not None else 0):
-            if (
-                row is not None
-                and row.recipe is None
-                and (not batch or size + row.size <= BATCH_BYTES)
-                and len(batch) < BATCH_BLOBS
-            ):
+            if row is None or row.recipe is not None:
+                continue
+            if (not batch or size + row.size <= BATCH_BYTES) and len(batch) < BATCH_BLOBS:
                 batch.append((sha256, row))
                 size += row.size
         return batch

@@ -27,6 +27,7 @@ from storage.ledger import BlobRow
 from storage.nouns import Entry, Extent, File
 from storage.open import Identity, probe, read_identity
 from storage.packs import (
+    COMPOSED,
     PACK_HEADER_BYTES,
     RECIPE,
     RECORD_BYTES,
@@ -125,20 +126,23 @@ def _check_rows(report: Report, index: Index, txn: Txn) -> None:
 
 
 def _check_packs(report: Report, shelf: BlobShelf, txn: Txn, deep: bool) -> None:
-    lengths = {}
+    lengths: dict[int, int] = {}
+    composed: set[int] = set()
     for pack, row in shelf.ledger.packs(txn):
         report.packs += 1
         with report.catching():
             if row.sealed and not shelf.path(pack).exists() and not shelf.ledger.members(txn, pack):
                 continue  # a sweep was killed between the two, and the next one forgets the row
             try:
-                expect_header(shelf.path(pack), pack, shelf.store)
+                header = expect_header(shelf.path(pack), pack, shelf.store)
                 size = shelf.path(pack).stat().st_size
             except FileNotFoundError:
                 raise Damaged(f"Pack {pack:08x} is not there.", "Restore it from a copy.") from None
             if size < row.length:
                 report.say(f"Pack {pack:08x} has {size} bytes of {row.length}. Restore it from a copy.")
             lengths[pack] = row.length
+            if header.kind == COMPOSED:
+                composed.add(pack)
             found = records(shelf.path(pack), verify=deep)
             stops = {PACK_HEADER_BYTES} if found is None else {PACK_HEADER_BYTES, *(one.stop for one in found[1])}
             if row.length not in stops:
@@ -147,12 +151,14 @@ def _check_packs(report: Report, shelf: BlobShelf, txn: Txn, deep: bool) -> None
         report.blobs += 1
         report.bytes += blob.size
         with report.catching():
-            _check_blob(report, shelf, identity, blob, lengths)
+            _check_blob(report, shelf, identity, blob, lengths, composed)
             if deep and not shelf.verify(identity) and shelf.holds(identity) is not None:
                 report.say(f"Blob {identity.hex()} does not have the bytes it is named by. Restore its pack.")
 
 
-def _check_blob(report: Report, shelf: BlobShelf, identity: bytes, blob: BlobRow, lengths: dict[int, int]) -> None:
+def _check_blob(
+    report: Report, shelf: BlobShelf, identity: bytes, blob: BlobRow, lengths: dict[int, int], composed: set[int]
+) -> None:
     if sum(extent.length for extent in blob.extents) != blob.size:
         report.say(f"The extents of blob {identity.hex()} are not its size.")
     if blob.recipe is not None and blob.recipe.offset + blob.recipe.length <= lengths.get(blob.recipe.pack, 0):
@@ -162,8 +168,8 @@ def _check_blob(report: Report, shelf: BlobShelf, identity: bytes, blob: BlobRow
         if extent.offset + extent.length > lengths.get(extent.pack, 0):
             report.say(f"Blob {identity.hex()} lies beyond the end of pack {extent.pack:08x}.")
             continue
-        if len(blob.extents) > 1 or (blob.recipe is not None and blob.recipe.pack != extent.pack):
-            continue  # composed: its extents begin anywhere in a run
+        if len(blob.extents) > 1 or extent.pack in composed:
+            continue  # its extents begin anywhere
         fd = os.open(shelf.path(extent.pack), os.O_RDONLY | os.O_CLOEXEC)
         try:
             start = extent.offset - RECORD_BYTES

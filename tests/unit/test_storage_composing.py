@@ -15,9 +15,11 @@ from storage.chunker import Cut
 from storage.composing import Composer
 from storage.digest import sha256
 from storage.ledger import BlobRow, PackRow
+from storage.nouns import DropFile
 from storage.open import Store, rebuild_index
 from storage.verify import verify
-from tests.harness.stores import content, opened, publish
+from tests.harness.stores import content, opened, publish, write
+from tests.harness.sweeping import swept
 from tests.harness.versions import edited, layer, model, wheel
 
 OLD = model(size=17 << 20)
@@ -128,6 +130,58 @@ async def test_deleted_beside_another_that_shares_its_chunks(tmp_path: Path) -> 
             store.blobs.ledger.remove(txn, sha256(NEW))
             store.blobs.ledger.remove(txn, sha256(THIRD))
         assert [row.live for row in packs_of(store.blobs).values()] == [0, 0, 0]
+
+
+async def test_a_pack_that_others_still_need_is_emptied_by_its_chunks(tmp_path: Path) -> None:
+    """O2, E11: after the first version is deleted, its pack is swept; what the next ones share moves."""
+    first, second = model(31, 20 << 20), model(32, 20 << 20)
+    mixed = first[: 4 << 20] + second[: 14 << 20]
+    later = first[1 << 20 : 3 << 20] + second[2 << 20 : 18 << 20]
+    with opened(tmp_path) as store:
+        await versions(store, first, second, mixed, later)
+        rows = [row_of(store.blobs, data) for data in (mixed, later)]
+        assert all(row is not None and row.saved > 0.9 * row.size for row in rows)
+        before = store.blobs.find(sha256(mixed))
+        await write(store, DropFile("generic", "pkg", "v0"))
+        told = swept(store)
+        assert told.damaged == []
+        assert told.reclaimed_bytes > len(first)
+        assert on_disk(store.blobs) < len(second) + (6 << 20)
+        assert before is not None
+        assert before.read() == mixed
+        assert bytes_of(store.blobs, mixed) == mixed
+        assert bytes_of(store.blobs, later) == later
+        again = model(33, 1 << 20) + first[: 4 << 20] + second
+        await publish(store, "again", again)
+        cut_all(store.blobs)
+        row = row_of(store.blobs, again)
+        assert row is not None
+        assert row.saved > 0.9 * (len(again) - (1 << 20))
+        assert swept(store).reclaimed_bytes == 0
+        await write(store, DropFile("generic", "pkg", "v1"))
+        assert swept(store).damaged == []
+    is_whole(tmp_path)
+    assert rebuild_index(tmp_path)[1] == 0
+    is_whole(tmp_path)
+    with opened(tmp_path) as store:
+        for data in (mixed, later, again):
+            assert bytes_of(store.blobs, data) == data
+
+
+async def test_a_damaged_pack_is_left_as_it_is_by_sweep(tmp_path: Path) -> None:
+    first, second = model(31, 20 << 20), model(32, 20 << 20)
+    mixed = first[: 4 << 20] + second[: 14 << 20]
+    with opened(tmp_path) as store:
+        await versions(store, first, second, mixed)
+        row = row_of(store.blobs, first)
+        assert row is not None
+        with store.blobs.path(row.extents[0].pack).open("r+b") as file:
+            file.seek(row.extents[0].offset + (1 << 20))
+            file.write(b"rot")
+        await write(store, DropFile("generic", "pkg", "v0"))
+        assert len(swept(store).damaged) == 1
+        assert store.blobs.path(row.extents[0].pack).exists()
+        assert not store.blobs.verify(sha256(mixed))
 
 
 async def test_a_dropped_pack_takes_its_chunks_along(tmp_path: Path) -> None:
