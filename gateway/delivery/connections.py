@@ -159,6 +159,18 @@ class Connection:
             raise Gone
 
 
+class Noting(Protocol):
+    """What a request task tells and notes of its answer."""
+
+    def preamble(self, status: int) -> bytes:
+        """Status line and Date."""
+        ...
+
+    def record(self, c: Connection, line: bytes, key: Key, size: int, seconds: float) -> None:
+        """Counts and logs one answer."""
+        ...
+
+
 class Engine(Protocol):
     """What a request task asks of the loop: the whole of the border between the two."""
 
@@ -166,8 +178,9 @@ class Engine(Protocol):
     draining: bool
     fillers: trio.CapacityLimiter
 
-    def preamble(self, status: int) -> bytes:
-        """Status line and Date."""
+    @property
+    def notes(self) -> Noting:
+        """What is noted of answers."""
         ...
 
     def push(self, c: Connection, data: bytes, extents: Extents = (), lease: object = None, body: bytes = b"") -> bool:
@@ -188,8 +201,4 @@ class Engine(Protocol):
 
     def give_back(self, c: Connection, keep: bool, clean: bool) -> None:
         """The task is done. `keep` = for the next request; `clean` = nothing of the client's is left unread."""
-        ...
-
-    def record(self, c: Connection, line: bytes, key: Key, size: int, seconds: float) -> None:
-        """Counts and logs one answer."""
         ...

@@ -1,10 +1,12 @@
-"""Whose time is up, and what follows from it? Pure: the loop asks once a second and does what comes back."""
+"""Whose time is up, and what follows from it? The loop asks once a second."""
 
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from math import inf
+from typing import Protocol
 
 from gateway.delivery.connections import Connection, Phase
+from gateway.delivery.heads import Refused
 
 SEND_WINDOW_SECONDS = 10.0
 
@@ -38,3 +40,26 @@ def overdue(connections: Iterable[Connection], now_s: float, rate_min_bytes_s: i
                 yield c, Due.ABORT
         else:
             yield c, Due.REFUSE if c.phase == Phase.HEAD else Due.CLOSE
+
+
+class Ending(Protocol):
+    """What a loop can do with a connection whose time is up."""
+
+    def abort(self, c: Connection) -> None: ...
+
+    def close(self, c: Connection) -> None: ...
+
+    def refuse(self, c: Connection, refused: Refused) -> None: ...
+
+
+def enforce(loop: Ending, connections: Iterable[Connection], now_s: float, rate_min_bytes_s: int) -> None:
+    """End, or wake, each connection whose time is up."""
+    for c, due in overdue(connections, now_s, rate_min_bytes_s):
+        if due is Due.WAKE:
+            c.wake()
+        elif due is Due.ABORT:
+            loop.abort(c)
+        elif due is Due.REFUSE:
+            loop.refuse(c, Refused(408, "The request head did not arrive in time."))
+        else:
+            loop.close(c)

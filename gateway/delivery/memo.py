@@ -20,23 +20,24 @@ JOINED_BYTES_MAX = 32 << 10
 
 
 class Entry:
-    """An answer for one exact head. `rest` is everything behind status line and Date that is sent in one piece;
-    a `body` too large to be copied for each client follows it.
+    """An answer for one exact head. `out` is all that is sent in one piece, behind the status line and Date last
+    `stamped`; a `body` too large to be copied for each client follows it.
 
     `line` is its part of the access log, `tally` its counter, `size` the bytes of its body. It holds at `moment`, and
     until `until_s` on the monotonic clock. `at_once` = one send is all there is to it.
     """
 
     __slots__ = (
-        "answer", "at_once", "body", "close", "extents", "is_one_file", "lease", "line", "moment", "rest", "size",
-        "status", "tally", "until_s", "warm_until_s", "weight",
+        "answer", "at_once", "body", "close", "extents", "is_one_file", "lease", "line", "moment", "out", "size",
+        "stamped", "status", "tally", "until_s", "warm_until_s", "weight",
     )  # fmt: skip
 
     def __init__(self, answer: Answer, wire: Wire, moment: int, line: bytes, tally: Tally) -> None:
         self.answer = answer
         self.status = wire.status
         joined = len(wire.body) <= JOINED_BYTES_MAX
-        self.rest = wire.rest + wire.body if joined else wire.rest
+        self.stamped = b""
+        self.out = wire.rest + wire.body if joined else wire.rest
         self.body = b"" if joined else wire.body
         self.extents: Extents = wire.extents
         self.lease = wire.lease
@@ -51,9 +52,15 @@ class Entry:
         self.is_one_file = len(wire.extents) == 1 and not (wire.close or self.body)
         self.warm_until_s = 0.0
 
+    def begin(self, preamble: bytes) -> bytes:
+        """`out` behind another status line and Date; done once a second, not once an answer."""
+        self.out = preamble + self.out[len(self.stamped) :]
+        self.stamped = preamble
+        return self.out
+
     def hold(self, body: bytes) -> None:
         """Keep the small body itself instead of the extents it was read from."""
-        self.rest += body
+        self.out += body
         self.extents, self.lease = (), None
         self.at_once, self.is_one_file = not self.close, False
 
@@ -87,7 +94,7 @@ class Memo:
         """Remember, unless head and answer are too large to be worth it."""
         if len(head) > HEAD_BYTES_MAX:
             return
-        entry.weight = len(head) + len(entry.rest) + len(entry.body) + len(entry.line) + ENTRY_BYTES
+        entry.weight = len(head) + len(entry.out) + len(entry.body) + len(entry.line) + ENTRY_BYTES
         self._bytes += entry.weight
         self.young[head] = entry
         if len(self.young) > self._entries_max or self._bytes > self._bytes_max:

@@ -17,24 +17,25 @@ import trio
 
 from gateway.config import Delivery
 from gateway.delivery.answers import Extents
-from gateway.delivery.clock import Clock
 from gateway.delivery.connections import Connection, Gone, Phase
-from gateway.delivery.deadlines import Due, begin_window, overdue
+from gateway.delivery.deadlines import begin_window, enforce
 from gateway.delivery.heads import Head, Refused, complaint, parse
 from gateway.delivery.listening import Doors, Listener
 from gateway.delivery.memo import Entry, Memos, entry_of, refusal
+from gateway.delivery.notes import Notes
 from gateway.delivery.parting import Parting, hang_up
 from gateway.delivery.recalling import Recall
 from gateway.delivery.requests import Handler, attend
 from gateway.delivery.rounds import go_round
 from gateway.delivery.sending import CROWD, Sender
 from gateway.delivery.tls import Seal
-from gateway.insight.metrics import Key, Metrics
-from gateway.insight.requestlog import LINES_A_BATCH, RequestLog
+from gateway.insight.metrics import Metrics
+from gateway.insight.requestlog import RequestLog
 
 log_of_bugs = logging.getLogger("entrepot.delivery")
 
 READ_BYTES = 64 << 10
+HEAD_BYTES = 960  # most heads; a buffer of more costs the allocator a look through all that was freed
 EVENTS_MAX = 512
 HOT_TURNS = 3
 HANDSHAKE_STEPS_MAX = 4
@@ -71,8 +72,7 @@ class Reactor:
         self.fillers = trio.CapacityLimiter(config.fill_threads_max)
         self.ended = trio.Event()
         self._handler = handler
-        self._log = log
-        self._metrics = metrics
+        self.notes = Notes(log, metrics)
         self._nursery = nursery
         self._hot_turns = hot_turns
         self._epoll = select.epoll()
@@ -83,11 +83,10 @@ class Reactor:
         self._connections: dict[int, Connection] = {}
         self._seal = Seal()
         self._sender = Sender(nursery, self._seal, self._later)
-        self._parting = Parting(self._seal, self._close, self._later)
+        self._parting = Parting(self._seal, self.close, self._later)
         self._shaking: dict[int, Connection] = {}
         self._steps_left = HANDSHAKE_STEPS_MAX
         self._memos = Memos(config.memo_entries_max, handler.in_use)
-        self._clock = Clock()
         self._running, self._drained_at = 0, inf
         self._turn_begins()
 
@@ -121,7 +120,7 @@ class Reactor:
             self.draining = True
             self._doors.close()
             for c in list(self._connections.values()):
-                self._close(c)
+                self.close(c)
             self._epoll.close()
             os.close(self._bell)
             self.ended.set()
@@ -136,7 +135,7 @@ class Reactor:
         self._memos.clear()
         for c in list(self._connections.values()):
             if c.phase in (Phase.IDLE, Phase.HEAD, Phase.SHAKE) and not c.buf:
-                self._close(c)
+                self.close(c)
         self._wake()
 
     async def watch(self) -> None:
@@ -145,9 +144,9 @@ class Reactor:
         duties = (
             (0.0, self._nudge),
             (0.0, Recall(self._connections, self._handler, self.abort).look),
-            (0.5, self._log.flush),
+            (0.5, self.notes.log.flush),
             (min(max(shortest / 4, 0.05), 1.0), self._sweep),
-            (1.0, self._publish),
+            (1.0, self._look_around),
             (MEMO_AGE_SECONDS, self._memos.age),
         )
         await go_round(self.ended, duties)
@@ -173,19 +172,7 @@ class Reactor:
             return 0
         self._turn_begins()
         self._sender.alone = len(events) < 2
-        connections = self._connections
-        for number, event in events:
-            c = connections.get(number)
-            if c is None:
-                self._on_other(number)
-                continue
-            try:
-                if event & _UNUSUAL or c.phase > _HEAD:
-                    self._on_event(c, event)
-                elif event & _IN:
-                    self._serve(c)
-            except Exception as bug:
-                self._give_up(c, bug)
+        self._step(events)
         later = [*self._sender.ready.values(), *self._shaking.values()]
         self._sender.ready.clear()
         self._shaking.clear()
@@ -198,15 +185,73 @@ class Reactor:
             self._on_other(number)
         return len(events) + len(later)
 
+    def _step(self, events: list[tuple[int, int]]) -> None:
+        """A step of each connection that something happened to. One head in, one answer out, is written out here: this
+        is the hot path, and what holds for the whole turn is looked up once."""
+        connections, moment, now, idle_until = self._connections, self._moment, self._now, self._idle_until
+        pending, stamp, preambles = self.notes.log.pending, self.notes.clock.stamp, self.notes.clock.preambles
+        for number, event in events:
+            c = connections.get(number)
+            if c is None:
+                self._on_other(number)
+                continue
+            try:
+                if event & _UNUSUAL or c.phase > _HEAD:
+                    self._on_event(c, event)
+                    continue
+                if not event & _IN:
+                    continue
+                if c.buf or c.tls is not None:
+                    self._serve(c)
+                    continue
+                try:
+                    data = c.recv(HEAD_BYTES)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    self.close(c)
+                    continue
+                entry = c.memo.young.get(data)
+                if entry is None or entry.moment != moment or entry.until_s <= now:
+                    self._serve(c, data, HEAD_BYTES)
+                    continue
+                pending += (stamp, c.tag, entry.line)
+                tally = entry.tally
+                tally.requests += 1
+                tally.bytes += entry.size
+                preamble = preambles.get(entry.status) or self.notes.preamble(entry.status)
+                out = entry.out if entry.stamped is preamble else entry.begin(preamble)
+                if entry.at_once:
+                    try:
+                        n = c.send(out)
+                    except BlockingIOError:
+                        n = 0
+                    except OSError:
+                        self.close(c)
+                        continue
+                    if n != len(out):
+                        c.pend = memoryview(out)[n:]
+                        self.push(c, b"")
+                        continue
+                elif entry.warm_until_s > now:
+                    if not self._sender.send_file(c, entry, out):
+                        begin_window(c, now)
+                        continue
+                elif not self._send_rest(c, entry, out):
+                    continue
+                c.phase, c.deadline = _IDLE, idle_until
+                if len(data) == HEAD_BYTES:
+                    self._serve(c)
+            except Exception as bug:
+                self._give_up(c, bug)
+
     def _turn_begins(self) -> None:
         """What holds for all that a turn does. The moment is read after the events: no client knows a later one."""
         self._moment = self._handler.moment()
         self._now = now = monotonic()
         self._idle_until = now + self.config.idle_seconds_max
         self._steps_left = HANDSHAKE_STEPS_MAX
-        self._clock.tick(now)
-        if len(self._log.pending) > LINES_A_BATCH * 3:
-            self._log.flush()
+        self.notes.turn(now)
 
     def _wake(self) -> None:
         if self._asleep:
@@ -224,25 +269,13 @@ class Reactor:
         log_of_bugs.error("a connection was given up", exc_info=bug)
         self.abort(c)
 
-    def _publish(self) -> None:
-        metrics = self._metrics
-        metrics.connections, metrics.running, metrics.log_dropped = self.busy, self._running, self._log.dropped
-        metrics.publish()
+    def _look_around(self) -> None:
+        self.notes.publish(self.busy, self._running)
         self._sender.make_room(self._connections.values())
 
     def _sweep(self) -> None:
-        """Whose time is up?"""
-        now = monotonic()
-        for c, due in overdue(list(self._connections.values()), now, self.config.send_rate_min_bytes_s):
-            if due is Due.WAKE:
-                c.wake()
-            elif due is Due.ABORT:
-                self.abort(c)
-            elif due is Due.REFUSE:
-                self._refuse(c, Refused(408, "The request head did not arrive in time."))
-            else:
-                self._close(c)
-        if now >= self._drained_at:
+        enforce(self, list(self._connections.values()), monotonic(), self.config.send_rate_min_bytes_s)
+        if monotonic() >= self._drained_at:
             for c in list(self._connections.values()):
                 self.abort(c)
             self._wake()
@@ -268,7 +301,7 @@ class Reactor:
         self._connections[c.fd] = c
         self._epoll.register(c.fd, _ALL)
         if crowd >= 0:
-            self._refuse(c, Refused(503, "This node has as many connections as it takes."))
+            self.refuse(c, Refused(503, "This node has as many connections as it takes."))
 
     def _on_event(self, c: Connection, event: int) -> None:
         if event & _RDHUP:
@@ -293,7 +326,7 @@ class Reactor:
         elif c.fd >= 0:
             self._serve(c)
 
-    def _close(self, c: Connection) -> None:
+    def close(self, c: Connection) -> None:
         if c.fd < 0:
             return
         self._connections.pop(c.fd, None)
@@ -305,58 +338,39 @@ class Reactor:
 
     # ------------------------------------------------------------ reading heads
 
-    def _serve(self, c: Connection) -> None:
-        """Answer what is there and read on until nothing is left, or the connection is busy otherwise."""
+    def _serve(self, c: Connection, data: bytes = b"", asked: int = 0) -> None:
+        """Answer what is there and read on until nothing is left, or the connection is busy otherwise.
+
+        `data` was just read, where up to `asked` bytes were asked for.
+        """
         if c.tls is not None:
             self._serve_sealed(c)
             return
         try:
+            if c.buf and not (asked or self._heads(c)):
+                return
             while True:
-                if c.buf and not self._heads(c):
-                    return
-                data = c.recv(READ_BYTES)
-                entry = None if c.buf else c.memo.young.get(data)
-                if entry is not None and entry.moment == self._moment and entry.until_s > self._now:
-                    # The hot path: one head in, one answer out.
-                    self._log.pending += (self._clock.stamp, c.tag, entry.line)
-                    tally = entry.tally
-                    tally.requests += 1
-                    tally.bytes += entry.size
-                    out = (self._clock.preambles.get(entry.status) or self.preamble(entry.status)) + entry.rest
-                    if entry.at_once:
-                        c.pend = out
-                        n = c.send(out)
-                        if n != len(out):
-                            c.pend = memoryview(out)[n:]
-                            break
-                        c.pend = b""
-                    elif entry.warm_until_s > self._now:
-                        if not self._sender.send_file(c, entry, out):
-                            begin_window(c, self._now)
-                            return
-                    elif not self._send_rest(c, entry, out):
-                        return
-                    if len(data) < READ_BYTES and not c.half:
-                        c.phase, c.deadline = _IDLE, self._idle_until
-                        return
-                    continue
+                if not asked:
+                    data, asked = c.recv(READ_BYTES), READ_BYTES
                 if not data:
-                    self._close(c)
+                    self.close(c)
                     return
                 c.buf += data
                 if not self._heads(c):
                     return
-                if len(data) < READ_BYTES and not c.half:
+                if len(data) < asked and not c.half:
                     break
+                asked = 0
         except BlockingIOError:
             pass
         except OSError:
-            self._close(c)
+            self.close(c)
             return
         self._await_more(c)
 
     def _serve_sealed(self, c: Connection) -> None:
-        """The same through TLS: whatever was received is opened whole before anything else happens."""
+        """The same through TLS, as hot but for the sealing: what was received is opened whole before anything else."""
+        asked = READ_BYTES if c.shaking else HEAD_BYTES
         try:
             while True:
                 if c.buf and not self._heads(c):
@@ -365,28 +379,27 @@ class Reactor:
                     self._shaking[c.fd] = c
                     self._wake()
                     return
-                data = c.recv(READ_BYTES)
+                data = c.recv(asked)
                 if not data:
-                    self._close(c)
+                    self.close(c)
                     return
                 self._steps_left -= c.shaking
-                plain = self._seal.open(c, data)
+                plain = self._seal.open(c, data) if c.shaking else self._seal.open_head(c, data)
                 if c.phase == Phase.SHAKE and not c.shaking:
                     c.phase = Phase.IDLE
                 entry = None if c.buf or c.pend else c.memo.young.get(plain)
                 if entry is not None and entry.moment == self._moment and entry.until_s > self._now:
-                    # As hot as without TLS, but for the sealing.
                     if not entry.at_once:
-                        if not self._send_rest(c, entry, self._counted(c, entry)):
+                        if not self._send_rest(c, entry, self.notes.counted(c, entry)):
                             return
                     else:
-                        c.pend = out = self._seal.sealed(c, self._counted(c, entry))
+                        c.pend = out = self._seal.sealed(c, self.notes.counted(c, entry))
                         n = c.send(out)
                         if n != len(out):
                             c.pend = memoryview(out)[n:]
                             break
                         c.pend = b""
-                    if len(data) < READ_BYTES and not (c.half or c.ended):
+                    if len(data) < asked and not (c.half or c.ended):
                         c.phase, c.deadline = _IDLE, self._idle_until
                         return
                 else:
@@ -398,8 +411,9 @@ class Reactor:
                 if c.ended:
                     self._parting.begin(c)
                     return
-                if len(data) < READ_BYTES and not c.half:
+                if len(data) < asked and not c.half:
                     break
+                asked = READ_BYTES
         except BlockingIOError:
             pass
         except OSError:  # ssl.SSLError is one
@@ -416,7 +430,7 @@ class Reactor:
         elif not c.buf:
             c.phase, c.deadline = Phase.IDLE, self._idle_until
             if self.draining:
-                self._close(c)
+                self.close(c)
         elif c.phase != Phase.HEAD:
             c.phase, c.deadline = Phase.HEAD, self._now + self.config.head_seconds_max
 
@@ -428,7 +442,7 @@ class Reactor:
             end = c.buf.find(b"\r\n\r\n")
             refused = complaint(c.buf, end + 4 if end >= 0 else 0, self.config.head_bytes_max)
             if refused is not None:
-                self._refuse(c, refused)
+                self.refuse(c, refused)
                 return False
             if end < 0:
                 return True
@@ -447,23 +461,23 @@ class Reactor:
             if entry.moment != self._moment and self._handler.holds(entry.answer):
                 entry.moment = self._moment
             if entry.moment == self._moment and entry.until_s > self._now:
-                self._send_rest(c, entry, self._counted(c, entry))
+                self._send_rest(c, entry, self.notes.counted(c, entry))
                 return
             c.memo.drop(raw)
         try:
             head = parse(raw, peer=c.peer, scheme=c.scheme)
             entry = self._look(c, raw, head)
         except Refused as refused:
-            self._refuse(c, refused)
+            self.refuse(c, refused)
             return
         except Exception as bug:
             log_of_bugs.error("a read failed", exc_info=bug)
-            self._refuse(c, Refused(500, "This node failed on the request."))
+            self.refuse(c, Refused(500, "This node failed on the request."))
             return
         if entry is None:
             self._lend(c, head)
         else:
-            self._send_rest(c, entry, self._counted(c, entry))
+            self._send_rest(c, entry, self.notes.counted(c, entry))
 
     def _look(self, c: Connection, raw: bytes, head: Head) -> Entry | None:
         """An answer from local knowledge, remembered; None where a request task is needed."""
@@ -471,24 +485,13 @@ class Reactor:
         answer = self._handler.look(head) if reads else None
         if answer is None:
             return None
-        entry = entry_of(answer, head, head.keep and not self.draining, self._moment, self._metrics)
+        entry = entry_of(answer, head, head.keep and not self.draining, self._moment, self.notes.metrics)
         if entry.until_s > self._now and not self.draining:
             self._sender.hold_small(entry, self.config.small_body_bytes_max)
             c.memo.keep(raw, entry)
         return entry
 
     # ------------------------------------------------------------ sending
-
-    def preamble(self, status: int) -> bytes:
-        self._clock.tick(monotonic())
-        return self._clock.preamble(status)
-
-    def _counted(self, c: Connection, entry: Entry) -> bytes:
-        """Note that this answer goes out (a line of the log is three references, joined elsewhere); its first bytes."""
-        self._log.pending += (self._clock.stamp, c.tag, entry.line)
-        entry.tally.requests += 1
-        entry.tally.bytes += entry.size
-        return self.preamble(entry.status) + entry.rest
 
     def _send_rest(self, c: Connection, entry: Entry, data: bytes) -> bool:
         """Send what does not go in one piece; True when it is out and the connection may go on."""
@@ -533,17 +536,17 @@ class Reactor:
             c.deadline = inf if c.owned else monotonic() + self.config.head_seconds_max
         return True
 
-    def _refuse(self, c: Connection, refused: Refused) -> None:
+    def refuse(self, c: Connection, refused: Refused) -> None:
         """A head that is not accepted: one answer, and no further request from this connection."""
         c.buf = b""
-        entry = refusal(refused, self._metrics)
-        self._send_rest(c, entry, self._counted(c, entry))
+        entry = refusal(refused, self.notes.metrics)
+        self._send_rest(c, entry, self.notes.counted(c, entry))
 
     # ------------------------------------------------------------ request tasks
 
     def _lend(self, c: Connection, head: Head) -> None:
         if self._running >= self.config.requests_running_max:
-            self._refuse(c, Refused(503, "This node has as many requests as it takes."))
+            self.refuse(c, Refused(503, "This node has as many requests as it takes."))
             return
         self._running += 1
         c.owned, c.told = True, False
@@ -574,7 +577,7 @@ class Reactor:
                 c.scope.cancel()
             c.wake()
         else:
-            self._close(c)
+            self.close(c)
 
     def give_back(self, c: Connection, keep: bool, clean: bool) -> None:
         self._running -= 1
@@ -582,7 +585,7 @@ class Reactor:
         if c.fd < 0:
             return
         if c.gone or c.hard:
-            self._close(c)
+            self.close(c)
         elif not keep:
             self._parting.begin(c)
         else:
@@ -592,9 +595,3 @@ class Reactor:
                 self._serve(c)
             except Exception as bug:
                 self._give_up(c, bug)
-
-    def record(self, c: Connection, line: bytes, key: Key, size: int, seconds: float) -> None:
-        self._clock.tick(monotonic())
-        self._log.pending += (self._clock.stamp, c.tag, line)
-        self._metrics.count(key, size)
-        self._metrics.time(seconds)

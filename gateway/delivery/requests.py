@@ -102,7 +102,7 @@ class Request:
         self.principal = self.principal or answer.principal
         wire = plan(answer, self.head, keep)
         self._status, self._size = wire.status, wire.size
-        await self._send(self._engine.preamble(wire.status) + wire.rest, wire.extents, wire.lease, wire.body)
+        await self._send(self._engine.notes.preamble(wire.status) + wire.rest, wire.extents, wire.lease, wire.body)
 
     async def start(self, status: int, headers: Headers, length: int | None, first: Extents = ()) -> "Stream":
         """Begins a response whose body follows; `length` None = not known (chunked, or until close for HTTP/1.0).
@@ -146,7 +146,7 @@ class Request:
         if self.outcome:
             fields.append(("Entrepot-Outcome", self.outcome))
         fields.extend(connection_lines(self.head, keep))
-        return self._engine.preamble(status) + field_lines(fields) + b"\r\n"
+        return self._engine.notes.preamble(status) + field_lines(fields) + b"\r\n"
 
     async def _send(self, data: bytes, extents: Extents = (), lease: object = None, body: bytes = b"") -> None:
         c = self._c
@@ -174,7 +174,7 @@ class Request:
             repository=self.repository, seconds=seconds,
         )  # fmt: skip
         key = (self.head.method, str(self._status), self.outcome)
-        self._engine.record(self._c, line, key, size, seconds)
+        self._engine.notes.record(self._c, line, key, size, seconds)
 
 
 class Stream:

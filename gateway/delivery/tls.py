@@ -13,6 +13,7 @@ from pathlib import Path
 from gateway.delivery.connections import Connection
 
 RECORD_BYTES = 16 << 10
+HEAD_BYTES = 960  # see reactor
 ROOM_BYTES = 256 << 10
 CROWDED_ROOM_BYTES = 32 << 10
 
@@ -46,10 +47,12 @@ class Seal:
             if c.shaking:
                 tls.do_handshake()
                 c.shaking = False
-            while part := tls.read(RECORD_BYTES):  # at most one record
+            asked = HEAD_BYTES
+            while part := tls.read(asked):  # at most one record
                 parts.append(part)
-                if len(part) < RECORD_BYTES and not self._in.pending:
+                if len(part) < asked and not self._in.pending:
                     break
+                asked = RECORD_BYTES
             else:
                 c.ended = True
         except ssl.SSLWantReadError:
@@ -60,6 +63,18 @@ class Seal:
             if self._in.pending:
                 self._in.read()
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def open_head(self, c: Connection, data: bytes) -> bytes:
+        """As `open`, for a connection that has shaken hands, quicker where `data` is one small record."""
+        assert c.tls is not None
+        self._in.write(data)
+        try:
+            part = c.tls.read(HEAD_BYTES)
+        except ssl.SSLError:
+            return self.open(c, b"")  # asked again, it fails or waits again
+        if part and len(part) < HEAD_BYTES and not (self._in.pending or self._out.pending):
+            return part
+        return part + self.open(c, b"")
 
     def receive(self, c: Connection, size: int) -> bytes:
         """The next plaintext from the socket, b"" at its end. BlockingIOError where there is none yet, or OSError."""
