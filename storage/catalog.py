@@ -12,7 +12,21 @@ import msgspec
 
 from storage.index import Index
 from storage.keys import below, join, split, touched, touched_package, unseal
-from storage.nouns import File, Package, Quarantine, Repository, Token, Version, Workspace
+from storage.nouns import (
+    Account,
+    Binding,
+    File,
+    Membership,
+    Package,
+    Quarantine,
+    Repository,
+    Role,
+    Team,
+    Teammate,
+    Token,
+    Version,
+    Workspace,
+)
 from storage.references import Usage, usage_of
 from storage.tables import Table, Tables, Txn
 
@@ -24,6 +38,12 @@ _WORKSPACE = msgspec.msgpack.Decoder(Workspace)
 _REPOSITORY = msgspec.msgpack.Decoder(Repository)
 _TOKEN = msgspec.msgpack.Decoder(Token)
 _QUARANTINE = msgspec.msgpack.Decoder(Quarantine)
+_ACCOUNT = msgspec.msgpack.Decoder(Account)
+_MEMBERSHIP = msgspec.msgpack.Decoder(Membership)
+_TEAM = msgspec.msgpack.Decoder(Team)
+_TEAMMATE = msgspec.msgpack.Decoder(Teammate)
+_ROLE = msgspec.msgpack.Decoder(Role)
+_BINDING = msgspec.msgpack.Decoder(Binding)
 
 T = TypeVar("T")
 
@@ -93,6 +113,59 @@ class Reading:
             if value is not None:
                 found = max(found, int(_U64.unpack(unseal(value, "purges"))[0]))
         return found
+
+    # ------------------------------------------------------------ who is who, and what they were given
+
+    def account(self, id: str) -> Account | None:
+        return self.one(self._t.accounts, "accounts", _ACCOUNT, id)
+
+    def account_named(self, kind: str, workspace: str, name: str) -> Account | None:
+        """The one that bears this name now; `workspace` is "" for users."""
+        key = self._txn.get(join(kind, workspace, name), db=self._t.names)
+        return None if key is None else self.account(unseal(key, "names").decode())
+
+    def accounts(self, kind: str, workspace: str = "", after: str = "") -> Iterator[Account]:
+        """Those that bear a name, by name, behind `after`."""
+        prefix = below(kind, workspace)
+        start = join(kind, workspace, after) + b"\0" if after else b""
+        for _, id in self.under(self._t.names, "names", prefix, start):
+            found = self.account(id.decode())
+            if found is not None:
+                yield found
+
+    def membership(self, ws: str, account: str) -> Membership | None:
+        return self.one(self._t.memberships, "memberships", _MEMBERSHIP, ws, account)
+
+    def memberships(self, ws: str) -> list[Membership]:
+        rows = self.under(self._t.memberships, "memberships", below(ws))
+        return [_MEMBERSHIP.decode(value) for _, value in rows]
+
+    def team(self, ws: str, name: str) -> Team | None:
+        return self.one(self._t.teams, "teams", _TEAM, ws, name)
+
+    def teams(self, ws: str) -> list[Team]:
+        return [_TEAM.decode(value) for _, value in self.under(self._t.teams, "teams", below(ws))]
+
+    def teams_of(self, ws: str, account: str) -> list[Teammate]:
+        """Where an Account is a teammate."""
+        rows = self.under(self._t.teammates, "teammates", below(ws, account))
+        return [_TEAMMATE.decode(value) for _, value in rows]
+
+    def teammates(self, ws: str, team: str) -> list[Teammate]:
+        """Who is in a Team."""
+        rows = self.under(self._t.teammates, "teammates", below(ws))
+        return [one for one in (_TEAMMATE.decode(value) for _, value in rows) if one.team == team]
+
+    def role(self, ws: str, name: str) -> Role | None:
+        return self.one(self._t.roles, "roles", _ROLE, ws, name)
+
+    def roles(self, ws: str) -> list[Role]:
+        return [_ROLE.decode(value) for _, value in self.under(self._t.roles, "roles", below(ws))]
+
+    def bindings(self, ws: str, subject: str = "") -> list[Binding]:
+        """The Bindings of one subject, or all of a Workspace."""
+        prefix = below(ws, subject) if subject else below(ws)
+        return [_BINDING.decode(value) for _, value in self.under(self._t.bindings, "bindings", prefix)]
 
     # ------------------------------------------------------------ packages and the journal's heads
 

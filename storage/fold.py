@@ -14,6 +14,8 @@ from storage.errors import Invalid
 from storage.keys import (
     below,
     join,
+    label_access,
+    label_account,
     label_format,
     label_package,
     label_repository,
@@ -26,27 +28,40 @@ from storage.keys import (
 )
 from storage.nouns import (
     SYSTEM,
+    Account,
     AnyChange,
     Draft,
+    DropBinding,
     DropFile,
+    DropMembership,
     DropPackage,
     DropQuarantine,
     DropRepository,
+    DropRole,
     DropTag,
+    DropTeam,
+    DropTeammate,
     DropVersion,
     Entry,
     File,
     Purge,
+    PutAccount,
+    PutBinding,
     PutFile,
+    PutMembership,
     PutPackage,
     PutQuarantine,
     PutRepository,
+    PutRole,
     PutTag,
+    PutTeam,
+    PutTeammate,
     PutToken,
     PutVersion,
     PutWorkspace,
     Quarantine,
     Token,
+    team_subject,
 )
 from storage.references import References
 from storage.tables import Table, Tables, Txn
@@ -54,6 +69,7 @@ from storage.tables import Table, Tables, Txn
 _encode = msgspec.msgpack.Encoder().encode
 _FILE = msgspec.msgpack.Decoder(File)
 _TOKEN = msgspec.msgpack.Decoder(Token)
+_ACCOUNT = msgspec.msgpack.Decoder(Account)
 _U64 = struct.Struct("<Q")
 
 Labels = set[bytes]
@@ -267,6 +283,80 @@ def _put_token(fold: Fold, change: PutToken) -> None:
     fold.labels.add(label_token(change.token.id))
 
 
+def _put_account(fold: Fold, change: PutAccount) -> None:
+    """A closed Account's name is free; its id stays taken."""
+    made = change.account
+    key = join(made.id)
+    before = fold.txn.get(key, db=fold.t.accounts)
+    if before is not None:
+        old = _ACCOUNT.decode(unseal(before, "accounts"))
+        if not old.closed_ms:
+            fold.txn.delete(join(old.kind, old.workspace, old.name), db=fold.t.names)
+    if not made.closed_ms:
+        fold.put(join(made.kind, made.workspace, made.name), key, fold.t.names)
+    fold.put(key, _encode(made), fold.t.accounts)
+    fold.labels.add(label_account(made.id))
+
+
+def _put_membership(fold: Fold, change: PutMembership) -> None:
+    fold.put(join(fold.workspace, change.membership.account), _encode(change.membership), fold.t.memberships)
+    fold.labels.add(label_access(fold.workspace))
+
+
+def _drop_membership(fold: Fold, change: DropMembership) -> None:
+    """Nothing stays that would come back to life with a later membership (C6)."""
+    fold.txn.delete(join(fold.workspace, change.account), db=fold.t.memberships)
+    fold.clear(below(fold.workspace, change.account), fold.t.teammates)
+    fold.clear(below(fold.workspace, change.account), fold.t.bindings)
+    fold.labels.add(label_access(fold.workspace))
+
+
+def _put_team(fold: Fold, change: PutTeam) -> None:
+    fold.put(join(fold.workspace, change.team.name), _encode(change.team), fold.t.teams)
+    fold.labels.add(label_access(fold.workspace))
+
+
+def _drop_team(fold: Fold, change: DropTeam) -> None:
+    fold.txn.delete(join(fold.workspace, change.name), db=fold.t.teams)
+    fold.clear(below(fold.workspace, team_subject(change.name)), fold.t.bindings)
+    for key, _ in fold.under(below(fold.workspace), fold.t.teammates):
+        if split(key)[2] == change.name:
+            fold.txn.delete(key, db=fold.t.teammates)
+    fold.labels.add(label_access(fold.workspace))
+
+
+def _put_teammate(fold: Fold, change: PutTeammate) -> None:
+    made = change.teammate
+    fold.put(join(fold.workspace, made.account, made.team), _encode(made), fold.t.teammates)
+    fold.labels.add(label_access(fold.workspace))
+
+
+def _drop_teammate(fold: Fold, change: DropTeammate) -> None:
+    fold.txn.delete(join(fold.workspace, change.account, change.team), db=fold.t.teammates)
+    fold.labels.add(label_access(fold.workspace))
+
+
+def _put_role(fold: Fold, change: PutRole) -> None:
+    fold.put(join(fold.workspace, change.role.name), _encode(change.role), fold.t.roles)
+    fold.labels.add(label_access(fold.workspace))
+
+
+def _drop_role(fold: Fold, change: DropRole) -> None:
+    fold.txn.delete(join(fold.workspace, change.name), db=fold.t.roles)
+    fold.labels.add(label_access(fold.workspace))
+
+
+def _put_binding(fold: Fold, change: PutBinding) -> None:
+    made = change.binding
+    fold.put(join(fold.workspace, made.subject, made.id), _encode(made), fold.t.bindings)
+    fold.labels.add(label_access(fold.workspace))
+
+
+def _drop_binding(fold: Fold, change: DropBinding) -> None:
+    fold.txn.delete(join(fold.workspace, change.subject, change.id), db=fold.t.bindings)
+    fold.labels.add(label_access(fold.workspace))
+
+
 _FOLDS: dict[type, Callable[[Fold, Any], None]] = {
     PutPackage: _put_package,
     DropPackage: _drop_package,
@@ -283,6 +373,17 @@ _FOLDS: dict[type, Callable[[Fold, Any], None]] = {
     PutQuarantine: _put_quarantine,
     DropQuarantine: _drop_quarantine,
     Purge: _purge,
+    PutAccount: _put_account,
+    PutMembership: _put_membership,
+    DropMembership: _drop_membership,
+    PutTeam: _put_team,
+    DropTeam: _drop_team,
+    PutTeammate: _put_teammate,
+    DropTeammate: _drop_teammate,
+    PutRole: _put_role,
+    DropRole: _drop_role,
+    PutBinding: _put_binding,
+    DropBinding: _drop_binding,
 }
 
 
@@ -297,16 +398,32 @@ def check(draft: Draft) -> None:
 
 
 def _check_place(workspace: str, repository: str, change: AnyChange) -> None:
-    if isinstance(change, PutWorkspace | PutToken):
+    if isinstance(change, PutWorkspace | PutToken | PutAccount):
         right = workspace == SYSTEM
     elif isinstance(change, PutRepository):
         right = workspace == change.repository.workspace != SYSTEM
     elif isinstance(change, DropRepository):
         right = workspace == change.workspace != SYSTEM
+    elif isinstance(change, _WORKSPACE_CHANGES):
+        right = workspace != SYSTEM
     else:
         right = workspace != SYSTEM and bool(repository)
     if not right:
         raise ValueError(f"{type(change).__name__} does not belong into the journal of {workspace!r}/{repository!r}")
+
+
+_WORKSPACE_CHANGES = (
+    PutMembership,
+    DropMembership,
+    PutTeam,
+    DropTeam,
+    PutTeammate,
+    DropTeammate,
+    PutRole,
+    DropRole,
+    PutBinding,
+    DropBinding,
+)
 
 
 def _check_names(workspace: str, repository: str, change: AnyChange) -> None:
@@ -323,6 +440,25 @@ def _check_names(workspace: str, repository: str, change: AnyChange) -> None:
             label_repository(workspace, made.name)
         case DropRepository(_, name):
             label_repository(workspace, name)
+        case PutAccount(made):
+            label_account(made.id)
+            join(made.kind, made.workspace, made.name)
+        case PutMembership(made):
+            join(workspace, made.account)
+        case PutTeammate(made):
+            join(workspace, made.account, made.team)
+        case PutTeam(made):
+            join(workspace, team_subject(made.name))
+        case PutRole(made):
+            join(workspace, made.name)
+        case DropTeam(name) | DropRole(name) | DropMembership(name):
+            join(workspace, name)
+        case DropTeammate(team, account):
+            join(workspace, account, team)
+        case PutBinding(made):
+            join(workspace, made.subject, made.id)
+        case DropBinding(subject, id):
+            join(workspace, subject, id)
         case PutPackage(format, made):
             label_package(workspace, repository, format, made.name)
         case DropPackage(format, package) | Purge(format, package):

@@ -23,7 +23,7 @@ from storage.tables import FOLD_TABLES, Tables, Txn
 
 MAP_BYTES = 1 << 40
 READERS_MAX = 1024
-TABLES_MAX = 32
+TABLES_MAX = 64
 NO_HASH = bytes(32)
 
 _U64 = struct.Struct("<Q")

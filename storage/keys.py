@@ -86,6 +86,17 @@ def label_token(id: str) -> bytes:
     return join("t", id)
 
 
+def label_account(id: str) -> bytes:
+    """Moves when the Account is changed or closed; its value is a Serial of the SYSTEM journal."""
+    return join("u", id)
+
+
+def label_access(ws: str) -> bytes:
+    """Moves when anything of who may do what in a Workspace changes: memberships, teams, roles, bindings. One label for
+    all of it, so that what rests on it stays short however many there are."""
+    return join("a", ws)
+
+
 # ---------------------------------------------------------------- values
 
 

@@ -193,19 +193,86 @@ class Quarantine(Noun, frozen=True):
 
 
 class Grant(Noun, frozen=True):
-    """What a Token may do: `scope` is "*", "workspace" or "workspace/repository"; rights of READ, WRITE, ADMIN."""
+    """What may be done, where: `scope` is "*", "workspace" or "workspace/repository".
+
+    The rights stand for sets of actions (gateway.access.grants), `actions` name single ones, `role` a Role of the
+    Workspace. `formats` and `packages` (patterns of names) narrow it, "" = no narrowing; `tags` narrow where tags may
+    be set and removed. With `deny` it takes away what others give.
+    """
 
     scope: str
     read: bool = True
     write: bool = False
     admin: bool = False
+    actions: tuple[str, ...] = ()
+    role: str = ""
+    formats: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    deny: bool = False
+
+
+class Account(Noun, frozen=True):
+    """Somebody with a name here. `kind`: user, service; a service belongs to `workspace`. Once closed, it never acts
+    again. Its `id` is never given to another."""
+
+    id: str
+    kind: str
+    name: str
+    workspace: str = ""
+    email: str = ""
+    at_ms: int = 0
+    closed_ms: int = 0
+
+
+class Membership(Noun, frozen=True):
+    """What an Account is to a Workspace. `role`: owner, manager, member, collaborator."""
+
+    account: str
+    role: str
+    at_ms: int = 0
+
+
+class Team(Noun, frozen=True):
+    """Those of a Workspace who are given rights together."""
+
+    name: str
+    hidden: bool = False
+    at_ms: int = 0
+
+
+class Teammate(Noun, frozen=True):
+    """A member in a Team. `role`: manager, member."""
+
+    team: str
+    account: str
+    role: str = "member"
+    at_ms: int = 0
+
+
+class Role(Noun, frozen=True):
+    """A set of actions under a name, to be used in Grants of its Workspace."""
+
+    name: str
+    actions: tuple[str, ...]
+    at_ms: int = 0
+
+
+class Binding(Noun, frozen=True):
+    """A Grant given to a `subject`: an Account's id, "team:NAME", or MEMBERS."""
+
+    id: str
+    subject: str
+    grant: Grant
+    at_ms: int = 0
 
 
 class Token(Noun, frozen=True):
     """A credential as stored: `sha256` of its text, never the text. `expires_ms` 0 = never. `kind`: api, edge.
 
     `verify_key` is the public half of the key that is derived from the text: it checks the passes that the token's
-    holder was given, and makes none.
+    holder was given, and makes none. With an `owner`, the Account that it acts for, its grants limit what that Account
+    may do, none = no limit; without one they are all that it may do.
     """
 
     id: str
@@ -217,6 +284,16 @@ class Token(Noun, frozen=True):
     expires_ms: int = 0
     revoked_ms: int = 0
     verify_key: bytes = b""
+    owner: str = ""
+
+
+MEMBERS = "members"
+"""The subject of Bindings for whoever is a member of the Workspace, or more than that."""
+
+
+def team_subject(name: str) -> str:
+    """The subject of a Team's Bindings."""
+    return f"team:{name}"
 
 
 class PutWorkspace(Change, frozen=True, tag="pw"):
@@ -258,6 +335,58 @@ class Purge(Change, frozen=True, tag="pu"):
     package: str = ""
 
 
+class PutAccount(Change, frozen=True, tag="pa"):
+    account: Account
+
+
+class PutMembership(Change, frozen=True, tag="pm"):
+    membership: Membership
+
+
+class DropMembership(Change, frozen=True, tag="dm"):
+    """Ends a membership with all that hung on it: the Account's teams and Bindings in the Workspace."""
+
+    account: str
+
+
+class PutTeam(Change, frozen=True, tag="pe"):
+    team: Team
+
+
+class DropTeam(Change, frozen=True, tag="de"):
+    """Drops the Team with its members' places in it and its Bindings."""
+
+    name: str
+
+
+class PutTeammate(Change, frozen=True, tag="pn"):
+    teammate: Teammate
+
+
+class DropTeammate(Change, frozen=True, tag="dn"):
+    team: str
+    account: str
+
+
+class PutRole(Change, frozen=True, tag="po"):
+    role: Role
+
+
+class DropRole(Change, frozen=True, tag="do"):
+    """Drops the Role; Grants that name it give nothing by it from then on."""
+
+    name: str
+
+
+class PutBinding(Change, frozen=True, tag="pb"):
+    binding: Binding
+
+
+class DropBinding(Change, frozen=True, tag="db"):
+    subject: str
+    id: str
+
+
 AnyChange = (
     PutPackage
     | DropPackage
@@ -274,10 +403,21 @@ AnyChange = (
     | PutQuarantine
     | DropQuarantine
     | Purge
+    | PutAccount
+    | PutMembership
+    | DropMembership
+    | PutTeam
+    | DropTeam
+    | PutTeammate
+    | DropTeammate
+    | PutRole
+    | DropRole
+    | PutBinding
+    | DropBinding
 )
 
 SYSTEM = "-"
-"""The journal of what belongs to no Workspace: workspaces themselves and tokens. No Workspace can have this name."""
+"""The journal of what belongs to no Workspace: workspaces themselves, accounts and tokens. No Workspace can have this name."""
 
 
 class Entry(Noun, frozen=True):

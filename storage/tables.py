@@ -7,6 +7,13 @@ environment of the cache as well.
     repositories  workspace, repository                      -> Repository
     tokens        id                                         -> Token
     secrets       sha256 of the credential (32 bytes)        -> token id
+    accounts      id                                         -> Account
+    names         kind, workspace ("" for users), name       -> id of the Account that bears it
+    memberships   workspace, account                         -> Membership
+    teams         workspace, team                            -> Team
+    teammates     workspace, account, team                   -> Teammate
+    roles         workspace, role                            -> Role
+    bindings      workspace, subject, id                     -> Binding
     packages      workspace, repository, format, package     -> Package
     versions      ... package, version                       -> Version
     files         ... package, file                          -> File
@@ -39,8 +46,9 @@ from dataclasses import dataclass
 import lmdb
 
 FOLD_TABLES = (
-    "workspaces", "repositories", "tokens", "secrets", "packages", "versions", "files", "tags", "gone", "claims",
-    "quarantines", "purges", "labels", "touched", "heads", "places", "refs", "usage",
+    "workspaces", "repositories", "tokens", "secrets", "accounts", "names", "memberships", "teams", "teammates",
+    "roles", "bindings", "packages", "versions", "files", "tags", "gone", "claims", "quarantines", "purges", "labels",
+    "touched", "heads", "places", "refs", "usage",
 )  # fmt: skip
 WORK_TABLES = ("loose",)
 BLOB_TABLES = ("blobs", "members", "packs", "chunks", "uncut", "open", "state")
@@ -74,6 +82,13 @@ class Tables:
     repositories: Table
     tokens: Table
     secrets: Table
+    accounts: Table
+    names: Table
+    memberships: Table
+    teams: Table
+    teammates: Table
+    roles: Table
+    bindings: Table
     packages: Table
     versions: Table
     files: Table
