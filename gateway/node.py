@@ -25,7 +25,7 @@ from cache.renders import Renders
 from cache.shelf import Shelf
 from cache.upstream import Remote
 from formats import ROOMS
-from formats.kit.contract import ABOUT, Foreign, Learn, about
+from formats.kit.contract import ABOUT, Foreign, Learn, about, governed
 from gateway import config as settings
 from gateway.access.secrets import FILE_NAME as SECRETS_NAME
 from gateway.access.secrets import Place as SecretPlace
@@ -320,6 +320,7 @@ class Worker:
             signing=None if self.edge else self.signing,
             normalise=_normalise,
             outdated=self.outdated,
+            governed=_governed,
             inside_only=inside_only,
         )
 
@@ -361,6 +362,11 @@ def _normalise(format: str, package: str) -> str:
     """A package's name as the index has it. Raises Invalid."""
     room = ROOMS.get(format)
     return package if room is None else room.normalise(package)
+
+
+def _governed(format: str, package: str) -> str | None:
+    """The name by which grants speak of a package, None for what is part of the repository itself."""
+    return governed(ROOMS[format], package) if format in ROOMS else package
 
 
 def _fetch_of(format: str, package: str) -> Learn | None:

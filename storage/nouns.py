@@ -417,7 +417,8 @@ AnyChange = (
 )
 
 SYSTEM = "-"
-"""The journal of what belongs to no Workspace: workspaces themselves, accounts and tokens. No Workspace can have this name."""
+"""The journal of what belongs to no Workspace: workspaces themselves, accounts and tokens. No Workspace can have
+this name."""
 
 
 class Entry(Noun, frozen=True):

@@ -44,6 +44,11 @@ class Deb:
             raise Invalid(f"{names.shown(package)} is no package here.", "Say NAME, or s/NAME for a source package.")
         return kind + slash + names.package(name)
 
+    def governed(self, package: str) -> str | None:
+        """The name of a binary or source package; distributions are the repository's own."""
+        kind, _, name = package.partition("/")
+        return name if kind + "/" in (names.BINARY, names.SOURCE) else None
+
     def withheld(self, package: Package) -> str:
         return ""
 

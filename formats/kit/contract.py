@@ -13,7 +13,7 @@ The way of a pull:   upstream(ask, plan) → Learn | Pull | None. After Learn: l
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import msgspec
 
@@ -424,6 +424,20 @@ class Scoped(Protocol):
     def borrowed(self, plan: Borrow) -> str:
         """The same for the source of a Borrow."""
         ...
+
+
+class Governed(Protocol):
+    """What a room has besides, whose Views hold packages under names that are not those people know."""
+
+    def governed(self, package: str) -> str | None:
+        """The name by which grants speak of a Package of the View; None for what is part of the repository itself."""
+        ...
+
+
+def governed(room: Room, package: str) -> str | None:
+    """The name by which grants speak of a Package: its own, where the room says nothing else."""
+    asked: Governed | None = cast("Governed", room) if hasattr(room, "governed") else None
+    return package if asked is None else asked.governed(package)
 
 
 # ---------------------------------------------------------------- sets of big documents

@@ -100,6 +100,11 @@ MANIFESTS = "m/"
 """What the File of a manifest is called ahead of its digest."""
 
 
+def image_of(package: str) -> str:
+    """The image that a Package of the View belongs to: its own, or that of what it refers to."""
+    return package.partition("@")[0]
+
+
 def referrers_of(name: str, subject: str) -> str:
     """The Package whose Versions are the manifests that refer to `subject`."""
     return f"{name}@{subject}"

@@ -37,6 +37,10 @@ class Oci:
         """Image names have one spelling. Raises Invalid."""
         return names.image_name(package)
 
+    def governed(self, package: str) -> str:
+        """What refers to an image belongs to it."""
+        return names.image_of(package)
+
     def withheld(self, package: Package) -> str:
         return ""
 

@@ -17,7 +17,8 @@ import msgspec
 import trio
 
 from gateway.access import tokens
-from gateway.access.verdicts import EVERYWHERE, identify, principal_of
+from gateway.access.grants import EVERYWHERE
+from gateway.access.verdicts import identify, principal_of
 from storage.catalog import Reading
 from storage.commit import Decided
 from storage.errors import Conflict, Unauthenticated

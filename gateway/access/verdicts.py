@@ -1,9 +1,7 @@
 """May this principal do that, there? The one answer for packages, the API, origin and edge.
 
-A Grant has a scope ("*", a Workspace, or "workspace/repository") and rights. Admin holds read and write within it;
-write alone does not hold read. Public repositories can be read by everybody, written by nobody without a grant.
-
-What is told is as much a part of the verdict as yes and no:
+What a principal may do follows from rules (rules.py) by `grants.decide`. Here is which of them bind whom, and what is
+told, which is as much a part of the verdict as yes and no:
 
     principal       repository                       told
     anonymous       private, or there is none        Unauthenticated: a token may help, whichever it is
@@ -11,24 +9,46 @@ What is told is as much a part of the verdict as yes and no:
     a token         none, or private without grant   Absent, byte for byte the same
     a token         known to it, right missing       Forbidden
 
-A grant on one Repository that is older than the Repository was given to a predecessor of the same name, which is
-gone, and does not count. Nothing here is remembered between calls: a grant is derived from the Token each time.
+Public repositories can be read by everybody, written by nobody without a grant. A rule on one Repository that is older
+than the Repository was given to a predecessor of the same name, which is gone, and does not count. Nothing here is
+remembered between calls: everything is derived from the catalog each time.
 """
 
 import hmac
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
+from gateway.access.grants import (
+    ACTIONS,
+    ACTIONS_OF,
+    CREATE,
+    DELETE,
+    EVERYTHING,
+    EVERYWHERE,
+    MANAGE,
+    NOTHING,
+    OWN,
+    PEOPLE,
+    PUBLISH,
+    READ,
+    TAG,
+    Rule,
+    Verdict,
+    What,
+    decide,
+    narrowed,
+    plain_actions,
+    possible,
+    whole,
+)
 from gateway.access.names import is_slug
+from gateway.access.rules import Given, account_rules, own_rules
 from gateway.access.tokens import TEXT_CHARS, hash_of, well_formed
 from storage.errors import Absent, Forbidden, Unauthenticated
 from storage.nouns import Grant, Repository, Token, Workspace
 
-EVERYWHERE = "*"
-RIGHTS = ("read", "write", "admin")
 
-
-class Knows(Protocol):
+class Knows(Given, Protocol):
     """What of a Reading an access decision needs."""
 
     def token(self, sha256: bytes) -> Token | None: ...
@@ -40,7 +60,8 @@ class Knows(Protocol):
 
 class Principal(NamedTuple):
     """Who is asking. `id` is "" for the anonymous. `since_ms` is when its grants were given. `only`: the (resource,
-    right) pairs that its credential is for, None = whatever its grants allow (see passes)."""
+    right) pairs that its credential is for, None = whatever its grants allow (see passes). `owner` is the Account that
+    it acts for, "" = none: then its grants are all that it has."""
 
     id: str
     name: str
@@ -49,24 +70,35 @@ class Principal(NamedTuple):
     expires_ms: int = 0
     since_ms: int = 0
     only: frozenset[tuple[str, str]] | None = None
+    owner: str = ""
 
 
 ANONYMOUS = Principal("", "anonymous", "anonymous", ())
 
 
-class Rights(NamedTuple):
-    """What a principal's grants allow somewhere, public access left out."""
+class Standing(NamedTuple):
+    """What binds a principal in one Workspace: sets of rules, each of which must allow."""
 
-    read: bool
-    write: bool
-    admin: bool
+    sets: tuple[tuple[Rule, ...], ...]
 
-    def has(self, right: str) -> bool:
-        """Raises ValueError for what is no right."""
-        return self[RIGHTS.index(right)]
+    def decide(self, what: What, repository_ms: int = 0) -> Verdict:
+        """Whether, and by which rule: the one of the first set that refuses, else of the first set."""
+        verdicts = [decide(rules, what, repository_ms) for rules in self.sets]
+        return next((one for one in verdicts if not one.allowed), verdicts[0] if verdicts else NOTHING)
+
+    def possible(self, what: What, repository_ms: int = 0) -> bool:
+        return bool(self.sets) and all(possible(rules, what, repository_ms) for rules in self.sets)
+
+    def whole(self, what: What, repository_ms: int = 0) -> bool:
+        return bool(self.sets) and all(whole(rules, what, repository_ms) for rules in self.sets)
 
 
-NONE = Rights(False, False, False)
+class Clearance(NamedTuple):
+    """That a principal may go on: into which Repository, as what, and whether that holds for each package there."""
+
+    repository: Repository
+    standing: Standing
+    whole: bool
 
 
 def identify(reading: Knows, secret: str | None, now_ms: int) -> Principal:
@@ -98,107 +130,166 @@ def living(token: Token, now_ms: int) -> Token:
 
 def principal_of(token: Token) -> Principal:
     """The principal that a living Token stands for."""
-    return Principal(token.id, token.name, token.kind, token.grants, token.expires_ms, token.at_ms)
+    return Principal(token.id, token.name, token.kind, token.grants, token.expires_ms, token.at_ms, owner=token.owner)
 
 
-def judge(reading: Knows, principal: Principal, ws: str, repo_name: str, right: str) -> Repository:
-    """The Repository, if `principal` has `right` ("read", "write", "admin") on it.
+def standing(reading: Knows, principal: Principal, ws: str) -> Standing:
+    """What binds `principal` in a Workspace."""
+    own = own_rules(reading, principal.grants, principal.since_ms, principal.name)
+    if not principal.owner:
+        return Standing((own,))
+    theirs = account_rules(reading, principal.owner, ws)
+    return Standing((theirs, own) if own else (theirs,))
+
+
+def admit(reading: Knows, principal: Principal, ws: str, repo_name: str, right: str, format: str = "") -> Clearance:
+    """Clearance to use a `right` ("read", "write", "admin") on some package of a Repository, if on none other.
 
     Raises Unauthenticated, Absent or Forbidden as the table above says.
     """
     repository = find_repository(reading, ws, repo_name)
-    rights = rights_on(principal, ws, repo_name, repository)
-    if repository is not None and (rights.has(right) or (right == "read" and repository.public)):
-        return repository
+    stands = standing(reading, principal, ws)
+    at_ms = 0 if repository is None else repository.at_ms
+    wanted = [What(action, ws, repo_name, format) for action in _WANTED[right]]
+    if repository is not None:
+        if right == "read" and repository.public:
+            return Clearance(repository, stands, True)
+        if any(stands.possible(what, at_ms) for what in wanted):
+            return Clearance(repository, stands, all(stands.whole(what, at_ms) for what in wanted))
     if not principal.id:
         raise needs_token()
-    if repository is None or (rights == NONE and not repository.public):
+    if repository is None or not (repository.public or _knows(stands, repository)):
         raise no_repository()
     raise not_allowed(right, "repository")
 
 
-def judge_workspace(reading: Knows, principal: Principal, ws: str, right: str) -> Workspace:
-    """The Workspace: "read" = may know of it (a grant within it, or something public in it), "admin" = may run it."""
+_WANTED: dict[str, tuple[str, ...]] = {"read": (READ,), "write": (PUBLISH, TAG, DELETE), "admin": (MANAGE,)}
+
+
+def judge(reading: Knows, principal: Principal, ws: str, repo_name: str, right: str) -> Repository:
+    """The Repository, if `principal` has `right` on it, be it for some packages only; see `admit`."""
+    return admit(reading, principal, ws, repo_name, right).repository
+
+
+def judge_action(reading: Knows, principal: Principal, ws: str, repo_name: str, action: str) -> Repository:
+    """The Repository, if `principal` may do `action` to all of it. Raises as `admit` does."""
+    repository = find_repository(reading, ws, repo_name)
+    stands = standing(reading, principal, ws)
+    if repository is not None and stands.whole(What(action, ws, repo_name), repository.at_ms):
+        return repository
+    if not principal.id:
+        raise needs_token()
+    if repository is None or not (repository.public or _knows(stands, repository)):
+        raise no_repository()
+    raise not_allowed(action, "repository")
+
+
+def judge_workspace(reading: Knows, principal: Principal, ws: str, action: str) -> Workspace:
+    """The Workspace: "read" = may know of it (a member, a rule within it, or something public in it), else `action` on
+    all of it, where "admin" stands for managing it."""
     workspace = reading.workspace(ws) if is_slug(ws) else None
     known = workspace is not None and sees_workspace(reading, principal, ws)
-    if workspace is not None and (known if right == "read" else rights_on_workspace(principal, ws).has(right)):
-        return workspace
+    if workspace is not None:
+        wanted = What(MANAGE if action == "admin" else action, ws)
+        if known if action == "read" else standing(reading, principal, ws).whole(wanted):
+            return workspace
     if not principal.id:
         raise needs_token()
     if not known:
         raise no_workspace()
-    raise not_allowed(right, "workspace")
+    raise not_allowed(action, "workspace")
 
 
 def judge_node(principal: Principal, right: str) -> None:
     """Does `principal` have `right` on everything? Raises Unauthenticated, Forbidden."""
     if not principal.id:
         raise needs_token()
-    if not _rights(grant for grant in principal.grants if grant.scope == EVERYWHERE).has(right):
+    if not on_node(principal, right):
         raise not_allowed(right, "node")
 
 
-def rights_on(principal: Principal, ws: str, repo_name: str, repository: Repository | None) -> Rights:
-    """What the grants of `principal` allow on a Repository; `repository` is None where there is none."""
-    here = f"{ws}/{repo_name}"
-    return _rights(
-        grant
+def on_node(principal: Principal, right: str) -> bool:
+    """Does `principal` have `right` on everything? Nobody has who acts for an Account: those belong to Workspaces."""
+    if principal.owner or any(grant.deny for grant in principal.grants):
+        return False
+    return any(
+        grant.scope == EVERYWHERE and not narrowed(grant) and ACTIONS_OF[right] <= plain_actions(grant)
         for grant in principal.grants
-        if grant.scope in (EVERYWHERE, ws)
-        or (grant.scope == here and (repository is None or repository.at_ms <= principal.since_ms))
     )
 
 
-def rights_on_workspace(principal: Principal, ws: str) -> Rights:
-    """What the grants of `principal` allow on all of a Workspace."""
-    return _rights(grant for grant in principal.grants if grant.scope in (EVERYWHERE, ws))
-
-
-def sees(principal: Principal, repository: Repository) -> bool:
+def sees(reading: Knows, principal: Principal, repository: Repository) -> bool:
     """May `principal` know that this Repository is there?"""
-    if repository.public:
-        return True
-    return rights_on(principal, repository.workspace, repository.name, repository) != NONE
+    return repository.public or _knows(standing(reading, principal, repository.workspace), repository)
+
+
+def seen(reading: Knows, principal: Principal, ws: str = "") -> list[Repository]:
+    """The Repositories of one Workspace, or of all, that `principal` may know of."""
+    stands: dict[str, Standing] = {}
+    found = []
+    for one in reading.repositories(ws):
+        if one.workspace not in stands:
+            stands[one.workspace] = standing(reading, principal, one.workspace)
+        if one.public or _knows(stands[one.workspace], one):
+            found.append(one)
+    return found
 
 
 def sees_workspace(reading: Knows, principal: Principal, ws: str) -> bool:
     """May `principal` know that this Workspace is there?"""
-    if rights_on_workspace(principal, ws) != NONE:
+    if principal.owner and reading.membership(ws, principal.owner) is not None:
         return True
-    return any(sees(principal, repository) for repository in reading.repositories(ws))
+    stands = standing(reading, principal, ws)
+    if any(stands.possible(What(action, ws)) for action in ACTIONS):
+        return True
+    return any(one.public or _knows(stands, one) for one in reading.repositories(ws))
+
+
+def _knows(stands: Standing, repository: Repository) -> bool:
+    ws, name, at_ms = repository.workspace, repository.name, repository.at_ms
+    return any(stands.possible(What(action, ws, name), at_ms) for action in ACTIONS)
 
 
 def covers(reading: Knows, principal: Principal, scope: str) -> bool:
-    """Is `principal` an admin over all of `scope`? Only then may it give rights there, all of which it has itself."""
+    """May `principal` do everything to all of `scope`? Only then may it give rights there, all of which it has."""
     ws, slash, repo_name = scope.partition("/")
     if scope == EVERYWHERE:
-        return any(grant.admin and grant.scope == EVERYWHERE for grant in principal.grants)
-    if not slash:
-        return rights_on_workspace(principal, ws).admin
-    return rights_on(principal, ws, repo_name, find_repository(reading, ws, repo_name)).admin
+        return on_node(principal, "admin")
+    repository = find_repository(reading, ws, repo_name) if slash else None
+    at_ms = 0 if repository is None else repository.at_ms
+    return has_all(standing(reading, principal, ws), scope, ACTIONS_IN[bool(slash)], at_ms)
+
+
+ACTIONS_IN = {True: EVERYTHING - {CREATE, PEOPLE, OWN}, False: EVERYTHING}
+"""What there is to do in a Repository, and in a Workspace."""
+
+
+def has_all(stands: Standing, scope: str, actions: Iterable[str], at_ms: int) -> bool:
+    """Are all these actions allowed on the whole of a scope that is no EVERYWHERE?"""
+    ws, _, repo_name = scope.partition("/")
+    return all(stands.whole(What(action, ws, repo_name), at_ms) for action in actions)
 
 
 def controls(reading: Knows, principal: Principal, token: Token) -> bool:
-    """May `principal` see and revoke this Token: its own, or one whose every scope it is admin of."""
+    """May `principal` see and revoke this Token? Its own; those of its Account, unless it is limited itself; those of
+    the service accounts that it manages; and those without an owner whose every scope it has all rights in."""
     if not principal.id:
         return False
-    if principal.id == token.id:
+    if principal.id == token.id or on_node(principal, "admin"):
         return True
-    return bool(token.grants) and all(covers(reading, principal, grant.scope) for grant in token.grants)
+    if not token.owner:
+        return bool(token.grants) and all(covers(reading, principal, grant.scope) for grant in token.grants)
+    if token.owner == principal.owner:
+        return not principal.grants
+    account = reading.account(token.owner)
+    if account is None or not account.workspace:
+        return False
+    return standing(reading, principal, account.workspace).whole(What(PEOPLE, account.workspace))
 
 
 def find_repository(reading: Knows, ws: str, repo_name: str) -> Repository | None:
     """The Repository under these names, None also for what can be no name."""
     return reading.repository(ws, repo_name) if is_slug(ws) and is_slug(repo_name) else None
-
-
-def _rights(grants: Iterable[Grant]) -> Rights:
-    read = write = admin = False
-    for grant in grants:
-        admin = admin or grant.admin
-        write = write or grant.write or grant.admin
-        read = read or grant.read or grant.admin
-    return Rights(read, write, admin)
 
 
 # ---------------------------------------------------------------- the sentences; none may name what was asked for

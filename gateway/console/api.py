@@ -4,7 +4,17 @@ import msgspec
 from quart import Quart, Response
 from quart_trio import QuartTrio
 
-from gateway.console import credentials, facts, problems, signing, tenancy, upstreams, withholding
+from gateway.console import (
+    credentials,
+    facts,
+    grants,
+    people,
+    problems,
+    signing,
+    tenancy,
+    upstreams,
+    withholding,
+)
 from gateway.console.calls import BODY_BYTES_MAX, Reply, Route, run
 from gateway.console.services import Services
 
@@ -16,6 +26,8 @@ ROUTES: tuple[Route, ...] = (
     *signing.ROUTES.all,
     *withholding.ROUTES.all,
     *credentials.ROUTES.all,
+    *people.ROUTES.all,
+    *grants.ROUTES.all,
 )
 
 PRIVATE = (

@@ -3,15 +3,19 @@
 import msgspec
 
 from gateway.access import tokens
-from gateway.access.names import display, slug
-from gateway.access.verdicts import EVERYWHERE, Principal, controls, judge, judge_node, judge_workspace
+from gateway.access.grants import EVERYWHERE, PEOPLE
+from gateway.access.names import display
+from gateway.access.rules import account_rules
+from gateway.access.verdicts import Principal, controls, covers, judge_node, judge_workspace, not_allowed
 from gateway.console import shown
 from gateway.console.calls import Call, Reply, Routes
+from gateway.console.giving import account_of, grant_of, judge_all, judge_giving, judge_scope
 from gateway.console.permissions import BY_BODY, SOMEBODY, TOKEN_CONTROL, controlled_token
 from gateway.console.schemas import NewGrant, NewToken
+from gateway.console.services import Services
 from storage.catalog import Reading
 from storage.commit import Decided
-from storage.errors import Invalid
+from storage.errors import Absent, Forbidden, Invalid
 from storage.nouns import SYSTEM, Draft, Grant, PutToken, Token
 
 ROUTES = Routes("/-/api/v1")
@@ -40,18 +44,21 @@ async def create_token(call: Call) -> Reply:
     name = display(body.name, "A token")
     if name in RESERVED_NAMES:
         raise Invalid(f'A token cannot be called "{name}": the name is reserved.', "Choose another name.")
-    grants = _grants_of(body)
+    grants = _grants_of(call.services, body)
     text, parts = tokens.mint()
     now_ms = call.services.now_ms()
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         if body.kind == "edge":
             judge_node(principal, "admin")
-        since_ms = max([now_ms, *(_judged_since_ms(reading, principal, grant.scope) for grant in grants)])
+        owner = _owner_of(reading, principal, body.owner)
+        if not owner and not grants:
+            raise Invalid("A token without grants can do nothing.", "Name at least one scope and right.")
+        since_ms = max([now_ms, *(_since_ms(reading, principal, owner, grant) for grant in grants)])
         expires_ms = now_ms + body.expires_s * 1000 if body.expires_s else 0
         if principal.expires_ms:
             expires_ms = min(expires_ms or principal.expires_ms, principal.expires_ms)
-        token = Token(parts.id, name, parts.sha256, grants, body.kind, since_ms, expires_ms, 0, parts.verify_key)
+        token = Token(parts.id, name, parts.sha256, grants, body.kind, since_ms, expires_ms, 0, parts.verify_key, owner)
         return _written(principal, "token.create", token)
 
     token, headers = await call.change(SYSTEM, decide)
@@ -81,43 +88,62 @@ async def revoke_token(call: Call) -> Reply:
     return Reply(200, shown.token(token, now_ms), headers)
 
 
-def _grants_of(body: NewToken) -> tuple[Grant, ...]:
+def _grants_of(services: Services, body: NewToken) -> tuple[Grant, ...]:
     """The grants asked for, well formed. Whether they may be given is decided under the write lock."""
     asked = body.grants
     if body.kind == "edge":
-        if asked and asked != (NewGrant(EVERYWHERE),):
+        if body.owner or (asked and asked != (NewGrant(EVERYWHERE),)):
             raise Invalid("An edge's token reads everything and does nothing else.", "Leave out its grants.")
         asked = (NewGrant(EVERYWHERE),)
-    if not asked:
-        raise Invalid("A token without grants can do nothing.", "Name at least one scope and right.")
-    if len({one.scope for one in asked}) != len(asked):
+    plain = [one for one in asked if one == NewGrant(one.scope, one.read, one.write, one.admin)]
+    if len({one.scope for one in plain}) != len(plain):
         raise Invalid("A scope is named twice.", "Put all rights of a scope into one grant.")
-    return tuple(_grant_of(one) for one in asked)
+    return tuple(grant_of(services, one) for one in asked)
 
 
-def _grant_of(asked: NewGrant) -> Grant:
-    if not (asked.read or asked.write or asked.admin):
-        raise Invalid("A grant without any right is none.", "Give it read, write or admin.")
-    if asked.scope != EVERYWHERE:
-        workspace, slash, repository = asked.scope.partition("/")
-        slug(workspace, "A workspace")
-        if slash:
-            slug(repository, "A repository")
-    return Grant(asked.scope, asked.read or asked.admin, asked.write or asked.admin, asked.admin)
+def _owner_of(reading: Reading, principal: Principal, said: str) -> str:
+    """The Account that a new token acts for: the caller's own, or one that the caller manages. Raises Absent, Invalid.
 
-
-def _judged_since_ms(reading: Reading, principal: Principal, scope: str) -> int:
-    """When what `scope` names came to be, if `principal` may give rights on it: only admin there may, and has them all.
-
-    Raises Absent or Forbidden as for any other use of the scope.
+    A token that is limited itself makes none that is not (C8): for an owner it must be without grants.
     """
-    workspace, slash, repository = scope.partition("/")
-    if scope == EVERYWHERE:
-        judge_node(principal, "admin")
-        return 0
-    if not slash:
-        return judge_workspace(reading, principal, workspace, "admin").at_ms
-    return judge(reading, principal, workspace, repository, "admin").at_ms
+    if not said:
+        if principal.owner and principal.grants:
+            raise Forbidden("A token with grants of its own makes no others.", "Log in, or use one without grants.")
+        return principal.owner
+    kind, _, name = said.partition(":")
+    ws, _, service = name.partition("/")
+    if kind == "user":
+        account = account_of(reading, "", said)
+        if not principal.owner or account is None or account.id != principal.owner:
+            judge_node(principal, "admin")
+    else:
+        judge_workspace(reading, principal, ws, PEOPLE)
+        account = account_of(reading, ws, f"{kind}:{service}")
+        membership = reading.membership(ws, account.id) if account is not None else None
+        if membership is not None and account is not None:
+            _judge_standing_in(reading, principal, ws, account.id)
+    if account is None:
+        raise Absent("There is no such account.", "Write service:WORKSPACE/NAME, or user:NAME.")
+    return account.id
+
+
+def _judge_standing_in(reading: Reading, principal: Principal, ws: str, account: str) -> None:
+    """Whoever gets a token of a service account can do what it can: nobody rises by it (C8)."""
+    rules = account_rules(reading, account, ws)
+    for rule in rules:
+        if not rule.grant.deny:
+            judge_all(principal, reading, rule.grant.scope, rule.actions)
+
+
+def _since_ms(reading: Reading, principal: Principal, owner: str, grant: Grant) -> int:
+    """When what the scope names came to be, if the grant may be given. The grants of a token with an owner only take
+    away from what that one has. Raises Absent or Forbidden as for any other use of the scope."""
+    if owner:
+        return judge_scope(reading, principal, grant)
+    since_ms = judge_giving(reading, principal, grant)
+    if not covers(reading, principal, grant.scope):
+        raise not_allowed("admin", "repository" if "/" in grant.scope else "workspace")
+    return since_ms
 
 
 def _written(principal: Principal, action: str, token: Token) -> Decided:

@@ -2,9 +2,10 @@
 
 from itertools import islice
 
-from gateway.access.verdicts import EVERYWHERE
+from gateway.access.verdicts import on_node
 from gateway.console import shown
 from gateway.console.calls import Call, Reply, Routes
+from gateway.console.parts import may_know
 from gateway.console.permissions import ANYBODY, METRICS, REPOSITORY_READ, SOMEBODY
 from storage.errors import Absent, Invalid
 
@@ -46,8 +47,7 @@ async def status(call: Call) -> Reply:
     """The health for every token; what the node knows of itself, which names workspaces, for those that read all."""
     told = _health_reply(call, alive=not call.services.health().draining).body
     assert isinstance(told, dict)
-    everything = any(grant.scope == EVERYWHERE and (grant.read or grant.admin) for grant in call.principal.grants)
-    if everything and not call.services.outdated():
+    if on_node(call.principal, "read") and not call.services.outdated():
         told = dict(call.services.status()) | told
     return Reply(200, told)
 
@@ -61,7 +61,8 @@ async def list_packages(call: Call) -> Reply:
     prefix = _prefix_of(call, format)
     with call.read() as reading:
         view = reading.view(call.at["workspace"], call.at["repository"], format)
-        found = list(islice(view.packages(prefix, after), limit + 1))
+        may = may_know(call, reading)
+        found = list(islice((one for one in view.packages(prefix, after) if may(format, one.name)), limit + 1))
     return Reply(200, shown.page(found, limit, lambda one: one.name, shown.package))
 
 
@@ -71,7 +72,7 @@ async def show_package(call: Call) -> Reply:
     name = call.services.normalise(format, call.at["package"])
     with call.read() as reading:
         view = reading.view(call.at["workspace"], call.at["repository"], format)
-        package = view.package(name)
+        package = view.package(name) if may_know(call, reading)(format, name) else None
         if package is None:
             raise Absent("This repository holds no such package.")
         told = shown.package(package) | {

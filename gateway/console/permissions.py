@@ -7,6 +7,7 @@ index that the change is applied to: a token revoked a moment ago changes nothin
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from gateway.access.grants import GRANT, PEOPLE
 from gateway.access.verdicts import Principal, controls, judge, judge_node, judge_workspace, needs_token
 from gateway.console.services import Services
 from storage.catalog import Reading
@@ -45,6 +46,13 @@ def _workspace_read(services: Services, reading: Reading, principal: Principal, 
     judge_workspace(reading, principal, at["workspace"], "read")
 
 
+def _workspace(action: str) -> Check:
+    def check(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+        judge_workspace(reading, principal, at["workspace"], action)
+
+    return check
+
+
 def _repository_read(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
     judge(reading, principal, at["workspace"], at["repository"], "read")
 
@@ -73,6 +81,8 @@ BY_BODY = Permission("any living token; the scope named in the body is judged un
 NODE_ADMIN = Permission("admin on *", _node_admin)
 METRICS = Permission("read on *, unless the metrics are configured open", _metrics)
 WORKSPACE_READ = Permission("something to see in the workspace", _workspace_read)
+WORKSPACE_PEOPLE = Permission("people in the workspace", _workspace(PEOPLE))
+WORKSPACE_GRANT = Permission("grant in the workspace", _workspace(GRANT))
 REPOSITORY_READ = Permission("read on the repository", _repository_read)
 REPOSITORY_ADMIN = Permission("admin on the repository", _repository_admin)
 TOKEN_CONTROL = Permission("the token itself, or admin of all it reaches", _token)

@@ -83,17 +83,68 @@ class AllowName(Body, frozen=True):
     upstream: Name = ""
 
 
+Pattern = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Patterns = Annotated[tuple[Pattern, ...], msgspec.Meta(max_length=50)]
+Actions = Annotated[tuple[Name, ...], msgspec.Meta(max_length=20)]
+Formats = Annotated[tuple[Name, ...], msgspec.Meta(max_length=50)]
+
+
 class NewGrant(Body, frozen=True):
+    """Without actions, a role or deny it gives the right to read, unless it says otherwise."""
+
     scope: Name
-    read: bool = True
+    read: bool | None = None
     write: bool = False
     admin: bool = False
+    actions: Actions = ()
+    role: Name = ""
+    formats: Formats = ()
+    packages: Patterns = ()
+    tags: Patterns = ()
+    deny: bool = False
+
+
+class NewBinding(NewGrant, frozen=True):
+    """`subject`: user:NAME, service:NAME, team:NAME or members."""
+
+    subject: Name = ""
+
+
+class NewUser(Body, frozen=True):
+    name: Name
+    email: Annotated[str, msgspec.Meta(max_length=320)] = ""
+
+
+class NewService(Body, frozen=True):
+    name: Name
+    role: Literal["owner", "manager", "member", "collaborator"] = "member"
+
+
+class EditMembership(Body, frozen=True):
+    role: Literal["owner", "manager", "member", "collaborator"]
+
+
+class NewTeam(Body, frozen=True):
+    name: Name
+    hidden: bool = False
+
+
+class EditTeammate(Body, frozen=True):
+    role: Literal["manager", "member"] = "member"
+
+
+class NewRole(Body, frozen=True):
+    name: Name
+    actions: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1, max_length=20)]
 
 
 class NewToken(Body, frozen=True):
-    """`expires_s` 0 = as long as the token that creates it. An edge's token needs no grants: it reads everything."""
+    """`expires_s` 0 = as long as the token that creates it. An edge's token needs no grants: it reads everything.
+    `owner` is the Account that it acts for: service:WORKSPACE/NAME or user:NAME, "" = that of the creating token.
+    """
 
     name: Name
     grants: Annotated[tuple[NewGrant, ...], msgspec.Meta(max_length=GRANTS_MAX)] = ()
     expires_s: Annotated[int, msgspec.Meta(ge=0, le=EXPIRES_SECONDS_MAX)] = 0
     kind: Literal["api", "edge"] = "api"
+    owner: Name = ""

@@ -58,8 +58,9 @@ class Services:
     `status` and `metrics` are synchronous and quick. `outdated`: an edge has lost its origin for so long that it may
     not say any more who may know what. `formats` are the rooms there are, `drawing` those that can have
     upstreams. `normalise(format, package)` spells a package name as the View does, and raises Invalid for what
-    no package can be called. `inside_only(url)` is the host of an address that only private_network may
-    reach, else ""; blocking. `metrics_open` lets anybody read the metrics.
+    no package can be called; `governed` is the name by which grants speak of one.
+    `inside_only(url)` is the host of an address that only private_network may reach, else ""; blocking.
+    `metrics_open` lets anybody read the metrics.
     """
 
     role: str
@@ -75,6 +76,7 @@ class Services:
     metrics_open: bool = False
     normalise: Callable[[str, str], str] = as_it_is
     outdated: Callable[[], bool] = never
+    governed: Callable[[str, str], str | None] = as_it_is
     inside_only: Callable[[str], str] = nowhere
     now_ms: Callable[[], int] = now_ms
     version: str = version()

@@ -3,7 +3,21 @@
 from collections.abc import Callable, Iterable
 
 from gateway.access.verdicts import Principal
-from storage.nouns import File, Grant, Package, Quarantine, Repository, Token, Upstream, Version, Workspace
+from storage.nouns import (
+    Account,
+    Binding,
+    File,
+    Grant,
+    Package,
+    Quarantine,
+    Repository,
+    Role,
+    Team,
+    Token,
+    Upstream,
+    Version,
+    Workspace,
+)
 
 Shown = dict[str, object]
 
@@ -46,7 +60,38 @@ def upstream(noun: Upstream) -> Shown:
 
 
 def grant(noun: Grant) -> Shown:
-    return {"scope": noun.scope, "read": noun.read, "write": noun.write, "admin": noun.admin}
+    """The narrowing members where they say something."""
+    told: Shown = {"scope": noun.scope, "read": noun.read, "write": noun.write, "admin": noun.admin}
+    more: Shown = {
+        "actions": list(noun.actions),
+        "role": noun.role,
+        "formats": list(noun.formats),
+        "packages": list(noun.packages),
+        "tags": list(noun.tags),
+        "deny": noun.deny,
+    }
+    return told | {name: value for name, value in more.items() if value}
+
+
+def account(noun: Account) -> Shown:
+    told: Shown = {"id": noun.id, "kind": noun.kind, "name": noun.name, "created_ms": noun.at_ms}
+    if noun.workspace:
+        told["workspace"] = noun.workspace
+    if noun.email:
+        told["email"] = noun.email
+    return told
+
+
+def team(noun: Team) -> Shown:
+    return {"name": noun.name, "hidden": noun.hidden, "created_ms": noun.at_ms}
+
+
+def role(noun: Role) -> Shown:
+    return {"name": noun.name, "actions": list(noun.actions), "created_ms": noun.at_ms}
+
+
+def binding(noun: Binding, subject: str) -> Shown:
+    return {"id": noun.id, "subject": subject, "created_ms": noun.at_ms} | grant(noun.grant)
 
 
 def token(noun: Token, now_ms: int) -> Shown:
@@ -64,6 +109,7 @@ def token(noun: Token, now_ms: int) -> Shown:
         "created_ms": noun.at_ms,
         "expires_ms": noun.expires_ms,
         "revoked_ms": noun.revoked_ms,
+        "owner": noun.owner,
     }
 
 
@@ -74,6 +120,7 @@ def principal(who: Principal) -> Shown:
         "kind": who.kind,
         "grants": [grant(one) for one in who.grants],
         "expires_ms": who.expires_ms,
+        "owner": who.owner,
     }
 
 

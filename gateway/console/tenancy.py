@@ -3,8 +3,9 @@
 import msgspec
 import trio
 
+from gateway.access.grants import CREATE
 from gateway.access.names import slug
-from gateway.access.verdicts import Principal, judge, judge_workspace, sees, sees_workspace
+from gateway.access.verdicts import Principal, judge, judge_workspace, seen, sees_workspace
 from gateway.console import shown
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.permissions import ANYBODY, BY_BODY, NODE_ADMIN, REPOSITORY_ADMIN, REPOSITORY_READ, WORKSPACE_READ
@@ -56,7 +57,7 @@ async def list_repositories(call: Call) -> Reply:
     with call.read() as reading:
         if workspace:
             judge_workspace(reading, call.principal, workspace, "read")
-        found = [one for one in reading.repositories(workspace) if sees(call.principal, one)]
+        found = seen(reading, call.principal, workspace)
     # by both names, as a tuple: joined with a slash they would sort otherwise
     start = tuple(after.split("/", 1))
     found = sorted((one for one in found if not after or (one.workspace, one.name) > start), key=_names)
@@ -71,7 +72,7 @@ async def create_repository(call: Call) -> Reply:
     repository = Repository(body.workspace, name, body.public, at_ms=call.services.now_ms(), lease_s=lease_s)
 
     def decide(reading: Reading, principal: Principal) -> Decided:
-        judge_workspace(reading, principal, body.workspace, "admin")
+        judge_workspace(reading, principal, body.workspace, CREATE)
         if reading.repository(body.workspace, name) is not None:
             raise Conflict("There is a repository of this name in the workspace already.")
         return _written(principal, "repository.create", repository)

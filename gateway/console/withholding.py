@@ -10,6 +10,7 @@ import msgspec
 from gateway.access.verdicts import Principal, judge
 from gateway.console import shown
 from gateway.console.calls import Call, Reply, Routes
+from gateway.console.parts import may_know
 from gateway.console.permissions import REPOSITORY_ADMIN, REPOSITORY_READ
 from gateway.console.schemas import NewPurge, NewQuarantine
 from storage.catalog import Reading
@@ -26,7 +27,9 @@ _AT = "/repositories/<workspace>/<repository>"
 @ROUTES.add("GET", f"{_AT}/quarantine", REPOSITORY_READ)
 async def list_quarantines(call: Call) -> Reply:
     with call.read() as reading:
-        found = [shown.quarantine(one) for one in reading.quarantines(call.at["workspace"], call.at["repository"])]
+        may = may_know(call, reading)
+        held = reading.quarantines(call.at["workspace"], call.at["repository"])
+        found = [shown.quarantine(one) for one in held if may(one.format, one.package)]
     return Reply(200, {"items": found, "next": None})
 
 

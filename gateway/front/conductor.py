@@ -25,7 +25,7 @@ from formats.kit.contract import (
     Show,
 )
 from gateway.access import passes
-from gateway.access.verdicts import Principal, identify, judge
+from gateway.access.verdicts import Principal, admit, identify, judge
 from gateway.delivery.answers import Answer
 from gateway.delivery.connections import Gone
 from gateway.delivery.heads import Head
@@ -35,6 +35,7 @@ from gateway.front.admitted import Admitted
 from gateway.front.complaints import answer_of, complain, finds_of, headers_of, now_ms, with_signals
 from gateway.front.leave import Lease, Leave, Subject, stands
 from gateway.front.peering import Peering
+from gateway.front.permits import Permit
 from gateway.front.pulling import Puller
 from gateway.front.reading import Reads, Scope, foreign_set, holds, release
 from gateway.front.relaying import Relaying
@@ -191,14 +192,15 @@ class Front:
     ) -> None:
         ask, room = admitted.ask, admitted.room
 
-        def still_allowed(reading: Reading) -> None:
+        def still_allowed(reading: Reading) -> Permit:
             """The body may have taken hours: the credential itself is looked at again, not what it once was."""
             principal = who(reading, place, request.head, ask.at_ms)
-            self._verdict(reading, principal, ask, room, admitted.right)
+            return self._verdict(reading, principal, ask, room, admitted.right)
 
         def may_borrow(reading: Reading, plan: Borrow) -> None:
             principal = who(reading, place, request.head, ask.at_ms)
-            judge(reading, principal, plan.workspace, plan.repository, "read")
+            cleared = admit(reading, principal, plan.workspace, plan.repository, "read", room.name)
+            Permit(cleared, room).may_read(plan.package)
             release(reading, Subject(plan.workspace, plan.repository, "", room.name, plan.package))
             require(principal, cast("Scoped", room).borrowed(plan), "read")
 
@@ -209,6 +211,7 @@ class Front:
         """A POST that only reads (an audit, a query): decide over the local view, nothing is written."""
         body = await request.body.whole(plan.bytes_max)
         with self._catalog.read() as reading:
+            self._verdict(reading, admitted.principal, admitted.ask, admitted.room, admitted.right).reads_all()
             view = reading.view(admitted.ask.workspace, admitted.ask.repository, admitted.room.name)
             decision = admitted.room.decide(admitted.ask, finds_of(body, plan), view)
         assert not decision.changes, "a read right never leads to a change"
@@ -240,8 +243,11 @@ class Front:
             # its credential is in the body; nothing of the repository is told before that was checked
             scope = Scope(Repository(ask.workspace, ask.repository), (), 0.0)
             return Admitted(ask, room, principal, scope, right, login)
-        repository = self._verdict(reading, principal, ask, room, right)
+        permit = self._verdict(reading, principal, ask, room, right)
+        repository = permit.clearance.repository
         plan = room.read(ask)
+        if right == "read":
+            permit.read(plan)
         if isinstance(plan, Accept | Amend | Resume):
             scope = Scope(repository, (), 0.0)  # nothing of a write is remembered
         else:
@@ -256,20 +262,25 @@ class Front:
             return problem
         return Unavailable("This edge is still learning what its origin holds.", "Try again.", retry_after_s=1)
 
-    def _verdict(self, reading: Reading, principal: Principal, ask: Ask, room: Room, right: str) -> Repository:
-        repository = judge(reading, principal, ask.workspace, ask.repository, right)
+    def _verdict(self, reading: Reading, principal: Principal, ask: Ask, room: Room, right: str) -> Permit:
+        cleared = admit(reading, principal, ask.workspace, ask.repository, right, room.name)
+        repository = cleared.repository
         if principal.only is not None:
             require(principal, cast("Scoped", room).resource(ask), right)
         if self._lease is not None and not repository.public and not self._lease.good(repository):
             raise Unavailable(
                 "This edge has lost its origin and its leave to serve private packages ran out.", retry_after_s=2
             )
-        return repository
+        return Permit(cleared, room)
 
     def _scope(self, reading: Reading, principal: Principal, repository: Repository, at_ms: int) -> Scope:
         labels = [keys.label_repository(repository.workspace, repository.name)]
         if principal.id:
             labels.append(keys.label_token(principal.id))
+            if principal.owner or any(grant.role for grant in principal.grants):
+                labels.append(keys.label_access(repository.workspace))
+            if principal.owner:
+                labels.append(keys.label_account(principal.owner))
         until_s = float("inf")
         if principal.expires_ms:
             until_s = time.monotonic() + (principal.expires_ms - at_ms) / 1000

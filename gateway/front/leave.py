@@ -16,8 +16,9 @@ from typing import Protocol
 
 import msgspec
 
-from formats.kit.contract import Room
-from gateway.access.verdicts import principal_of, rights_on
+from formats.kit.contract import Room, governed
+from gateway.access.grants import READ, What
+from gateway.access.verdicts import principal_of, standing
 from storage.catalog import Reading
 from storage.nouns import Quarantine, Repository
 
@@ -63,7 +64,8 @@ class Leave:
 def stands(reading: Reading, rooms: Callable[[str], Room | None], lease: Lease | None, subject: Subject) -> bool:
     """May it go on?"""
     repository = reading.repository(subject.workspace, subject.repository)
-    if repository is None or not _may_read(reading, repository, subject.token_id):
+    room = rooms(subject.format)
+    if repository is None or not _may_read(reading, repository, subject, room):
         return False
     if lease is not None and not repository.public and not lease.good(repository):
         return False
@@ -71,20 +73,27 @@ def stands(reading: Reading, rooms: Callable[[str], Room | None], lease: Lease |
         return True
     if quarantine_of(reading, subject) is not None:
         return False
-    room = rooms(subject.format)
     package = reading.view(subject.workspace, subject.repository, subject.format).package(subject.package)
     return room is None or package is None or not room.withheld(package)
 
 
-def _may_read(reading: Reading, repository: Repository, token_id: str) -> bool:
+def _may_read(reading: Reading, repository: Repository, subject: Subject, room: Room | None) -> bool:
     """A public repository is read by everybody, but not under a token that was taken away: it says who reads."""
-    if not token_id:
+    if not subject.token_id:
         return repository.public
-    token = reading.token_by_id(token_id)
+    token = reading.token_by_id(subject.token_id)
     if token is None or token.revoked_ms:
         return False
-    rights = rights_on(principal_of(token), repository.workspace, repository.name, repository)
-    return repository.public or rights.read
+    if repository.public:
+        return True
+    bound = standing(reading, principal_of(token), repository.workspace)
+    what = What(READ, repository.workspace, repository.name, subject.format)
+    if not subject.package or room is None:
+        return bound.possible(what, repository.at_ms)
+    known_as = governed(room, subject.package)
+    if known_as is None:
+        return bound.whole(what, repository.at_ms)
+    return bound.decide(what._replace(package=known_as), repository.at_ms).allowed
 
 
 def quarantine_of(reading: Reading, subject: Subject) -> Quarantine | None:

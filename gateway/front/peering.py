@@ -12,7 +12,7 @@ from cache.feed import AFTER_BYTES_MAX, parse_after
 from cache.foreign import ForeignKnowledge
 from cache.peer import journal_stream
 from formats.kit.contract import Room
-from gateway.access.verdicts import EVERYWHERE, Principal, identify
+from gateway.access.verdicts import Principal, identify, on_node
 from gateway.delivery.connections import Gone
 from gateway.delivery.requests import Request
 from gateway.front.complaints import now_ms
@@ -97,4 +97,4 @@ class Peering:
 
 def is_peer(principal: Principal) -> bool:
     """May this principal follow the whole node?"""
-    return principal.kind == "edge" or any(one.admin and one.scope == EVERYWHERE for one in principal.grants)
+    return principal.kind == "edge" or on_node(principal, "admin")

@@ -30,6 +30,7 @@ from formats.kit.multipart import Limits as FormLimits
 from gateway.config import Intake as Limits
 from gateway.delivery.requests import Request
 from gateway.front.complaints import finds_of
+from gateway.front.permits import Permit
 from gateway.sandbox.pool import Sandbox
 from storage.catalog import Reading
 from storage.commit import Committed, Committer, Decided
@@ -79,7 +80,7 @@ class Writes:
         room: Room,
         actor: str,
         plan: Accept | Amend | Resume | Borrow,
-        still_allowed: Callable[[Reading], None],
+        still_allowed: Callable[[Reading], Permit],
         may_borrow: Callable[[Reading, Borrow], None],
     ) -> Done:
         """Carry out the plan; `still_allowed` is asked again under the write lock. Raises Problem."""
@@ -105,13 +106,13 @@ class Writes:
         actor: str,
         finds: Finds,
         staged: list[Staged],
-        still_allowed: Callable[[Reading], None],
+        still_allowed: Callable[[Reading], Permit],
     ) -> Done:
         """Decide and commit what was found."""
 
         def decide(reading: Reading) -> Decided:
-            still_allowed(reading)
-            decision = room.decide(ask, finds, reading.view(ask.workspace, ask.repository, room.name))
+            permit = still_allowed(reading)
+            decision = permit.decide(ask, finds, reading.view(ask.workspace, ask.repository, room.name))
             return Decided(draft_of(ask, actor, decision), decision.reply, ask.workspace)
 
         committed = await self._committer.commit(decide, staged)
@@ -123,14 +124,14 @@ class Writes:
         room: Room,
         actor: str,
         plan: Borrow,
-        still_allowed: Callable[[Reading], None],
+        still_allowed: Callable[[Reading], Permit],
         may_borrow: Callable[[Reading, Borrow], None],
     ) -> Done | None:
         """Link what another package has; None where it has it not, or this principal may not know. The source is
         looked at under the write lock: a link is made only to what is linked there at that very moment."""
 
         def decide(reading: Reading) -> Decided:
-            still_allowed(reading)
+            permit = still_allowed(reading)
             try:
                 may_borrow(reading, plan)
             except (Absent, Forbidden, Unauthenticated):
@@ -140,7 +141,7 @@ class Writes:
                 return Decided(None, None, ask.workspace)
             blob = Blob(sha256=file.sha256, size=file.size, digests=file.digests)
             finds = Finds(blobs={"file": blob}, context=plan.context)
-            decision = room.decide(ask, finds, reading.view(ask.workspace, ask.repository, room.name))
+            decision = permit.decide(ask, finds, reading.view(ask.workspace, ask.repository, room.name))
             return Decided(draft_of(ask, actor, decision), decision.reply, ask.workspace)
 
         committed = await self._committer.commit(decide)
@@ -155,7 +156,7 @@ class Writes:
         room: Room,
         actor: str,
         plan: Resume,
-        still_allowed: Callable[[Reading], None],
+        still_allowed: Callable[[Reading], Permit],
     ) -> Done:
         """One step of a resumable upload. A session is only known to who began it, in the same repository."""
         session = self._session(ask, actor, plan)
@@ -209,7 +210,7 @@ class Writes:
         actor: str,
         session: Session,
         digests: tuple[str, ...],
-        still_allowed: Callable[[Reading], None],
+        still_allowed: Callable[[Reading], Permit],
     ) -> Done:
         """The upload is whole: it goes the way of any other."""
         if session.length >= 0 and self._sessions.offset(session) != session.length:

@@ -16,21 +16,34 @@ from gateway.console.api import make_app
 from gateway.console.services import Health, Services
 from storage.nouns import (
     SYSTEM,
+    Account,
+    Binding,
     Draft,
     File,
     Grant,
+    Membership,
     Package,
+    PutAccount,
+    PutBinding,
     PutFile,
+    PutMembership,
     PutPackage,
     PutRepository,
+    PutRole,
     PutTag,
+    PutTeam,
+    PutTeammate,
     PutToken,
     PutVersion,
     PutWorkspace,
     Repository,
+    Role,
+    Team,
+    Teammate,
     Token,
     Version,
     Workspace,
+    team_subject,
 )
 from tests.harness.ledgers import NOW_MS, Ledger
 
@@ -113,6 +126,21 @@ class Console:
             PutTag(format, name, "latest", "1.0"),
         )
         self.ledger.write(Draft(ws, repo, "t", "t", changes))
+
+    def add_people(self, ws: str) -> None:
+        """The user alice and the service account robot, both members; alice is of the team devs, which may read."""
+        alice = Account("usr_alice", "user", "alice", at_ms=NOW_MS)
+        robot = Account("svc_robot", "service", "robot", ws, at_ms=NOW_MS)
+        self.ledger.write(Draft(SYSTEM, "", "t", "t", (PutAccount(alice), PutAccount(robot))))
+        changes = (
+            PutMembership(Membership(alice.id, "member", NOW_MS)),
+            PutMembership(Membership(robot.id, "member", NOW_MS)),
+            PutTeam(Team("devs", at_ms=NOW_MS)),
+            PutTeammate(Teammate("devs", alice.id, at_ms=NOW_MS)),
+            PutRole(Role("publisher", ("publish", "tag"), NOW_MS)),
+            PutBinding(Binding("bnd_devs", team_subject("devs"), Grant(ws), NOW_MS)),
+        )
+        self.ledger.write(Draft(ws, "", "t", "t", changes))
 
     async def call(
         self, role: str, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None

@@ -1,7 +1,7 @@
 """What world do the access tests live in? Two Workspaces with a public and a private Repository each, and any token."""
 
 from gateway.access import tokens
-from storage.nouns import Grant, Repository, Token, Workspace
+from storage.nouns import Account, Binding, Grant, Membership, Repository, Role, Teammate, Token, Workspace
 
 NOW_MS = 1_800_000_000_000
 
@@ -13,6 +13,26 @@ class Memory:
         self.all_workspaces: dict[str, Workspace] = {}
         self.all_repositories: dict[tuple[str, str], Repository] = {}
         self.all_tokens: dict[bytes, Token] = {}
+        self.all_accounts: dict[str, Account] = {}
+        self.all_memberships: dict[tuple[str, str], Membership] = {}
+        self.all_teammates: list[tuple[str, Teammate]] = []
+        self.all_roles: dict[tuple[str, str], Role] = {}
+        self.all_bindings: list[tuple[str, Binding]] = []
+
+    def account(self, id: str) -> Account | None:
+        return self.all_accounts.get(id)
+
+    def membership(self, ws: str, account: str) -> Membership | None:
+        return self.all_memberships.get((ws, account))
+
+    def teams_of(self, ws: str, account: str) -> list[Teammate]:
+        return [one for place, one in self.all_teammates if place == ws and one.account == account]
+
+    def role(self, ws: str, name: str) -> Role | None:
+        return self.all_roles.get((ws, name))
+
+    def bindings(self, ws: str, subject: str = "") -> list[Binding]:
+        return [one for place, one in self.all_bindings if place == ws and subject in ("", one.subject)]
 
     def token(self, sha256: bytes) -> Token | None:
         return self.all_tokens.get(sha256)

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.access import passes, tokens
+from gateway.access.grants import EVERYWHERE
 from gateway.access.passes import Scope, holder, issue
-from gateway.access.verdicts import ANONYMOUS, EVERYWHERE, identify, token_of
+from gateway.access.verdicts import ANONYMOUS, identify, token_of
 from storage.errors import Unauthenticated
 from storage.nouns import Grant, Token
 from tests.harness.untimed import untimed

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.access import tokens
+from gateway.access.grants import RIGHTS
 from gateway.access.verdicts import (
     ANONYMOUS,
-    RIGHTS,
     Principal,
     controls,
     covers,
@@ -195,10 +195,10 @@ def test_scopes_never_leak(grants: tuple[Grant, ...], ws: str, repo: str, right:
 def test_nobody_sees_what_no_right_reaches(grants: tuple[Grant, ...], ws: str, repo: str) -> None:
     world = Memory()
     world.add_repository(ws, repo)
-    assert sees(principal(grants), Repository(ws, repo)) == any(
+    assert sees(world, principal(grants), Repository(ws, repo)) == any(
         allowed(world, grants, ws, repo, right) for right in RIGHTS
     )
-    assert sees(ANONYMOUS, Repository(ws, repo, public=True))
+    assert sees(world, ANONYMOUS, Repository(ws, repo, public=True))
 
 
 @given(GRANTS, GRANTS, NAMES, NAMES, st.sampled_from(RIGHTS))

@@ -1,0 +1,159 @@
+"""Who was given what in a Workspace, and why may somebody do a thing, or not?"""
+
+import msgspec
+
+from gateway.access.grants import ACTIONS, READ, What
+from gateway.access.names import slug
+from gateway.access.rules import BINDINGS_MAX, account_rules
+from gateway.access.verdicts import Principal, Standing, find_repository
+from gateway.console import shown
+from gateway.console.calls import Call, Reply, Routes
+from gateway.console.giving import actions_of, grant_of, judge_all, judge_giving, member_of, subject_of, told
+from gateway.console.people import new_id
+from gateway.console.permissions import WORKSPACE_GRANT
+from gateway.console.schemas import NewBinding, NewRole
+from storage.catalog import Reading
+from storage.commit import Decided
+from storage.errors import Absent, Conflict, Invalid
+from storage.nouns import Binding, Draft, DropBinding, DropRole, Grant, PutBinding, PutRole, Role
+
+ROUTES = Routes("/-/api/v1")
+_PAGE = ("after", "limit")
+ROLES_MAX = 1_000
+
+
+@ROUTES.add("GET", "/workspaces/<workspace>/roles", WORKSPACE_GRANT, _PAGE)
+async def list_roles(call: Call) -> Reply:
+    after, limit = call.argument("after"), call.limit()
+    with call.read() as reading:
+        found = [one for one in reading.roles(call.at["workspace"]) if one.name > after]
+    return Reply(200, shown.page(found, limit, lambda one: one.name, shown.role))
+
+
+@ROUTES.add("PUT", "/workspaces/<workspace>/roles", WORKSPACE_GRANT)
+async def put_role(call: Call) -> Reply:
+    """Make a role, or give it other actions: all that were given it have those at once."""
+    body = await call.body(NewRole)
+    ws = call.at["workspace"]
+    role = Role(slug(body.name, "A role"), actions_of(body.actions), call.services.now_ms())
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        judge_all(principal, reading, ws, frozenset(role.actions))
+        if reading.role(ws, role.name) is None and len(reading.roles(ws)) >= ROLES_MAX:
+            raise Conflict(f"A workspace can have {ROLES_MAX} roles.", "Drop one first.")
+        return Decided(Draft(ws, "", principal.id, "role.put", (PutRole(role),)), role)
+
+    _, headers = await call.change(ws, decide)
+    return Reply(200, shown.role(role), headers)
+
+
+@ROUTES.add("DELETE", "/workspaces/<workspace>/roles/<role>", WORKSPACE_GRANT)
+async def drop_role(call: Call) -> Reply:
+    ws, name = call.at["workspace"], call.at["role"]
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        if reading.role(ws, name) is None:
+            raise Absent("There is no such role in this workspace.")
+        return Decided(Draft(ws, "", principal.id, "role.drop", (DropRole(name),)), None)
+
+    _, headers = await call.change(ws, decide)
+    return Reply(204, None, headers)
+
+
+# ---------------------------------------------------------------- what was given
+
+
+@ROUTES.add("GET", "/workspaces/<workspace>/grants", WORKSPACE_GRANT, ("subject", *_PAGE))
+async def list_grants(call: Call) -> Reply:
+    after, limit, ws, said = call.argument("after"), call.limit(), call.at["workspace"], call.argument("subject")
+    with call.read() as reading:
+        subject = subject_of(reading, ws, said) if said else ""
+        found = sorted((one for one in reading.bindings(ws, subject) if one.id > after), key=_id)
+        page = shown.page(found, limit, _id, lambda one: shown.binding(one, told(reading, one.subject)))
+    return Reply(200, page)
+
+
+@ROUTES.add("POST", "/workspaces/<workspace>/grants", WORKSPACE_GRANT)
+async def give(call: Call) -> Reply:
+    body = await call.body(NewBinding)
+    ws, now_ms = call.at["workspace"], call.services.now_ms()
+    grant = grant_of(call.services, body)
+    if grant.scope.partition("/")[0] != ws:
+        raise Invalid("The scope is not in this workspace.", f"Write {ws}, or {ws}/REPOSITORY.")
+    id = new_id("bnd_")
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        since_ms = max(now_ms, judge_giving(reading, principal, grant))
+        subject = subject_of(reading, ws, body.subject)
+        if len(reading.bindings(ws, subject)) >= BINDINGS_MAX:
+            raise Conflict(f"A subject can be given {BINDINGS_MAX} grants.", "Use patterns, a team or a role.")
+        binding = Binding(id, subject, grant, since_ms)
+        repository = grant.scope.partition("/")[2]
+        return Decided(Draft(ws, repository, principal.id, "grant.give", (PutBinding(binding),)), binding)
+
+    binding, headers = await call.change(ws, decide)
+    assert isinstance(binding, Binding)
+    return Reply(201, shown.binding(binding, body.subject), headers)
+
+
+@ROUTES.add("DELETE", "/workspaces/<workspace>/grants/<id>", WORKSPACE_GRANT)
+async def take(call: Call) -> Reply:
+    """Take a grant away. Taking a denial away is giving what it denied."""
+    ws = call.at["workspace"]
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        found = next((one for one in reading.bindings(ws) if one.id == call.at["id"]), None)
+        if found is None:
+            raise Absent("There is no such grant in this workspace.")
+        if found.grant.deny:
+            judge_giving(reading, principal, _allowing(found))
+        drop = DropBinding(found.subject, found.id)
+        return Decided(Draft(ws, "", principal.id, "grant.take", (drop,)), None)
+
+    _, headers = await call.change(ws, decide)
+    return Reply(204, None, headers)
+
+
+@ROUTES.add(
+    "GET",
+    "/workspaces/<workspace>/explain",
+    WORKSPACE_GRANT,
+    ("principal", "action", "repository", "format", "package", "tag"),
+)
+async def explain(call: Call) -> Reply:
+    """May a member do this, and which grant says so?"""
+    ws, action = call.at["workspace"], call.argument("action", READ)
+    if action not in ACTIONS:
+        raise Invalid("This is no action.", f"One of {', '.join(ACTIONS)}.")
+    format, package = call.argument("format"), call.argument("package")
+    if package:
+        if format not in call.services.formats:
+            raise Invalid("A package needs its format.", f"One of {', '.join(call.services.formats)}.")
+        package = call.services.governed(format, call.services.normalise(format, package)) or ""
+    what = What(action, ws, call.argument("repository"), format, package, call.argument("tag"))
+    with call.read() as reading:
+        account = member_of(reading, ws, call.argument("principal"))
+        repository = find_repository(reading, ws, what.repository) if what.repository else None
+        if what.repository and repository is None:
+            raise Absent("There is no such repository.")
+        stands = Standing((account_rules(reading, account.id, ws),))
+        verdict = stands.decide(what, repository.at_ms if repository is not None else 0)
+        public = repository is not None and repository.public and action == READ
+        grant = verdict.rule.grant if verdict.rule is not None else None
+    return Reply(
+        200,
+        {
+            "allowed": verdict.allowed or public,
+            "why": "the repository is public" if public else verdict.why(),
+            "grant": None if grant is None or public else shown.grant(grant),
+            "parts_only": not verdict.allowed and not public and stands.possible(what),
+        },
+    )
+
+
+def _allowing(binding: Binding) -> Grant:
+    return msgspec.structs.replace(binding.grant, deny=False)
+
+
+def _id(binding: Binding) -> str:
+    return binding.id

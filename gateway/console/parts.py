@@ -1,0 +1,26 @@
+"""Which packages may the caller know of? One that it may not read is as absent as one that never was."""
+
+from collections.abc import Callable
+
+from gateway.access.grants import READ, What
+from gateway.access.verdicts import standing
+from gateway.console.calls import Call
+from storage.catalog import Reading
+
+
+def may_know(call: Call, reading: Reading) -> Callable[[str, str], bool]:
+    """Of a format and a package of the Repository that the call's path names."""
+    ws, name = call.at["workspace"], call.at["repository"]
+    repository = reading.repository(ws, name)
+    at_ms = 0 if repository is None else repository.at_ms
+    stands = standing(reading, call.principal, ws)
+    if (repository is not None and repository.public) or stands.whole(What(READ, ws, name), at_ms):
+        return lambda format, package: True
+
+    def may(format: str, package: str) -> bool:
+        known_as = call.services.governed(format, package)
+        if not known_as:
+            return stands.whole(What(READ, ws, name, format), at_ms)
+        return stands.decide(What(READ, ws, name, format, known_as), at_ms).allowed
+
+    return may

@@ -1,0 +1,335 @@
+"""Who is there? Users of the node, and the members, service accounts and teams of a Workspace.
+
+A user is known to the whole node and has no rights by that; a membership gives it a place in a Workspace. A service
+account belongs to one Workspace. Ending a membership ends everything that hung on it in that Workspace: its teams, its
+grants, and whatever its tokens could do there (THREATS C6).
+"""
+
+import secrets
+import string
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from gateway.access.grants import OWN
+from gateway.access.names import slug
+from gateway.access.rules import OWNER, TEAMS_MAX
+from gateway.access.verdicts import Principal, judge_workspace
+from gateway.console import shown
+from gateway.console.calls import Call, Decision, Reply, Routes
+from gateway.console.giving import account_of, member_of, told
+from gateway.console.permissions import NODE_ADMIN, WORKSPACE_PEOPLE
+from gateway.console.schemas import EditMembership, EditTeammate, NewService, NewTeam, NewUser
+from storage.catalog import Reading
+from storage.commit import Decided
+from storage.errors import Absent, Conflict, Forbidden, Invalid
+from storage.nouns import (
+    SYSTEM,
+    Account,
+    AnyChange,
+    Draft,
+    DropMembership,
+    DropTeam,
+    DropTeammate,
+    Membership,
+    PutAccount,
+    PutMembership,
+    PutTeam,
+    PutTeammate,
+    Team,
+    Teammate,
+)
+
+ROUTES = Routes("/-/api/v1")
+_PAGE = ("after", "limit")
+_LETTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
+ID_CHARS = 16
+EMAIL_CHARS_MAX = 320
+
+
+# ---------------------------------------------------------------- users of the node
+
+
+@ROUTES.add("GET", "/users", NODE_ADMIN, _PAGE)
+async def list_users(call: Call) -> Reply:
+    after, limit = call.argument("after"), call.limit()
+    with call.read() as reading:
+        return Reply(200, shown.page(_taken(reading.accounts("user", "", after), limit), limit, _name, shown.account))
+
+
+@ROUTES.add("POST", "/users", NODE_ADMIN)
+async def create_user(call: Call) -> Reply:
+    body = await call.body(NewUser)
+    name, email = slug(body.name, "A user"), _email(body.email)
+    user = Account(new_id("usr_"), "user", name, "", email, call.services.now_ms())
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        if reading.account_named("user", "", name) is not None:
+            raise Conflict("There is a user of this name already.")
+        return Decided(Draft(SYSTEM, "", principal.id, "user.create", (PutAccount(user),)), user)
+
+    _, headers = await call.change(SYSTEM, decide)
+    return Reply(201, shown.account(user), headers)
+
+
+@ROUTES.add("DELETE", "/users/<user>", NODE_ADMIN)
+async def close_user(call: Call) -> Reply:
+    """Closed for good, everywhere: its name is free, its id is not, and no token of it does anything any more."""
+    return await _closed(call, lambda reading: account_of(reading, "", f"user:{call.at['user']}"), "user.close")
+
+
+# ---------------------------------------------------------------- service accounts
+
+
+@ROUTES.add("GET", "/workspaces/<workspace>/services", WORKSPACE_PEOPLE, _PAGE)
+async def list_services(call: Call) -> Reply:
+    after, limit = call.argument("after"), call.limit()
+    with call.read() as reading:
+        found = _taken(reading.accounts("service", call.at["workspace"], after), limit)
+    return Reply(200, shown.page(found, limit, _name, shown.account))
+
+
+@ROUTES.add("POST", "/workspaces/<workspace>/services", WORKSPACE_PEOPLE)
+async def create_service(call: Call) -> Reply:
+    """Two entries, since an Account is the node's and a membership the Workspace's. Between them it can do nothing."""
+    body = await call.body(NewService)
+    name, ws = slug(body.name, "A service account"), call.at["workspace"]
+    now_ms = call.services.now_ms()
+    made = Account(new_id("svc_"), "service", name, ws, "", now_ms)
+
+    def appoint(reading: Reading, principal: Principal) -> Decided:
+        _may_appoint(reading, principal, ws, body.role)
+        there = reading.account_named("service", ws, name)
+        if there is not None and reading.membership(ws, there.id) is not None:
+            raise Conflict("There is a service account of this name already.")
+        service = there or made  # a first try that broke off between the entries is taken up again
+        return Decided(Draft(SYSTEM, "", principal.id, "service.create", (PutAccount(service),)), service)
+
+    service, _ = await call.change(SYSTEM, appoint)
+    assert isinstance(service, Account)
+    membership = Membership(service.id, body.role, now_ms)
+    _, headers = await call.change(ws, _written(ws, "member.add", PutMembership(membership), body.role))
+    return Reply(201, shown.account(service) | {"role": body.role}, headers)
+
+
+@ROUTES.add("DELETE", "/workspaces/<workspace>/services/<service>", WORKSPACE_PEOPLE)
+async def close_service(call: Call) -> Reply:
+    ws = call.at["workspace"]
+    said = f"service:{call.at['service']}"
+
+    def dismiss(reading: Reading, principal: Principal) -> Decided:
+        service = account_of(reading, ws, said)
+        if service is None:
+            raise Absent("There is no such service account in this workspace.")
+        return _dismissed(reading, principal, ws, service)
+
+    await call.change(ws, dismiss)
+    return await _closed(call, lambda reading: account_of(reading, ws, said), "service.close")
+
+
+# ---------------------------------------------------------------- members of a Workspace
+
+
+@ROUTES.add("GET", "/workspaces/<workspace>/members", WORKSPACE_PEOPLE, _PAGE)
+async def list_members(call: Call) -> Reply:
+    after, limit, ws = call.argument("after"), call.limit(), call.at["workspace"]
+    with call.read() as reading:
+        found = [one for one in reading.memberships(ws) if one.account > after]
+        page = shown.page(found, limit, lambda one: one.account, lambda one: _member(reading, ws, one))
+    return Reply(200, page)
+
+
+@ROUTES.add("PUT", "/workspaces/<workspace>/members/<member>", WORKSPACE_PEOPLE)
+async def put_member(call: Call) -> Reply:
+    """Add `user:NAME`, or give a member another role."""
+    body = await call.body(EditMembership)
+    ws, now_ms = call.at["workspace"], call.services.now_ms()
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        account = account_of(reading, ws, call.at["member"])
+        if account is None:
+            raise Absent("There is nobody of this name.", "Users are made by the node's administrators.")
+        before = reading.membership(ws, account.id)
+        if before is not None and before.role == body.role:
+            return Decided(None, before)
+        _may_appoint(reading, principal, ws, body.role)
+        if before is not None:
+            _may_depose(reading, principal, ws, before)
+        made = Membership(account.id, body.role, now_ms)
+        return _draft(principal, ws, "member.add" if before is None else "member.role", PutMembership(made), value=made)
+
+    made, headers = await call.change(ws, decide)
+    assert isinstance(made, Membership)
+    with call.read() as reading:
+        return Reply(200, _member(reading, ws, made), headers)
+
+
+@ROUTES.add("DELETE", "/workspaces/<workspace>/members/<member>", WORKSPACE_PEOPLE)
+async def remove_member(call: Call) -> Reply:
+    ws = call.at["workspace"]
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        return _dismissed(reading, principal, ws, member_of(reading, ws, call.at["member"]))
+
+    _, headers = await call.change(ws, decide)
+    return Reply(204, None, headers)
+
+
+# ---------------------------------------------------------------- teams
+
+
+@ROUTES.add("GET", "/workspaces/<workspace>/teams", WORKSPACE_PEOPLE, _PAGE)
+async def list_teams(call: Call) -> Reply:
+    after, limit, ws = call.argument("after"), call.limit(), call.at["workspace"]
+    with call.read() as reading:
+        found = [one for one in reading.teams(ws) if one.name > after]
+        page = shown.page(found, limit, lambda one: one.name, lambda one: _team(reading, ws, one))
+    return Reply(200, page)
+
+
+@ROUTES.add("POST", "/workspaces/<workspace>/teams", WORKSPACE_PEOPLE)
+async def create_team(call: Call) -> Reply:
+    body = await call.body(NewTeam)
+    ws = call.at["workspace"]
+    team = Team(slug(body.name, "A team"), body.hidden, call.services.now_ms())
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        if reading.team(ws, team.name) is not None:
+            raise Conflict("There is a team of this name already.")
+        return _draft(principal, ws, "team.create", PutTeam(team))
+
+    _, headers = await call.change(ws, decide)
+    return Reply(201, shown.team(team), headers)
+
+
+@ROUTES.add("DELETE", "/workspaces/<workspace>/teams/<team>", WORKSPACE_PEOPLE)
+async def drop_team(call: Call) -> Reply:
+    ws, name = call.at["workspace"], call.at["team"]
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        _found_team(reading, ws, name)
+        return _draft(principal, ws, "team.drop", DropTeam(name))
+
+    _, headers = await call.change(ws, decide)
+    return Reply(204, None, headers)
+
+
+@ROUTES.add("PUT", "/workspaces/<workspace>/teams/<team>/members/<member>", WORKSPACE_PEOPLE)
+async def put_teammate(call: Call) -> Reply:
+    body = await call.body(EditTeammate)
+    ws, name, now_ms = call.at["workspace"], call.at["team"], call.services.now_ms()
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        _found_team(reading, ws, name)
+        account = member_of(reading, ws, call.at["member"])
+        if len(reading.teams_of(ws, account.id)) >= TEAMS_MAX:
+            raise Invalid(f"A member can be in {TEAMS_MAX} teams.", "Take it out of another one first.")
+        mate = Teammate(name, account.id, body.role, now_ms)
+        return _draft(principal, ws, "team.add", PutTeammate(mate))
+
+    _, headers = await call.change(ws, decide)
+    return Reply(200, {"team": name, "member": call.at["member"], "role": body.role}, headers)
+
+
+@ROUTES.add("DELETE", "/workspaces/<workspace>/teams/<team>/members/<member>", WORKSPACE_PEOPLE)
+async def remove_teammate(call: Call) -> Reply:
+    ws, name = call.at["workspace"], call.at["team"]
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        _found_team(reading, ws, name)
+        account = member_of(reading, ws, call.at["member"])
+        return _draft(principal, ws, "team.remove", DropTeammate(name, account.id))
+
+    _, headers = await call.change(ws, decide)
+    return Reply(204, None, headers)
+
+
+# ---------------------------------------------------------------- steps
+
+
+def new_id(prefix: str) -> str:
+    """An id that says nothing, and was never given before."""
+    return prefix + "".join(secrets.choice(_LETTERS) for _ in range(ID_CHARS))
+
+
+def _draft(principal: Principal, ws: str, action: str, *changes: AnyChange, value: object = None) -> Decided:
+    return Decided(Draft(ws, "", principal.id, action, changes), value)
+
+
+def _written(ws: str, action: str, change: AnyChange, role: str) -> Decision:
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        _may_appoint(reading, principal, ws, role)
+        return _draft(principal, ws, action, change)
+
+    return decide
+
+
+def _may_appoint(reading: Reading, principal: Principal, ws: str, role: str) -> None:
+    """Owners are made by owners alone."""
+    judge_workspace(reading, principal, ws, OWN if role == OWNER else "people")
+
+
+def _may_depose(reading: Reading, principal: Principal, ws: str, before: Membership) -> None:
+    """An owner goes by another owner's word, and the last one stays."""
+    if before.role != OWNER:
+        return
+    judge_workspace(reading, principal, ws, OWN)
+    if sum(one.role == OWNER for one in reading.memberships(ws)) == 1 and principal.owner:
+        raise Forbidden("This is the last owner of the workspace.", "Make another one first.")
+
+
+def _dismissed(reading: Reading, principal: Principal, ws: str, account: Account) -> Decided:
+    membership = reading.membership(ws, account.id)
+    if membership is not None:
+        _may_depose(reading, principal, ws, membership)
+    return _draft(principal, ws, "member.remove", DropMembership(account.id))
+
+
+async def _closed(call: Call, find: Callable[[Reading], Account | None], action: str) -> Reply:
+    now_ms = call.services.now_ms()
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        account = find(reading)
+        if account is None:
+            raise Absent("There is no such account.")
+        closed = msgspec.structs.replace(account, closed_ms=now_ms)
+        return Decided(Draft(SYSTEM, "", principal.id, action, (PutAccount(closed),)), closed)
+
+    _, headers = await call.change(SYSTEM, decide)
+    return Reply(204, None, headers)
+
+
+def _found_team(reading: Reading, ws: str, name: str) -> Team:
+    team = reading.team(ws, name) if "\0" not in name else None
+    if team is None:
+        raise Absent("There is no such team in this workspace.")
+    return team
+
+
+def _member(reading: Reading, ws: str, one: Membership) -> shown.Shown:
+    return {
+        "member": told(reading, one.account),
+        "account": one.account,
+        "role": one.role,
+        "teams": [mate.team for mate in reading.teams_of(ws, one.account)],
+        "created_ms": one.at_ms,
+    }
+
+
+def _team(reading: Reading, ws: str, team: Team) -> shown.Shown:
+    mates = [{"member": told(reading, one.account), "role": one.role} for one in reading.teammates(ws, team.name)]
+    return shown.team(team) | {"members": mates}
+
+
+def _taken(found: Iterable[Account], limit: int) -> list[Account]:
+    return [one for one, _ in zip(found, range(limit + 1), strict=False)]
+
+
+def _email(text: str) -> str:
+    if text and (len(text) > EMAIL_CHARS_MAX or "@" not in text or not text.isprintable() or " " in text):
+        raise Invalid("This is no e-mail address.")
+    return text
+
+
+def _name(account: Account) -> str:
+    return account.name
