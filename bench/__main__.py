@@ -1,6 +1,6 @@
 """Which scenario is run, and where does its report go?
 
-python -m bench delivery|publish|cold|replicate|peers|crash|hostile|oci [--quick] [--json FILE] [--png FILE]
+python -m bench delivery|publish|cold|replicate|deb|peers|crash|hostile|oci [--quick] [--json FILE] [--png FILE]
 """
 
 import signal
@@ -13,20 +13,21 @@ from types import FrameType
 from bench.machine import Skipped, conditions, isolate, pin_to_client
 from bench.options import Options, options
 from bench.report import Result, as_json, picture, words
-from bench.scenarios import cold, crash, delivery, hostile, oci, peers, publish, replicate
+from bench.scenarios import cold, crash, deb, delivery, hostile, oci, peers, publish, replicate
 
 RUN: dict[str, Callable[[Options], Result]] = {
     "delivery": delivery.run,
     "publish": publish.run,
     "cold": cold.run,
     "replicate": replicate.run,
+    "deb": deb.run,
     "peers": peers.run,
     "crash": crash.run,
     "hostile": hostile.run,
     "oci": oci.run,
 }
-# What needs the machine's network, before the bench moves into a namespace without one.
-PREPARE: dict[str, Callable[[Options], None]] = {"peers": peers.prepare, "oci": oci.prepare}
+# What needs the machine's network or takes long, before the bench moves into a namespace of its own.
+PREPARE: dict[str, Callable[[Options], None]] = {"peers": peers.prepare, "oci": oci.prepare, "deb": deb.prepare}
 
 
 def leave(number: int, _: FrameType | None) -> None:

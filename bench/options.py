@@ -11,6 +11,7 @@ SCENARIOS = {
     "publish": "small publishes a second, and one large upload",
     "cold": "objects that the edge does not have: first byte, MB/s, how many fetches",
     "replicate": "from a publish at the origin to visible at the edge",
+    "deb": "one more package in Debian repositories of up to 100,000, and updates with nothing new",
     "peers": "the same file from pypiserver, devpi and Verdaccio",
     "crash": "kill -9 at random durable system calls during publishes",
     "hostile": "mutated and crafted packages to every room, beside good clients",
@@ -33,6 +34,7 @@ class Options:
     cases: str = ""
     count: int = 200
     mutants: int = 10_000
+    keep: Path | None = None
     json: Path | None = None
     png: Path | None = None
     here: bool = False
@@ -54,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--cases", default="", help="only cases whose name contains this")
     made.add_argument("--count", type=int, default=200, help="of publishes (replicate), of kills (crash)")
     made.add_argument("--mutants", type=int, default=10_000, help="damaged packages for each room (hostile)")
+    made.add_argument("--keep", type=Path, help="what was prepared stays there for the next run (deb)")
     made.add_argument("--json", type=Path, help="write all rounds there")
     made.add_argument("--png", type=Path, help="draw the ratios there")
     made.add_argument("--here", action="store_true", help="stay on the machine's own loopback")

@@ -233,6 +233,13 @@ class LoneOrigin:
             for line in (["workspace", "create", repository.partition("/")[0]], ["repo", "create", repository]):
                 subprocess.run([entrepot(), *line], env=os.environ | told, check=True, capture_output=True)
 
+    @classmethod
+    def kept(cls, home: Path, port: int, token: str) -> Self:
+        """One that an earlier run left behind."""
+        made = cls.__new__(cls)
+        made.home, made.port, made.token, made.url = home, port, token, f"http://127.0.0.1:{port}"
+        return made
+
     def start(self, wrapper: Sequence[str] = (), core: int | None = None) -> Running:
         """Raises RuntimeError where it does not come to listen; with a wrapper, which may mean that, it does not."""
         command = [entrepot(), "serve", "--role", "origin", "--data", str(self.home / "data"), "--port", str(self.port)]

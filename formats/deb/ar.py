@@ -14,6 +14,7 @@ _HEADER = re.compile(rb"([!-~]{1,16}) *[0-9 ]{12}[0-9 ]{6}[0-9 ]{6}[0-7 ]{8}([0-
 _HEADER_BYTES = 60
 _CONTROL = re.compile(r"control\.tar(\.gz|\.xz|\.zst)?")
 _DATA = re.compile(r"data\.tar(\.gz|\.xz|\.zst|\.bz2)?")
+_MAGIC = {".gz": b"\x1f\x8b", ".xz": b"\xfd7zXZ\0", ".zst": b"\x28\xb5\x2f\xfd", ".bz2": b"BZh"}
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -78,7 +79,18 @@ def members(file: BinaryIO) -> Members:
             "The package does not consist of debian-binary, control.tar and data.tar.",
             "Build it with dpkg-deb, compressed with gzip, xz or zstd.",
         )
+    for one in wanted:
+        _check_form(file, one)
     return Members(*wanted)
+
+
+def _check_form(file: BinaryIO, place: Place) -> None:
+    """dpkg goes by a member's name, our reader by its first bytes: they must say the same."""
+    file.seek(place.at)
+    first = file.read(min(6, place.size))
+    found = next((ending for ending, magic in _MAGIC.items() if first.startswith(magic)), "")
+    if place.name.partition(".tar")[2] != found:
+        raise Invalid(f"The package's {place.name} is compressed in another way than its name says.")
 
 
 def _places(file: BinaryIO, end: int) -> list[Place]:

@@ -41,6 +41,9 @@ from storage.nouns import (
 MEDIA = "application/vnd.debian.binary-package"
 OCTETS = "application/octet-stream"
 SPOTS_MAX = 500
+COMPONENTS_MAX = 100
+ARCHITECTURES_MAX = 64
+"""Of a distribution: each pair of them has its indexes."""
 SECTION_DEFAULT = "main"
 
 
@@ -227,6 +230,7 @@ def _distributions(ask: Ask, listings: Iterable[Listing], view: View) -> list[An
             architectures=_more(old.architectures, built),
             installer=old.installer or facts.kind == "udeb",
         )
+        _check_size(distribution, fresh[distribution])
     changes: list[AnyChange] = []
     for distribution, new in fresh.items():
         package = view.package(DISTRIBUTION + distribution)
@@ -242,6 +246,15 @@ def _known(package: Package | None) -> DistributionFacts:
 
 def _more(old: tuple[str, ...], new: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({*old, *new}))
+
+
+def _check_size(distribution: str, facts: DistributionFacts) -> None:
+    """Raises Conflict for more indexes than a distribution can have."""
+    if len(facts.components) > COMPONENTS_MAX or len(facts.architectures) > ARCHITECTURES_MAX:
+        raise Conflict(
+            f"{shown(distribution)} has {COMPONENTS_MAX} components and {ARCHITECTURES_MAX} architectures at most.",
+            "Publish in another distribution.",
+        )
 
 
 class _Wish(msgspec.Struct, forbid_unknown_fields=True):
@@ -282,6 +295,7 @@ def _settings(ask: Ask, distribution: str, body: bytes, view: View) -> Decision:
     told["components"] = _more(old.components, (names.component(one) for one in told.get("components", ())))
     told["architectures"] = _more(old.architectures, (names.architecture(one) for one in told.get("architectures", ())))
     new = msgspec.structs.replace(old, **told)
+    _check_size(distribution, new)
     if package is not None and new == old:
         return Decision("deb.settings", (), _said(200, distribution))
     kept = Package(key, package.at_ms if package else ask.at_ms, packed(new))

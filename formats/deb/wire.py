@@ -16,7 +16,7 @@ from typing import Literal
 
 from formats.deb import names
 from formats.kit.contract import Accept, Amend, Ask, Keyring, Listed, Manifest, Plan, Reply, Serve, Show
-from storage.errors import Absent, Invalid, MethodRefused, Problem, Unauthenticated
+from storage.errors import Absent, Invalid, MethodRefused, Problem, Unauthenticated, Unsupported
 
 REALM = "Entrepot"
 TEXT = "text/plain; charset=utf-8"
@@ -48,10 +48,10 @@ def read(ask: Ask) -> Plan:
             return _file(ask, package, file)
         case ["upload", *distribution, component, file] if distribution:
             _only(ask, "PUT")
-            return _upload(file, names.distribution("/".join(distribution)), names.component(component))
+            return _upload(ask, file, names.distribution("/".join(distribution)), names.component(component))
         case ["incoming", file]:
             _only(ask, "PUT")
-            return _upload(file, "", "")
+            return _upload(ask, file, "", "")
         case [key] if key in KEYS:
             _only(ask, *_READS)
             return KEYS[key]
@@ -137,6 +137,7 @@ def _file(ask: Ask, package: str, file: str) -> Plan:
 def _distribution(ask: Ask, name: str) -> Plan:
     _only(ask, *_READS, "PUT")
     if ask.method == "PUT":
+        _whole(ask)
         context = {"action": "settings", "distribution": names.distribution(name)}
         return Amend(SETTINGS_BYTES_MAX, context=context)
     # Of no one package: a list of them, and what one page says changes with packages in it.
@@ -146,7 +147,16 @@ def _distribution(ask: Ask, name: str) -> Plan:
 # ---------------------------------------------------------------- writes
 
 
-def _upload(file: str, distribution: str, component: str) -> Accept:
+def _whole(ask: Ask) -> None:
+    """Raises Invalid, Unsupported for a body that is not the file itself (RFC 9110, 8.4 and 14.5)."""
+    if ask.headers.get("content-encoding", "identity").strip().lower() not in ("identity", ""):
+        raise Unsupported("A compressed body is not taken here.", "Send it without Content-Encoding.")
+    if "content-range" in ask.headers:
+        raise Invalid("A part of a file is not taken here.", "Send the whole file, without Content-Range.")
+
+
+def _upload(ask: Ask, file: str, distribution: str, component: str) -> Accept:
+    _whole(ask)
     names.file(file)
     if file.endswith(TAKEN_APART):
         context = {"action": "publish", "file": file, "distribution": distribution, "component": component}
