@@ -23,7 +23,7 @@ ZSTD_LEVEL = 9
 FORMS = ("gzip", "xz", "zstd")
 
 # A piece is small, and so is the window: the encoder then takes 3 MB instead of 90.
-_XZ_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 4, "dict_size": 256 << 10}]
+_XZ_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 3, "dict_size": 256 << 10}]
 _XZ_FLAGS = b"\x00\x04"  # checks are CRC64
 _XZ_EDGE_BYTES = 12
 _GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
@@ -106,12 +106,18 @@ _LENGTH_BYTES = 6
 
 def combined(first: int, second: int, second_size: int) -> int:
     """The crc32 of two runs from the crc32 of each and the size of the second."""
+    return _times(_shift(second_size), first) ^ second
+
+
+@lru_cache(16 << 10)
+def _shift(size: int) -> int:
+    """What shifts a checksum over `size` bytes. Of the runs of a document few change, so few are new."""
     shift = _ONE
     for place, table in enumerate(_tables()):
-        digit = second_size >> (8 * place) & 0xFF
+        digit = size >> (8 * place) & 0xFF
         if digit:
             shift = _times(shift, table[digit])
-    return _times(shift, first) ^ second
+    return shift
 
 
 def _times(a: int, b: int) -> int:

@@ -47,6 +47,17 @@ class Body(msgspec.Struct, frozen=True, array_like=True):
     pieces: dict[str, bytes]
 
 
+class BodyView(msgspec.Struct, frozen=True, array_like=True):
+    """A Body where it lies, for as long as it is being read there."""
+
+    index: memoryview
+    plain: memoryview
+    pieces: dict[str, memoryview]
+
+
+_view_of = msgspec.msgpack.Decoder(BodyView).decode
+
+
 class Row(msgspec.Struct, frozen=True, array_like=True):
     """One form of a Part; `packed` is the identity of the form that a plain one can be had from."""
 
@@ -195,14 +206,18 @@ class Assembly:
         with ExitStack() as stack:
             stages = {form: stack.enter_context(self._intake.stage()) for form, _ in part.forms}
             waiting = {form: bytearray(edges[form][0]) for form in stages}
-            for run in runs:
-                body = self._body(run)
-                plain.update(body.plain)
-                for form, staged in stages.items():
-                    waiting[form] += body.pieces[form]
-                    if len(waiting[form]) >= WRITE_BYTES:
-                        staged.write(waiting[form])
-                        waiting[form] = bytearray()
+            with self._shelf.reading() as get:
+                for run in runs:
+                    raw = get(RUN, run.key)
+                    if raw is None:
+                        raise Lost
+                    body = _view_of(raw)
+                    plain.update(body.plain)
+                    for form, staged in stages.items():
+                        waiting[form] += body.pieces[form]
+                        if len(waiting[form]) >= WRITE_BYTES:
+                            staged.write(waiting[form])
+                            waiting[form] = bytearray()
             rows: list[Row] = []
             for form, ending in part.forms:
                 staged = stages[form]

@@ -214,6 +214,13 @@ def descriptions() -> Iterator[Attack]:
         )
         md5 = say(listing(row(tape, name))).replace(b"Checksums-Sha256", b"Files")
         yield one(f"{kind}: md5 alone", sent, Request("PUT", f"upload/sid/main/{file}", md5))
+    yield from places()
+
+
+def places() -> Iterator[Attack]:
+    """Where a .changes says that its files go, and whose they are."""
+    tape, name = b"a tape", "sent_1.0.tar.xz"
+    sent = member_of(tape, name)
     good_rows = listing(row(tape, name))
     for word in (
         b"../../x",
