@@ -100,16 +100,23 @@ def decide(rules: Iterable[Rule], what: What, repository_ms: int = 0) -> Verdict
 
 
 def possible(rules: Iterable[Rule], what: What, repository_ms: int = 0) -> bool:
-    """Is there a package of the place that it may be done to? What rules say of packages is left out, and a denial
+    """Is there a package of the place, or a tag of the package where one is named, that it may be done to? A denial
     counts only where it is for all of them."""
     found = False
     for rule in rules:
-        if what.action in rule.actions and _at(rule, what, repository_ms):
+        if what.action in rule.actions and _at(rule, what, repository_ms) and not _elsewhere(rule.grant, what):
             if not rule.grant.deny:
                 found = True
             elif not narrowed(rule.grant):
                 return False
     return found
+
+
+def _elsewhere(grant: Grant, what: What) -> bool:
+    """Does it speak of other formats, or of other packages, than those that are named?"""
+    if what.format and grant.formats and what.format not in grant.formats:
+        return True
+    return bool(what.package and grant.packages) and not any(matches(one, what.package) for one in grant.packages)
 
 
 def whole(rules: Iterable[Rule], what: What, repository_ms: int = 0) -> bool:

@@ -73,6 +73,9 @@ class Client:
     def patch(self, path: str, body: object) -> Any:
         return self.call("PATCH", path, json=body)
 
+    def put(self, path: str, body: object) -> Any:
+        return self.call("PUT", path, json=body)
+
     def delete(self, path: str, **arguments: str) -> Any:
         return self.call("DELETE", path, params={name: value for name, value in arguments.items() if value})
 

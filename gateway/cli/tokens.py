@@ -24,6 +24,7 @@ def create_token(
     write: bool = False,
     admin: bool = False,
     edge: bool = False,
+    owner: str = "",
     expires: str = "0",
     json: AsJson = False,
     url: AtUrl = "",
@@ -49,16 +50,20 @@ def create_token(
         It may manage what it reaches.
     edge
         It is for an edge, which follows everything.
+    owner
+        Whom it acts for: service:WORKSPACE/NAME, or user:NAME. It can do what that account can, and of that no more
+        than the scopes here, if any.
     expires
         How long it is good: 12h, 30d, 1y; for ever without.
     """
     scopes = [str(place(one)) for one in repository] + list(workspace) + (["*"] if everything else [])
     if edge and (scopes or write or admin):
         raise Usage("An edge's token reads everything and does nothing else.", "Leave out the scopes and rights.")
-    if not edge and not scopes:
+    if not edge and not scopes and not owner:
         raise Usage("The token would reach nothing.", "Add --repository W/R, --workspace W or --everything.")
     rights = {"read": read is not False, "write": write, "admin": admin}
     body: dict[str, Any] = {"name": name, "expires_s": seconds(expires)}
+    body |= {"owner": owner} if owner else {}
     body |= {"kind": "edge"} if edge else {"grants": [{"scope": scope} | rights for scope in scopes]}
     with reach(url, profile) as node:
         made = node.post("/tokens", body)

@@ -34,6 +34,24 @@ def place(text: str) -> Place:
     return Place(workspace, repository)
 
 
+class Owned(NamedTuple):
+    """Something of a Workspace, by both names."""
+
+    workspace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.workspace}/{self.name}"
+
+
+def owned(text: str) -> Owned:
+    """WORKSPACE/NAME. Raises Usage."""
+    workspace, slash, name = text.partition("/")
+    if not workspace or not slash or not name or "/" in name:
+        raise Usage(f'"{text}" is not understood.', "Write it as WORKSPACE/NAME.")
+    return Owned(workspace, name)
+
+
 def address(url: str) -> str:
     """http(s)://HOST[:PORT], without a slash at the end. Raises Usage; never repeats what may hold a credential."""
     try:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from formats.kit.contract import Ask, Decision, Finds, Listed, Manifest, Plan, Room, Serve, Show, governed
 from gateway.access.grants import DELETE, PUBLISH, READ, TAG, What
-from gateway.access.verdicts import Clearance, not_allowed
+from gateway.access.verdicts import Clearance
 from storage.errors import Forbidden, Problem
 from storage.nouns import (
     AnyChange,
@@ -61,7 +61,7 @@ class Permit(NamedTuple):
         if known_as is None:
             raise too_wide()
         if not self._allows(READ, known_as):
-            raise not_allowed(READ, "package")
+            raise not_this()
 
     def reads_all(self) -> None:
         """Raises Forbidden unless all packages may be read."""
@@ -94,15 +94,15 @@ class Permit(NamedTuple):
                 continue
             of_packages += 1
             if not self._allows(action, known_as, tag):
-                raise not_allowed(action, "tag" if tag else "package")
+                raise not_this()
         if not of_packages:
-            raise not_allowed(PUBLISH, "repository")
+            raise not_this()
 
     def _saw_its_own(self, watched: "Watched") -> None:
         for package in watched.seen:
             known_as = governed(self.room, package) if package else ""
             if known_as is not None and not any(self._allows(one, known_as) for one in (PUBLISH, DELETE, TAG)):
-                raise not_allowed(PUBLISH, "package") from None
+                raise not_this() from None
 
     def _allows(self, action: str, package: str, tag: str = "") -> bool:
         repository = self.clearance.repository
@@ -110,6 +110,11 @@ class Permit(NamedTuple):
         if action == TAG and not tag:
             return self.clearance.standing.possible(what, repository.at_ms)
         return self.clearance.standing.decide(what, repository.at_ms).allowed
+
+
+def not_this() -> Forbidden:
+    """One sentence for all of them: two would tell what was found on the way."""
+    return Forbidden("This token may not do this to this package.", "Ask an administrator of the repository.")
 
 
 def too_wide() -> Forbidden:
