@@ -60,6 +60,17 @@ class Cache(Section, frozen=True):
     lease_seconds: float = 30.0
 
 
+class Upkeep(Section, frozen=True):
+    """Work over the whole store, at its hours."""
+
+    sweep_every_seconds: int = 3600
+    sweep_grace_seconds: int = 24 * 3600
+    sweep_garbage_share_min: float = 0.5
+    sweep_rate_max_bytes_s: int = 512 * MIB
+    scrub_every_seconds: int = 7 * 24 * 3600
+    scrub_rate_max_bytes_s: int = 20 * MIB
+
+
 class Tls(Section, frozen=True):
     """Certificates by host name: the first is the default. Paths of PEM files."""
 
@@ -82,4 +93,5 @@ class Node(Section, frozen=True):
     intake: Intake = Intake()
     sandbox: Sandbox = Sandbox()
     cache: Cache = Cache()
+    upkeep: Upkeep = Upkeep()
     tls: Tls = Tls()

@@ -7,6 +7,7 @@ long-lived nursery for everything that outlives a request.
 import gc
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
@@ -55,9 +56,13 @@ from gateway.indexes.sets import Bring, Sets
 from gateway.insight.errorlog import report
 from gateway.insight.metrics import Metrics
 from gateway.insight.requestlog import RequestLog
+from gateway.insight.upkeep import lines as upkeep_lines
 from gateway.sandbox.pool import Sandbox
 from storage.nouns import Repository, Upstream
 from storage.open import Store, open_store
+from storage.scrub import Scrub
+from storage.sweep import Rules, Sweep
+from storage.upkeep import Chore
 
 REAP_SECONDS = 30.0
 
@@ -127,6 +132,8 @@ class Worker:
         self.metrics = Metrics(self.root / "metrics", number)
         self.log = RequestLog(self.root / "log" / f"access-{number}.jsonl")
         self.evictor = Evictor(store.cached, config.cache.disk_bytes_max)
+        self.reactor: Reactor | None = None
+        self.chores = chores_of(store, config.upkeep, self.root / "upkeep", self._found_damage)
         self.relay = Relay(config.parent) if self.edge else None
         self.follower = (
             Follower(store, config.parent, config.parent_token, self.root / "follower.lock") if self.edge else None
@@ -141,11 +148,14 @@ class Worker:
             await nursery.start(self._management.run)
             nursery.start_soon(self._look_after)
             nursery.start_soon(self.evictor.run)
+            for chore in self.chores.values():
+                nursery.start_soon(chore.run)
             # What is there by now stays for good, 70,000 objects: looking through them at each full collection would
             # hold the loop up for over 50 ms.
             gc.collect()
             gc.freeze()
             reactor: Reactor = await nursery.start(self._serve, front)
+            self.reactor = reactor
             gc.freeze()
             trio.lowlevel.add_instrument(self.metrics.stalls)
             await self._until_told(reactor)
@@ -312,17 +322,29 @@ class Worker:
             catalog=self.store.catalog,
             health=self.health,
             status=self.status,
-            metrics=self.metrics.render,
+            metrics=self._metrics,
             formats=tuple(ROOMS),
             drawing=tuple(name for name, room in ROOMS.items() if room.draws),
             commit=committer.commit if committer is not None else None,
             secrets=None if self.edge else self.secrets,
             signing=None if self.edge else self.signing,
+            work=self.chores,
             normalise=_normalise,
             outdated=self.outdated,
             governed=_governed,
             inside_only=inside_only,
         )
+
+    def _found_damage(self) -> None:
+        """A scrub of any process of this node found rotten bytes: none are sent from memory or on trust."""
+        for shelf in (self.store.blobs, self.store.cached):
+            shelf.doubt()
+        if self.reactor is not None:
+            self.reactor.forget_answers()
+
+    def _metrics(self) -> str:
+        work = {name: chore.told() for name, chore in self.chores.items()}
+        return self.metrics.render() + "".join(upkeep_lines(work))
 
     def health(self) -> Health:
         """How this node is doing."""
@@ -356,6 +378,41 @@ class Worker:
             "cache_bytes": sum(one.bytes for one in packs),
             "workers": self.config.workers,
         }
+
+
+def chores_of(
+    store: Store, limits: settings.Upkeep, folder: Path, found_damage: Callable[[], None]
+) -> dict[str, Chore]:
+    """The work over the whole store: an origin sweeps, and every node scrubs."""
+    chores = {
+        "scrub": Chore(
+            "scrub",
+            folder,
+            lambda mark: Scrub(
+                store.index, store.journal, None if store.journal is None else store.blobs, store.cached, mark
+            ),
+            now_ms,
+            every_s=limits.scrub_every_seconds,
+            rate_bytes_s=limits.scrub_rate_max_bytes_s,
+            found_damage=found_damage,
+        )
+    }
+    if (journal := store.journal) is not None:
+        rules = Rules(limits.sweep_grace_seconds * 1000, limits.sweep_garbage_share_min)
+
+        def sweep() -> Sweep:
+            return Sweep(store.index, journal, store.blobs, now_ms, rules)
+
+        chores["sweep"] = Chore(
+            "sweep",
+            folder,
+            lambda mark: sweep(),
+            now_ms,
+            every_s=limits.sweep_every_seconds,
+            rate_bytes_s=limits.sweep_rate_max_bytes_s,
+            look=lambda: sweep().look(),
+        )
+    return chores
 
 
 def _normalise(format: str, package: str) -> str:

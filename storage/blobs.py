@@ -151,13 +151,18 @@ class BlobShelf:
 
     # ------------------------------------------------------------ reading
 
-    def find(self, sha256: bytes) -> Located | None:
-        """The blob, or None where it is not here. Raises Damaged where a durable shelf holds it and it is broken."""
+    def find(self, sha256: bytes, *, even_damaged: bool = False) -> Located | None:
+        """The blob, or None where it is not here. Raises Damaged where a durable shelf holds it and it is broken.
+
+        `even_damaged` is for who looks whether it still is.
+        """
         try:
             known = None
             while True:
                 with self.env.begin() as txn:
                     row = self.ledger.blob(txn, sha256)
+                    if sha256 not in self._sound and not even_damaged and self.ledger.is_damaged(txn, sha256):
+                        raise _damaged(sha256)
                 if row is None:
                     return None
                 try:
@@ -191,7 +196,7 @@ class BlobShelf:
         else:
             whole = all(os.fstat(fd).st_size >= offset + length for fd, offset, length in located.extents)
         if not whole:
-            raise Damaged(f"The stored bytes of {sha256.hex()} are damaged.", "Restore their pack from a copy.")
+            raise _damaged(sha256)
 
     def _handle(self, pack: int) -> PackHandle:
         with self._lock:
@@ -237,6 +242,24 @@ class BlobShelf:
         with self.env.begin() as txn:
             row = self.ledger.blob(txn, sha256)
         return None if row is None else row.size
+
+    def mark_damaged(self, sha256: bytes, damaged: bool) -> None:
+        """A scrub found a hosted blob to be rotten, or whole again. Where nothing changes, nothing is locked."""
+        self._sound.discard(sha256)
+        with self.env.begin() as txn:
+            if self.ledger.is_damaged(txn, sha256) == damaged:
+                return
+        with self.env.begin(write=True) as txn:
+            self.ledger.mark_damaged(txn, sha256, damaged)
+
+    def doubt(self) -> None:
+        """Some stored bytes were found to be rotten: nothing is taken for sound any more because it once was."""
+        self._sound.clear()
+
+    def after(self, sha256: bytes) -> bytes | None:
+        """The next blob here in the order of their names; None behind the last."""
+        with self.env.begin() as txn:
+            return self.ledger.after(txn, sha256)
 
     # ------------------------------------------------------------ writing
 
@@ -410,7 +433,7 @@ class BlobShelf:
         for sha256, row in blobs:
             body = disk.read_all(handle.fd, row.size, row.extents[0].offset)
             if len(body) != row.size or xxh3_64_digest(body) != row.sum:
-                raise Damaged(f"The stored bytes of {sha256.hex()} are damaged.", "Restore their pack from a copy.")
+                raise _damaged(sha256)
             found.append((sha256, body))
         return found
 
@@ -512,6 +535,10 @@ class BlobShelf:
             with suppress(FileNotFoundError):
                 handle = PackHandle(path)
                 os.fdatasync(handle.fd)
+
+
+def _damaged(sha256: bytes) -> Damaged:
+    return Damaged(f"The stored bytes of {sha256.hex()} are damaged.", "Publish them again, or restore their pack.")
 
 
 def _now_ms() -> int:

@@ -327,9 +327,13 @@ class Committer:
             if not isinstance(change, PutFile) or not change.file.sha256:
                 continue
             sha256 = change.file.sha256
-            if sha256 in fresh or sha256 in group.fresh or self._shelf.ledger.has(txn, sha256):
+            if sha256 in fresh or sha256 in group.fresh:
                 continue
             staged = next((one for one in wish.staged if one.sha256 == sha256), None)
+            if self._shelf.ledger.has(txn, sha256):
+                if staged is None or not self._shelf.ledger.is_damaged(txn, sha256):
+                    continue
+                self._shelf.ledger.remove(txn, sha256)  # what is brought replaces what is rotten
             if staged is None:
                 raise Invalid(f"The file {change.file.name!r} names bytes that were not sent.", "Send them with it.")
             self._shelf.prepare(staged)  # done before, unless the store lost them since

@@ -81,6 +81,11 @@ class Ledger:
         for sha256, value in txn.cursor(db=self._t.blobs):
             yield sha256, _decode_blob(unseal(value, "blobs"))
 
+    def after(self, txn: Txn, sha256: bytes) -> bytes | None:
+        """The blob that follows in the order of their names; None behind the last."""
+        with txn.cursor(db=self._t.blobs) as cursor:
+            return bytes(cursor.key()) if cursor.set_range(sha256 + b"\0") else None
+
     def add(self, txn: Txn, pack: int, records: Sequence[Record]) -> None:
         """Rows for the bodies among these records of a pack that has its row; what is already known elsewhere stays
         where it is."""
@@ -103,6 +108,7 @@ class Ledger:
         if value is None:
             return
         txn.delete(sha256, db=self._t.uncut)
+        txn.delete(sha256, db=self._t.damaged)
         row = _decode_blob(value[8:])
         if row.recipe is None:
             for extent in row.extents:
@@ -162,6 +168,16 @@ class Ledger:
     def chunks(self, txn: Txn) -> int:
         """How many chunks have a place."""
         return int(txn.stat(self._t.chunks)["entries"])
+
+    def is_damaged(self, txn: Txn, sha256: bytes) -> bool:
+        """Did a scrub find that these bytes are not what they were? Then who brings them again repairs them."""
+        return txn.get(sha256, db=self._t.damaged) is not None
+
+    def mark_damaged(self, txn: Txn, sha256: bytes, damaged: bool) -> None:
+        if damaged:
+            txn.put(sha256, b"", db=self._t.damaged)
+        else:
+            txn.delete(sha256, db=self._t.damaged)
 
     def point(self, txn: Txn, source: int, target: int, records: Sequence[Record]) -> None:
         """Whole blobs of one pack lie in another now, as these records of it. Their old bytes are dead."""

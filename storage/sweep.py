@@ -113,6 +113,7 @@ class Sweep:
         self._writer: PackWriter | None = None
         self._avoid: set[int] = set()
         self.progress = Progress()
+        self.mark = ""
 
     # ------------------------------------------------------------ what would be done
 

@@ -35,6 +35,7 @@ environment of the cache as well.
     chunks        blake3                                     -> storage.ledger.ChunkRow: a hint, good while its pack is
     uncut         sha256                                     -> nothing: a large blob that nobody has looked at yet
     open          pack (u32 big-endian)                      -> nothing: a shared pack that may still be appended to
+    damaged       sha256                                     -> nothing: a scrub found that its bytes are rotten
     state         end, epoch, store, next                    -> see storage.index, storage.blobs
 
     loose         sha256                                     -> since when nothing names this blob (u64 ms); physical:
@@ -51,7 +52,7 @@ FOLD_TABLES = (
     "touched", "heads", "places", "refs", "usage",
 )  # fmt: skip
 WORK_TABLES = ("loose",)
-BLOB_TABLES = ("blobs", "members", "packs", "chunks", "uncut", "open", "state")
+BLOB_TABLES = ("blobs", "members", "packs", "chunks", "uncut", "open", "state", "damaged")
 
 Table = lmdb._Database
 type Txn = lmdb.Transaction[bytes]
@@ -68,6 +69,7 @@ class BlobTables:
     uncut: Table
     open: Table
     state: Table
+    damaged: Table
 
     @classmethod
     def of(cls, env: lmdb.Environment) -> "BlobTables":

@@ -12,6 +12,7 @@ from gateway.console import (
     problems,
     signing,
     tenancy,
+    upkeep,
     upstreams,
     withholding,
 )
@@ -28,6 +29,7 @@ ROUTES: tuple[Route, ...] = (
     *credentials.ROUTES.all,
     *people.ROUTES.all,
     *grants.ROUTES.all,
+    *upkeep.ROUTES.all,
 )
 
 PRIVATE = (

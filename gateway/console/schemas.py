@@ -55,6 +55,12 @@ class NewPurge(Body, frozen=True):
     package: Annotated[str, msgspec.Meta(max_length=300)] = ""
 
 
+class AskForSweep(Body, frozen=True):
+    """`dry_run`: only tell what would be done."""
+
+    dry_run: bool = False
+
+
 class NewCredential(Body, frozen=True):
     """Basic with a `username`, Bearer without."""
 

@@ -7,6 +7,7 @@ answers reads from its own index, and its front relays writes to the origin befo
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 import msgspec
@@ -22,6 +23,14 @@ class Readable(Protocol):
     """Where readings come from: storage.catalog.Catalog."""
 
     def read(self) -> AbstractContextManager[Reading]: ...
+
+
+class Work(Protocol):
+    """Work over the whole store that goes on by itself: storage.upkeep.Chore. `look` blocks, the rest is quick."""
+
+    def ask(self) -> None: ...
+    def told(self) -> Mapping[str, object]: ...
+    def look(self) -> Mapping[str, object]: ...
 
 
 class Health(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -73,6 +82,7 @@ class Services:
     commit: Commit | None = None
     secrets: Secrets | None = None
     signing: SigningKeys | None = None
+    work: Mapping[str, Work] = MappingProxyType({})
     metrics_open: bool = False
     normalise: Callable[[str, str], str] = as_it_is
     outdated: Callable[[], bool] = never

@@ -138,6 +138,10 @@ class Reactor:
                 self.close(c)
         self._wake()
 
+    def forget_answers(self) -> None:
+        """What is remembered may hold bytes that turned out to be rotten."""
+        self._memos.clear()
+
     async def watch(self) -> None:
         """See to what no event tells of, until the loop has ended."""
         shortest = min(self.config.head_seconds_max, self.config.idle_seconds_max, self.config.body_idle_seconds_max)

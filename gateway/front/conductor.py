@@ -39,7 +39,7 @@ from gateway.front.permits import Permit
 from gateway.front.pulling import Puller
 from gateway.front.reading import Reads, Scope, foreign_set, holds, release
 from gateway.front.relaying import Relaying
-from gateway.front.routes import OCI, V2, Place, ask_of, check_slashes, place_of
+from gateway.front.routes import OCI, V2, Place, ask_of, check_slashes, is_the_origins, place_of
 from gateway.front.writing import Writes
 from gateway.indexes.sets import Sets
 from gateway.insight.errorlog import report_bug
@@ -160,7 +160,7 @@ class Front:
         """Everything under /-/: peers here, the API and pages in the management application."""
         if request.head.segments[:2] == ("-", "peer"):
             await self._peering.handle(request)
-        elif self._relaying is not None and request.head.method not in ("GET", "HEAD", "OPTIONS"):
+        elif self._relaying is not None and is_the_origins(request.head):
             await self._relaying.forward(request)
         else:
             await self._manage.proxy(request)

@@ -30,6 +30,14 @@ class Place(msgspec.Struct, frozen=True):
     secret: str = ""
 
 
+def is_the_origins(head: Head) -> bool:
+    """Does an edge hand this call of the API on? Changes, and what only an origin has; not what it does to itself."""
+    segments = head.segments[2:]
+    if segments[:2] == ("v1", "scrub"):
+        return False
+    return head.method not in ("GET", "HEAD", "OPTIONS") or segments[:2] == ("v1", "sweep")
+
+
 def place_of(head: Head) -> Place | None:
     """The place of a package request; None where the path is too short to name one."""
     segments = head.segments

@@ -63,6 +63,22 @@ class Got:
         return msgspec.json.decode(self.body)
 
 
+class Working:
+    """Work over the whole store that is only asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def ask(self) -> None:
+        self.asked += 1
+
+    def told(self) -> dict[str, object]:
+        return {"running": False, "waiting": bool(self.asked)}
+
+    def look(self) -> dict[str, object]:
+        return {"forgotten": 3}
+
+
 class Console:
     """An application over `acme` and `other`, each with `main` (private) and `open` (public), and tokens by role."""
 
@@ -84,6 +100,7 @@ class Console:
             "secrets": self.secrets,
             "signing": self.signing,
             "now_ms": lambda: self.now_ms,
+            "work": {name: Working() for name in ("sweep", "scrub")},
             "normalise": lambda format, name: ROOMS[format].normalise(name) if format in ROOMS else name,
         }
         self.services = Services(**given | services)

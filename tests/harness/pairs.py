@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from bench.hostile.speaking import Said, Speaker
 from bench.hostile.watching import exchange
@@ -90,10 +91,10 @@ class Served:
 class Pair:
     """An origin and its edge with the demo repositories. `limits` are sections of the configuration."""
 
-    def __init__(self, folder: Path, **limits: dict[str, float]) -> None:
+    def __init__(self, folder: Path, *, workers: int = 1, **limits: dict[str, float]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "limits.toml"
-        lines = []
+        lines = [f"workers = {workers}"]
         for section, settings in limits.items():
             lines += [f"[{section}]", *(f"{name} = {json.dumps(value)}" for name, value in settings.items())]
         config.write_text("\n".join(lines) + "\n")
@@ -108,6 +109,15 @@ class Pair:
         except BaseException:
             self.stop()
             raise
+
+    def entrepot(self, *arguments: str, node: Served | None = None) -> tuple[int, Any, str]:
+        """Run the CLI against a node (the origin) as its admin, with `--json`: exit code, what it told, its errors."""
+        at = (node or self.origin).url
+        environment = clean_environment() | {"ENTREPOT_URL": at, "ENTREPOT_TOKEN": self.token}
+        done = subprocess.run(
+            [*ENTREPOT, *arguments, "--json"], capture_output=True, text=True, env=environment, timeout=120
+        )
+        return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
 
     def stop(self) -> None:
         """Both, the edge first."""
