@@ -115,7 +115,7 @@ class Scrub:
                 after, value = bytes(cursor.key()), cursor.value()
                 size += len(after) + len(value)
                 self.progress.rows += 1
-                if value:
+                if value and name != "chunks":  # hints: whoever asks for one finds out
                     try:
                         unseal(value, name)
                     except Damaged as problem:
