@@ -340,7 +340,7 @@ class Worker:
         for shelf in (self.store.blobs, self.store.cached):
             shelf.doubt()
         if self.reactor is not None:
-            self.reactor.forget_answers()
+            self.reactor.memos.clear()
 
     def _metrics(self) -> str:
         work = {name: chore.told() for name, chore in self.chores.items()}

@@ -86,7 +86,7 @@ class Reactor:
         self._parting = Parting(self._seal, self.close, self._later)
         self._shaking: dict[int, Connection] = {}
         self._steps_left = HANDSHAKE_STEPS_MAX
-        self._memos = Memos(config.memo_entries_max, handler.in_use)
+        self.memos = Memos(config.memo_entries_max, handler.in_use)
         self._running, self._drained_at = 0, inf
         self._turn_begins()
 
@@ -132,15 +132,11 @@ class Reactor:
         self.draining = True
         self._drained_at = monotonic() + self.config.drain_seconds_max
         self._doors.close()
-        self._memos.clear()
+        self.memos.clear()
         for c in list(self._connections.values()):
             if c.phase in (Phase.IDLE, Phase.HEAD, Phase.SHAKE) and not c.buf:
                 self.close(c)
         self._wake()
-
-    def forget_answers(self) -> None:
-        """What is remembered may hold bytes that turned out to be rotten."""
-        self._memos.clear()
 
     async def watch(self) -> None:
         """See to what no event tells of, until the loop has ended."""
@@ -151,7 +147,7 @@ class Reactor:
             (0.5, self.notes.log.flush),
             (min(max(shortest / 4, 0.05), 1.0), self._sweep),
             (1.0, self._look_around),
-            (MEMO_AGE_SECONDS, self._memos.age),
+            (MEMO_AGE_SECONDS, self.memos.age),
         )
         await go_round(self.ended, duties)
 
@@ -300,7 +296,7 @@ class Reactor:
             sock.close()
             return
         tls = None if listener.context is None else self._seal.wrap(listener.context)
-        c = Connection(sock, peer, self._memos.of[listener.scheme], tls)
+        c = Connection(sock, peer, self.memos.of[listener.scheme], tls)
         c.deadline = self._now + self.config.head_seconds_max
         self._connections[c.fd] = c
         self._epoll.register(c.fd, _ALL)
