@@ -116,19 +116,17 @@ async def test_e11_who_looked_a_row_up_before_it_moved_looks_again(
     names = await filled(store, 20)
     for name in names[1:]:
         await write(store, DropFile("generic", "pkg", name))
-    blob = type(store.blobs.ledger).blob
+    locate = type(store.blobs)._locate
     done = []
 
-    def moved_behind_my_back(ledger: Any, txn: Any, identity: bytes) -> Any:
-        row = blob(ledger, txn, identity)
+    def moved_behind_my_back(shelf: Any, identity: bytes, row: Any) -> Any:
         if not done:
-            done.append(1)
-            txn.abort()
-            swept(store)
-        return row
+            done.append(swept(store))
+            shelf._handles.clear()
+        return locate(shelf, identity, row)
 
     store.blobs._handles.clear()
-    monkeypatch.setattr(type(store.blobs.ledger), "blob", moved_behind_my_back)
+    monkeypatch.setattr(type(store.blobs), "_locate", moved_behind_my_back)
     located = store.blobs.find(sha256(data_of(names[0])))
     assert located is not None
     assert located.read() == data_of(names[0])
