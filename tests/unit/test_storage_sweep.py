@@ -116,7 +116,7 @@ async def test_e11_who_looked_a_row_up_before_it_moved_looks_again(
     names = await filled(store, 20)
     for name in names[1:]:
         await write(store, DropFile("generic", "pkg", name))
-    locate = type(store.blobs)._locate
+    locate = type(store.blobs).located
     done = []
 
     def moved_behind_my_back(shelf: Any, identity: bytes, row: Any) -> Any:
@@ -126,7 +126,7 @@ async def test_e11_who_looked_a_row_up_before_it_moved_looks_again(
         return locate(shelf, identity, row)
 
     store.blobs._handles.clear()
-    monkeypatch.setattr(type(store.blobs), "_locate", moved_behind_my_back)
+    monkeypatch.setattr(type(store.blobs), "located", moved_behind_my_back)
     located = store.blobs.find(sha256(data_of(names[0])))
     assert located is not None
     assert located.read() == data_of(names[0])
