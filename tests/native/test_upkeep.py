@@ -122,7 +122,7 @@ def until_known(is_so: Callable[[], bool]) -> None:
 
 
 def rot(folder: Path, data: bytes) -> None:
-    for path in folder.glob("*.pack"):
+    for path in sorted(folder.glob("*.pack")):
         at = path.read_bytes().find(data)
         if at >= 0:
             fd = os.open(path, os.O_RDWR)

@@ -188,7 +188,7 @@ async def test_damaged_bytes_are_told_and_their_pack_stays(store: Store) -> None
         await write(store, DropFile("generic", "pkg", name))
     row = store.blobs.find(sha256(data_of(names[19])))
     assert row is not None
-    pack = next(path for path in store.blobs.root.glob("*.pack") if data_of(names[19]) in path.read_bytes())
+    pack = next(path for path in sorted(store.blobs.root.glob("*.pack")) if data_of(names[19]) in path.read_bytes())
     with pack.open("r+b") as file:
         file.seek(row.extents[0][1])
         file.write(b"rot")

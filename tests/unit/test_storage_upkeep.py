@@ -158,7 +158,7 @@ def scrubbed(store: Store, mark: str = "") -> Any:
 
 def rot(root: Path, data: bytes) -> None:
     """Flip one byte of `data` where it lies in a pack."""
-    for path in root.glob("*.pack"):
+    for path in sorted(root.glob("*.pack")):
         at = path.read_bytes().find(data)
         if at >= 0:
             with path.open("r+b") as file:
