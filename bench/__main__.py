@@ -1,6 +1,7 @@
 """Which scenario is run, and where does its report go?
 
-python -m bench delivery|publish|cold|replicate|deb|peers|crash|hostile|oci [--quick] [--json FILE] [--png FILE]
+python -m bench delivery|publish|cold|replicate|deb|peers|crash|hostile|oci|revoke [--quick]
+[--json FILE] [--png FILE]
 """
 
 import signal
@@ -13,7 +14,7 @@ from types import FrameType
 from bench.machine import Skipped, conditions, isolate, pin_to_client
 from bench.options import Options, options
 from bench.report import Result, as_json, picture, words
-from bench.scenarios import cold, crash, deb, delivery, hostile, oci, peers, publish, replicate
+from bench.scenarios import cold, crash, deb, delivery, hostile, oci, peers, publish, replicate, revoke
 
 RUN: dict[str, Callable[[Options], Result]] = {
     "delivery": delivery.run,
@@ -21,6 +22,7 @@ RUN: dict[str, Callable[[Options], Result]] = {
     "cold": cold.run,
     "replicate": replicate.run,
     "deb": deb.run,
+    "revoke": revoke.run,
     "peers": peers.run,
     "crash": crash.run,
     "hostile": hostile.run,

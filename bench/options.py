@@ -15,6 +15,7 @@ SCENARIOS = {
     "peers": "the same file from pypiserver, devpi and Verdaccio",
     "crash": "kill -9 at random durable system calls during publishes",
     "hostile": "mutated and crafted packages to every room, beside good clients",
+    "revoke": "from a revocation, quarantine or deletion to the last of eight edges, and what a partition does to it",
     "oci": "an image of 500 MB beside docker-registry: warm by CPU, cold by the clock",
 }
 
@@ -35,6 +36,7 @@ class Options:
     count: int = 200
     mutants: int = 10_000
     keep: Path | None = None
+    operations: int = 10_000
     json: Path | None = None
     png: Path | None = None
     here: bool = False
@@ -57,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--count", type=int, default=200, help="of publishes (replicate), of kills (crash)")
     made.add_argument("--mutants", type=int, default=10_000, help="damaged packages for each room (hostile)")
     made.add_argument("--keep", type=Path, help="what was prepared stays there for the next run (deb)")
+    made.add_argument("--operations", type=int, default=10_000, help="of all kinds together (revoke)")
     made.add_argument("--json", type=Path, help="write all rounds there")
     made.add_argument("--png", type=Path, help="draw the ratios there")
     made.add_argument("--here", action="store_true", help="stay on the machine's own loopback")
@@ -70,5 +73,6 @@ def options(home: Path, arguments: list[str] | None = None) -> Options:
     if not given.quick:
         return given
     shrunk = ["--rounds", "1", "--seconds", "1", "--big-bytes", "16M", "--count", "10", "--mutants", "200"]
+    shrunk += ["--operations", "60"]
     small = parser().parse_args([*shrunk, *(arguments or [])])
     return Options(home=home, **vars(small))

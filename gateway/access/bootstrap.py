@@ -8,7 +8,7 @@ here in the return value, or in a file of mode 0600 for a node of ours to presen
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -112,6 +112,13 @@ def prepare_up(root: Path, edge_root: Path, clock: Clock = now_ms) -> Ready:
         if not _still_good(store, edge_file, clock()):
             _keep(edge_file, _renewed(store, EDGE_NAME, READER, "edge", clock()))
     return Ready(admin, edge_file)
+
+
+def write(root: Path, drafts: Iterable[Draft]) -> None:
+    """Put entries into the journal of an origin that is not running."""
+    with alone(root), _opened(root) as store:
+        for draft in drafts:
+            _commit(store, lambda reading, draft=draft: Decided(draft, None))  # type: ignore[misc]
 
 
 # ---------------------------------------------------------------- steps
