@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -82,8 +83,7 @@ def clean_environment() -> dict[str, str]:
 def get(url: str, headers: dict[str, str] | None = None, method: str = "GET", body: bytes | None = None) -> "Got":
     """One plain request, errors as answers."""
     request = urllib.request.Request(url, data=body, headers=headers or {}, method=method)
-    opener = urllib.request.build_opener(_NoErrors())
-    with opener.open(request, timeout=60) as answer:
+    with _opener().open(request, timeout=60) as answer:
         return Got(answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read())
 
 
@@ -101,3 +101,9 @@ class _NoErrors(urllib.request.HTTPErrorProcessor):
         return response
 
     https_response = http_response
+
+
+@cache
+def _opener() -> urllib.request.OpenerDirector:
+    """One for all requests: making one reads the machine's certificates, which takes longer than most answers."""
+    return urllib.request.build_opener(_NoErrors())
