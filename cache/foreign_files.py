@@ -14,16 +14,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import unquote
 
 import msgspec
 import trio
 
 from cache.budget import Budget
 from cache.flight import Fill, Flights
-from cache.foreign import EDGE_FRESH_S, EDGE_NEGATIVE_S, SecretOf, key_of, purged
+from cache.foreign import EDGE_FRESH_S, EDGE_NEGATIVE_S, WORDS_MAX, SecretOf, key_of, purged
 from cache.freshness import Held, Standing, Terms, absent, failed, found, left_s, resting, standing, unchanged
 from cache.shelf import Shelf
-from cache.upstream import Remote, Source, Spent, Unchanged
+from cache.upstream import Refused, Remote, Source, Spent, Unchanged
 from storage.digest import Hasher
 from storage.errors import Absent, Problem, UpstreamFailed
 from storage.nouns import Upstream
@@ -32,6 +33,8 @@ RECORD, HEAD = "foreign-file", "foreign-file-head"
 WAIT_BYTES_MAX = 1 << 20
 """A renewed file of no more than this is awaited whole, as is one that does not tell its size: where it breaks off, the
 old copy still serves."""
+DETAIL = "entrepot-detail"
+"""The header in which a parent tells an edge, beside its dialect, what its upstream did; percent-encoded."""
 
 _HEADER_CHARACTERS_MAX = 2000
 _TAG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
@@ -366,6 +369,9 @@ class ForeignFiles:
             if not spot.parent:
                 self._budget.rest(spot.url, problem.retry_after_s or 0)
             raise
+        except Refused as problem:
+            words = unquote(problem.headers.get(DETAIL, "")) if spot.parent else ""
+            raise (UpstreamFailed(words[:WORDS_MAX]) if words.isprintable() and words else problem) from None
 
     def _note(self, spot: Spot, headers: Mapping[str, str]) -> None:
         if not spot.parent:

@@ -303,6 +303,12 @@ class Unchanged(UpstreamFailed):
     headers: Mapping[str, str] = MappingProxyType({})
 
 
+class Refused(UpstreamFailed):
+    """An answer of a status that means neither yes nor no. `headers` may tell more, where they can be believed."""
+
+    headers: Mapping[str, str] = MappingProxyType({})
+
+
 class Body:
     """A Source over one http.client response; reads straight from the socket where the length is known."""
 
@@ -469,7 +475,9 @@ def _judge(body: Body, offset: int) -> None:
     if body.status in (429, 503):
         raise Unavailable(f"{who} is overloaded.", "Try again later.", retry_after_s=retry_after(body.headers))
     if body.status not in (200, 206):
-        raise UpstreamFailed(f"{who} answered {body.status}.")
+        refused = Refused(f"{who} answered {body.status}.")
+        refused.headers = body.headers
+        raise refused
     if body.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise UpstreamFailed(f"{who} sends a file in an encoding that was not asked for.")
     if body.status == 206:

@@ -1,13 +1,16 @@
 """How do our own answers and refusals become bytes where no room speaks for us?"""
 
 import time
+from urllib.parse import quote
 
 import msgspec
 
+from cache.foreign import WORDS_MAX
+from cache.foreign_files import DETAIL
 from formats.kit.contract import Amend, Finds, Reply
 from gateway.delivery.answers import Answer
 from gateway.front.routes import Place
-from storage.errors import Problem, Unauthenticated
+from storage.errors import Problem, Unauthenticated, UpstreamFailed
 
 
 def now_ms() -> int:
@@ -22,13 +25,16 @@ def complain(problem: Problem) -> Reply:
 
 
 def with_signals(reply: Reply, problem: Problem) -> Reply:
-    """The headers that every dialect shares: when to come back, and how to identify oneself."""
+    """The headers that every dialect shares: when to come back, how to identify oneself, and what an upstream did, for
+    an edge to say in its own client's dialect."""
     names = {name.lower() for name, _ in reply.headers}
     extra: list[tuple[str, str]] = []
     if problem.retry_after_s is not None and "retry-after" not in names:
         extra.append(("Retry-After", str(problem.retry_after_s)))
     if isinstance(problem, Unauthenticated) and "www-authenticate" not in names:
         extra.append(("WWW-Authenticate", 'Basic realm="Entrepot"'))
+    if isinstance(problem, UpstreamFailed):
+        extra.append((DETAIL, quote(problem.text()[:WORDS_MAX], safe=" ,;:'()/")))
     return msgspec.structs.replace(reply, headers=(*reply.headers, *extra)) if extra else reply
 
 
