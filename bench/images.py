@@ -38,6 +38,10 @@ class Image:
     def size(self) -> int:
         return sum(self.blobs.values())
 
+    def path(self, digest: str) -> Path:
+        """Where a blob lies in the layout."""
+        return _blob(self.layout, digest)
+
 
 def image(size: int) -> Image:
     """An image of at least `size` bytes as they travel. Made where it is not there yet.

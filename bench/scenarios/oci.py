@@ -10,28 +10,31 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bench.clients import Refused, own
+from bench.clients import ROOT, Refused, own
 from bench.images import TAG, Image, image
 from bench.machine import SERVER_CORE, need, use_all_cores, warm_memory
 from bench.options import Options
 from bench.report import Result, Row
-from bench.servers import Node, Running, ask, free_port
+from bench.servers import Nginx, Node, Running, ask, free_port
 
 IMAGE_BYTES_MIN = 512 << 20
 IMAGE_BYTES_QUICK = 16 << 20
 NAME = "real/image"
 COPY_SECONDS_MAX = 300
+ONE_WAY_MS = 10.0
+FAR_MB_PER_SECOND = 125.0
 WARM_BYTES_MAX = 4 << 30
 CONFIG = """\
 version: 0.1
 log: {{level: error, accesslog: {{disabled: true}}}}
-storage: {{filesystem: {{rootdirectory: {root}}}}}
+storage: {{filesystem: {{rootdirectory: {root}}}, cache: {{blobdescriptor: inmemory}}}}
 http: {{addr: "127.0.0.1:{port}"}}
 """
 
@@ -111,31 +114,46 @@ def pass_for(door: str, name: str, token: str) -> str:
 
 def warm(told: Options, what: Image) -> list[Row]:
     """All blobs at once, from servers that have them and take turns on their core."""
-    economy = Row("warm pull, all blobs at once", "MB/CPU s", goal=">= 5")
-    speed = Row("warm pull, all blobs at once: by the clock", "MB/s", note="one core each for server and client")
+    rows = [Row(case, unit, goal=goal, note=note) for case, unit, goal, note in WARM]
     with ExitStack() as stack:
-        theirs = stack.enter_context(DockerRegistry(told.home / "warm-registry"))
+        registry = stack.enter_context(DockerRegistry(told.home / "warm-registry"))
+        nginx = stack.enter_context(Nginx(told.home / "warm-nginx"))
         node = stack.enter_context(Node(told.home / "warm-node"))
-        push(told.home, what, f"{theirs.host}/{NAME}")
+        push(told.home, what, f"{registry.host}/{NAME}")
         name = f"{node.private.strip('/')}/{NAME}"
         push(told.home, what, f"{host(node.origin)}/{name}", node.token)
         pull(told.home, what, f"{host(node.edge)}/{name}", node.token)
+        (nginx.root / "blobs").mkdir()
+        for digest in what.blobs:
+            shutil.copy(what.path(digest), nginx.root / "blobs" / digest)
         header = f"Authorization: Bearer {pass_for(node.edge, name, node.token)}"
-        sides = (
-            (node, f"{node.edge}/v2/{name}", economy.ours, speed.ours),
-            (theirs, f"{theirs.url}/v2/{NAME}", economy.theirs, speed.theirs),
-        )
+        sides: list[tuple[Running, str]] = [
+            (node, f"{node.edge}/v2/{name}"), (registry, f"{registry.url}/v2/{NAME}"), (nginx, nginx.url)
+        ]  # fmt: skip
         for number in range(told.rounds):
-            for server, base, by_cpu, by_clock in sides if number % 2 else reversed(sides):
-                first, *rest = [f"{base}/blobs/{digest}" for digest in what.blobs]
-                options = ["--header", header, *(part for url in rest for part in ("--also", url))]
-                count = len(what.blobs)
-                found = own(
-                    server.pid, "fetch", first, connections=count, seconds=told.seconds, size=1, options=options
-                )
-                by_cpu.append(found.requests / found.server_cpu_seconds / 1e6)
-                by_clock.append(found.rate / 1e6)
-    return [economy, speed]
+            turn = sides if number % 2 else sides[::-1]
+            found = {server.pid: pulled(server, base, header, what, told.seconds) for server, base in turn}
+            ours, theirs, ceiling = (found[server.pid] for server, _ in sides)
+            for row, against, which in zip(rows, (theirs, ceiling, theirs), (0, 0, 1), strict=True):
+                row.ours.append(ours[which])
+                row.theirs.append(against[which])
+    return rows
+
+
+WARM = (
+    ("warm pull, all blobs at once", "MB/CPU s", ">= 5", "beside: docker-registry"),
+    ("warm pull, all blobs at once", "MB/CPU s", "", "beside: nginx with sendfile"),
+    ("warm pull, all blobs at once: by the clock", "MB/s", "", "beside: docker-registry"),
+)
+
+
+def pulled(server: Running, base: str, header: str, what: Image, seconds: float) -> tuple[float, float]:
+    """(MB for a second of the server's CPU, MB a second)."""
+    first, *rest = [f"{base}/blobs/{digest}" for digest in what.blobs]
+    options = ["--header", header, *(part for url in rest for part in ("--also", url))]
+    count = len(what.blobs)
+    found = own(server.pid, "fetch", first, connections=count, seconds=seconds, size=1, options=options)
+    return found.requests / found.server_cpu_seconds / 1e6, found.rate / 1e6
 
 
 def host(url: str) -> str:
@@ -161,25 +179,38 @@ def cold_from_origin(told: Options, what: Image) -> list[Row]:
 
 def cold_from_upstream(told: Options, what: Image) -> list[Row]:
     """docker-registry holds the image, origin and edge have nothing of it."""
-    note = "beside: docker-registry itself"
-    rows = {
-        "edge": Row("foreign image through cold edge and origin", "s", goal="<= 1.15", note=note),
-        "origin": Row("foreign image through a cold origin", "s", goal="<= 1.15", note=note),
-    }
     with DockerRegistry(told.home / "upstream", core=None) as registry:
         push(told.home, what, f"{registry.host}/{NAME}")
-        for number in range(told.rounds):
-            for door, row in rows.items():
-                with fresh(told, number) as node:
-                    repository = f"{node.workspace}/foreign"
-                    node.command("repo", "create", repository)
-                    node.command("upstream", "add", repository, "oci", registry.url + "/", "--private-network")
-                    ready(told, what)
-                    row.theirs.append(pull(told.home, what, f"{registry.host}/{NAME}"))
-                    ready(told, what)
-                    address = f"{host(getattr(node, door))}/{repository}/{NAME}"
-                    row.ours.append(pull(told.home, what, address, node.token))
-    return list(rows.values())
+        one = foreign(told, what, registry.host, "origin", "foreign image through a cold origin")
+        two = foreign(told, what, registry.host, "edge", "foreign image through cold edge and origin")
+    return [one, two]
+
+
+def cold_from_afar(told: Options, what: Image) -> list[Row]:
+    """The same, where the registry is as far away as registries are, and the way to it as wide."""
+    with ExitStack() as stack:
+        registry = stack.enter_context(DockerRegistry(told.home / "far", core=None))
+        push(told.home, what, f"{registry.host}/{NAME}")
+        command = [sys.executable, "-m", "bench.distance", str(registry.port), str(ONE_WAY_MS), str(FAR_MB_PER_SECOND)]
+        relay = stack.enter_context(Running(command, told.home / "relay.log", None, cwd=ROOT, speaks=True))
+        where = f"127.0.0.1:{int(relay.line())}"
+        return [foreign(told, what, where, "edge", "the same, registry 20 ms away behind 1 Gbit/s")]
+
+
+def foreign(told: Options, what: Image, where: str, door: str, case: str) -> Row:
+    """By turns: from the registry at `where`, and through a node that knows nothing yet."""
+    row = Row(case, "s", goal="<= 1.15", note="beside: docker-registry itself")
+    for number in range(told.rounds):
+        with fresh(told, number) as node:
+            repository = f"{node.workspace}/foreign"
+            node.command("repo", "create", repository)
+            node.command("upstream", "add", repository, "oci", f"http://{where}/", "--private-network")
+            ready(told, what)
+            row.theirs.append(pull(told.home, what, f"{where}/{NAME}"))
+            ready(told, what)
+            address = f"{host(getattr(node, door))}/{repository}/{NAME}"
+            row.ours.append(pull(told.home, what, address, node.token))
+    return row
 
 
 @contextmanager
@@ -200,7 +231,7 @@ def run(told: Options) -> Result:
     result = Result("oci", against="beside")
     layers = f"{len(what.blobs) - 1} layers: gzip, one zstd, one plain"
     result.conditions["image"] = f"{what.size / 1e6:.0f} MB of this machine's files, {layers}"
-    for part in (warm, cold_from_origin, cold_from_upstream):
+    for part in (warm, cold_from_origin, cold_from_upstream, cold_from_afar):
         if told.cases in part.__name__:
             if part is not warm:
                 use_all_cores()
