@@ -2,9 +2,7 @@
 
 import json
 import os
-import subprocess
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +11,8 @@ import pytest
 
 from tests.harness import layouts
 from tests.harness.clients import program, run
-from tests.harness.running import Up, clean_environment
+from tests.harness.engines import docker_engine, home
+from tests.harness.running import Up
 
 pytestmark = pytest.mark.native
 
@@ -23,18 +22,6 @@ DOORS = ("origin", "edge")
 def at(node: Up, door: str, repository: str, name: str = "") -> str:
     """An image's address as clients write it."""
     return f"{getattr(node, door).partition('://')[2]}/{repository}/{name or 'i' + uuid.uuid4().hex[:12]}"
-
-
-def home(folder: Path) -> dict[str, str]:
-    """A home of its own, so that no login is left on the machine."""
-    folder.mkdir(exist_ok=True)
-    return clean_environment() | {
-        "HOME": str(folder),
-        "XDG_RUNTIME_DIR": str(folder),
-        "DOCKER_CONFIG": str(folder / ".docker"),
-        "REGISTRY_AUTH_FILE": str(folder / "auth.json"),
-        "STORAGE_DRIVER": "vfs",
-    }
 
 
 @pytest.fixture
@@ -190,30 +177,10 @@ def test_oras(node: Up, tmp_path: Path, layout: Path, door: str) -> None:
 
 @pytest.fixture
 def docker(node: Up, tmp_path: Path) -> Iterator[list[str]]:
-    """A real engine of its own, without a bridge: the command that speaks to it."""
     if os.geteuid() != 0:
         pytest.skip("the docker engine needs root")
-    socket = tmp_path / "d.sock"
-    hosts = [f"--insecure-registry={at(node, door, '').partition('/')[0]}" for door in DOORS]
-    command = [
-        program("dockerd"), "--data-root", str(tmp_path / "data"), "--exec-root", str(tmp_path / "exec"),
-        "-H", f"unix://{socket}", "--pidfile", str(tmp_path / "pid"), "--iptables=false", "--ip6tables=false",
-        "--bridge=none", "--storage-driver=vfs", *hosts,
-    ]  # fmt: skip
-    with (tmp_path / "dockerd.log").open("wb") as log:
-        engine = subprocess.Popen(command, stdout=log, stderr=log, env=home(tmp_path / "engine"))
-    client = ["/usr/bin/docker" if Path("/usr/bin/docker").exists() else program("docker"), "-H", f"unix://{socket}"]
-    try:
-        deadline_s = time.monotonic() + 60
-        while subprocess.run([*client, "info"], capture_output=True).returncode:
-            text = (tmp_path / "dockerd.log").read_text()[-3000:]
-            assert engine.poll() is None, f"dockerd ended:\n{text}"
-            assert time.monotonic() < deadline_s, f"dockerd does not answer:\n{text}"
-            time.sleep(0.2)
+    with docker_engine(tmp_path, *(at(node, door, "").partition("/")[0] for door in DOORS)) as client:
         yield client
-    finally:
-        engine.terminate()
-        engine.wait(30)
 
 
 def test_docker(node: Up, tmp_path: Path, layout: Path, docker: list[str]) -> None:

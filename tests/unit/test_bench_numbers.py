@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.clients import Refused, parse_wrk
-from bench.load import RECORD_OVERHEAD, Broken, Records, parse_head, put_requests
+from bench.distance import Link
+from bench.load import RECORD_OVERHEAD, Broken, Records, in_turn, parse_head, put_requests
 from bench.machine import TICKS, cpu_seconds, family, parse_stat
 from bench.numbers import Spread, bytes_of, percentile, ratios, size_text, spread
 from bench.options import options
@@ -196,3 +198,24 @@ def test_figures_without_a_comparison_have_their_own_table() -> None:
     text = table(Result("publish", rows=[Row("small", "publishes/s", [10.0, 30.0, 20.0], goal=">= 2,000")]))
     assert "20.0" in text
     assert "10.00-30.00" in text
+
+
+# ---------------------------------------------------------------- images
+
+
+def test_each_connection_asks_for_all_and_begins_with_another() -> None:
+    asked = [in_turn([b"a", b"b", b"c"], number) for number in range(4)]
+    assert [[one() for _ in range(4)] for one in asked] == [
+        [b"a", b"b", b"c", b"a"],
+        [b"b", b"c", b"a", b"b"],
+        [b"c", b"a", b"b", b"c"],
+        [b"a", b"b", b"c", b"a"],
+    ]
+
+
+def test_a_link_carries_no_more_than_its_rate_for_all_together() -> None:
+    link = Link(1e6)
+    first = link.passed_s(500_000)
+    assert [round(link.passed_s(500_000) - first, 6) for _ in range(3)] == [0.5, 1.0, 1.5]
+    wide = Link(float("inf"))
+    assert wide.passed_s(1 << 40) <= time.monotonic()
