@@ -52,6 +52,7 @@ from gateway.front.writing import Writes
 from gateway.indexes.assembly import Assembly
 from gateway.indexes.bringing import Asking, Making
 from gateway.indexes.generations import Generations
+from gateway.indexes.resigning import Resigning
 from gateway.indexes.sets import Bring, Sets
 from gateway.insight.errorlog import report
 from gateway.insight.metrics import Metrics
@@ -121,6 +122,7 @@ class Worker:
         self.root = Path(config.data)
         self.edge = config.role == "edge"
         self.draining = False
+        self.renew = nothing_to_renew
         self.certificates: Certificates | None = None
         self.secrets = Secrets(self.root / SECRETS_NAME)
         self.signing = SigningKeys(self.root / SIGNING_NAME)
@@ -218,6 +220,7 @@ class Worker:
             self.store.reap()
             if self.number == 0:
                 await trio.to_thread.run_sync(self.store.sessions.expire)
+                await self.renew()
 
     # ------------------------------------------------------------ assembly
 
@@ -293,9 +296,17 @@ class Worker:
         bring: Bring
         if store.committer is None:
             bring = Asking(generations, store.catalog, self.remote, config.parent, config.parent_token)
+            self.renew = bring.renew
         else:
             bring = Making(
-                store.catalog, generations, store.committer, self.signing, store.cached, store.cache_intake, now_ms
+                store.catalog,
+                generations,
+                store.committer,
+                self.signing,
+                store.cached,
+                store.cache_intake,
+                now_ms,
+                Resigning(store.catalog, generations, self.signing, self.remote, self.secret_of, now_ms),
             )
         touch, grew = self.evictor.touch, self.evictor.grew
         return Sets(store.catalog, generations, bring, store.cached, flights, touch, grew)
@@ -325,6 +336,7 @@ class Worker:
             metrics=self._metrics,
             formats=tuple(ROOMS),
             drawing=tuple(name for name, room in ROOMS.items() if room.draws),
+            resigning=tuple(name for name, room in ROOMS.items() if room.draws and hasattr(room, "believed")),
             commit=committer.commit if committer is not None else None,
             secrets=None if self.edge else self.secrets,
             signing=None if self.edge else self.signing,
@@ -439,3 +451,7 @@ def _withheld(format: str, foreign: Foreign) -> str:
 
 def _foreign_of(raw: bytes) -> Foreign:
     return msgspec.msgpack.decode(raw, type=Foreign)
+
+
+async def nothing_to_renew() -> None:
+    """An origin says its signed sets anew when somebody asks for them."""

@@ -162,6 +162,9 @@ class Upstream(Noun, frozen=True):
     negative_s: int = 60
     allow: tuple[str, ...] = ()
     private_network: bool = False
+    signed_by: tuple[bytes, ...] = ()
+    """OpenPGP certificates of its owner: what he signed is verified with them and signed anew with the Repository's own
+    keys. Empty = passed on as its owner signed it."""
 
 
 class Workspace(Noun, frozen=True):

@@ -137,7 +137,7 @@ def manifest(making: Making, view: View) -> Written:
         ("Description", facts.description),
         ("SHA256", "".join(f"\n {one.sha256.hex()} {one.size:>12} {one.path}" for one in making.made)),
     ]
-    return Written(stanza(fields).encode(), min(DAY_S, facts.valid_s // 4))
+    return Written(stanza(fields).encode(), min(DAY_S, facts.valid_s // 4), facts.valid_s)
 
 
 def date(at_ms: int) -> str:

@@ -16,6 +16,7 @@ from formats.kit.contract import (
     Making,
     Part,
     Plan,
+    Pull,
     Received,
     Reply,
     Serve,
@@ -27,7 +28,7 @@ from storage.nouns import Package, View
 
 
 class Deb:
-    """formats.kit.contract.Room and Indexed for apt, dput, debootstrap and apt-file."""
+    """formats.kit.contract.Room, Indexed and Resigned for apt, dput, debootstrap and apt-file."""
 
     name = FORMAT
     escaped_slash = False
@@ -75,6 +76,15 @@ class Deb:
 
     def manifest(self, making: Making, view: View) -> Written:
         return indexes.manifest(making, view)
+
+    def claim(self, set: str) -> str:
+        return names.DISTRIBUTION + set
+
+    def theirs(self, set: str) -> Pull:
+        return upstream.manifest(set)
+
+    def believed(self, body: bytes, set: str, before: bytes, at_ms: int) -> int:
+        return upstream.believed(body, set, before, at_ms)
 
     def upstream(self, ask: Ask, plan: Serve | Show) -> Fetch | None:
         return upstream.pull(plan) if isinstance(plan, Serve) else None

@@ -180,6 +180,9 @@ class Manifest(msgspec.Struct, frozen=True):
     otherwise: Serve | None = None
     """What is asked for where its package was never published here: an upstream's own manifest, signed by its owner."""
 
+    foreign: bool = False
+    """Said by the core: the text is an upstream's, verified and signed anew (see Resigned)."""
+
 
 class Listed(msgspec.Struct, frozen=True):
     """A document that the manifest of a set lists (GET, HEAD): by its `path` within the set, or by its `sha256` (hex)
@@ -471,10 +474,12 @@ class Making(msgspec.Struct, frozen=True):
 
 
 class Written(msgspec.Struct, frozen=True):
-    """A manifest; after `fresh_s` seconds it is written anew though nothing changed (0 = never)."""
+    """A manifest; after `fresh_s` seconds it is written anew though nothing changed (0 = never). Clients refuse it
+    after `valid_s` (0 = never)."""
 
     body: bytes
     fresh_s: int = 0
+    valid_s: int = 0
 
 
 class Indexed(Protocol):
@@ -492,3 +497,23 @@ class Indexed(Protocol):
         ...
 
     def manifest(self, making: Making, view: View) -> Written: ...
+
+
+class Resigned(Protocol):
+    """What an Indexed room has besides, where the manifests of its upstreams may be signed anew."""
+
+    def claim(self, set: str) -> str:
+        """The name whose publication here keeps upstreams out of a set."""
+        ...
+
+    def theirs(self, set: str) -> Pull:
+        """How an upstream is asked for the manifest of a set, signed around its text."""
+        ...
+
+    def believed(self, body: bytes, set: str, before: bytes, at_ms: int) -> int:
+        """For how many seconds the text of an upstream's manifest is valid still, 0 = without end.
+
+        `before` is what was believed last, b"" = nothing. Raises UpstreamFailed where it is of another set, over, or
+        older than that.
+        """
+        ...

@@ -12,13 +12,14 @@ import re
 from pathlib import Path
 
 import msgspec
-from pysequoia import ArmorKind, Cert, SignatureMode, Tsk, armor, sign
+from pysequoia import ArmorKind, Cert, SignatureMode, Tsk, armor, sign, verify
 
 from gateway.access.secretfile import SecretFile
-from storage.errors import Conflict, Damaged
+from storage.errors import Conflict, Damaged, Invalid, UpstreamFailed
 
 FILE_NAME = "signing.json"
 KEYS_MAX = 4
+CERTIFICATES_MAX = 64
 _SIGNATURE = re.compile(
     rb"-----BEGIN PGP SIGNATURE-----\n(?:[A-Za-z]+: [^\n]*\n)*\n([A-Za-z0-9+/=\n]+?)\n(?:=[A-Za-z0-9+/]{4}\n)?"
     rb"-----END PGP SIGNATURE-----\n?\Z"
@@ -101,6 +102,31 @@ def keyring(certificates: tuple[bytes, ...], *, armored: bool) -> bytes:
     """Certificates as one file that clients take for a keyring."""
     data = b"".join(certificates)
     return armor(data, ArmorKind.PublicKey).encode() if armored else data
+
+
+def certificates_in(keyring: bytes) -> tuple[bytes, ...]:
+    """The certificates of a keyring, armored or not. Raises Invalid."""
+    try:
+        found = tuple(bytes(one) for one in Cert.split_bytes(keyring))
+    except Exception:  # the library says RuntimeError, and may come to say another
+        found = ()
+    if not found or len(found) > CERTIFICATES_MAX:
+        raise Invalid("This is no keyring of OpenPGP certificates, or one of too many.", "Export public keys alone.")
+    return found
+
+
+def opened(sealed: bytes, certificates: tuple[bytes, ...]) -> bytes:
+    """The text of a message that one of these certificates signed, and nothing that stands around it.
+
+    Raises UpstreamFailed.
+    """
+    known = [Cert.from_bytes(one) for one in certificates]
+    try:
+        return bytes(verify(sealed, store=lambda _: known).bytes or b"")
+    except Exception:
+        raise UpstreamFailed(
+            "What the upstream answered is not signed by the keys that were given for it.", "Is its keyring up to date?"
+        ) from None
 
 
 def fingerprint(certificate: bytes) -> str:

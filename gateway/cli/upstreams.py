@@ -1,6 +1,8 @@
 """How does a Repository get the foreign registries that it draws from?"""
 
+import base64
 import urllib.parse
+from pathlib import Path
 from typing import Any
 
 from cyclopts import App
@@ -27,6 +29,7 @@ def add_upstream(
     private_network: bool = False,
     username: str = "",
     password_file: str = "",
+    resign: Path | None = None,
     json: AsJson = False,
     url: AtUrl = "",
     profile: AsProfile = "",
@@ -55,6 +58,9 @@ def add_upstream(
         For its credential; without one the password is sent as a Bearer.
     password_file
         A file that holds the password or token, or - for stdin.
+    resign
+        A keyring with its owner's OpenPGP keys: what he signed is verified with them, and signed anew with the
+        repository's own. Else it is passed on as its owner signed it.
     """
     address, inside = _without_credential(address)
     if inside and password_file:
@@ -69,6 +75,8 @@ def add_upstream(
         "allow": list(allow),
         "private_network": private_network,
     }
+    if resign is not None:
+        body["signed_by"] = base64.b64encode(resign.read_bytes()).decode()
     if password:
         body["credential"] = {"username": username or (inside[0] if inside else ""), "password": password}
     at = place(repository)

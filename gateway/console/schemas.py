@@ -79,6 +79,8 @@ class NewUpstream(Body, frozen=True):
     negative_s: Seconds = 60
     allow: Annotated[tuple[PackageName, ...], msgspec.Meta(max_length=ALLOWED_MAX)] = ()
     private_network: bool = False
+    signed_by: Annotated[str, msgspec.Meta(max_length=1 << 20)] = ""
+    """An OpenPGP keyring in base64: what its owner signed is verified with it and signed anew with our own keys."""
     credential: NewCredential | None = None
 
 

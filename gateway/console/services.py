@@ -66,7 +66,8 @@ class Services:
 
     `status` and `metrics` are synchronous and quick. `outdated`: an edge has lost its origin for so long that it may
     not say any more who may know what. `formats` are the rooms there are, `drawing` those that can have
-    upstreams. `normalise(format, package)` spells a package name as the View does, and raises Invalid for what
+    upstreams, `resigning` those where what an upstream signed can be signed anew.
+    `normalise(format, package)` spells a package name as the View does, and raises Invalid for what
     no package can be called; `governed` is the name by which grants speak of one.
     `inside_only(url)` is the host of an address that only private_network may reach, else ""; blocking.
     `metrics_open` lets anybody read the metrics.
@@ -79,6 +80,7 @@ class Services:
     metrics: Callable[[], str]
     formats: tuple[str, ...]
     drawing: tuple[str, ...]
+    resigning: tuple[str, ...] = ()
     commit: Commit | None = None
     secrets: Secrets | None = None
     signing: SigningKeys | None = None

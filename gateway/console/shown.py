@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+from gateway.access.signing import fingerprint
 from gateway.access.verdicts import Principal
 from storage.nouns import (
     Account,
@@ -56,6 +57,7 @@ def upstream(noun: Upstream) -> Shown:
         "negative_s": noun.negative_s,
         "allow": list(noun.allow),
         "private_network": noun.private_network,
+        "signed_by": [fingerprint(one) for one in noun.signed_by],
     }
 
 

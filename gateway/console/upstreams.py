@@ -3,6 +3,7 @@
 The Upstream goes to the journal and so to every edge; its credential goes to the origin's secrets and nowhere else.
 """
 
+import base64
 import urllib.parse
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ import trio
 
 from gateway.access.names import slug
 from gateway.access.secrets import Credential, Place
+from gateway.access.signing import certificates_in
 from gateway.access.verdicts import Principal, judge, judge_node
 from gateway.console import shown
 from gateway.console.calls import Call, Reply, Routes
@@ -173,7 +175,22 @@ def _upstream_of(call: Call, body: NewUpstream) -> Upstream:
         negative_s=body.negative_s,
         allow=tuple(dict.fromkeys(call.services.normalise(body.format, one) for one in body.allow)),
         private_network=body.private_network,
+        signed_by=_certificates_of(call, body),
     )
+
+
+def _certificates_of(call: Call, body: NewUpstream) -> tuple[bytes, ...]:
+    """The certificates that its manifests are verified with before they are signed anew. Raises Invalid."""
+    if not body.signed_by:
+        return ()
+    if body.format not in call.services.resigning:
+        offered = ", ".join(call.services.resigning) or "none"
+        raise Invalid("What this format's upstreams sign is not signed anew.", f"Formats where it is: {offered}.")
+    try:
+        keyring = base64.b64decode(body.signed_by, validate=True)
+    except ValueError:
+        raise Invalid("The keyring in signed_by is no base64.", "Encode the whole file.") from None
+    return certificates_in(keyring)
 
 
 def _address(url: str) -> str:

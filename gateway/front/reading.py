@@ -457,7 +457,10 @@ def upstreams_of(repository: Repository, view: View, room: Room, package: str) -
 def foreign_set(view: View, repository: Repository, room: Room, plan: Manifest | Listed) -> Manifest | Listed | Serve:
     """The plan, or what is asked of the upstreams where the set was never published here and they may answer for it."""
     serve = plan.otherwise
-    return serve if serve is not None and upstreams_of(repository, view, room, serve.package) else plan
+    upstreams = upstreams_of(repository, view, room, serve.package) if serve is not None else ()
+    if isinstance(plan, Manifest) and any(one.signed_by for one in upstreams):
+        return msgspec.structs.replace(plan, foreign=True)
+    return serve if serve is not None and upstreams else plan
 
 
 def by_version(view: View, plan: Serve) -> Serve:

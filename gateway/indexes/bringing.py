@@ -7,6 +7,7 @@ publishes makes as many generations as there is time for, and each publisher fin
 import os
 import zlib
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -17,10 +18,11 @@ from formats.kit.contract import Indexed
 from gateway.access.signing import SigningKeys
 from gateway.indexes.assembly import Row
 from gateway.indexes.generations import Generation, Generations, Place, Serials, serials_of
+from gateway.indexes.resigning import Resigning
 from storage.blobs import BlobShelf
 from storage.catalog import Catalog, Reading
 from storage.commit import Committer, Decided
-from storage.errors import Absent, UpstreamFailed
+from storage.errors import Absent, Problem, UpstreamFailed
 from storage.intake import Intake
 from storage.nouns import Draft, PutRepository, Repository
 
@@ -69,10 +71,12 @@ class Making:
         cached: BlobShelf,
         intake: Intake,
         now_ms: Callable[[], int],
+        resigning: Resigning,
         threads_max: int = 2,
     ) -> None:
         self._catalog = catalog
         self._generations = generations
+        self._resigning = resigning
         self._committer = committer
         self._signing = signing
         self._cached = cached
@@ -81,12 +85,24 @@ class Making:
         self._sharing = Sharing()
         self._threads = trio.CapacityLimiter(threads_max)
 
-    async def generation(self, place: Place, room: Indexed, wanted: Serials) -> Generation:
+    async def generation(self, place: Place, room: Indexed, wanted: Serials, *, foreign: bool = False) -> Generation:
         def enough() -> Generation | None:
             held = self._generations.held(place)
             return held if self._generations.current(held, wanted) else None
 
+        if foreign:
+            return await self._sharing.one(place, enough, lambda: self._sign_anew(place, room))
         return await self._sharing.one(place, enough, lambda: self._make(place, room, wanted))
+
+    async def _sign_anew(self, place: Place, room: Indexed) -> Generation:
+        """An upstream's manifest under our own keys. Raises Absent, UpstreamFailed."""
+        with self._catalog.read() as reading:
+            repository = reading.repository(place.workspace, place.repository)
+        if repository is None:
+            raise Absent("There is no such repository.")
+        if not repository.certificates:
+            await self.certificates(repository)
+        return await trio.to_thread.run_sync(lambda: self._resigning.bring(place, room), limiter=self._threads)
 
     async def _make(self, place: Place, room: Indexed, wanted: Serials, *, anew: bool = False) -> Generation:
         with self._catalog.read() as reading:
@@ -165,7 +181,7 @@ class Asking:
         self._sharing = Sharing()
         self._threads = trio.CapacityLimiter(threads_max)
 
-    async def generation(self, place: Place, room: Indexed, wanted: Serials) -> Generation:
+    async def generation(self, place: Place, room: Indexed, wanted: Serials, *, foreign: bool = False) -> Generation:
         def enough() -> Generation | None:
             held = self._generations.held(place)
             return held if self._generations.current(held, wanted) else None
@@ -192,6 +208,13 @@ class Asking:
         if held is None or generation.serials.cover(held.serials):
             self._generations.keep(place, generation)
         return generation
+
+    async def renew(self) -> None:
+        """Ask anew for what is due to be said anew, though nobody asks here: when the origin then goes away, what is
+        held is as fresh as it can be. What fails is asked for the next time."""
+        for place in await trio.to_thread.run_sync(self._generations.due, limiter=self._threads):
+            with suppress(Problem):
+                await self._ask(place)
 
     async def restore(self, place: Place, room: Indexed, row: Row) -> Callable[[int], Source]:
         url = self._url(place, sha256=row.sha256.hex())

@@ -50,7 +50,8 @@ class Serials(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Generation(msgspec.Struct, frozen=True, array_like=True):
-    """A manifest, sealed. `modified_s` grows with each, whatever the clock does: clients ask by it."""
+    """A manifest, sealed. `modified_s` grows with each, whatever the clock does: clients ask by it. Clients refuse it
+    from `until_ms` on, 0 = never."""
 
     serials: Serials
     at_ms: int
@@ -60,6 +61,7 @@ class Generation(msgspec.Struct, frozen=True, array_like=True):
     seals: dict[str, bytes]
     rows: tuple[Row, ...]
     older: tuple[Row, ...] = ()
+    until_ms: int = 0
 
     def by_path(self, path: str) -> Row | None:
         return next((row for row in self.rows if row.path == path), None)
@@ -98,6 +100,19 @@ class Generations:
             and generation.serials.cover(wanted)
             and (not generation.fresh_until_ms or self._now_ms() < generation.fresh_until_ms)
         )
+
+    def over(self, generation: Generation) -> bool:
+        """Would a client refuse it, whoever signed it?"""
+        return bool(generation.until_ms) and self._now_ms() >= generation.until_ms
+
+    def due(self) -> list[Place]:
+        """The sets that must be said anew, of those that this node knows."""
+        found = []
+        for key, raw in self._shelf.scan(KIND):
+            generation = msgspec.msgpack.decode(raw, type=Generation)
+            if generation.fresh_until_ms and self._now_ms() >= generation.fresh_until_ms:
+                found.append(Place(*key.decode().split("\0")))
+        return found
 
     def fresh_until_s(self, generation: Generation) -> float:
         """When it must be said anew, monotonic."""
@@ -156,6 +171,7 @@ class Generations:
                 self._signing.seals(place.workspace, place.repository, written.body, repository.certificates),
                 rows,
                 _older(held, rows),
+                at_ms + written.valid_s * 1000 if written.valid_s else 0,
             )
         self.keep(place, fresh)
         return fresh

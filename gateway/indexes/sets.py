@@ -24,6 +24,7 @@ from gateway.front.reading import Scope, cache_control, safely
 from gateway.front.streaming import stream_fill
 from gateway.indexes.assembly import Row
 from gateway.indexes.generations import Generation, Generations, Place, Serials, serials_of
+from gateway.indexes.resigning import signed_anew
 from storage import keys
 from storage.blobs import BlobShelf
 from storage.catalog import Catalog, Reading
@@ -31,14 +32,18 @@ from storage.errors import Absent, Unavailable, UpstreamFailed
 from storage.nouns import Repository
 
 SMALL_BYTES_MAX = 16 << 10
+RETRY_SECONDS = 30
 SetPlan = Manifest | Listed | Keyring
 
 
 class Bring(Protocol):
     """Where a new generation comes from, and documents that are not here."""
 
-    async def generation(self, place: Place, room: Indexed, wanted: Serials) -> Generation:
-        """One for who has seen `wanted`. Raises Absent, Unavailable, UpstreamFailed."""
+    async def generation(self, place: Place, room: Indexed, wanted: Serials, *, foreign: bool = False) -> Generation:
+        """One for who has seen `wanted`; `foreign` = of an upstream's text.
+
+        Raises Absent, Unavailable, UpstreamFailed.
+        """
         ...
 
     async def restore(self, place: Place, room: Indexed, row: Row) -> Callable[[int], Source] | None:
@@ -87,7 +92,8 @@ class Sets:
             row = held.by_identity(bytes.fromhex(plan.sha256))
             return None if row is None else self._document(scope, plan, row, ())
         if held is None or not self._generations.current(held, wanted):
-            room.parts(plan.set, reading.view(place.workspace, place.repository, place.format))
+            if not _is_foreign(plan):
+                room.parts(plan.set, reading.view(place.workspace, place.repository, place.format))
             return None
         return self._of(scope, plan, held, _depends(place, wanted))
 
@@ -185,10 +191,16 @@ class Sets:
         if sha256 and held is not None and held.by_identity(bytes.fromhex(sha256)) is not None:
             return held
         try:
-            return await self._bring.generation(place, room, wanted)
+            return await self._bring.generation(place, room, wanted, foreign=_is_foreign(plan))
         except (UpstreamFailed, Unavailable):
             if held is None:
                 raise
+            if self._generations.over(held) and isinstance(plan, Manifest):
+                raise Unavailable(
+                    "The signed index that is held here is valid no longer, and where it comes from cannot be reached.",
+                    "Try again later.",
+                    retry_after_s=RETRY_SECONDS,
+                ) from None
             request.outcome = Outcome.STALE.value
             return held
 
@@ -218,15 +230,19 @@ class Sets:
         with self._catalog.read() as reading:
             repository = reading.repository(place.workspace, place.repository)
             wanted = serials_of(reading, place)
+            foreign = signed_anew(reading, place, room)
         if room is None or not hasattr(room, "parts") or repository is None:
             raise Absent("There is no such set.")
         indexed = cast("Indexed", room)
-        plan = Listed(place.set, "application/octet-stream", sha256=sha256)
+        plan: Manifest | Listed = Listed(place.set, "application/octet-stream", sha256=sha256)
+        if foreign and not sha256:
+            plan = Manifest(place.set, "application/octet-stream", foreign=True)
         generation = await self._brought(request, place, indexed, wanted, plan)
         if not sha256:
             body = msgspec.msgpack.encode(generation)
             await request.reply(200, (("Content-Type", "application/vnd.entrepot.generation+msgpack"),), body)
             return
+        assert isinstance(plan, Listed)
         row = _row(plan, generation)
         scope = Scope(repository, (), 0.0)
         found = self._document(scope, plan, row, ())
@@ -246,6 +262,10 @@ class Sets:
         certificates = repository.certificates or await self._bring.certificates(repository)
         body = msgspec.msgpack.encode(certificates)
         await request.reply(200, (("Content-Type", "application/msgpack"),), body)
+
+
+def _is_foreign(plan: Manifest | Listed) -> bool:
+    return isinstance(plan, Manifest) and plan.foreign
 
 
 def _row(plan: Listed, generation: Generation) -> Row:
