@@ -22,7 +22,8 @@ from storage.commit import Decided
 from storage.errors import Invalid, Unauthenticated, Unavailable, Unsupported
 
 API = "/-/api/"
-BODY_BYTES_MAX = 64 << 10
+BODY_BYTES_MAX = 512 << 10
+"""The largest thing that is sent is a keyring: Debian's has 75 KB in base64."""
 PAGE_ITEMS = 100
 PAGE_ITEMS_MAX = 1_000
 CURSOR_CHARS_MAX = 500

@@ -13,6 +13,7 @@ LeaseSeconds = Annotated[int, msgspec.Meta(ge=0, le=300)]
 
 GRANTS_MAX = 100
 ALLOWED_MAX = 1_000
+KEYRING_CHARACTERS_MAX = 400_000
 UPSTREAMS_MAX = 20
 EXPIRES_SECONDS_MAX = 10 * 366 * 24 * 3600
 
@@ -79,7 +80,7 @@ class NewUpstream(Body, frozen=True):
     negative_s: Seconds = 60
     allow: Annotated[tuple[PackageName, ...], msgspec.Meta(max_length=ALLOWED_MAX)] = ()
     private_network: bool = False
-    signed_by: Annotated[str, msgspec.Meta(max_length=1 << 20)] = ""
+    signed_by: Annotated[str, msgspec.Meta(max_length=KEYRING_CHARACTERS_MAX)] = ""
     """An OpenPGP keyring in base64: what its owner signed is verified with it and signed anew with our own keys."""
     credential: NewCredential | None = None
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.console.calls import BODY_BYTES_MAX
 from storage.errors import Full, Problem, TooMany, Unavailable
 from tests.harness.consoles import Console
 
@@ -60,7 +61,7 @@ async def test_a_body_of_another_kind_is_refused(console: Console) -> None:
 
 
 async def test_a_body_over_the_limit_is_refused(console: Console) -> None:
-    got = await console.call("node admin", "POST", "/workspaces", b'{"name": "' + b"x" * 70_000 + b'"}')
+    got = await console.call("node admin", "POST", "/workspaces", b'{"name": "' + b"x" * (BODY_BYTES_MAX + 1) + b'"}')
     assert (got.status, got.json["code"]) == (413, "too-large")
 
 
