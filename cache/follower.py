@@ -5,29 +5,38 @@ when it last heard the origin in the file itself (monotonic time is one clock fo
 clock that jumps prolongs no lease). Silence ends a connection like an error. An entry that does not fit is asked for
 once more; if it still does not fit, or the epoch is another, or the origin has less history than we, the edge starts
 anew: two histories are never merged.
+
+With several parents the first healthy one is followed, and a preferred one that comes back is gone back to. A parent
+that has less history than we is no reason to go back: another one is asked, and only if all that can be reached say the
+same does the edge start anew. Where the origin signs the stream, nothing counts that it has not signed.
 """
 
 import hashlib
 import logging
 import os
 import random
+import secrets
+import ssl
 import struct
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import httpx2
 import lmdb
 import trio
 
 from cache.connecting import trust
-from cache.feed import Anew, Beat, FrameReader, told_after
+from cache.feed import Anew, Beat, Forget, Frame, FrameReader, SealedReader, Seen, Snapshot, told_after
+from cache.parents import Parents
 from storage import disk
 from storage.errors import Damaged, Problem, UpstreamFailed
 
 SILENCE_SECONDS = 3.0
+UNSIGNED_SECONDS_MAX = 30.0
+DELAY_SECONDS_MAX = 10.0
 CONNECT_SECONDS = 5.0
 RETRY_SECONDS = (0.1, 2.0)
 LOCK_LOOK_SECONDS = 0.5
@@ -37,8 +46,24 @@ _CONTACT = struct.Struct("<16sdd?")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 log = logging.getLogger("entrepot.cache")
 
-Connect = Callable[[Mapping[str, int]], AbstractAsyncContextManager[AsyncIterator[bytes]]]
-"""Opens the stream behind these Serials. Raises UpstreamFailed."""
+
+class Greeting(NamedTuple):
+    """What a follower tells a parent: its Serials, by what its SYSTEM rows were chosen, and a fresh number to sign."""
+
+    after: dict[str, int]
+    mark: bytes = b""
+    nonce: bytes = b""
+    child: str = ""
+    """The edge that the stream is for, where another one asks for it."""
+    token: str = ""
+    """That edge's own, where it has no certificate."""
+
+
+Connect = Callable[[str, Greeting], AbstractAsyncContextManager[AsyncIterator[bytes]]]
+"""Opens the stream at a parent. Raises UpstreamFailed."""
+
+Verify = Callable[[bytes, bytes], bool]
+"""(signature, message): is it the origin's?"""
 
 Slowly = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs what may wait for the disk, away from the loop."""
@@ -49,7 +74,11 @@ class Applier(Protocol):
 
     def heads(self) -> dict[str, tuple[int, bytes]]: ...
     def epoch(self) -> int: ...
+    def scope(self) -> bytes: ...
     def apply_raw(self, bodies: list[bytes]) -> int: ...
+    def apply_seen(self, body: bytes, hash: bytes) -> int: ...
+    def replace_system(self, body: bytes, hash: bytes, scope: bytes) -> None: ...
+    def forget_workspace(self, workspace: str) -> set[bytes]: ...
     def reset_for_resync(self, epoch: int = 0) -> None: ...
 
 
@@ -98,16 +127,24 @@ class Follower:
     def __init__(
         self,
         store: Followed,
-        parent: str,
-        token: str,
+        parents: Parents,
+        connect: Connect,
         lock: Path,
         *,
-        connect: Connect | None = None,
+        name: str = "",
+        verify: Verify | None = None,
+        forgotten: Callable[[set[bytes]], None] = lambda blobs: None,
         slowly: Slowly = trio.to_thread.run_sync,
     ) -> None:
+        """`name` is that of the edge, `verify` judges the origin's signature; without it no signature is asked for.
+        `forgotten` is called, away from the loop, with the blobs that no file names once a workspace was taken away."""
         assert store.applier is not None
         self._applier: Applier = store.applier
-        self._connect = connect or over_http(parent, token)
+        self._parents = parents
+        self._connect = connect
+        self._name = name
+        self._verify = verify
+        self._forgotten = forgotten
         self._slowly = slowly
         self._lock = lock
         self._contact = Contact(lock)
@@ -115,6 +152,10 @@ class Follower:
         self._level_s = 0.0
         self._total = 0
         self._doubtful = False
+        self._at = parents.urls[0]
+        self._less: set[str] = set()
+        """Parents that had less history than we, since one last had as much."""
+        self._first_beat: tuple[float, int] | None = None
 
     def __repr__(self) -> str:
         return f"<Follower {'connected' if self.connected else 'alone'} lag {self.lag_ms} ms>"
@@ -153,15 +194,20 @@ class Follower:
         began_s = trio.current_time()
         while True:
             heard_s = self.last_contact_s
+            self._at = self._parents.order()[0]
             try:
                 await self._follow()
             except Damaged as problem:
                 await self._mend(problem)
+            except _Preferred:
+                pass
             except Problem as problem:
+                self._parents.failed(self._at)
                 # both may be starting, as with `entrepot up`: the first misses are no news
                 level = logging.WARNING if heard_s or trio.current_time() > began_s + SILENCE_SECONDS else logging.DEBUG
                 log.log(level, "the origin is not heard: %s", problem.message)
             except trio.TooSlowError:
+                self._parents.silent(self._at)
                 log.warning("the origin fell silent")
             except lmdb.Error as error:
                 full = disk.judge_index(error, self._lock.parent)
@@ -188,14 +234,45 @@ class Follower:
 
     async def _follow(self) -> None:
         """One connection, until it ends. Raises what ended it."""
-        heads = self._applier.heads()
-        self._total = sum(serial for serial, _ in heads.values())
-        after = {name: serial for name, (serial, _) in heads.items()}
+        greeting = self._greeting()
+        self._count()
+        self._first_beat = None
+        reader: FrameReader = FrameReader()
+        if self._verify is not None:
+            reader = SealedReader(self._verify, greeting.nonce, self._name)
         send, receive = trio.open_memory_channel[bytes](_PIECES_MAX)
-        async with receive, self._connect(after) as pieces, _unwrapped(), trio.open_nursery() as nursery:
+        async with receive, self._connect(self._at, greeting) as pieces, _unwrapped(), trio.open_nursery() as nursery:
             nursery.start_soon(self._receive, pieces, send)
-            await self._take(receive)
+            nursery.start_soon(self._look_back)
+            await self._take(receive, reader)
             nursery.cancel_scope.cancel()
+
+    def _greeting(self) -> Greeting:
+        after = {name: serial for name, (serial, _) in self._applier.heads().items()}
+        return Greeting(after, self._applier.scope(), secrets.token_bytes(32) if self._verify is not None else b"")
+
+    def _count(self) -> None:
+        self._total = sum(serial for serial, _ in self._applier.heads().values())
+
+    async def _look_back(self) -> None:
+        """Try the parents that go before the one that is followed; return to the first that is heard again."""
+        before = self._parents.urls[: self._parents.urls.index(self._at)]
+        while before:
+            await trio.sleep(max(0.1, min(self._parents.rest_s(url) for url in before)))
+            for url in before:
+                if not self._parents.resting(url) and await self._heard(url):
+                    raise _Preferred
+
+    async def _heard(self, url: str) -> bool:
+        try:
+            with trio.fail_after(SILENCE_SECONDS):
+                async with self._connect(url, self._greeting()) as pieces:
+                    if await anext(pieces, None) is not None:
+                        return True
+        except (Problem, trio.TooSlowError):
+            pass
+        self._parents.failed(url)
+        return False
 
     async def _receive(self, pieces: AsyncIterator[bytes], send: trio.MemorySendChannel[bytes]) -> None:
         """Take bytes off the connection while others are applied. An apply that takes long is no silence."""
@@ -207,8 +284,8 @@ class Follower:
                     return
                 await send.send(piece)
 
-    async def _take(self, receive: trio.MemoryReceiveChannel[bytes]) -> None:
-        reader = FrameReader()
+    async def _take(self, receive: trio.MemoryReceiveChannel[bytes], reader: FrameReader) -> None:
+        counted_s = trio.current_time()
         async for first in receive:
             pieces = bytearray(first)
             while len(pieces) < APPLY_BYTES_MAX:
@@ -223,13 +300,47 @@ class Follower:
                     continue
                 await self._apply(bodies)
                 bodies = []
-                if isinstance(frame, Anew):
-                    log.error("starting anew: the origin has less history than this edge")
-                    await self._start_anew(0)
+                if not await self._told(frame):
                     return
-                if not await self._beaten(frame):
-                    return
+                counted_s = trio.current_time()
             await self._apply(bodies)
+            if bodies:
+                counted_s = trio.current_time()
+            if trio.current_time() - counted_s > UNSIGNED_SECONDS_MAX:
+                raise UpstreamFailed("A parent sends nothing that the origin has signed.")
+
+    async def _told(self, frame: Frame) -> bool:
+        """Anything but a plain entry. False where this edge had to start anew."""
+        match frame:
+            case Anew():
+                await self._behind("The origin has less history than this edge.", 0)
+                return False
+            case Beat():
+                return await self._beaten(frame)
+            case Seen(hash, body):
+                self._total += await self._slowly(lambda: self._applier.apply_seen(body, hash))
+            case Snapshot(scope, hash, body):
+                mark = scope if any(scope) else b""
+                await self._slowly(lambda: self._applier.replace_system(body, hash, mark))
+                self._count()
+            case Forget(workspace):
+                await self._slowly(lambda: self._forget(workspace))
+                self._count()
+        self._hear()
+        return True
+
+    def _forget(self, workspace: str) -> None:
+        log.warning("this edge may not see the workspace %s any more, and forgets it", workspace)
+        self._forgotten(self._applier.forget_workspace(workspace))
+
+    async def _behind(self, why: str, epoch: int) -> None:
+        """The parent has less history than we. Raises UpstreamFailed as long as another parent may have as much."""
+        self._less.add(self._at)
+        others = [url for url in self._parents.urls if url not in self._less and not self._parents.resting(url)]
+        if others:
+            raise UpstreamFailed(f"{why} Another parent is asked.")
+        log.error("starting anew: %s", why)
+        await self._start_anew(epoch)
 
     async def _apply(self, bodies: list[bytes]) -> None:
         if not bodies:
@@ -242,15 +353,30 @@ class Follower:
     async def _beaten(self, beat: Beat) -> bool:
         """The origin told where it stands. False where this edge had to start anew."""
         known = self._applier.epoch()
-        if known not in (0, beat.epoch) or self._total > beat.total:
+        self._judge_delay(beat)
+        if known and beat.epoch > known:
             log.error("starting anew: the origin's history is another one now")
             await self._start_anew(beat.epoch)
             return False
+        if beat.epoch < known or self._total > beat.total:
+            await self._behind("The origin has less history than this edge.", beat.epoch)
+            return False
+        self._less.clear()
+        self._parents.worked(self._at)
         if self._total == beat.total:
             self._synced = True
             self._level_s = time.monotonic()
         self._hear()
         return True
+
+    def _judge_delay(self, beat: Beat) -> None:
+        """A parent that lets the origin's words age is as good as silent; clocks that differ do not matter here."""
+        now_s = trio.current_time()
+        if self._first_beat is None:
+            self._first_beat = now_s, beat.at_ms
+        since_s, since_ms = self._first_beat
+        if self._verify is not None and (now_s - since_s) - (beat.at_ms - since_ms) / 1000 > DELAY_SECONDS_MAX:
+            raise UpstreamFailed("A parent holds back what the origin says.")
 
     def _hear(self) -> None:
         """The origin was heard; an entry that was just applied does not make a level edge stale."""
@@ -260,23 +386,39 @@ class Follower:
         self._contact.write(now_s, self._level_s, self._synced)
 
 
-def over_http(parent: str, token: str) -> Connect:
-    """The parent's stream. An answer that is no stream is UpstreamFailed, as is every failure of the connection."""
-    url = f"{parent.rstrip('/')}/-/peer/journal"
-    headers = {"Authorization": f"Bearer {token}", "Accept-Encoding": "identity", "Content-Type": "text/plain"}
-    tls = trust() if url.startswith("https:") else False
+class _Preferred(Exception):
+    """A parent that goes before the one that is followed is heard again."""
+
+
+def over_http(token: str, tls: ssl.SSLContext | None = None, name: str | None = None) -> Connect:
+    """The parents' streams. An answer that is no stream is UpstreamFailed, as is every failure of the connection.
+
+    `token` is that of an edge without a certificate. `tls` says who we are and whom we believe; `name` is the name that
+    a parent's certificate must have, None = its host's.
+    """
     timeout = httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
+    extensions = {"sni_hostname": name} if name else {}
 
     @asynccontextmanager
-    async def connect(after: Mapping[str, int]) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def connect(parent: str, greeting: Greeting) -> AsyncIterator[AsyncIterator[bytes]]:
+        url = f"{parent}/-/peer/journal"
+        verify = (tls or trust()) if url.startswith("https:") else False
+        headers = {"Accept-Encoding": "identity", "Content-Type": "text/plain"}
+        shown = greeting.token or token
+        headers |= {"Authorization": f"Bearer {shown}"} if shown else {}
+        headers |= {"Entrepot-For": greeting.child} if greeting.child else {}
+        headers |= {"Entrepot-Scope": greeting.mark.hex()} if greeting.mark else {}
+        headers |= {"Entrepot-Nonce": greeting.nonce.hex()} if greeting.nonce else {}
+        body = told_after(greeting.after)
         try:
             async with (
-                httpx2.AsyncClient(trust_env=False, verify=tls, timeout=timeout) as client,
-                client.stream("POST", url, content=told_after(after), headers=headers) as answer,
+                httpx2.AsyncClient(trust_env=False, verify=verify, timeout=timeout) as client,
+                client.stream("POST", url, content=body, headers=headers, extensions=extensions) as answer,
             ):
                 if answer.status_code != 200:
                     raise UpstreamFailed(
-                        f"The origin answers {answer.status_code} to its follower.", "Check the token."
+                        f"The origin answers {answer.status_code} to its follower.",
+                        "Check the token, or whether this edge was revoked.",
                     )
                 async with aclosing(answer.aiter_raw()) as pieces:
                     yield pieces
@@ -292,7 +434,7 @@ async def _unwrapped() -> AsyncIterator[None]:
     try:
         yield
     except BaseExceptionGroup as group:
-        for wanted in (trio.Cancelled, Damaged):
+        for wanted in (trio.Cancelled, Damaged, _Preferred):
             if (found := group.subgroup(wanted)) is not None:
                 raise _first(found) from None
         raise _first(group) from None

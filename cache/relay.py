@@ -5,6 +5,7 @@ except where the connection failed before a byte of the request had left: a writ
 to repeat. An answer that comes before the body was sent is passed on as it is.
 """
 
+import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Protocol
 
@@ -12,6 +13,7 @@ import httpx2
 import trio
 
 from cache.connecting import trust
+from cache.parents import Parents
 from storage.catalog import Catalog
 from storage.errors import Unavailable, UpstreamFailed
 
@@ -23,6 +25,8 @@ HOP_BY_HOP = frozenset(
     ("connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer",
      "transfer-encoding", "upgrade", "expect", "host", "content-length", "date")
 )  # fmt: skip
+RELAYED = "x-entrepot-relayed"
+"""Says that the client's own credential is the only one that counts, not the certificate of the edge between."""
 OUR_OWN = "x-entrepot-"
 """Headers that a node sets itself: a client's are not believed, so they are not passed on."""
 
@@ -62,14 +66,23 @@ class Relayed:
 
 
 class Relay:
-    """The way to one parent. Idle connections are let go long before the parent would close them, so that a write
-    does not go out on one that is just ending."""
+    """The way to the origin, through whichever parent is there. Idle connections are let go long before the parent
+    would close them, so that a write does not go out on one that is just ending."""
 
-    def __init__(self, parent: str, *, answer_seconds_max: float = ANSWER_SECONDS_MAX) -> None:
-        self._parent = parent.rstrip("/")
+    def __init__(
+        self,
+        parents: Parents,
+        *,
+        tls: ssl.SSLContext | None = None,
+        tls_name: str = "",
+        answer_seconds_max: float = ANSWER_SECONDS_MAX,
+    ) -> None:
+        self._parents = parents
+        self._extensions = {"sni_hostname": tls_name} if tls_name else {}
+        secure = any(url.startswith("https:") for url in parents.urls)
         self._client = httpx2.AsyncClient(
             trust_env=False,
-            verify=trust() if self._parent.startswith("https:") else False,
+            verify=(tls or trust()) if secure else False,
             follow_redirects=False,
             timeout=httpx2.Timeout(answer_seconds_max, connect=CONNECT_SECONDS),
             limits=httpx2.Limits(max_connections=256, max_keepalive_connections=64, keepalive_expiry=5.0),
@@ -87,19 +100,28 @@ class Relay:
             passed["host"] = host
         if length >= 0:
             passed["content-length"] = str(length)
-        url = f"{self._parent}{target.decode('ascii')}"
+        passed[RELAYED] = "1"
         sent = _Sent(body)
-        for last in (False, True):
+        order = self._parents.order()
+        for parent in (*order, order[0]):
             content = sent.pieces() if length else None
-            request = self._client.build_request(method, url, headers=passed, content=content)
+            request = self._client.build_request(
+                method,
+                f"{parent}{target.decode('ascii')}",
+                headers=passed,
+                content=content,
+                extensions=self._extensions,
+            )
             try:
                 return Relayed(await self._client.send(request, stream=True))
-            except httpx2.ConnectError as error:
-                if last or sent.begun:
+            except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+                self._parents.failed(parent)
+                if sent.begun:
                     raise _unreached() from error
             except httpx2.HTTPError as error:
+                self._parents.failed(parent)
                 raise _unreached() from error
-        raise AssertionError("two tries end in an answer or a Problem")
+        raise _unreached()
 
 
 def passed_on(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

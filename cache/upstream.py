@@ -88,6 +88,7 @@ class Remote:
         document_seconds_max: float = 60.0,
         agent: str = "entrepot",
         tls: ssl.SSLContext | None = None,
+        tls_name: str = "",
         resolve: Resolve = resolve_by_system,
         dial: Dial = dial_by_system,
     ) -> None:
@@ -96,6 +97,7 @@ class Remote:
         self._document_s = document_seconds_max
         self._agent = agent
         self._tls = tls
+        self._tls_name = tls_name
         self._resolve = resolve
         self._dial = dial
         self._pool = Pool()
@@ -286,7 +288,7 @@ class Remote:
         if self._tls is None:
             self._tls = trust()
         channel.settimeout(self._silence_s)
-        return self._tls.wrap_socket(channel, server_hostname=host)
+        return self._tls.wrap_socket(channel, server_hostname=self._tls_name or host)
 
 
 class _Unanswered(UpstreamFailed):
@@ -307,6 +309,10 @@ class Refused(UpstreamFailed):
     """An answer of a status that means neither yes nor no. `headers` may tell more, where they can be believed."""
 
     headers: Mapping[str, str] = MappingProxyType({})
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 class Body:
@@ -331,6 +337,8 @@ class Body:
         self._give_back = give_back
         self._ended = self.length == 0
         self._silence_s = connection.channel.gettimeout() or 0.0
+        self.broken: Callable[[], None] = _nothing
+        """Called where the body ends as a failure."""
         self._direct = False
         """Nothing of the body is left in http.client's buffer: the rest is received from the socket itself."""
 
@@ -341,6 +349,7 @@ class Body:
             count = self._read_known(buffer) if self._left >= 0 else self._read_unknown(buffer)
         except (http.client.HTTPException, OSError, ValueError) as error:
             self._connection.close()
+            self.broken()
             raise _mapped(error, self.place) from error
         if self._left == 0 or not count:
             self._ended = True

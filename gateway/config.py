@@ -79,15 +79,22 @@ class Tls(Section, frozen=True):
     """(host name, certificate chain, private key)"""
 
 
+class Peers(Section, frozen=True):
+    """The listener for edges: mutual TLS by the origin's own authority. `port` 0 = none."""
+
+    port: int = 0
+    silence_seconds_max: float = 20.0
+
+
 class Node(Section, frozen=True):
-    """One node. `role` is origin or edge; an edge has a `parent` and its key in `parent_token`."""
+    """One node. `role` is origin or edge; an edge has `parents`, and a certificate or a `parent_token`."""
 
     role: str = "origin"
     data: str = "./entrepot-data/origin"
     host: str = "127.0.0.1"
     port: int = 8080
     workers: int = 1
-    parent: str = ""
+    parents: tuple[str, ...] = ()
     parent_token: str = ""
     delivery: Delivery = Delivery()
     intake: Intake = Intake()
@@ -95,3 +102,4 @@ class Node(Section, frozen=True):
     cache: Cache = Cache()
     upkeep: Upkeep = Upkeep()
     tls: Tls = Tls()
+    peers: Peers = Peers()

@@ -6,6 +6,7 @@ long-lived nursery for everything that outlives a request.
 
 import gc
 import signal
+import ssl
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +18,12 @@ import trio
 from cache.addresses import inside_only
 from cache.eviction import Evictor
 from cache.flight import Flights
-from cache.follower import Follower
+from cache.follower import Connect, Follower, over_http
 from cache.foreign import ForeignKnowledge
 from cache.foreign_files import ForeignFiles
 from cache.keeper import ShelfKeeper
+from cache.parenting import ParentRemote
+from cache.parents import Parents
 from cache.relay import Relay
 from cache.renders import Renders
 from cache.shelf import Shelf
@@ -28,6 +31,9 @@ from cache.upstream import Remote
 from formats import ROOMS
 from formats.kit.contract import ABOUT, Foreign, Learn, about, governed
 from gateway import config as settings
+from gateway.access import membership
+from gateway.access.authority import FILE_NAME as AUTHORITY_NAME
+from gateway.access.authority import PARENT_NAME, Authority, listener_context
 from gateway.access.secrets import FILE_NAME as SECRETS_NAME
 from gateway.access.secrets import Place as SecretPlace
 from gateway.access.secrets import Secrets
@@ -43,7 +49,8 @@ from gateway.delivery.tls import Certificates
 from gateway.delivery.workers import hear_hangups, supervise
 from gateway.front.complaints import now_ms
 from gateway.front.conductor import Front
-from gateway.front.peering import Peering
+from gateway.front.enrolling import AtEdge, AtOrigin, Enrolling
+from gateway.front.peering import Peering, Upward
 from gateway.front.pulling import Puller
 from gateway.front.reading import Reads
 from gateway.front.relaying import Relaying
@@ -59,6 +66,8 @@ from gateway.insight.metrics import Metrics
 from gateway.insight.requestlog import RequestLog
 from gateway.insight.upkeep import lines as upkeep_lines
 from gateway.sandbox.pool import Sandbox
+from storage import disk
+from storage.errors import Invalid, Problem
 from storage.nouns import Repository, Upstream
 from storage.open import Store, open_store
 from storage.scrub import Scrub
@@ -66,6 +75,8 @@ from storage.sweep import Rules, Sweep
 from storage.upkeep import Chore
 
 REAP_SECONDS = 30.0
+RENEW_DAYS = 120
+RENEW_LOOK_SECONDS = 6 * 3600.0
 
 
 def run(config: settings.Node) -> int:
@@ -127,19 +138,18 @@ class Worker:
         self.secrets = Secrets(self.root / SECRETS_NAME)
         self.signing = SigningKeys(self.root / SIGNING_NAME)
         self.sandbox = Sandbox(config.sandbox, self.root / "staging" / f"sandbox-{number}")
-        self.remote = Remote(
-            connect_seconds_max=config.cache.connect_seconds_max, silence_seconds_max=config.cache.silence_seconds_max
-        )
+        self.authority = Authority(self.root / AUTHORITY_NAME)
+        self.member = membership.find(self.root) if self.edge else None
+        self.parents = Parents(config.parents) if self.edge else None
+        self.remote = self._remote()
         self.shelf = Shelf(store.cache_env)
         self.metrics = Metrics(self.root / "metrics", number)
         self.log = RequestLog(self.root / "log" / f"access-{number}.jsonl")
         self.evictor = Evictor(store.cached, config.cache.disk_bytes_max)
         self.reactor: Reactor | None = None
         self.chores = chores_of(store, config.upkeep, self.root / "upkeep", self._found_damage)
-        self.relay = Relay(config.parent) if self.edge else None
-        self.follower = (
-            Follower(store, config.parent, config.parent_token, self.root / "follower.lock") if self.edge else None
-        )
+        self.relay = self._relay() if self.parents is not None else None
+        self.follower = self._follower() if self.parents is not None else None
 
     async def run(self) -> None:
         """Serve until SIGTERM."""
@@ -147,6 +157,8 @@ class Worker:
             front = self._front(nursery)
             if self.follower is not None:
                 await nursery.start(self.follower.run)
+            if self.member is not None and self.number == 0:
+                nursery.start_soon(self._stay_enrolled)
             await nursery.start(self._management.run)
             nursery.start_soon(self._look_after)
             nursery.start_soon(self.evictor.run)
@@ -187,7 +199,23 @@ class Worker:
             chains = [(name, Path(chain), Path(key)) for name, chain, key in tls.certificates]
             self.certificates = Certificates(chains)
             listeners.append(Listener(listen(host, tls.port), self.certificates.context))
+        if self.config.peers.port:
+            listeners.append(Listener(listen(host, self.config.peers.port), self._peers_context(), peers=True))
         return listeners
+
+    def _peers_context(self) -> ssl.SSLContext:
+        """TLS for edges. Raises Invalid at an edge that was not invited to be a parent."""
+        if self.member is not None:
+            return self.member.listener()
+        if self.edge:
+            raise Invalid("Only an enrolled edge can have edges behind it.", "Invite it with: entrepot edge invite.")
+        folder = self.root / membership.FOLDER
+        folder.mkdir(exist_ok=True, mode=0o700)
+        key, chain = self.authority.own()
+        paths = [folder / f"{name}-{self.number}.pem" for name in ("authority", "listener", "listener-key")]
+        for path, text in zip(paths, (self.authority.certificate(), chain, key), strict=True):
+            disk.replace_file(path, text.encode())
+        return listener_context(*paths)
 
     async def _until_told(self, reactor: Reactor) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as told:
@@ -222,7 +250,80 @@ class Worker:
                 await trio.to_thread.run_sync(self.store.sessions.expire)
                 await self.renew()
 
+    async def _stay_enrolled(self) -> None:
+        """Renew the certificate once two thirds of its life are over (THREATS F6); hits go on whatever happens."""
+        assert self.member is not None
+        assert self.parents is not None
+        while True:
+            if self.member.left_s() < RENEW_DAYS * 24 * 3600:
+                try:
+                    await trio.to_thread.run_sync(membership.renew, self.member, self.parents.order()[0])
+                except Problem as problem:
+                    report("error", "the certificate of this edge is not renewed", why=problem.message)
+            await trio.sleep(RENEW_LOOK_SECONDS)
+
     # ------------------------------------------------------------ assembly
+
+    def _remote(self) -> Remote:
+        limits = self.config.cache
+        if self.parents is None:
+            return Remote(
+                connect_seconds_max=limits.connect_seconds_max, silence_seconds_max=limits.silence_seconds_max
+            )
+        return ParentRemote(
+            self.parents,
+            self.config.parent_token,
+            tls=self.member.client() if self.member else None,
+            tls_name=PARENT_NAME if self.member else "",
+            connect_seconds_max=limits.connect_seconds_max,
+            silence_seconds_max=self.config.peers.silence_seconds_max,
+        )
+
+    def _relay(self) -> Relay:
+        assert self.parents is not None
+        if self.member is None:
+            return Relay(self.parents)
+        return Relay(self.parents, tls=self.member.client(), tls_name=PARENT_NAME)
+
+    def _connect(self) -> Connect:
+        """How the stream of a parent is opened."""
+        if self.member is None:
+            return over_http(self.config.parent_token)
+        return over_http("", self.member.client(), PARENT_NAME)
+
+    def _follower(self) -> Follower:
+        assert self.parents is not None
+        name, verify = (self.member.about.name, self.member.verify) if self.member else ("", None)
+        return Follower(
+            self.store,
+            self.parents,
+            self._connect(),
+            self.root / "follower.lock",
+            name=name,
+            verify=verify,
+            forgotten=self._forget_blobs,
+        )
+
+    def _forget_blobs(self, blobs: set[bytes]) -> None:
+        """Of a workspace that this edge may not see any more."""
+        for blob in blobs:
+            self.store.cached.forget(blob)
+
+    def _peering(self, knowledge: ForeignKnowledge, sets: Sets) -> Peering:
+        store = self.store
+        enrolling: Enrolling
+        if store.committer is not None:
+            enrolling = AtOrigin(store.catalog, store.committer, self.authority)
+        else:
+            enrolling = AtEdge(self.member.authority if self.member else "")
+        sign = None if self.edge else self.authority.sign
+        upward = Upward(self.parents, self._connect()) if self.parents is not None else None
+        return Peering(store, store.catalog, ROOMS, knowledge, sets, enrolling, sign, upward)
+
+    @property
+    def parent(self) -> str:
+        """The preferred parent, by whose address things are asked for; "" at an origin."""
+        return self.parents.urls[0] if self.parents is not None else ""
 
     def _front(self, nursery: trio.Nursery) -> Front:
         store, config = self.store, self.config
@@ -256,7 +357,7 @@ class Worker:
             sets,
             writes,
             Relaying(self.relay, store.catalog, self.lost) if self.relay is not None else None,
-            Peering(store, store.catalog, ROOMS, knowledge, sets),
+            self._peering(knowledge, sets),
             self._management,
             EdgeLease(follower, config.cache.lease_seconds) if follower is not None else None,
         )
@@ -270,7 +371,7 @@ class Worker:
             decode=_foreign_of,
             withheld=_withheld,
             secret_of=self.secret_of,
-            parent=self.config.parent,
+            parent=self.parent,
             token=self.config.parent_token,
             stale_seconds_max=self.config.cache.stale_seconds_max,
             nursery=nursery,
@@ -284,7 +385,7 @@ class Worker:
             lambda sha256: self.store.cached.find(sha256) is not None,
             self.evictor.grew,
             secret_of=self.secret_of,
-            parent=self.config.parent,
+            parent=self.parent,
             token=self.config.parent_token,
             stale_seconds_max=self.config.cache.stale_seconds_max,
         )
@@ -295,7 +396,7 @@ class Worker:
         generations = Generations(store.catalog, self.shelf, assembly, self.signing, now_ms)
         bring: Bring
         if store.committer is None:
-            bring = Asking(generations, store.catalog, self.remote, config.parent, config.parent_token)
+            bring = Asking(generations, store.catalog, self.remote, self.parent, config.parent_token)
             self.renew = bring.renew
         else:
             bring = Making(
@@ -313,7 +414,7 @@ class Worker:
 
     def _sources(self) -> Sources:
         if self.edge:
-            return ParentSources(self.remote, self.config.parent, self.config.parent_token)
+            return ParentSources(self.remote, self.parent, self.config.parent_token)
         return UpstreamSources(self.remote, self.secret_of)
 
     async def _learn(self, format: str, package: str, raw: bytes, url: str) -> bytes:
@@ -341,6 +442,7 @@ class Worker:
             secrets=None if self.edge else self.secrets,
             signing=None if self.edge else self.signing,
             work=self.chores,
+            authority=None if self.edge else self.authority,
             normalise=_normalise,
             outdated=self.outdated,
             governed=_governed,

@@ -11,9 +11,10 @@ import msgspec
 from storage.digest import sha256
 from storage.errors import Damaged
 from storage.index import Index
-from storage.nouns import Entry
+from storage.nouns import SYSTEM, Entry, PutAccount, PutEdge, PutToken, PutWorkspace
 
 _ENTRY = msgspec.msgpack.Decoder(Entry)
+_OF_SYSTEM = (PutWorkspace, PutToken, PutAccount, PutEdge)
 _ANEW = "This edge starts anew from its origin."
 
 
@@ -57,6 +58,50 @@ class Applier:
                 self._index.apply(txn, entry, body)
                 fresh += 1
         return fresh
+
+    def scope(self) -> bytes:
+        """By what the SYSTEM rows were chosen for this node, as the origin told it; b"" = they are all."""
+        with self._index.env.begin() as txn:
+            return self._index.scope(txn)
+
+    def apply_seen(self, body: bytes, hash: bytes) -> int:
+        """Apply what this node may see of one entry; 1 = it was new. Raises Damaged as `apply_raw` does."""
+        entry = self._decoded(body)
+        with self._index.env.begin(write=True) as txn:
+            epoch = self._index.epoch(txn)
+            if epoch == 0:
+                self._index.set_epoch(txn, entry.epoch)
+            elif entry.epoch > epoch:
+                raise Damaged("The origin's journal has begun a new epoch.", _ANEW)
+            serial, known = self._index.head(txn, entry.workspace)
+            if entry.serial <= serial:
+                if entry.serial == serial and hash != known:
+                    raise Damaged("The origin's history is not the one that this edge has.", _ANEW)
+                return 0
+            self._index.check_chain(txn, entry)
+            self._index.apply_seen(txn, entry, hash)
+        return 1
+
+    def replace_system(self, body: bytes, hash: bytes, scope: bytes) -> None:
+        """Take what this node may see of the SYSTEM journal, as of one Serial, in the place of what it saw.
+
+        Raises Damaged for one that is older than what is here: nothing ever goes back.
+        """
+        entry = self._decoded(body)
+        if entry.workspace != SYSTEM or any(not isinstance(one, _OF_SYSTEM) for one in entry.changes):
+            raise Damaged("The origin sent a snapshot of something else.", _ANEW)
+        with self._index.env.begin(write=True) as txn:
+            epoch = self._index.epoch(txn)
+            serial, known = self._index.head(txn, SYSTEM)
+            if epoch not in (0, entry.epoch) or serial > entry.serial or (serial == entry.serial and known != hash):
+                raise Damaged("The origin's history is not the one that this edge has.", _ANEW)
+            self._index.set_epoch(txn, entry.epoch)
+            self._index.replace_system(txn, entry, hash, scope)
+
+    def forget_workspace(self, workspace: str) -> set[bytes]:
+        """Drop what is here of a Workspace that this node may not see any more; the blobs that no file names now."""
+        with self._index.env.begin(write=True) as txn:
+            return self._index.forget_workspace(txn, workspace)
 
     def _decoded(self, body: bytes) -> Entry:
         try:

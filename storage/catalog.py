@@ -15,6 +15,7 @@ from storage.keys import below, join, split, touched, touched_package, unseal
 from storage.nouns import (
     Account,
     Binding,
+    Edge,
     File,
     Membership,
     Package,
@@ -44,6 +45,7 @@ _TEAM = msgspec.msgpack.Decoder(Team)
 _TEAMMATE = msgspec.msgpack.Decoder(Teammate)
 _ROLE = msgspec.msgpack.Decoder(Role)
 _BINDING = msgspec.msgpack.Decoder(Binding)
+_EDGE = msgspec.msgpack.Decoder(Edge)
 
 T = TypeVar("T")
 
@@ -133,6 +135,10 @@ class Reading:
             if found is not None:
                 yield found
 
+    def every_account(self) -> list[Account]:
+        """All there are, the closed ones too."""
+        return [_ACCOUNT.decode(value) for _, value in self.under(self._t.accounts, "accounts", b"")]
+
     def membership(self, ws: str, account: str) -> Membership | None:
         return self.one(self._t.memberships, "memberships", _MEMBERSHIP, ws, account)
 
@@ -166,6 +172,19 @@ class Reading:
         """The Bindings of one subject, or all of a Workspace."""
         prefix = below(ws, subject) if subject else below(ws)
         return [_BINDING.decode(value) for _, value in self.under(self._t.bindings, "bindings", prefix)]
+
+    # ------------------------------------------------------------ edges
+
+    def edge(self, name: str) -> Edge | None:
+        return self.one(self._t.edges, "edges", _EDGE, name)
+
+    def edge_by_key(self, key: bytes) -> Edge | None:
+        """The edge whose public key has this sha256."""
+        name = self._txn.get(key, db=self._t.edge_keys)
+        return None if name is None else self.edge(unseal(name, "edge_keys").decode())
+
+    def edges(self) -> list[Edge]:
+        return [_EDGE.decode(value) for _, value in self.under(self._t.edges, "edges", b"")]
 
     # ------------------------------------------------------------ packages and the journal's heads
 

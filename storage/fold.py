@@ -16,6 +16,7 @@ from storage.keys import (
     join,
     label_access,
     label_account,
+    label_edge,
     label_format,
     label_package,
     label_repository,
@@ -42,11 +43,13 @@ from storage.nouns import (
     DropTeam,
     DropTeammate,
     DropVersion,
+    Edge,
     Entry,
     File,
     Purge,
     PutAccount,
     PutBinding,
+    PutEdge,
     PutFile,
     PutMembership,
     PutPackage,
@@ -70,6 +73,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _FILE = msgspec.msgpack.Decoder(File)
 _TOKEN = msgspec.msgpack.Decoder(Token)
 _ACCOUNT = msgspec.msgpack.Decoder(Account)
+_EDGE = msgspec.msgpack.Decoder(Edge)
 _U64 = struct.Struct("<Q")
 
 Labels = set[bytes]
@@ -357,6 +361,18 @@ def _drop_binding(fold: Fold, change: DropBinding) -> None:
     fold.labels.add(label_access(fold.workspace))
 
 
+def _put_edge(fold: Fold, change: PutEdge) -> None:
+    key = join(change.edge.name)
+    before = fold.txn.get(key, db=fold.t.edges)
+    old = _EDGE.decode(unseal(before, "edges")).key if before is not None else b""
+    if old and old != change.edge.key:
+        fold.txn.delete(old, db=fold.t.edge_keys)
+    fold.put(key, _encode(change.edge), fold.t.edges)
+    if change.edge.key:
+        fold.put(change.edge.key, key, fold.t.edge_keys)
+    fold.labels.add(label_edge(change.edge.name))
+
+
 _FOLDS: dict[type, Callable[[Fold, Any], None]] = {
     PutPackage: _put_package,
     DropPackage: _drop_package,
@@ -384,7 +400,45 @@ _FOLDS: dict[type, Callable[[Fold, Any], None]] = {
     DropRole: _drop_role,
     PutBinding: _put_binding,
     DropBinding: _drop_binding,
+    PutEdge: _put_edge,
 }
+
+
+# ---------------------------------------------------------------- what a node may not see any more
+
+
+def replace_system(txn: Txn, tables: Tables, entry: Entry) -> None:
+    """The rows of the SYSTEM journal are those that `entry` puts and no others; every label of it moves."""
+    fold = Fold(txn, tables, entry)
+    t = tables
+    for table in (t.workspaces, t.tokens, t.secrets, t.accounts, t.names, t.edges, t.edge_keys):
+        txn.drop(table, delete=False)
+    for kind in (b"w\0", b"t\0", b"u\0", b"e\0"):
+        fold.labels.update(key for key, _ in fold.under(kind, tables.labels))
+    for change in entry.changes:
+        _FOLDS[type(change)](fold, change)
+    for label in fold.labels:
+        txn.put(label, seal(_U64.pack(entry.serial)), db=tables.labels)
+
+
+def forget_workspace(txn: Txn, tables: Tables, workspace: str) -> set[bytes]:
+    """Drop every row of a Workspace, its labels too: nothing that was remembered of it holds. The blobs that no file
+    names any more."""
+    fold = Fold(txn, tables, Entry(0, workspace, 0, b"", 0, "", "", "", ()))
+    prefix = below(workspace)
+    for key, value in fold.under(prefix, tables.files):
+        fold.references.went(workspace, split(key)[1], _FILE.decode(unseal(value, "files")))
+    t = tables
+    for table in (
+        t.repositories, t.packages, t.versions, t.files, t.tags, t.gone, t.claims, t.quarantines, t.purges, t.touched,
+        t.places, t.memberships, t.teams, t.teammates, t.roles, t.bindings,
+    ):  # fmt: skip
+        fold.clear(prefix, table)
+    for kind in (b"r\0", b"f\0", b"p\0"):
+        fold.clear(kind + prefix, tables.labels)
+    txn.delete(label_access(workspace), db=tables.labels)
+    txn.delete(workspace.encode(), db=tables.heads)
+    return fold.references.write()
 
 
 # ---------------------------------------------------------------- what may be applied
@@ -398,7 +452,7 @@ def check(draft: Draft) -> None:
 
 
 def _check_place(workspace: str, repository: str, change: AnyChange) -> None:
-    if isinstance(change, PutWorkspace | PutToken | PutAccount):
+    if isinstance(change, PutWorkspace | PutToken | PutAccount | PutEdge):
         right = workspace == SYSTEM
     elif isinstance(change, PutRepository):
         right = workspace == change.repository.workspace != SYSTEM
@@ -436,6 +490,8 @@ def _check_names(workspace: str, repository: str, change: AnyChange) -> None:
             if len(token.sha256) != 32:
                 raise ValueError("a token is stored by the sha256 of its text")
             label_token(token.id)
+        case PutEdge(edge):
+            label_edge(edge.name)
         case PutRepository(made):
             label_repository(workspace, made.name)
         case DropRepository(_, name):

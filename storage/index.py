@@ -6,7 +6,7 @@ the write lock between worker processes.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +78,26 @@ class Index:
         if at is not None:
             txn.put(place(entry.workspace, entry.serial), seal(_END.pack(*at)), db=self.tables.places)
 
+    def apply_seen(self, txn: Txn, entry: Entry, hash: bytes) -> None:
+        """Fold in what this node may see of the next entry of a Workspace, whose whole bytes have this hash."""
+        fold.apply(txn, self.tables, entry)
+        txn.put(entry.workspace.encode(), seal(_HEAD.pack(entry.serial, hash)), db=self.tables.heads)
+
+    def replace_system(self, txn: Txn, entry: Entry, hash: bytes, scope: bytes) -> None:
+        """What this node may see of the SYSTEM journal, as of this Serial, in the place of what it saw."""
+        fold.replace_system(txn, self.tables, entry)
+        txn.put(entry.workspace.encode(), seal(_HEAD.pack(entry.serial, hash)), db=self.tables.heads)
+        txn.put(b"scope", seal(scope), db=self.tables.state)
+
+    def forget_workspace(self, txn: Txn, workspace: str) -> set[bytes]:
+        """Drop all rows of a Workspace; the blobs that no file names any more."""
+        return fold.forget_workspace(txn, self.tables, workspace)
+
+    def scope(self, txn: Txn) -> bytes:
+        """By what the SYSTEM rows were chosen for this node; b"" = they are all there are."""
+        value = txn.get(b"scope", db=self.tables.state)
+        return b"" if value is None else unseal(value, "state")
+
     def check_chain(self, txn: Txn, entry: Entry) -> None:
         """Raises Damaged unless `entry` follows the head of its Workspace."""
         serial, hash = self.head(txn, entry.workspace)
@@ -91,6 +111,7 @@ class Index:
         """Empty the fold tables."""
         for name in FOLD_TABLES:
             txn.drop(getattr(self.tables, name), delete=False)
+        txn.delete(b"scope", db=self.tables.state)
 
     # ------------------------------------------------------------ heads and places
 
@@ -132,9 +153,9 @@ class Index:
         with self.env.begin() as txn:
             return self.end(txn) or End(1, 0)
 
-    def start(self, after: dict[str, int]) -> End | None:
+    def start(self, after: dict[str, int], wanted: Callable[[str], bool] | None = None) -> End | None:
         with self.env.begin() as txn:
-            heads = self.heads(txn)
+            heads = {name: head for name, head in self.heads(txn).items() if wanted is None or wanted(name)}
             if ahead := [name for name, serial in after.items() if serial > heads.get(name, (0,))[0]]:
                 raise Conflict(
                     f"The follower is ahead of this journal in {len(ahead)} workspace(s).",

@@ -7,7 +7,7 @@ them with `tail`, applies what is whole and cuts what is torn. Readers never loo
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -52,8 +52,11 @@ class Places(Protocol):
     """What a reader needs of the index: how far the journal counts, and where to begin."""
 
     def committed(self) -> End: ...
-    def start(self, after: dict[str, int]) -> End | None:
-        """The place of the first entry behind `after`, None when there is none. Conflict when `after` is ahead."""
+    def start(self, after: dict[str, int], wanted: Callable[[str], bool] | None = None) -> End | None:
+        """The place of the first entry behind `after` of the `wanted` workspaces, None when there is none.
+
+        Conflict when `after` is ahead, or names a workspace that is not there.
+        """
         ...
 
 
@@ -229,9 +232,10 @@ class Journal:
                 )
         return frames.Parsed(parsed.frames, at.offset + parsed.stop)
 
-    def follow(self, after: dict[str, int]) -> "JournalReader":
-        """A reader of everything committed behind these Serials (0 or absent: from the start of that Workspace)."""
-        return JournalReader(self, self._places, after)
+    def follow(self, after: dict[str, int], wanted: Callable[[str], bool] | None = None) -> "JournalReader":
+        """A reader of everything committed behind these Serials (0 or absent: from the start of that Workspace), of
+        the `wanted` workspaces alone."""
+        return JournalReader(self, self._places, after, wanted)
 
     def close(self) -> None:
         if self._open is not None:
@@ -242,9 +246,12 @@ class Journal:
 class JournalReader:
     """Follows the journal in its order; for one reader at a time. Blocking reads: call it in a thread."""
 
-    def __init__(self, journal: Journal, places: Places, after: dict[str, int]) -> None:
+    def __init__(
+        self, journal: Journal, places: Places, after: dict[str, int], wanted: Callable[[str], bool] | None = None
+    ) -> None:
         self._journal = journal
         self._places = places
+        self._wanted = wanted
         self._after = dict(after)
         self._at: End | None = None
 
@@ -255,16 +262,23 @@ class JournalReader:
         """
         stop = self._places.committed()
         if self._at is None:
-            self._at = self._places.start(self._after) or stop
+            self._at = self._places.start(self._after, self._wanted) or stop
         while self._at < stop:
             bodies, self._at = self._journal.read(self._at, stop, bytes_max)
             if fresh := [body for body in bodies if self._is_new(body)]:
                 return fresh
         return []
 
+    @property
+    def after(self) -> dict[str, int]:
+        """The Serials that this reader has given out, or begun behind."""
+        return dict(self._after)
+
     def _is_new(self, body: bytes) -> bool:
         head = HEAD_DECODER.decode(body)
         if head.serial <= self._after.get(head.workspace, 0):
+            return False
+        if self._wanted is not None and not self._wanted(head.workspace):
             return False
         self._after[head.workspace] = head.serial
         return True

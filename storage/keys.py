@@ -97,6 +97,11 @@ def label_access(ws: str) -> bytes:
     return join("a", ws)
 
 
+def label_edge(name: str) -> bytes:
+    """Moves when the Edge is changed or revoked; its value is a Serial of the SYSTEM journal."""
+    return join("e", name)
+
+
 # ---------------------------------------------------------------- values
 
 

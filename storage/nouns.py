@@ -299,6 +299,26 @@ def team_subject(name: str) -> str:
     return f"team:{name}"
 
 
+class Edge(Noun, frozen=True):
+    """A node that follows the origin. `workspaces` are those that it may see, ("*",) = all; `parent` = other edges may
+    follow through it (it is a shield).
+
+    It is invited first: `code` is the sha256 of a one-time code, good until `code_expires_ms`. Enrolled, `key` is the
+    sha256 of its public key (32 bytes), by which its certificate is known.
+    """
+
+    name: str
+    region: str
+    workspaces: tuple[str, ...]
+    parent: bool = False
+    at_ms: int = 0
+    code: bytes = b""
+    code_expires_ms: int = 0
+    key: bytes = b""
+    enrolled_ms: int = 0
+    revoked_ms: int = 0
+
+
 class PutWorkspace(Change, frozen=True, tag="pw"):
     workspace: Workspace
 
@@ -390,6 +410,10 @@ class DropBinding(Change, frozen=True, tag="db"):
     id: str
 
 
+class PutEdge(Change, frozen=True, tag="px"):
+    edge: Edge
+
+
 AnyChange = (
     PutPackage
     | DropPackage
@@ -417,11 +441,12 @@ AnyChange = (
     | DropRole
     | PutBinding
     | DropBinding
+    | PutEdge
 )
 
 SYSTEM = "-"
-"""The journal of what belongs to no Workspace: workspaces themselves, accounts and tokens. No Workspace can have
-this name."""
+"""The journal of what belongs to no Workspace: workspaces themselves, accounts, tokens and edges. No Workspace can
+have this name."""
 
 
 class Entry(Noun, frozen=True):

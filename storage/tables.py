@@ -14,6 +14,8 @@ environment of the cache as well.
     teammates     workspace, account, team                   -> Teammate
     roles         workspace, role                            -> Role
     bindings      workspace, subject, id                     -> Binding
+    edges         name                                       -> Edge
+    edge_keys     sha256 of the public key (32 bytes)        -> name of the edge
     packages      workspace, repository, format, package     -> Package
     versions      ... package, version                       -> Version
     files         ... package, file                          -> File
@@ -47,9 +49,9 @@ from dataclasses import dataclass
 import lmdb
 
 FOLD_TABLES = (
-    "workspaces", "repositories", "tokens", "secrets", "accounts", "names", "memberships", "teams", "teammates",
-    "roles", "bindings", "packages", "versions", "files", "tags", "gone", "claims", "quarantines", "purges", "labels",
-    "touched", "heads", "places", "refs", "usage",
+    "workspaces", "repositories", "tokens", "secrets", "edges", "edge_keys", "accounts", "names", "memberships",
+    "teams", "teammates", "roles", "bindings", "packages", "versions", "files", "tags", "gone", "claims",
+    "quarantines", "purges", "labels", "touched", "heads", "places", "refs", "usage",
 )  # fmt: skip
 WORK_TABLES = ("loose",)
 BLOB_TABLES = ("blobs", "members", "packs", "chunks", "uncut", "open", "state", "damaged")
@@ -91,6 +93,8 @@ class Tables:
     teammates: Table
     roles: Table
     bindings: Table
+    edges: Table
+    edge_keys: Table
     packages: Table
     versions: Table
     files: Table

@@ -17,6 +17,10 @@ from gateway.config import Node, Tls
 PARENT_TOKEN_VARIABLE = "ENTREPOT_PARENT_TOKEN"  # noqa: S105 - the name of a variable
 EDGE_DATA = "./entrepot-data/edge"
 WORKERS_MAX = 256
+_HOW_TO_JOIN = (
+    "`entrepot edge invite NAME --region R` makes a code for --enrol; `entrepot token create NAME --edge` a token, for "
+    f"--parent-token-file or {PARENT_TOKEN_VARIABLE}."
+)
 
 
 def node_of(file: Path | None, options: dict[str, Any], parent_token_file: Path | None) -> Node:
@@ -120,17 +124,23 @@ def _check(node: Node) -> None:
         raise Usage(f'There is no role "{node.role}".', "A node is an origin or an edge.")
     if not 1 <= node.workers <= WORKERS_MAX:
         raise Usage(f"{node.workers} workers cannot be.", f"Use 1 to {WORKERS_MAX}; one fills about one core.")
-    if not (0 < node.port < 65536 and 0 <= node.tls.port < 65536):
+    if not (0 < node.port < 65536 and 0 <= node.tls.port < 65536 and 0 <= node.peers.port < 65536):
         raise Usage("A port is a number from 1 to 65535.")
     if node.role == "origin":
-        if node.parent:
+        if node.parents:
             raise Usage("An origin has no parent.", "Leave out --parent, or run it with --role edge.")
         return
-    if not node.parent:
+    if not node.parents:
         raise Usage("An edge needs to know its origin.", "Give --parent http(s)://HOST:PORT.")
-    address(node.parent)
-    if not well_formed(node.parent_token):
-        raise Usage(
-            "An edge needs a token for its origin; this is none." if node.parent_token else "An edge needs a token.",
-            f"`entrepot token create NAME --edge` makes one; --parent-token-file or {PARENT_TOKEN_VARIABLE} takes it.",
-        )
+    for parent in node.parents:
+        address(parent)
+    if node.parent_token and not well_formed(node.parent_token):
+        raise Usage("An edge needs a token for its origin; this is none.", _HOW_TO_JOIN)
+
+
+def check_joined(node: Node, enrolled: bool) -> None:
+    """Raises Usage for an edge that could not say to any parent who it is."""
+    if node.role == "edge" and not enrolled and not node.parent_token:
+        raise Usage("An edge needs a token or a certificate for its origin.", _HOW_TO_JOIN)
+    if enrolled and any(not parent.startswith("https:") for parent in node.parents):
+        raise Usage("An enrolled edge speaks TLS to its parents.", "Name their listeners for peers: https://HOST:PORT.")

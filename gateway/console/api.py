@@ -6,6 +6,7 @@ from quart_trio import QuartTrio
 
 from gateway.console import (
     credentials,
+    edges,
     facts,
     grants,
     people,
@@ -30,6 +31,7 @@ ROUTES: tuple[Route, ...] = (
     *people.ROUTES.all,
     *grants.ROUTES.all,
     *upkeep.ROUTES.all,
+    *edges.ROUTES.all,
 )
 
 PRIVATE = (

@@ -11,6 +11,7 @@ Seconds = Annotated[int, msgspec.Meta(ge=0, le=30 * 24 * 3600)]
 LeaseSeconds = Annotated[int, msgspec.Meta(ge=0, le=300)]
 """0, or LEASE_SECONDS_MIN to 300."""
 
+EDGE_WORKSPACES_MAX = 10_000
 GRANTS_MAX = 100
 ALLOWED_MAX = 1_000
 KEYRING_CHARACTERS_MAX = 400_000
@@ -157,3 +158,19 @@ class NewToken(Body, frozen=True):
     expires_s: Annotated[int, msgspec.Meta(ge=0, le=EXPIRES_SECONDS_MAX)] = 0
     kind: Literal["api", "edge"] = "api"
     owner: Name = ""
+
+
+class NewEdge(Body, frozen=True):
+    """`workspaces` () = all. `parent`: other edges may follow through it. `expires_s` is how long its code is good."""
+
+    name: Name
+    region: Name
+    workspaces: Annotated[tuple[Name, ...], msgspec.Meta(max_length=EDGE_WORKSPACES_MAX)] = ()
+    parent: bool = False
+    expires_s: Annotated[int, msgspec.Meta(ge=10, le=24 * 3600)] = 3600
+
+
+class EditEdge(Body, frozen=True):
+    """`workspaces` () = all."""
+
+    workspaces: Annotated[tuple[Name, ...], msgspec.Meta(max_length=EDGE_WORKSPACES_MAX)]

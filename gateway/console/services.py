@@ -1,7 +1,7 @@
 """What does the management API need of its node?
 
-The node assembly makes one `Services` for each worker. An edge gives no `commit`, no `secrets` and no `signing`: it
-answers reads from its own index, and its front relays writes to the origin before they come here.
+The node assembly makes one `Services` for each worker. An edge gives no `commit`, `secrets`, `signing` or `authority`:
+it answers reads from its own index, and its front relays writes to the origin before they come here.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.access.authority import Authority
 from gateway.access.secrets import Secrets
 from gateway.access.signing import SigningKeys
 from gateway.console.clock import now_ms, version
@@ -85,6 +86,7 @@ class Services:
     secrets: Secrets | None = None
     signing: SigningKeys | None = None
     work: Mapping[str, Work] = MappingProxyType({})
+    authority: Authority | None = None
     metrics_open: bool = False
     normalise: Callable[[str, str], str] = as_it_is
     outdated: Callable[[], bool] = never

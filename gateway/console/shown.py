@@ -7,6 +7,7 @@ from gateway.access.verdicts import Principal
 from storage.nouns import (
     Account,
     Binding,
+    Edge,
     File,
     Grant,
     Package,
@@ -112,6 +113,21 @@ def token(noun: Token, now_ms: int) -> Shown:
         "expires_ms": noun.expires_ms,
         "revoked_ms": noun.revoked_ms,
         "owner": noun.owner,
+    }
+
+
+def edge(noun: Edge, now_ms: int) -> Shown:
+    state = "enrolled" if noun.key else "invited" if noun.code_expires_ms > now_ms else "expired"
+    return {
+        "name": noun.name,
+        "region": noun.region,
+        "state": "revoked" if noun.revoked_ms else state,
+        "parent": noun.parent,
+        "workspaces": list(noun.workspaces),
+        "created_ms": noun.at_ms,
+        "code_expires_ms": noun.code_expires_ms,
+        "enrolled_ms": noun.enrolled_ms,
+        "revoked_ms": noun.revoked_ms,
     }
 
 

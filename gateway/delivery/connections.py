@@ -45,6 +45,7 @@ class Connection:
     `half`: the client has sent its FIN; `ended`: it has said goodbye inside TLS; `gone`: reset or given up; `hard`: the
     peer shall see a reset; `late`: the deadline passed while a task reads; `told`: an answer is out that ends it.
     `leave`: what a request task answers under.
+    `key`: the sha256 of the public key of its certificate, b"" for none.
     """
 
     __slots__ = (
@@ -60,6 +61,7 @@ class Connection:
         "gone",
         "half",
         "hard",
+        "key",
         "late",
         "lease",
         "leave",
@@ -95,6 +97,7 @@ class Connection:
         self.memo = memo
         self.tls = tls
         self.shaking = tls is not None
+        self.key = b""
         self.recv: Callable[..., bytes] = sock.recv
         self.send: Callable[..., int] = sock.send
         self.buf = b""

@@ -70,7 +70,8 @@ class Head:
     front's to judge. `query` is decoded, in order. `headers` have lower-case names; repeated ones are joined by ", "
     (cookies by "; "). `length` is the body's: -1 chunked, 0 none. `secret` is the credential of the Authorization
     field: of Bearer and Token the rest, of Basic the password (or the user where that is empty), else the whole field.
-    `version` is 0 or 1, for HTTP/1.0 and HTTP/1.1.
+    `version` is 0 or 1, for HTTP/1.0 and HTTP/1.1. `key` is the sha256 of the public key of the client's certificate,
+    b"" where it showed none.
     """
 
     __slots__ = (
@@ -78,6 +79,7 @@ class Head:
         "headers",
         "host",
         "keep",
+        "key",
         "length",
         "method",
         "peer",
@@ -104,6 +106,7 @@ class Head:
     peer: str
     scheme: str
     version: int
+    key: bytes
 
     def __init__(
         self,
@@ -122,6 +125,7 @@ class Head:
         peer: str = "",
         scheme: str = "http",
         version: int = 1,
+        key: bytes = b"",
     ) -> None:
         self.method = method
         self.raw_path = raw_path
@@ -137,6 +141,7 @@ class Head:
         self.peer = peer
         self.scheme = scheme
         self.version = version
+        self.key = key
 
     def argument(self, name: str, default: str = "") -> str:
         """The first value of a query argument."""
@@ -198,7 +203,7 @@ def complaint(data: bytes, size: int, bytes_max: int) -> Refused | None:
     return None
 
 
-def parse(data: bytes, *, peer: str = "", scheme: str = "http") -> Head:
+def parse(data: bytes, *, peer: str = "", scheme: str = "http", key: bytes = b"") -> Head:
     """The Head in `data`, which ends with its first empty line. Refused where a rule of THREATS A1-A7, A11 is hurt."""
     if _BARE.search(data):
         raise Refused(400, "A line of the head does not end with CR LF.")
@@ -238,6 +243,7 @@ def parse(data: bytes, *, peer: str = "", scheme: str = "http") -> Head:
         peer=peer,
         scheme=scheme,
         version=version,
+        key=key,
     )
 
 

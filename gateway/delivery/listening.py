@@ -11,17 +11,24 @@ _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Listener:
-    """A listening socket; with `context` its connections speak TLS (see tls.Certificates)."""
+    """A listening socket; with `context` its connections speak TLS (see tls.Certificates). `peers`: its clients may
+    be known by a certificate, so that equal heads do not mean equal answers."""
 
-    __slots__ = ("context", "sock")
+    __slots__ = ("context", "peers", "sock")
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext | None = None, *, peers: bool = False) -> None:
         self.sock = sock
         self.context = context
+        self.peers = peers
 
     @property
     def scheme(self) -> str:
         return "http" if self.context is None else "https"
+
+    @property
+    def memo(self) -> str:
+        """Which answers may be remembered for its clients (see memo.Memos)."""
+        return "peers" if self.peers else self.scheme
 
 
 def listen(host: str, port: int) -> socket.socket:

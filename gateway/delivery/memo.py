@@ -117,11 +117,19 @@ class Memo:
         self._old = {}
 
 
+class Forgetful(Memo):
+    """Keeps nothing: two connections may send the same head and be two principals."""
+
+    def keep(self, head: bytes, entry: Entry) -> None:
+        """Not here."""
+
+
 class Memos:
-    """One Memo for each scheme, since heads do not tell it."""
+    """One Memo for each scheme, since heads do not tell it; none for peers, whom their certificates tell apart."""
 
     def __init__(self, entries_max: int, in_use: Callable[[Answer], None]) -> None:
         self.of = {scheme: Memo(entries_max, in_use=in_use) for scheme in ("http", "https")}
+        self.of["peers"] = Forgetful(0)
 
     def age(self) -> None:
         for memo in self.of.values():

@@ -296,7 +296,7 @@ class Reactor:
             sock.close()
             return
         tls = None if listener.context is None else self._seal.wrap(listener.context)
-        c = Connection(sock, peer, self.memos.of[listener.scheme], tls)
+        c = Connection(sock, peer, self.memos.of[listener.memo], tls)
         c.deadline = self._now + self.config.head_seconds_max
         self._connections[c.fd] = c
         self._epoll.register(c.fd, _ALL)
@@ -465,7 +465,7 @@ class Reactor:
                 return
             c.memo.drop(raw)
         try:
-            head = parse(raw, peer=c.peer, scheme=c.scheme)
+            head = parse(raw, peer=c.peer, scheme=c.scheme, key=c.key)
             entry = self._look(c, raw, head)
         except Refused as refused:
             self.refuse(c, refused)

@@ -6,9 +6,14 @@ written at once, and an idle connection keeps no buffer. The law: both BIOs are 
 where bytes are left over it empties both and raises, so that the connection is closed.
 """
 
+import hashlib
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509 import load_der_x509_certificate
 
 from gateway.delivery.connections import Connection
 
@@ -47,6 +52,8 @@ class Seal:
             if c.shaking:
                 tls.do_handshake()
                 c.shaking = False
+                if (certificate := tls.getpeercert(binary_form=True)) is not None:
+                    c.key = key_hash(load_der_x509_certificate(certificate).public_key())
             asked = HEAD_BYTES
             while part := tls.read(asked):  # at most one record
                 parts.append(part)
@@ -168,3 +175,8 @@ class Certificates:
         found = self._contexts.get(name) or self._contexts.get("*." + name.partition(".")[2])
         if found is not None:
             connection.context = found
+
+
+def key_hash(public: PublicKeyTypes) -> bytes:
+    """The sha256 by which a public key is known, whatever certificate shows it."""
+    return hashlib.sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()

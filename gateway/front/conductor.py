@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Protocol, cast
 
+from cache.relay import RELAYED
 from formats.kit.contract import (
     Accept,
     Amend,
@@ -24,8 +25,8 @@ from formats.kit.contract import (
     Serve,
     Show,
 )
-from gateway.access import passes
-from gateway.access.verdicts import Principal, admit, identify, judge
+from gateway.access import edges, passes
+from gateway.access.verdicts import Principal, admit, identify, judge, no_repository
 from gateway.delivery.answers import Answer
 from gateway.delivery.connections import Gone
 from gateway.delivery.heads import Head
@@ -158,6 +159,9 @@ class Front:
 
     async def _own(self, request: Request) -> None:
         """Everything under /-/: peers here, the API and pages in the management application."""
+        if request.head.key:
+            with self._catalog.read() as reading:
+                edges.living_edge(reading, request.head.key)
         if request.head.segments[:2] == ("-", "peer"):
             await self._peering.handle(request)
         elif self._relaying is not None and is_the_origins(request.head):
@@ -301,9 +305,18 @@ class Front:
 def who(reading: Reading, place: Place, head: Head, at_ms: int) -> Principal:
     """The principal behind the credential of a request that began at `at_ms`. Passes are known by OCI alone.
 
-    Raises Unauthenticated.
+    An edge with a certificate asks as itself, within the workspaces that it was given; what it hands on for a client
+    without a credential is nobody's.
+
+    Raises Unauthenticated, Absent.
     """
     secret = place.secret or head.secret
+    if head.key:
+        edge = edges.living_edge(reading, head.key)
+        if not edges.sees(edge, place.workspace):
+            raise no_repository()
+        if not secret and RELAYED not in head.headers:
+            return edges.principal_of(edge)
     if secret and place.format == OCI and passes.is_pass(secret):
         return passes.holder(reading, secret, at_ms, now_ms())
     return identify(reading, secret, now_ms())

@@ -1,82 +1,178 @@
-"""What does an origin tell its edges? The journal as it grows, what foreign registries know, and what it has signed.
+"""What does a node tell its edges? The journal as it grows, what foreign registries know, and what it has signed.
 
-Only a principal of kind `edge`, or an administrator of the node, is heard; to everybody else there is nothing here.
+Only an edge, known by its certificate or a token of kind `edge`, or an administrator of the node, is heard, and within
+the workspaces that it was given; to everybody else there is nothing here but the way to enrol. An edge that others
+follow through (a shield) hands the origin's own stream on: the origin makes and signs it for the edge that it is for.
 """
 
 import re
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import msgspec
 import trio
 
-from cache.feed import AFTER_BYTES_MAX, parse_after
+from cache.feed import AFTER_BYTES_MAX, Sealer, parse_after
+from cache.follower import Connect, Greeting
 from cache.foreign import ForeignKnowledge
+from cache.parents import Parents
 from cache.peer import journal_stream
+from cache.scope import SCOPE_BYTES, Scope
 from formats.kit.contract import Room
-from gateway.access.verdicts import Principal, identify, on_node
+from gateway.access import edges
+from gateway.access.verdicts import Principal, identify
 from gateway.delivery.connections import Gone
+from gateway.delivery.heads import Head
 from gateway.delivery.requests import Request
 from gateway.front.complaints import now_ms
+from gateway.front.enrolling import Enrolling
 from gateway.front.reading import upstreams_of
 from gateway.indexes.generations import Place
 from gateway.indexes.sets import Sets
-from storage.catalog import Catalog
-from storage.errors import Absent, MethodRefused
+from storage.catalog import Catalog, Reading
+from storage.errors import Absent, MethodRefused, Problem, Unauthenticated, Unavailable, UpstreamFailed
 from storage.open import Store
 
 _IDENTITY = re.compile("[0-9a-f]{64}")
 FOREIGN_MEDIA = "application/vnd.entrepot.foreign+msgpack"
+STREAM_MEDIA = (("Content-Type", "application/octet-stream"),)
+
+
+class Upward(msgspec.Struct, frozen=True):
+    """A shield's way to its own parents."""
+
+    parents: Parents
+    connect: Connect
 
 
 class Peering:
-    """The /-/peer/ addresses."""
+    """The /-/peer/ addresses. `sign` is the origin's hand, `upward` a shield's way up; each node has one of the two."""
 
     def __init__(
-        self, store: Store, catalog: Catalog, rooms: dict[str, Room], knowledge: ForeignKnowledge, sets: Sets
+        self,
+        store: Store,
+        catalog: Catalog,
+        rooms: dict[str, Room],
+        knowledge: ForeignKnowledge,
+        sets: Sets,
+        enrolling: Enrolling,
+        sign: Callable[[bytes], bytes] | None,
+        upward: Upward | None,
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._rooms = rooms
         self._knowledge = knowledge
         self._sets = sets
+        self._enrolling = enrolling
+        self._sign = sign
+        self._upward = upward
 
     async def handle(self, request: Request) -> None:
         """Serve one peer request. Raises Absent, Unauthenticated, MethodRefused."""
         head = request.head
+        if await self._enrolling.handle(request):
+            return
         with self._catalog.read() as reading:
-            principal = identify(reading, head.secret, now_ms())
-        if not is_peer(principal):
-            raise Absent("There is nothing at this address.")
-        request.principal = principal.name
+            asking = _asking(reading, head)
+        request.principal = asking.principal.name
         match head.method, *head.segments[2:]:
             case ("POST", "journal"):
                 await self._journal(request)
-            case ("GET", "foreign", workspace, repository, format):
+            case ("POST", "renew"):
+                await self._enrolling.renew(request)
+            case ("GET", "foreign", workspace, repository, format) if asking.sees(workspace):
                 await self._foreign(request, workspace, repository, format)
-            case ("GET", "set", workspace, repository, format):
+            case ("GET", "set", workspace, repository, format) if asking.sees(workspace):
                 place = Place(workspace, repository, format, head.argument("set"))
                 sha256 = head.argument("sha256")
                 if sha256 and not _IDENTITY.fullmatch(sha256):
                     raise Absent("There is no such document.")
                 await self._sets.tell(request, self._rooms, place, sha256)
-            case ("GET", "certificates", workspace, repository):
+            case ("GET", "certificates", workspace, repository) if asking.sees(workspace):
                 await self._sets.tell_certificates(request, workspace, repository)
-            case (_, "journal") | (_, "foreign", _, _, _):
+            case (_, "journal") | (_, "foreign", _, _, _) if head.method != "GET" or head.segments[2] == "journal":
                 raise MethodRefused("This is not how peers ask.", "POST to the journal, GET what is known elsewhere.")
             case _:
                 raise Absent("There is nothing at this address.")
 
+    # ------------------------------------------------------------ the journal
+
     async def _journal(self, request: Request) -> None:
+        body = await request.body.whole(AFTER_BYTES_MAX)
+        after = parse_after(body)
+        mark, nonce = _hex(request.head, "entrepot-scope"), _hex(request.head, "entrepot-nonce")
+        child = request.head.headers.get(edges.CHILD, "")
+        scoping = edges.Scoping()
+        with self._catalog.read() as reading:
+            name = self._scope(reading, request.head, child, scoping).name  # it may follow, or this raises
+        if self._upward is not None:
+            secret = request.head.secret or ""
+            await self._hand_on(request, self._upward, Greeting(after, mark, nonce, "" if secret else name, secret))
+            return
         if self._store.journal is None:
             raise Absent("This node keeps no journal.", "Follow the origin.")
-        after = parse_after(await request.body.whole(AFTER_BYTES_MAX))
-        stream = await request.start(200, (("Content-Type", "application/octet-stream"),), None)
+        sealer = Sealer(self._sign, nonce, name) if nonce and self._sign is not None else None
+        stream = await request.start(200, STREAM_MEDIA, None)
 
         async def send(data: bytes) -> None:
             if request.draining:
                 raise Gone  # the follower comes back by itself, to whoever takes our place
             await stream.write(data)
 
-        await journal_stream(self._catalog, self._store.journal, after, send)
+        def scope_of(reading: Reading) -> Scope | None:
+            try:
+                return self._scope(reading, request.head, child, scoping)
+            except Problem:
+                return None
+
+        await journal_stream(
+            self._catalog, self._store.journal, after, send, scope_of=scope_of, mark=mark, sealer=sealer
+        )
+
+    def _scope(self, reading: Reading, head: Head, child: str, scoping: edges.Scoping) -> Scope:
+        """What the follower at the end of this stream may see now. Raises Absent, Unauthenticated."""
+        asking = _asking(reading, head)
+        if not child:
+            return scoping.of(reading, asking.name, asking.region, asking.workspaces)
+        between, behind = reading.edge(asking.name), reading.edge(child)
+        if between is None or behind is None or not between.parent or between.region != behind.region:
+            raise Absent("There is no such edge behind this one.")
+        if behind.revoked_ms or not behind.key:
+            raise Unauthenticated("This edge was revoked.")
+        mine = edges.workspaces_of(behind)
+        if asking.workspaces is not None:
+            mine = asking.workspaces if mine is None else mine & asking.workspaces
+        return scoping.of(reading, behind.name, behind.region if behind.parent else "", mine)
+
+    async def _hand_on(self, request: Request, upward: Upward, greeting: Greeting) -> None:
+        """The stream as a parent of ours makes it. Whoever follows through us hears us fall silent with it."""
+        for parent in upward.parents.order():
+            try:
+                async with upward.connect(parent, greeting) as pieces:
+                    first = await anext(pieces, b"")
+                    stream = await request.start(200, STREAM_MEDIA, None)
+                    await stream.write(first)
+                    async for piece in pieces:
+                        if request.draining or not self._still_heard(request.head):
+                            raise Gone
+                        await stream.write(piece)
+                    return
+            except UpstreamFailed:
+                if request.answered:
+                    raise Gone from None
+        raise Unavailable("No parent of this node is heard.", "Ask another one.", retry_after_s=1)
+
+    def _still_heard(self, head: Head) -> bool:
+        with self._catalog.read() as reading:
+            try:
+                _asking(reading, head)
+            except (Absent, Unauthenticated):
+                return False
+        return True
+
+    # ------------------------------------------------------------ what is known elsewhere
 
     async def _foreign(self, request: Request, workspace: str, repository: str, format: str) -> None:
         package = request.head.argument("package")
@@ -91,10 +187,35 @@ class Peering:
         foreign = await self._knowledge.of(*at, upstreams, since) if upstreams else None
         if foreign is None:
             raise Absent("No upstream knows this package.")
-        body = await trio.to_thread.run_sync(msgspec.msgpack.encode, foreign)
+        body = await trio.to_thread.run_sync(partial(msgspec.msgpack.encode, foreign))
         await request.reply(200, (("Content-Type", FOREIGN_MEDIA),), body)
 
 
-def is_peer(principal: Principal) -> bool:
-    """May this principal follow the whole node?"""
-    return principal.kind == "edge" or on_node(principal, "admin")
+class _Asking(NamedTuple):
+    """Who asks, and which workspaces it may see, None = all. `name` and `region` are those of an enrolled edge."""
+
+    principal: Principal
+    workspaces: frozenset[str] | None
+    name: str = ""
+    region: str = ""
+
+    def sees(self, workspace: str) -> bool:
+        return self.workspaces is None or workspace in self.workspaces
+
+
+def _asking(reading: Reading, head: Head) -> _Asking:
+    """Raises Absent, Unauthenticated."""
+    if head.key and not head.secret:
+        edge = edges.living_edge(reading, head.key)
+        region = edge.region if edge.parent else ""
+        return _Asking(edges.principal_of(edge), edges.workspaces_of(edge), edge.name, region)
+    principal = identify(reading, head.secret, now_ms())
+    return _Asking(principal, edges.workspaces_of_token(principal))
+
+
+def _hex(head: Head, name: str) -> bytes:
+    """A header of 64 hex digits; b"" without it. Raises Absent for anything else."""
+    text = head.headers.get(name, "")
+    if text and not (_IDENTITY.fullmatch(text) and len(text) == 2 * SCOPE_BYTES):
+        raise Absent("There is nothing at this address.")
+    return bytes.fromhex(text)

@@ -26,7 +26,8 @@ from cache.feed import (
     parse_after,
     told_after,
 )
-from cache.follower import RETRY_SECONDS, SILENCE_SECONDS, Contact, Follower, over_http
+from cache.follower import RETRY_SECONDS, SILENCE_SECONDS, Contact, Follower, Greeting, over_http
+from cache.parents import Parents
 from cache.peer import journal_stream
 from storage.digest import sha256
 from storage.errors import Conflict, Damaged, Invalid, UpstreamFailed
@@ -137,11 +138,24 @@ class Edge:
         self.applied += fresh
         return fresh
 
+    def scope(self) -> bytes:
+        return b""
+
+    def apply_seen(self, body: bytes, hash: bytes) -> int:
+        raise AssertionError("this edge sees everything")
+
+    def replace_system(self, body: bytes, hash: bytes, scope: bytes) -> None:
+        raise AssertionError("this edge sees everything")
+
+    def forget_workspace(self, workspace: str) -> None:
+        raise AssertionError("this edge sees everything")
+
     def reset_for_resync(self, epoch: int = 0) -> None:
         self._heads, self._epoch = {}, epoch
         self.resets += 1
 
 
+ORIGIN = Parents(["http://origin"])
 Script = Callable[[Mapping[str, int]], AsyncIterator[bytes]]
 
 
@@ -160,7 +174,8 @@ class Line:
         self.at_s: list[float] = []
 
     @asynccontextmanager
-    async def __call__(self, after: Mapping[str, int]) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def __call__(self, parent: str, greeting: Greeting) -> AsyncIterator[AsyncIterator[bytes]]:
+        after = greeting.after
         self.asked.append(dict(after))
         self.at_s.append(trio.current_time())
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
@@ -183,7 +198,7 @@ def honest(history: History, *, then: Callable[[], Awaitable[None]] = trio.sleep
 
 async def follow(edge: Edge, line: Line, lock: Path, seconds: float) -> Follower:
     """Follow for so long on the mocked clock."""
-    follower = Follower(edge, "", "", lock, connect=line, slowly=inline)
+    follower = Follower(edge, ORIGIN, line, lock, slowly=inline)
     with trio.move_on_after(seconds):
         await follower.run()
     return follower
@@ -364,7 +379,7 @@ async def test_e10_the_other_workers_share_the_contact_and_no_restart_does(
 ) -> None:
     before_s = time.monotonic()
     one = await follow(Edge(), Line(honest(history)), lock, 1)
-    other = Follower(Edge(), "", "", lock, connect=Line(honest(history)), slowly=inline)
+    other = Follower(Edge(), ORIGIN, Line(honest(history)), lock, slowly=inline)
     assert other.last_contact_s == one.last_contact_s >= before_s
     assert other.synced
     contact = Contact(lock)
@@ -387,8 +402,8 @@ async def test_one_worker_follows_and_another_takes_over(
                 dying.cancel()
 
             workers.start_soon(die_later)
-            follower = Follower(Edge(), "", "", lock, connect=first, slowly=inline)
-            other = Follower(Edge(), "", "", lock, connect=second, slowly=inline)
+            follower = Follower(Edge(), ORIGIN, first, lock, slowly=inline)
+            other = Follower(Edge(), ORIGIN, second, lock, slowly=inline)
             workers.start_soon(other.run)
             await trio.testing.wait_all_tasks_blocked()
             assert (len(first.asked), len(second.asked)) == (0, 1)
@@ -408,9 +423,13 @@ class Journal:
         self.committed = committed
         self.epoch = history.epoch
 
-    def follow(self, after: dict[str, int]) -> "Journal":
+    def follow(self, after: dict[str, int], wanted: Callable[[str], bool]) -> "Journal":
         self.sent = dict(after)
         return self
+
+    @property
+    def after(self) -> dict[str, int]:
+        return dict(self.sent)
 
     def read(self, bytes_max: int) -> list[bytes]:
         known = {name: serial for name, serial, _ in self.history.bodies[: self.committed]}
@@ -496,7 +515,8 @@ async def test_an_edge_follows_over_http(history: History, tmp_path: Path, nurse
     try:
         with upstream() as server, trio.CancelScope() as following:
             server.items["/-/peer/journal"] = Item(data, chunked=True, pause_at=len(data))
-            follower = Follower(store, server.url + "/", "canary", tmp_path / "edge" / "follower.lock")
+            parents, lock = Parents([server.url + "/"]), tmp_path / "edge" / "follower.lock"
+            follower = Follower(store, parents, over_http("canary"), lock)
             nursery.start_soon(follower.run)
             for _ in range(1000):
                 if follower.synced:
@@ -519,6 +539,6 @@ async def test_an_answer_that_is_no_stream_is_a_failure(item: Item) -> None:
     with upstream() as server:
         server.items["/-/peer/journal"] = item
         with pytest.raises(UpstreamFailed):
-            async with over_http(server.url, "token")({"a": 1}):
+            async with over_http("token")(server.url, Greeting({"a": 1})):
                 raise AssertionError("it opened")
         assert [one.body for one in server.asked] == [b"a:1\n"]

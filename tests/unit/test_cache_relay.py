@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from cache.parents import Parents
 from cache.relay import Relay, await_serial, passed_on
 from storage.catalog import Catalog
 from storage.errors import Unavailable, UpstreamFailed
@@ -94,7 +95,7 @@ GOOD = (
 
 async def test_a_write_arrives_whole_and_its_answer_comes_back() -> None:
     with origin(GOOD) as parent:
-        relay, sent = Relay(parent.url + "/"), b"x" * 700_000
+        relay, sent = Relay(Parents([parent.url + "/"])), b"x" * 700_000
         headers = {
             "authorization": "Bearer mine",
             "x-entrepot-peer": "forged",
@@ -120,7 +121,7 @@ async def test_a_write_arrives_whole_and_its_answer_comes_back() -> None:
 async def test_an_early_answer_is_the_answer() -> None:
     refusal = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     with origin(refusal, early=True) as parent:
-        relay = Relay(parent.url)
+        relay = Relay(Parents([parent.url]))
         try:
             answer = await relay.forward("PUT", b"/f", {}, "edge.test", 100, Body(b"x" * 100))
             async with answer:
@@ -132,7 +133,7 @@ async def test_an_early_answer_is_the_answer() -> None:
 async def test_f2_an_origin_that_is_away_is_told_with_a_time_to_come_back() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    relay, body = Relay(f"http://127.0.0.1:{port}"), Body(b"x")
+    relay, body = Relay(Parents([f"http://127.0.0.1:{port}"])), Body(b"x")
     with pytest.raises(Unavailable) as away:
         await relay.forward("PUT", b"/f", {}, "edge.test", 1, body)
     assert away.value.retry_after_s == 2
@@ -142,7 +143,7 @@ async def test_f2_an_origin_that_is_away_is_told_with_a_time_to_come_back() -> N
 
 async def test_a_write_that_may_have_arrived_is_not_sent_again() -> None:
     with origin(b"") as parent:
-        relay = Relay(parent.url)
+        relay = Relay(Parents([parent.url]))
         with pytest.raises(Unavailable):
             await relay.forward("PUT", b"/f", {}, "edge.test", 1, Body(b"x"))
         await relay.close()
@@ -151,7 +152,7 @@ async def test_a_write_that_may_have_arrived_is_not_sent_again() -> None:
 
 async def test_an_answer_that_breaks_off_is_no_answer() -> None:
     with origin(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort") as parent:
-        relay = Relay(parent.url)
+        relay = Relay(Parents([parent.url]))
         async with await relay.forward("GET", b"/f", {}, "edge.test", 0, Body(b"")) as answer:
             with pytest.raises(UpstreamFailed):
                 [chunk async for chunk in answer.chunks()]

@@ -9,13 +9,13 @@ import pytest
 
 from gateway.access.tokens import mint
 from gateway.cli.output import Output, Usage, exit_code_of, safe
-from gateway.cli.settings import check_free, hold, node_of, tls_of
+from gateway.cli.settings import check_free, check_joined, hold, node_of, tls_of
 from gateway.cli.words import address, place, seconds
 from gateway.config import Node, Tls
 from storage import errors
 
 TOKEN = mint()[0]
-EDGE = {"role": "edge", "parent": "http://127.0.0.1:8080"}
+EDGE = {"role": "edge", "parents": ("http://127.0.0.1:8080",)}
 
 
 @pytest.fixture(autouse=True)
@@ -61,9 +61,9 @@ def test_an_edge_takes_its_token_from_a_file_or_the_environment(
     "options",
     [
         {"role": "edge"},
-        {"role": "edge", "parent": "127.0.0.1:8080"},
-        {"role": "edge", "parent": f"http://x:{TOKEN}@h/"},
-        {"role": "origin", "parent": "http://127.0.0.1:8080"},
+        {"role": "edge", "parents": ("127.0.0.1:8080",)},
+        {"role": "edge", "parents": (f"http://x:{TOKEN}@h/",)},
+        {"role": "origin", "parents": ("http://127.0.0.1:8080",)},
         {"role": "mirror"},
         {"workers": 0},
         {"workers": 10_000},
@@ -83,7 +83,7 @@ def test_c11_a_token_that_is_none_is_refused_and_not_repeated(tmp_path: Path, te
     file = tmp_path / "token"
     file.write_text(text)
     with pytest.raises(Usage) as caught:
-        node_of(None, EDGE, file)
+        check_joined(node_of(None, EDGE, file), enrolled=False)
     assert not text or text not in caught.value.text()
 
 
