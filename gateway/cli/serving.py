@@ -75,6 +75,8 @@ def serve(
     if peer_port is not None:
         settings = msgspec.structs.replace(settings, peers=msgspec.structs.replace(settings.peers, port=peer_port))
     check_free(settings.host, settings.port)
+    if settings.peers.port:
+        check_free(settings.host, settings.peers.port)
     root = Path(settings.data)
     if settings.role == "origin":
         admin = bootstrap.prepare(root)
@@ -97,6 +99,8 @@ def _join(settings: Node, code: str) -> None:
         member = membership.enrol(settings.parents[0], code, root)
         Output(False).note(f"This machine is the edge {member.about.name} of the region {member.about.region}.")
     check_joined(settings, member is not None)
+    if settings.peers.port and not (member is not None and member.about.parent):
+        raise Usage("This edge was not invited to be a parent.", "Invite it with: entrepot edge invite --shield.")
 
 
 def _show_admin(token: str) -> None:

@@ -48,14 +48,16 @@ class Node:
         """One GET."""
         return get(self.url + path, headers | ({"Authorization": f"Bearer {token}"} if token else {}))
 
-    def until(self, path: str, status: int, token: str = "", seconds_max: float = START_SECONDS_MAX) -> float:
+    def until(
+        self, path: str, status: int, token: str = "", *, method: str = "GET", seconds_max: float = START_SECONDS_MAX
+    ) -> float:
         """Wait until this path answers so; the seconds that took."""
         began_s, seen = time.monotonic(), 0
         while time.monotonic() - began_s < seconds_max:
             if self.process.poll() is not None:
                 raise RuntimeError(f"{self.name} ended: {self.words()}")
             try:
-                seen = self.get(path, token).status
+                seen = get(self.url + path, {"Authorization": f"Bearer {token}"} if token else {}, method).status
             except OSError:
                 seen = 0
             if seen == status:
@@ -72,10 +74,12 @@ class Node:
         mark = f"/mark-{time.time_ns()}"
         self.get(mark)
         end_s = time.monotonic() + START_SECONDS_MAX
-        while mark not in (text := "".join(path.read_text() for path in sorted((self.data / "log").glob("*.jsonl")))):
+        while True:
+            lines = log_of(self)
+            if any(line["target"] == mark for line in lines):
+                return lines
             assert time.monotonic() < end_s, "the access log is not written"
             time.sleep(0.02)
-        return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it; the exit code."""
@@ -87,6 +91,12 @@ class Node:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait(10)
         return self.process.returncode
+
+
+def log_of(node: Node) -> list[dict[str, Any]]:
+    """The lines of a node's access log as it lies there."""
+    text = "".join(path.read_text() for path in sorted((node.data / "log").glob("*.jsonl")))
+    return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
 
 
 class Topology:

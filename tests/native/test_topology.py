@@ -1,12 +1,24 @@
 """Do an origin, a shield and edges that enrolled keep what they promise? All processes of their own, mutual TLS
 between."""
 
+import hashlib
+import os
+import signal
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.harness.topologies import Topology
+from cache.follower import SILENCE_SECONDS
+from tests.harness.running import ENTREPOT, clean_environment
+from tests.harness.topologies import Node, Topology, log_of
 
 
 @pytest.fixture
@@ -29,3 +41,173 @@ def test_f5_an_edge_sees_its_workspaces_alone(world: Topology) -> None:
     assert b"mine" in held
     assert b"secret-name" not in held
     assert b"theirs" not in held
+
+
+def test_f5_what_an_edge_is_given_and_loses_takes_effect_on_its_stream(world: Topology) -> None:
+    mine, more = world.repository("mine", "one"), world.repository("more", "two")
+    world.put(mine, "a/1/a.bin", b"a" * 1000)
+    world.put(more, "b/1/b.bin", b"b" * 1000)
+    edge = world.edge("tokyo", "asia", "mine")
+    path = f"/{more}/generic/b/1/b.bin"
+    edge.until(f"/{mine}/generic/a/1/a.bin", 200, world.token)
+    assert edge.get(path, world.token).status == 404
+    world.entrepot("edge", "give", "tokyo", "--workspace", "mine", "--workspace", "more")
+    edge.until(path, 200, world.token)
+    world.put(more, "b/2/b.bin", b"c" * 1000)
+    edge.until(f"/{more}/generic/b/2/b.bin", 200, world.token)
+    world.entrepot("edge", "give", "tokyo", "--workspace", "mine")
+    edge.until(path, 404, world.token)
+    assert edge.get(f"/{mine}/generic/a/1/a.bin", world.token).status == 200
+    world.entrepot("edge", "give", "tokyo", "--everything")
+    edge.until(path, 200, world.token)
+
+
+def test_f5_a_revoked_edge_loses_its_stream_and_its_fetches_at_once(world: Topology) -> None:
+    mine = world.repository("mine", "one", public=True)
+    world.put(mine, "a/1/a.bin", b"a" * 1000)
+    world.put(mine, "b/1/b.bin", b"b" * 1000)
+    edge = world.edge("tokyo", "asia")
+    edge.until(f"/{mine}/generic/a/1/a.bin", 200)
+    assert world.entrepot("edge", "revoke", "tokyo")["state"] == "revoked"
+    edge.until("/-/ready", 503)
+    assert edge.get(f"/{mine}/generic/a/1/a.bin").status == 200, "public hits go on"
+    assert edge.get(f"/{mine}/generic/b/1/b.bin").status in (502, 503), "what is not here is not fetched any more"
+    assert world.put(mine, "c/1/c.bin", b"c" * 1000).status == 201
+    assert edge.get(f"/{mine}/generic/c/1/c.bin").status == 404, "and nothing new is heard of"
+    edge.stop()
+    edge.start()
+    edge.until("/-/health", 200)
+    assert edge.get("/-/ready").status == 503, "its certificate stays refused"
+
+
+def test_f5_an_edge_has_no_right_of_its_own_to_write(world: Topology) -> None:
+    mine = world.repository("mine", "one")
+    edge = world.edge("tokyo", "asia")
+    target = f"{world.origin.peers}/{mine}/generic/a/1/a.bin"
+    assert said(edge.data, "PUT", target, b"mine") == 403
+    assert said(edge.data, "PUT", target, b"mine", {"X-Entrepot-Relayed": "1"}) == 401
+    assert said(edge.data, "POST", f"{world.origin.peers}/-/api/v1/workspaces", b'{"name": "x"}') in (401, 403)
+    assert world.put(mine, "a/1/a.bin", b"a" * 100, edge).status == 201, "its clients write by their own right"
+    assert edge.get(f"/{mine}/generic/a/1/a.bin", world.token).body == b"a" * 100
+    assert said(edge.data, "POST", f"{world.origin.peers}/-/peer/journal", b"") == 200
+
+
+def test_f5_an_edge_cannot_ask_for_workspaces_of_others(world: Topology) -> None:
+    mine, theirs = world.repository("mine", "one"), world.repository("theirs", "two", public=True)
+    world.put(mine, "a/1/a.bin", b"a" * 100)
+    world.put(theirs, "a/1/a.bin", b"a" * 100)
+    edge = world.edge("tokyo", "asia", "mine")
+    base = world.origin.peers
+    assert said(edge.data, "GET", f"{base}/{mine}/generic/a/1/a.bin") == 200
+    for path in (
+        f"{theirs}/generic/a/1/a.bin",
+        "-/peer/foreign/theirs/two/pypi?package=a",
+        "-/peer/set/theirs/two/deb?set=stable",
+        "-/peer/certificates/theirs/two",
+    ):
+        assert said(edge.data, "GET", f"{base}/{path}") == 404, path
+    relayed = {"X-Entrepot-Relayed": "1", "Authorization": f"Bearer {world.token}"}
+    assert said(edge.data, "PUT", f"{base}/{theirs}/generic/b/1/b.bin", b"b", relayed) == 404
+    assert said(edge.data, "PUT", f"{base}/{mine}/generic/b/1/b.bin", b"b", relayed) == 201
+
+
+def test_f5_a_code_is_good_once_and_for_its_origin_alone(world: Topology, tmp_path: Path) -> None:
+    code = world.invite("tokyo", "asia")
+    wrong = code.partition(".")[0] + "." + "A" * 43
+    assert "not the origin that made this code" in enrolling(world, tmp_path / "one", wrong)
+    assert "no enrolment code" in enrolling(world, tmp_path / "one", code[:-3])
+    edge = world._start("tokyo", ["--role", "edge", "--parent", world.origin.peers, "--enrol", code], peers=False)
+    edge.until("/-/ready", 200)
+    assert "mistyped, used, or too old" in enrolling(world, tmp_path / "two", code)
+    kept = b"".join(one.read_bytes() for one in world.origin.data.rglob("*") if one.is_file())
+    assert code.partition(".")[0].encode() not in kept, "C11: the code is known by its hash alone"
+    assert (edge.data / "peers" / "key.pem").stat().st_mode & 0o077 == 0
+    assert (world.origin.data / "authority.json").stat().st_mode & 0o077 == 0
+
+
+def test_an_edge_follows_and_fetches_through_a_shield_and_past_it_when_it_is_gone(world: Topology) -> None:
+    mine, theirs = world.repository("mine", "one"), world.repository("theirs", "two")
+    shield = world.edge("gate", "asia", shield=True)
+    edge = world.edge("tokyo", "asia", "mine", parents=[shield, world.origin])
+    other = world.edge("paris", "europe", "mine")
+    world.put(mine, "a/1/a.bin", b"a" * 100_000)
+    world.put(theirs, "a/1/a.bin", b"a" * 100_000)
+    path = f"/{mine}/generic/a/1/a.bin"
+    edge.until(path, 200, world.token)
+    assert asked(shield, path), "through the shield"
+    assert edge.get(f"/{theirs}/generic/a/1/a.bin", world.token).status == 404
+    assert said(other.data, "POST", f"{shield.peers}/-/peer/journal", b"") == 503, "the origin gives it no stream there"
+    assert said(other.data, "POST", f"{world.origin.peers}/-/peer/journal", b"", {"Entrepot-For": "tokyo"}) == 404
+    assert world.put(mine, "w/1/w.bin", b"w", edge).status == 201, "a write goes up through it"
+    shield.stop(signal.SIGKILL)
+    assert world.put(mine, "b/1/b.bin", b"b" * 1000).status == 201
+    edge.until(f"/{mine}/generic/b/1/b.bin", 200, world.token)
+    assert world.put(mine, "x/1/x.bin", b"x", edge).status == 201
+    shield.start()
+    shield.until("/-/ready", 200)
+    deadline_s, number = time.monotonic() + 60, 0
+    while not asked(shield, f"/{mine}/generic/c/{number}/c.bin"):
+        assert time.monotonic() < deadline_s, "it does not come back to the parent that it prefers"
+        number += 1
+        world.put(mine, f"c/{number}/c.bin", b"%d" % number)
+        edge.until(f"/{mine}/generic/c/{number}/c.bin", 200, world.token)
+        time.sleep(0.2)
+    time.sleep(2 * SILENCE_SECONDS)  # by now its stream must have gone back, too
+    shield.stop()
+    streams = [line for line in log_of(shield) if line["target"].endswith("/-/peer/journal")]
+    assert [line["principal"] for line in streams if line["status"] == 200].count("tokyo") >= 1
+
+
+def test_o5_a_thousand_eager_clients_are_one_fetch_of_a_region(world: Topology) -> None:
+    mine = world.repository("mine", "one", public=True)
+    shield = world.edge("gate", "asia", shield=True)
+    edges = [world.edge(f"edge-{number}", "asia", parents=[shield, world.origin]) for number in range(4)]
+    body = os.urandom(4 << 20)
+    path = f"/{mine}/generic/a/1/a.bin"
+    assert world.put(mine, "a/1/a.bin", body).status == 201
+    for edge in edges:
+        edge.until("/-/ready", 200)
+        edge.until(path, 200, method="HEAD")
+    with ThreadPoolExecutor(50) as clients:
+        answers = list(clients.map(lambda number: edges[number % 4].get(path), range(200)))
+    assert {hashlib.sha256(one.body).digest() for one in answers} == {hashlib.sha256(body).digest()}
+    assert len(asked(world.origin, path)) == 1, "one fetch of the origin for the region"
+    assert len(asked(shield, path)) == 4, "one fetch of the shield for each edge"
+
+
+def test_an_edge_that_was_not_invited_as_a_shield_is_nobodys_parent(world: Topology) -> None:
+    edge = world.edge("tokyo", "asia")
+    edge.stop()
+    edge.start("--peer-port", "1")
+    edge.process.wait(30)
+    assert "not invited to be a parent" in edge.words()
+
+
+def asked(node: Node, path: str) -> list[dict[str, Any]]:
+    """The answers with a body that it gave for this path."""
+    return [line for line in node.served() if line["target"] == path and line["method"] == "GET" and line["bytes"]]
+
+
+def enrolling(world: Topology, data: Path, code: str) -> str:
+    """What a machine is told that enrols with this code."""
+    command = [*ENTREPOT, "serve", "--role", "edge", "--data", str(data), "--port", "1", "--parent", world.origin.peers]
+    command[command.index("--port") + 1] = "9"
+    done = subprocess.run(
+        [*command, "--enrol", code], capture_output=True, text=True, env=clean_environment(), timeout=60
+    )
+    assert done.returncode != 0
+    return " ".join(done.stderr.split())
+
+
+def said(data: Path, method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> int:
+    """The status that whoever has this edge's key is answered with."""
+    folder = data / "peers"
+    tls = ssl.create_default_context(cafile=str(folder / "authority.pem"))
+    tls.check_hostname = False
+    tls.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
+    request = urllib.request.Request(url, body, headers or {}, method=method)
+    try:
+        with urllib.request.build_opener(urllib.request.HTTPSHandler(context=tls)).open(request, timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
