@@ -86,6 +86,7 @@ class Authority:
         return _pem(key), self._issued(key.public_key(), ORIGIN, parent=True)
 
     def _issued(self, public: Ed25519PublicKey, name: str, *, parent: bool) -> str:
+        key = self._key()
         authority = x509.load_pem_x509_certificate(self.certificate().encode())
         names = [x509.DNSName(PARENT_NAME if parent else EDGE_NAME)]
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH] + ([ExtendedKeyUsageOID.SERVER_AUTH] if parent else [])
@@ -94,9 +95,9 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
         )
-        return builder.sign(self._key(), None).public_bytes(serialization.Encoding.PEM).decode()
+        return builder.sign(key, None).public_bytes(serialization.Encoding.PEM).decode()
 
 
 def _made() -> _Kept:
@@ -156,7 +157,7 @@ def _public(certificate: str) -> Ed25519PublicKey:
     try:
         public = x509.load_pem_x509_certificate(certificate.encode()).public_key()
     except ValueError:
-        public = None  # type: ignore[assignment]
+        raise Invalid("This is no certificate.") from None
     if not isinstance(public, Ed25519PublicKey):
         raise Invalid("This is no certificate of an Entrepot authority.")
     return public

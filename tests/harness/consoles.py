@@ -10,6 +10,7 @@ from quart import Quart
 
 from formats import ROOMS
 from gateway.access import tokens
+from gateway.access.authority import Authority
 from gateway.access.secrets import Secrets
 from gateway.access.signing import SigningKeys
 from gateway.console.api import make_app
@@ -99,6 +100,7 @@ class Console:
             "commit": self.ledger.commit,
             "secrets": self.secrets,
             "signing": self.signing,
+            "authority": Authority(root / "authority.json"),
             "now_ms": lambda: self.now_ms,
             "work": {name: Working() for name in ("sweep", "scrub")},
             "normalise": lambda format, name: ROOMS[format].normalise(name) if format in ROOMS else name,

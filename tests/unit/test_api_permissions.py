@@ -27,6 +27,8 @@ BODIES: dict[str, Any] = {
     "POST /-/api/v1/repositories/<workspace>/<repository>/quarantine": {"format": "pypi", "package": "other"},
     "POST /-/api/v1/repositories/<workspace>/<repository>/purge": {"format": "pypi", "package": "thing"},
     "POST /-/api/v1/sweep": {},
+    "POST /-/api/v1/edges": {"name": "second", "region": "asia"},
+    "PATCH /-/api/v1/edges/<name>": {"workspaces": ["acme"]},
     "POST /-/api/v1/tokens": {"name": "child", "grants": [{"scope": "acme/main"}]},
     "POST /-/api/v1/users": {"name": "fresh"},
     "POST /-/api/v1/workspaces/<workspace>/services": {"name": "fresh"},
@@ -86,6 +88,8 @@ async def filled(root: Path) -> Console:
     assert (await console.call("node admin", "POST", "/repositories/acme/main/upstreams", body)).status == 201
     for _ in range(2):
         assert (await console.call("node admin", "POST", "/repositories/acme/main/keys")).status == 201
+    edge = {"name": "first", "region": "asia"}
+    assert (await console.call("node admin", "POST", "/edges", edge)).status == 201
     held = {"format": "pypi", "package": "thing"}
     assert (await console.call("node admin", "POST", "/repositories/acme/main/quarantine", held)).status == 201
     console.add_package("acme", "main", "pypi", "thing")
