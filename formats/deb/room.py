@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from formats.deb import indexes, names, pages, upstream, wire
+from formats.deb import indexes, names, pages, setup, upstream, wire
 from formats.deb.decide import decide
 from formats.deb.facts import FORMAT
 from formats.deb.unpack import unpack
@@ -33,6 +33,9 @@ class Deb:
     name = FORMAT
     escaped_slash = False
     draws = True
+
+    def setup(self, base: str) -> list[str]:
+        return setup.lines(base)
 
     def normalise(self, package: str) -> str:
         """A binary package's name, or one of our keys. Raises Invalid."""

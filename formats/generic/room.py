@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from formats.generic import decide, pages, uploads, wire
+from formats.generic import decide, pages, setup, uploads, wire
 from formats.kit.contract import (
     Ask,
     Decision,
@@ -30,6 +30,9 @@ class Generic:
     name = wire.NAME
     escaped_slash = False
     draws = False
+
+    def setup(self, base: str) -> list[str]:
+        return setup.lines(base)
 
     def normalise(self, package: str) -> str:
         """A package is a path, spelt one way. Raises Invalid."""

@@ -362,6 +362,11 @@ class Room(Protocol):
     draws: bool
     """May a repository draw this format from upstreams?"""
 
+    def setup(self, base: str) -> list[str]:
+        """What a person types, or writes into which file, so that each client uses the repository at `base`, which is
+        scheme://host/WORKSPACE/REPOSITORY. One line each; "#" begins a remark; the token is $ENTREPOT_TOKEN."""
+        ...
+
     def normalise(self, package: str) -> str:
         """The one spelling under which a View holds this package, for names that people type outside of the protocol.
 

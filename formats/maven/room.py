@@ -3,7 +3,7 @@
 from typing import Literal
 
 from formats.kit.contract import Ask, Decision, Document, Fetch, Finds, Foreign, Plan, Received, Reply, Serve, Show
-from formats.maven import names, pages, upstream, wire
+from formats.maven import names, pages, setup, upstream, wire
 from formats.maven.decide import decide
 from formats.maven.facts import FORMAT
 from formats.maven.unpack import unpack
@@ -17,6 +17,9 @@ class Maven:
     name = FORMAT
     escaped_slash = False
     draws = True
+
+    def setup(self, base: str) -> list[str]:
+        return setup.lines(base)
 
     def normalise(self, package: str) -> str:
         return names.package_of(package)

@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from formats.kit.contract import Ask, Decision, Document, Fetch, Finds, Foreign, Plan, Received, Reply, Serve, Show
-from formats.npm import names, packument, search, upstream, wire
+from formats.npm import names, packument, search, setup, upstream, wire
 from formats.npm.decide import decide
 from formats.npm.facts import FORMAT
 from formats.npm.unpack import unpack
@@ -23,6 +23,9 @@ class Npm:
     name = FORMAT
     escaped_slash = True
     draws = True
+
+    def setup(self, base: str) -> list[str]:
+        return setup.lines(base)
 
     def normalise(self, package: str) -> str:
         """Every spelling is a name of its own; one that was good in earlier days may still be meant. Raises Invalid."""

@@ -18,7 +18,7 @@ from formats.kit.contract import (
     Serve,
     Show,
 )
-from formats.oci import names, pages, uploads, upstream, wire
+from formats.oci import names, pages, setup, uploads, upstream, wire
 from formats.oci.decide import decide
 from formats.oci.manifest import MANIFEST_BYTES_MAX, packed, parse
 from formats.oci.names import FORMAT
@@ -32,6 +32,9 @@ class Oci:
     name = FORMAT
     escaped_slash = False
     draws = True
+
+    def setup(self, base: str) -> list[str]:
+        return setup.lines(base)
 
     def normalise(self, package: str) -> str:
         """Image names have one spelling. Raises Invalid."""

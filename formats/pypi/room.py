@@ -3,7 +3,7 @@
 from typing import Literal
 
 from formats.kit.contract import Ask, Decision, Document, Fetch, Finds, Foreign, Plan, Received, Reply, Serve, Show
-from formats.pypi import names, pages, upstream, wire
+from formats.pypi import names, pages, setup, upstream, wire
 from formats.pypi.decide import decide
 from formats.pypi.facts import FORMAT, QUARANTINED, project_facts
 from formats.pypi.unpack import unpack
@@ -17,6 +17,9 @@ class PyPI:
     name = FORMAT
     escaped_slash = False
     draws = True
+
+    def setup(self, base: str) -> list[str]:
+        return setup.lines(base)
 
     def normalise(self, package: str) -> str:
         return names.normalised(package)

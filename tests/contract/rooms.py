@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from bench.hostile.corpus import damaged
 from formats import ROOMS
 from formats.kit.contract import (
     Accept,
@@ -172,31 +173,6 @@ def carried(context: Any) -> Any:
 
 def type_of_changes() -> Any:
     return Decision.__annotations__["changes"]
-
-
-# ---------------------------------------------------------------- damage
-
-
-def damaged(data: bytes, dice: random.Random) -> bytes:
-    """`data` with one to four wounds: bits, bytes, slices, the end."""
-    wounded = bytearray(data)
-    for _ in range(dice.randint(1, 4)):
-        at = dice.randrange(len(wounded) + 1)
-        length = dice.choice((1, 1, 2, 4, 16, 200))
-        match dice.randrange(6):
-            case 0 if at < len(wounded):
-                wounded[at] ^= 1 << dice.randrange(8)
-            case 1:
-                wounded[at : at + length] = dice.randbytes(length)
-            case 2:
-                del wounded[at : at + length]
-            case 3:
-                wounded[at:at] = wounded[at : at + length] * dice.randint(1, 3)
-            case 4:
-                wounded[at : at + length] = dice.choice((b"\0", b"\xff", b"9", b"-", b"/")) * length
-            case _:
-                del wounded[at:]
-    return bytes(wounded)
 
 
 # ---------------------------------------------------------------- generic

@@ -3,9 +3,10 @@
 import random
 from dataclasses import replace
 
+from bench.hostile.corpus import damaged
 from formats import ROOMS
 from formats.kit.contract import Show
-from tests.contract.rooms import Case, Upload, ask, damaged
+from tests.contract.rooms import Case, Upload, ask
 from tests.harness import maven_layout
 
 

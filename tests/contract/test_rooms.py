@@ -7,6 +7,7 @@ import ast
 import json
 import os
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,20 @@ def proper(headers: tuple[tuple[str, str], ...]) -> None:
         assert name.replace("-", "").isalnum()
         assert all(" " <= character <= "~" for character in value), (name, value)
         assert name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "content-type")
+
+
+@pytest.mark.parametrize("base", ["http://127.0.0.1:8081/acme/main", "https://packages.example/acme/main"])
+@pytest.mark.parametrize("name", sorted(ROOMS))
+def test_a_room_tells_its_clients_lines(name: str, base: str) -> None:
+    """With the address filled in, and the token by its variable's name."""
+    lines = ROOMS[name].setup(base)
+    host = base.partition("://")[2].partition("/")[0]
+    assert any(host in line for line in lines)
+    assert any("acme/main" in line for line in lines)
+    assert any("ENTREPOT_TOKEN" in line for line in lines)
+    assert all(line and "\n" not in line for line in lines)
+    consent = re.compile(r"--insecure(?!-)|plain-http|allow-http|llowInsecure|tls-verify|unsafeHttp")
+    assert base.startswith("http:") or not [line for line in lines if consent.search(line)], "nobody consents to less"
 
 
 def test_every_room_has_a_case() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from formats.maven import setup
 from tests.harness.clients import program, run
 from tests.harness.running import clean_environment
 
@@ -86,14 +87,15 @@ def gradle(folder: Path, files: dict[str, str], task: str, url: str, token: str,
 # ---------------------------------------------------------------- Ivy
 
 
-def ivy_settings(url: str, token: str) -> str:
-    """`maven` resolves as Ivy does from any Maven repository; `flat` publishes into that layout, `own` into Ivy's."""
-    credential = f'<credentials host="127.0.0.1" realm="{REALM}" username="token" passwd="{token}"/>' if token else ""
+def ivy_settings(url: str) -> str:
+    """What `entrepot setup` tells Ivy's user to write, and resolvers to publish by: `flat` in Maven's layout, `own` in
+    Ivy's."""
+    told = setup.lines(url.removesuffix("/maven/"))
+    told = told[next(at for at, line in enumerate(told) if line.startswith("# Ivy")) + 1 :]
     module = f"{url}[organisation]/[module]/[revision]/"
-    return f"""<ivysettings>{credential}
-<settings defaultResolver="maven"/><caches defaultCacheDir="${{user.dir}}/cache"/>
+    return f"""<ivysettings>{"".join(told)}
+<settings defaultResolver="entrepot"/><caches defaultCacheDir="${{user.dir}}/cache"/>
 <resolvers>
-<ibiblio name="maven" m2compatible="true" root="{url}"/>
 <url name="flat" m2compatible="true"><ivy pattern="{module}ivy-[revision].xml"/>
 <artifact pattern="{module}[artifact]-[revision](-[classifier]).[ext]"/></url>
 <url name="own"><ivy pattern="{module}ivys/ivy.xml"/><artifact pattern="{module}[type]s/[artifact].[ext]"/></url>
@@ -109,9 +111,9 @@ def ivy_module(name: str, revision: str) -> str:
 def ivy(folder: Path, url: str, token: str, *arguments: str, ok: bool = True) -> str:
     if not IVY_JAR.exists():
         (pytest.fail if os.environ.get("CI") else pytest.skip)("Ivy (Debian's package ivy) is not installed")
-    _written(folder, {"settings.xml": ivy_settings(url, token)})
+    _written(folder, {"settings.xml": ivy_settings(url)})
     command = [program("java"), QUICK, "-jar", str(IVY_JAR), "-settings", "settings.xml", *arguments]
-    return run(command, cwd=folder, env=clean_environment(), ok=ok)
+    return run(command, cwd=folder, env=clean_environment() | {"ENTREPOT_TOKEN": token}, ok=ok)
 
 
 # ---------------------------------------------------------------- sbt
