@@ -22,6 +22,7 @@ TAGS_BYTES_MAX = 32 << 20
 TAGS_MAX = 200_000
 TAG_PAGES_MAX = 1_000
 _DIGEST = "docker-content-digest"
+_FILTERED = "oci-filters-applied"
 
 
 class _Tags(msgspec.Struct):
@@ -57,7 +58,7 @@ def _list(plan: Show) -> Fetch | None:
         page = msgspec.json.decode(plan.argument, type=ReferrersPage)
         query = "?" + urlencode({"artifactType": page.artifact}) if page.artifact else ""
         path = f"v2/{plan.claim}/referrers/{page.subject}{query}"
-        return Pull(path, OCI_INDEX, bytes_max=MANIFEST_BYTES_MAX, media=OCI_INDEX)
+        return Pull(path, OCI_INDEX, bytes_max=MANIFEST_BYTES_MAX, media=OCI_INDEX, headers=(_FILTERED,))
     if not names.is_name(plan.package):
         return None
     return Learn(f"v2/{plan.package}/tags/list", JSON, TAGS_BYTES_MAX, TAG_PAGES_MAX)

@@ -345,7 +345,8 @@ class Reads:
         otherwise = None
         since = reading.purged(ask.workspace, ask.repository, room.name, claim) if upstreams else 0
         if isinstance(fetch, Pull):
-            serve = Serve(claim, fetch.path.rpartition("/")[2], headers=plan.headers)
+            # plan.headers are of a document of our own: what the upstream's is like, only its own headers tell
+            serve = Serve(claim, fetch.path.rpartition("/")[2])
             otherwise = need_file(ask, room, serve, fetch, upstreams, since)
             if not view.claimed(claim):
                 return self.foreign_file(reading, scope, otherwise)

@@ -126,6 +126,36 @@ def test_b5_a_list_whose_pages_break_off_or_go_in_a_circle_is_none(
         assert code_of(got)
 
 
+@pytest.mark.parametrize("door", DOORS)
+def test_foreign_referrers_are_said_to_be_filtered_only_where_they_were(
+    node: Up, server: Upstream, drawing: str, door: str
+) -> None:
+    """A client filters by itself what its registry did not filter, as OCI-Filters-Applied tells it."""
+    digest, _ = manifest("subject")
+    at, kind = f"/v2/app/referrers/{digest}", "?artifactType=test%2Fsbom"
+    told = {"Content-Type": images.INDEX}
+    everything = json.dumps(images.index(b"one", b"two")).encode()
+    server.items[at] = Item(everything, headers=told)
+    server.items[at + kind] = Item(everything, headers=told)
+    app = through(node, door, drawing, "app")
+    for query in ("", kind):
+        got = app.ask("GET", f"referrers/{digest}{query}")
+        assert (got.status, got.body, got.headers["content-type"]) == (200, everything, images.INDEX)
+        assert "oci-filters-applied" not in got.headers
+    other = f"/v2/other/referrers/{digest}"
+    server.items[other + kind] = Item(everything, headers={**told, "OCI-Filters-Applied": "artifactType"})
+    for _ in range(2):  # on its way, then from the cache
+        got = through(node, door, drawing, "other").ask("GET", f"referrers/{digest}{kind}")
+        assert (got.body, got.headers["oci-filters-applied"]) == (everything, "artifactType")
+    absent = through(node, door, drawing, "absent").ask("GET", f"referrers/{digest}")
+    assert absent.status == 404, "clients then look for the fallback tag"
+    before = len(server.asked)
+    assert app.push("mine", b"our own")
+    got = app.ask("GET", f"referrers/{digest}{kind}")
+    assert (json.loads(got.body)["manifests"], got.headers["oci-filters-applied"]) == ([], "artifactType")
+    assert len(server.asked) == before, "C14: the name is ours by now"
+
+
 # ---------------------------------------------------------------- budgets and outages
 
 
