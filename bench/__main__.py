@@ -1,35 +1,18 @@
 """Which scenario is run, and where does its report go?
 
-python -m bench delivery|publish|cold|replicate|deb|peers|crash|hostile|oci|revoke [--quick]
-[--json FILE] [--png FILE]
+python -m bench SCENARIO [--quick] [--json FILE] [--png FILE]; a scenario is a module of bench/scenarios.
 """
 
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
 from bench.machine import Skipped, conditions, isolate, pin_to_client
-from bench.options import Options, options
+from bench.options import options
 from bench.report import Result, as_json, picture, words
-from bench.scenarios import cold, crash, deb, delivery, hostile, oci, peers, publish, replicate, revoke
-
-RUN: dict[str, Callable[[Options], Result]] = {
-    "delivery": delivery.run,
-    "publish": publish.run,
-    "cold": cold.run,
-    "replicate": replicate.run,
-    "deb": deb.run,
-    "revoke": revoke.run,
-    "peers": peers.run,
-    "crash": crash.run,
-    "hostile": hostile.run,
-    "oci": oci.run,
-}
-# What needs the machine's network or takes long, before the bench moves into a namespace of its own.
-PREPARE: dict[str, Callable[[Options], None]] = {"peers": peers.prepare, "oci": oci.prepare, "deb": deb.prepare}
 
 
 def leave(number: int, _: FrameType | None) -> None:
@@ -41,12 +24,13 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="entrepot-bench-") as home:
         told = options(Path(home), arguments)
         try:
-            if told.scenario in PREPARE:
-                PREPARE[told.scenario](told)
+            scenario = import_module(f"bench.scenarios.{told.scenario}")
+            if hasattr(scenario, "prepare"):  # what needs the machine's network, before that is left behind
+                scenario.prepare(told)
             network = "the machine's own loopback, as asked" if told.here else isolate()
             around = conditions(network)
             pin_to_client()
-            result = RUN[told.scenario](told)
+            result: Result = scenario.run(told)
         except Skipped as reason:
             print(f"skipped: {reason}")
             return 0

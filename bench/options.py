@@ -3,21 +3,11 @@
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import iter_modules
 
 from bench.numbers import bytes_of
 
-SCENARIOS = {
-    "delivery": "cached reads against tuned nginx",
-    "publish": "small publishes a second, and one large upload",
-    "cold": "objects that the edge does not have: first byte, MB/s, how many fetches",
-    "replicate": "from a publish at the origin to visible at the edge",
-    "deb": "one more package in Debian repositories of up to 100,000, and updates with nothing new",
-    "peers": "the same file from pypiserver, devpi and Verdaccio",
-    "crash": "kill -9 at random durable system calls during publishes",
-    "hostile": "mutated and crafted packages to every room, beside good clients",
-    "revoke": "from a revocation, quarantine or deletion to the last of eight edges, and what a partition does to it",
-    "oci": "an image of 500 MB beside docker-registry: warm by CPU, cold by the clock",
-}
+SCENARIOS = sorted(one.name for one in iter_modules([str(Path(__file__).with_name("scenarios"))]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m bench", description="Measures a node, beside others in the same run."
     )
-    made.add_argument("scenario", choices=list(SCENARIOS), help="; ".join(f"{k}: {v}" for k, v in SCENARIOS.items()))
+    made.add_argument("scenario", choices=SCENARIOS, help="each says in its first line what it asks")
     made.add_argument(
         "--quick", action="store_true", help="a smoke test: one short round, small bodies; no figures to quote"
     )

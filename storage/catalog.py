@@ -60,6 +60,12 @@ class Reading:
         self._t: Tables = index.tables
         self._txn = txn
 
+    def end(self) -> None:
+        """Gives the transaction back. An ended one holds a reader's slot for as long as anything refers to it, and the
+        frame of a request task, which may wait for a body for hours, refers to its Reading."""
+        self._txn.abort()
+        del self._txn
+
     def label(self, key: bytes) -> int:
         """The Serial that last moved this label; 0 if nothing ever did."""
         value = self._txn.get(key, db=self._t.labels)
@@ -312,14 +318,14 @@ class Catalog:
 class Look:
     """A Reading for as long as its `with` block lasts."""
 
-    __slots__ = ("_index", "_txn")
+    __slots__ = ("_index", "_reading")
 
     def __init__(self, index: Index) -> None:
         self._index = index
 
     def __enter__(self) -> Reading:
-        self._txn = self._index.env.begin()
-        return Reading(self._index, self._txn)
+        self._reading = Reading(self._index, self._index.env.begin())
+        return self._reading
 
     def __exit__(self, *_: object) -> None:
-        self._txn.abort()
+        self._reading.end()

@@ -19,6 +19,7 @@ from gateway.delivery.heads import Head
 from storage.errors import Invalid, Problem, TooLarge
 
 INLINE_BYTES_MAX = 1 << 20
+FIRST_BYTES = 8 << 10  # more only for who fills it: many slow clients must not cost much memory
 BUFFER_BYTES = 256 << 10
 FILL_BUFFER_BYTES = 1 << 20
 FILL_PAUSE_S = 0.2
@@ -129,6 +130,7 @@ class Body:
         self._chunks = Chunked() if head.length < 0 else None
         self._raw = bytearray()
         self._raw_start = self._raw_end = 0
+        self._raw_room = FIRST_BYTES
 
     @property
     def is_open(self) -> bool:
@@ -176,7 +178,8 @@ class Body:
             self._refuse_size(limit)
         if 0 < self.left <= len(self._c.buf) and not self.expect:
             return self._pass_on(sink)
-        buffer = memoryview(bytearray(BUFFER_BYTES if self._chunks else min(BUFFER_BYTES, self.left)))
+        most = BUFFER_BYTES if self._chunks else min(BUFFER_BYTES, self.left)
+        buffer = memoryview(bytearray(min(FIRST_BYTES, most)))
         while n := await self.read(buffer):
             if self.received > limit:
                 self._refuse_size(limit)
@@ -186,6 +189,8 @@ class Body:
                 sink(buffer[:n])
             if self._c.tls is None and not self.done and self._is_bulk(n):
                 await self._fill_in_thread(sink, limit)
+            if n == len(buffer) < most:
+                buffer = memoryview(bytearray(most))
         return self.received
 
     def _pass_on(self, sink: Sink) -> int:
@@ -262,8 +267,10 @@ class Body:
                 raise Gone
             self._append(data)
             return
-        self._make_room(BUFFER_BYTES)
+        self._make_room(self._raw_room)
         n = _received(c.sock, memoryview(self._raw)[self._raw_end :])
+        if n >= FIRST_BYTES:
+            self._raw_room = BUFFER_BYTES
         if not n:
             raise Gone
         self._raw_end += n
