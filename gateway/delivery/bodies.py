@@ -114,7 +114,8 @@ class Body:
     does not keep sending, Gone when it left. After any of them the connection is not used again.
     """
 
-    __slots__ = ("_c", "_chunks", "_engine", "_raw", "_raw_end", "_raw_start", "_waited", "broken", "done", "expect",
+    __slots__ = ("_c", "_chunks", "_engine", "_raw", "_raw_end",
+        "_raw_room", "_raw_start", "_waited", "broken", "done", "expect",
                  "left", "length", "received")  # fmt: skip
 
     def __init__(self, engine: Engine, c: Connection, head: Head) -> None:

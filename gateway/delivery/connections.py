@@ -41,7 +41,7 @@ class Connection:
 
     Output in order: `pend` (ready for the socket), `plain` (TLS: still to be sealed), `body` (shared, never copied as a
     whole), then the rest of `extents` (number `at`, from `offset` to `end`). `sending` while any of it is left;
-    `partial` when the kernel took less than it was offered, `warming` while a thread brings the next bytes into memory.
+    `warming` while a thread brings the next bytes into memory.
     `half`: the client has sent its FIN; `ended`: it has said goodbye inside TLS; `gone`: reset or given up; `hard`: the
     peer shall see a reset; `late`: the deadline passed while a task reads; `told`: an answer is out that ends it.
     `leave`: what a request task answers under.
@@ -69,7 +69,6 @@ class Connection:
         "memo",
         "offset",
         "owned",
-        "partial",
         "peer",
         "pend",
         "phase",
@@ -105,7 +104,7 @@ class Connection:
         self.pend: bytes | memoryview = b""
         self.body: bytes | memoryview = b""
         self.forget_extents()
-        self.sending = self.partial = self.warming = False
+        self.sending = self.warming = False
         self.sent = self.mark = self.swallowed = 0
         self.phase = Phase.IDLE if tls is None else Phase.SHAKE
         self.deadline = inf

@@ -142,7 +142,7 @@ class Reactor:
         """See to what no event tells of, until the loop has ended."""
         shortest = min(self.config.head_seconds_max, self.config.idle_seconds_max, self.config.body_idle_seconds_max)
         duties = (
-            (0.0, self._nudge),
+            (0.0, self._feed),
             (0.0, Recall(self._connections, self._handler, self.abort).look),
             (0.5, self.notes.log.flush),
             (min(max(shortest / 4, 0.05), 1.0), self._sweep),
@@ -151,9 +151,8 @@ class Reactor:
         )
         await go_round(self.ended, duties)
 
-    def _nudge(self) -> None:
-        """Senders that may have had no edge, and doors that were shut for want of descriptors."""
-        self._sender.nudge(self._connections.values())
+    def _feed(self) -> None:
+        """Doors that were shut for want of descriptors."""
         if self._doors.feed():
             self._wake()
 

@@ -54,17 +54,10 @@ class Sender:
         stalled = sum(1 for c in connections if c.tls is not None and c.sending)
         self.room_bytes = ROOM_BYTES if stalled < CROWD else CROWDED_ROOM_BYTES
 
-    def nudge(self, connections: Iterable[Connection]) -> None:
-        """Try again where the kernel took a part: a part that the page cache cut short gives no edge."""
-        for c in connections:
-            if c.partial and c.sending:
-                self._later(c)
-
     def pump(self, c: Connection) -> bool:
         """True when everything is sent. OSError when the client is gone or a pack is shorter than its index says."""
         if c.warming:
             return False
-        c.partial = False
         try:
             return self._pump_plain(c) if c.tls is None else self._pump_sealed(c)
         except BlockingIOError:
@@ -119,7 +112,9 @@ class Sender:
         else:
             c.offset += n
         c.sent += n
-        c.sending = c.partial = True
+        c.sending = True
+        if n and not head:
+            self._later(c)
         return False
 
     def _pump_plain(self, c: Connection) -> bool:
@@ -129,7 +124,6 @@ class Sender:
             c.sent += n
             if n < offered:
                 c.pend = memoryview(c.pend)[n:]
-                c.partial = True
                 return False
             c.pend, c.body = c.body, b""
         left = QUANTUM_BYTES
@@ -145,9 +139,7 @@ class Sender:
             left -= n
             if c.offset == c.end:
                 c.next_extent()
-            elif n < wanted:
-                c.partial = True
-                return False
+            # Less than wanted: the socket is full, which gives an edge, or a page was not there. The next try tells.
             if left <= 0 and c.extents:
                 self._later(c)
                 return False
@@ -164,7 +156,6 @@ class Sender:
                 c.sent += n
                 if n < offered:
                     c.pend = memoryview(c.pend)[n:]
-                    c.partial = True
                     return False
                 c.pend = b""
             if left <= 0:
