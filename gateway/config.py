@@ -37,6 +37,7 @@ class Intake(Section, frozen=True):
     memory_bytes_max: int = 1 * MIB
     session_seconds_max: int = 7 * 24 * 3600
     sessions_max: int = 10_000
+    cut: bool = True
 
 
 class Sandbox(Section, frozen=True):
@@ -58,6 +59,7 @@ class Cache(Section, frozen=True):
     connect_seconds_max: float = 5.0
     stale_seconds_max: int = 7 * 24 * 3600
     lease_seconds: float = 30.0
+    range_alone_bytes_min: int = 32 * MIB
 
 
 class Upkeep(Section, frozen=True):

@@ -67,6 +67,7 @@ from gateway.insight.requestlog import RequestLog
 from gateway.insight.upkeep import lines as upkeep_lines
 from gateway.sandbox.pool import Sandbox
 from storage import disk
+from storage.composing import Composing
 from storage.errors import Invalid, Problem
 from storage.nouns import Repository, Upstream
 from storage.open import Store, open_store
@@ -148,6 +149,7 @@ class Worker:
         self.evictor = Evictor(store.cached, config.cache.disk_bytes_max)
         self.reactor: Reactor | None = None
         self.chores = chores_of(store, config.upkeep, self.root / "upkeep", self._found_damage)
+        self.composing = Composing(self.root, [store.cached] if self.edge else [store.blobs, store.cached])
         self.relay = self._relay() if self.parents is not None else None
         self.follower = self._follower() if self.parents is not None else None
 
@@ -164,6 +166,8 @@ class Worker:
             nursery.start_soon(self.evictor.run)
             for chore in self.chores.values():
                 nursery.start_soon(chore.run)
+            if self.config.intake.cut:
+                nursery.start_soon(self.composing.run)
             # What is there by now stays for good, 70,000 objects: looking through them at each full collection would
             # hold the loop up for over 50 ms.
             gc.collect()

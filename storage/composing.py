@@ -14,15 +14,18 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+import lmdb
+import trio
 from xxhash import xxh3_64
 
 from storage import disk
 from storage.blobs import BlobShelf, Located
-from storage.chunker import Chunk, Cut, chunks, decide
+from storage.chunker import Chunk, Cut, Read, chunks, decide
 from storage.digest import Hasher
-from storage.errors import Damaged
+from storage.errors import Damaged, Problem
 from storage.layout import Stretch, lay_out
 from storage.ledger import BlobRow, ChunkRow, PackRow
 from storage.nouns import Extent
@@ -46,8 +49,14 @@ BLOB_BYTES_MAX = 16 << 30
 ROWS_MAX = 1000
 """Rows of one transaction: nobody who publishes waits long for it."""
 BATCH_MAX = 16
+LOOK_SECONDS = 0.5
+PAUSE_SECONDS = 30.0
 _READ_BYTES = 1 << 20
 log = logging.getLogger("entrepot.storage")
+
+
+class _Stopped(Exception):
+    """The process ends: what was begun is looked at again by the next."""
 
 
 class Written(NamedTuple):
@@ -65,6 +74,8 @@ class Composer:
     def __init__(self, shelf: BlobShelf) -> None:
         self._shelf = shelf
         self._ledger = shelf.ledger
+        self.stopping = False
+        """Set by whoever cannot wait any longer: the blob that is worked on stays as it was."""
 
     def work(self) -> int:
         """Look at some blobs that nobody has looked at; returns how many there were."""
@@ -73,6 +84,8 @@ class Composer:
         for sha256 in waiting:
             try:
                 self.look_at(sha256)
+            except _Stopped:
+                return 0
             except Damaged as problem:
                 log.error("a blob cannot be cut: %s", problem)
                 self._settle(sha256, Cut.UNDECIDED)
@@ -86,7 +99,7 @@ class Composer:
         if row is None or located is None or row.recipe is not None or len(row.extents) != 1:
             self._settle(sha256, row.cut if row is not None else Cut.UNDECIDED)
             return
-        read = located.pread
+        read = self._reading(located)
         cut, edges = decide(read, row.size)
         if cut <= Cut.PACKED or row.size > BLOB_BYTES_MAX or row.extents[0].offset != SINGLE_START:
             self._settle(sha256, min(cut, Cut.PACKED))
@@ -99,8 +112,16 @@ class Composer:
         with disk.room("to cut a blob"):
             if stretches is None:
                 self._register(sha256, row, cut, found)
-            elif not self._compose(sha256, row, located, cut, found, stretches):
+            elif not self._compose(sha256, row, read, cut, found, stretches):
                 self._register(sha256, row, cut, found, instead=True)
+
+    def _reading(self, located: Located) -> Read:
+        def read(start: int, length: int) -> bytes:
+            if self.stopping:
+                raise _Stopped
+            return located.pread(start, length)
+
+        return read
 
     def _settle(self, sha256: bytes, cut: Cut) -> None:
         """It stays whole."""
@@ -169,13 +190,13 @@ class Composer:
         self,
         sha256: bytes,
         row: BlobRow,
-        located: Located,
+        read: Read,
         cut: Cut,
         found: Sequence[Chunk],
         stretches: Sequence[Stretch],
     ) -> bool:
         """False where it cannot be: what it would rest on is damaged, or went meanwhile."""
-        written = self._write(sha256, row, located, cut, found, stretches)
+        written = self._write(sha256, row, read, cut, found, stretches)
         laid, fresh = _rows(written, row, cut, found, stretches)
         counts = False
         try:
@@ -192,7 +213,7 @@ class Composer:
         self,
         sha256: bytes,
         row: BlobRow,
-        located: Located,
+        read: Read,
         cut: Cut,
         found: Sequence[Chunk],
         stretches: Sequence[Stretch],
@@ -207,7 +228,7 @@ class Composer:
                 if one.at is not None:
                     continue
                 for start in range(one.start, one.start + one.length, _READ_BYTES):
-                    data = located.pread(start, min(_READ_BYTES, one.start + one.length - start))
+                    data = read(start, min(_READ_BYTES, one.start + one.length - start))
                     disk.write_all(fd, data, at + RECORD_BYTES + length)
                     state.update(data)
                     length += len(data)
@@ -230,11 +251,11 @@ class Composer:
         """Do the bytes where they are to be read from now on have the blob's name?"""
         hasher = Hasher()
         try:
-            located = self._shelf.located(laid)
+            read = self._reading(self._shelf.located(laid))
         except FileNotFoundError:
             return False
         for start in range(0, laid.size, _READ_BYTES):
-            hasher.update(located.pread(start, min(_READ_BYTES, laid.size - start)))
+            hasher.update(read(start, min(_READ_BYTES, laid.size - start)))
         if hasher.sha256 != sha256:
             log.error("chunks of blob %s are damaged where they lie: it keeps its own copy", sha256.hex())
         return hasher.sha256 == sha256
@@ -265,6 +286,47 @@ class Composer:
         finally:
             os.close(hold)
         self._shelf.let_go(pack)
+
+
+class Composing:
+    """The service: of all processes of a node, the one that holds the lock cuts what was stored."""
+
+    def __init__(self, root: Path, shelves: Sequence[BlobShelf]) -> None:
+        self._lock = root / "compose.lock"
+        self._composers = [Composer(shelf) for shelf in shelves]
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while True:
+                done = await self._turn() if disk.lock(fd) else 0
+                await trio.sleep(0 if done else LOOK_SECONDS)
+        finally:
+            os.close(fd)
+
+    async def _turn(self) -> int:
+        """One look at each shelf. Told to stop, a thread is waited for: nobody may close the tables under it."""
+        done = 0
+        for one in self._composers:
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_stop_when_cancelled, one)
+                    with trio.CancelScope(shield=True):
+                        done += await trio.to_thread.run_sync(one.work)
+                    nursery.cancel_scope.cancel()
+            except* (Problem, OSError, lmdb.Error) as problems:
+                log.error("large blobs cannot be cut: %s", problems.exceptions[0])
+                await trio.sleep(PAUSE_SECONDS)
+            one.stopping = False
+        return done
+
+
+async def _stop_when_cancelled(composer: Composer) -> None:
+    try:
+        await trio.sleep_forever()
+    finally:
+        composer.stopping = True
 
 
 def _rows(
