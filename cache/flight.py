@@ -29,6 +29,7 @@ _POLL_S = 0.005
 _POLL_FIRST_S = 0.001
 _FIRST_SECONDS_MAX = 0.02
 _CROWD = 16
+_ASKED_MAX = 1000
 _ABANDONED_SECONDS = 24 * 3600.0
 log = logging.getLogger("entrepot.cache")
 
@@ -115,22 +116,7 @@ class Fill:
         Its bytes are passed through as they come: like the released prefix they are not yet verified, and unlike it
         they never will be by us.
         """
-        if not self._bypasses.enter():
-            return None
-        source: Source | None = None
-        bypass: Bypass | None = None
-        try:
-            source = await trio.to_thread.run_sync(self._opener, offset, limiter=self._bypasses.threads)
-            if source.offset == offset and (source.length < 0 or source.length >= length):
-                bypass = Bypass(source, length, self._bypasses)
-            return bypass
-        except Problem:
-            return None
-        finally:
-            if bypass is None:
-                self._bypasses.leave()
-                if source is not None:
-                    source.close()
+        return await self._bypasses.one(lambda: self._opener(offset), offset, length)
 
     def told_open(self, size: int, part: Descriptor, *, soon: bool) -> None:
         """From the filling thread, as are the next two."""
@@ -236,6 +222,25 @@ class _Bypasses:
     def leave(self) -> None:
         self._free += 1
 
+    async def one(self, opener: Callable[[], Source], offset: int, length: int) -> "Bypass | None":
+        """A range of its own from what `opener` opens; None where it cannot be had now, or not from there on."""
+        if not self.enter():
+            return None
+        source: Source | None = None
+        bypass: Bypass | None = None
+        try:
+            source = await trio.to_thread.run_sync(opener, limiter=self.threads)
+            if source.offset == offset and (source.length < 0 or source.length >= length):
+                bypass = Bypass(source, length, self)
+            return bypass
+        except Problem:
+            return None
+        finally:
+            if bypass is None:
+                self.leave()
+                if source is not None:
+                    source.close()
+
 
 class Bypass:
     """A range that goes past the cache to one waiter."""
@@ -304,6 +309,7 @@ class Flights:
         # The leader notices silence first, continues or fails; a follower only doubts a leader that is itself stuck.
         self._stuck_s = 3 * silence_seconds_max
         self._running: dict[bytes, Fill] = {}
+        self._asked: dict[bytes, int] = {}
         self._threads = trio.CapacityLimiter(flights_max)
         self._bypasses = _Bypasses(bypasses_max)
         directory.mkdir(parents=True, exist_ok=True)
@@ -315,6 +321,23 @@ class Flights:
     def running(self, key: bytes) -> Fill | None:
         """The fetch of this key that is under way in this process, if any."""
         return self._running.get(key)
+
+    def alone(self, key: bytes, size: int, length: int, least: int) -> bool:
+        """Is a range of so many bytes of an object better fetched alone? Not of one that is smaller than `least` or on
+        its way already, and not any more once ranges of half of it were asked for: then it is wanted as a whole."""
+        if size < least or key in self._running:
+            return False
+        asked = self._asked.pop(key, 0) + length
+        if 2 * asked > size:
+            return False
+        self._asked[key] = asked
+        if len(self._asked) > _ASKED_MAX:
+            del self._asked[next(iter(self._asked))]
+        return True
+
+    async def pass_by(self, opener: Callable[[], Source], offset: int, length: int) -> "Bypass | None":
+        """A range that is fetched alone and not kept; None where it cannot be had so."""
+        return await self._bypasses.one(opener, offset, length)
 
     async def join(
         self,

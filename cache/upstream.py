@@ -140,19 +140,23 @@ class Remote:
         headers: Mapping[str, str] | None = None,
         *,
         offset: int = 0,
+        length: int = -1,
         private_network: bool = False,
     ) -> "Body":
-        """The body of a GET as a Source, from `offset` on where the other side honours ranges (see Source.offset).
+        """The body of a GET as a Source, from `offset` on where the other side honours ranges (see Source.offset), and
+        only `length` bytes of it where that is given.
 
         Raises Absent for 404 and 410, Unavailable for 429 and 503, Unchanged for 304, UpstreamFailed for the rest that
         is no body.
         """
         asked = {**_lower(headers), "accept-encoding": "identity"}
-        if offset:
+        if length > 0:
+            asked["range"] = f"bytes={offset}-{offset + length - 1}"
+        elif offset:
             asked["range"] = f"bytes={offset}-"
         body = self._ask(url, asked, private_network)
         try:
-            _judge(body, offset)
+            _judge(body, offset, ranged="range" in asked)
         except BaseException:
             body.close()
             raise
@@ -470,7 +474,7 @@ def _length_of(response: http.client.HTTPResponse, headers: Mapping[str, str], w
     return int(told)
 
 
-def _judge(body: Body, offset: int) -> None:
+def _judge(body: Body, offset: int, *, ranged: bool = False) -> None:
     """Is it a body that a file can be made of? Sets `offset` of a ranged one."""
     who = body.place.authority
     if body.status == 304:
@@ -493,7 +497,7 @@ def _judge(body: Body, offset: int) -> None:
         told = body.headers.get("content-range", "")
         unit, _, rest = told.partition(" ")
         first, _, last = rest.partition("/")[0].partition("-")
-        if unit != "bytes" or first != str(offset) or not last.isdigit() or offset == 0:
+        if unit != "bytes" or first != str(offset) or not last.isdigit() or not ranged:
             raise UpstreamFailed(f"{who} sends another range than the one asked for.")
         if body.length >= 0 and int(last) - offset + 1 != body.length:
             raise UpstreamFailed(f"{who} sends a range of another length than it tells.")

@@ -345,7 +345,16 @@ class Worker:
         files = self._files(flights)
         reads = Reads(hosted, store.cached, self.shelf, renders, knowledge, files, self.evictor)
         puller = Puller(
-            store.catalog, reads, renders, self.shelf, knowledge, files, flights, self._sources(), self.evictor.grew
+            store.catalog,
+            reads,
+            renders,
+            self.shelf,
+            knowledge,
+            files,
+            flights,
+            self._sources(),
+            self.evictor.grew,
+            range_alone_bytes_min=config.cache.range_alone_bytes_min,
         )
         sets = self._sets(flights)
         self._management = Management(make_app(self._services()), self.root / f"manage-{self.number}.sock")
@@ -418,7 +427,7 @@ class Worker:
 
     def _sources(self) -> Sources:
         if self.edge:
-            return ParentSources(self.remote, self.parent, self.config.parent_token)
+            return ParentSources(self.remote, self.parent, self.config.parent_token, self.store.cached)
         return UpstreamSources(self.remote, self.secret_of)
 
     async def _learn(self, format: str, package: str, raw: bytes, url: str) -> bytes:

@@ -23,10 +23,11 @@ import lmdb
 from xxhash import xxh3_64_digest
 
 from storage import disk
+from storage.chunker import key_of
 from storage.digest import Hasher
 from storage.errors import Conflict, Damaged
 from storage.intake import Staged
-from storage.ledger import BlobRow, Ledger, PackRow
+from storage.ledger import BlobRow, ChunkRow, Ledger, PackRow
 from storage.packs import (
     BODY,
     PACK_HEADER_BYTES,
@@ -52,6 +53,10 @@ _CHUNKS_MAX = 1000
 _READ_BYTES = 1 << 20
 
 
+type Extents = tuple[tuple[int, int, int], ...]
+"""(descriptor, offset, length)"""
+
+
 class PackHandle:
     """An open pack. Closes when nobody refers to it any more, so a transfer outlives the pack's name."""
 
@@ -68,13 +73,21 @@ class PackHandle:
 
 
 class Located:
-    """A blob ready to be sent: `extents` of (descriptor, offset, length), open for as long as this object lives."""
+    """A blob ready to be sent: `extents` of (descriptor, offset, length), open for as long as this object lives, and
+    `recipe` alike, None where it was not cut."""
 
-    __slots__ = ("_handles", "_starts", "extents", "size")
+    __slots__ = ("_handles", "_starts", "cut", "extents", "recipe", "sha256", "size")
 
-    def __init__(self, size: int, handles: tuple[PackHandle, ...], row: BlobRow) -> None:
-        self.size = size
-        self._handles = handles
+    def __init__(
+        self, sha256: bytes, handles: tuple[PackHandle, ...], row: BlobRow, recipe: PackHandle | None = None
+    ) -> None:
+        self.sha256 = sha256
+        self.size = row.size
+        self.cut = row.cut
+        self._handles = handles if recipe is None else (*handles, recipe)
+        self.recipe: tuple[int, int, int] | None = None
+        if recipe is not None and row.recipe is not None:
+            self.recipe = (recipe.fd, row.recipe.offset, row.recipe.length)
         self._starts: list[int] | None = None
         self.extents = tuple(
             (handle.fd, extent.offset, extent.length) for handle, extent in zip(handles, row.extents, strict=True)
@@ -86,19 +99,22 @@ class Located:
 
     def pread(self, start: int, length: int) -> bytes:
         """`length` bytes from `start` on, fewer only at the end. Blocking."""
+        parts = [disk.read_all(fd, held, at) for fd, at, held in self.slice(start, start + length)]
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def slice(self, start: int, stop: int) -> Extents:
+        """The extents of bytes start..stop, found by bisection."""
         if self._starts is None:
             self._starts = [0, *itertools.accumulate(length for _, _, length in self.extents[:-1])]
-        parts, stop = [], min(start + length, self.size)
+        out, stop = [], min(stop, self.size)
         at = max(0, bisect.bisect_right(self._starts, start) - 1)
         while start < stop:
             fd, offset, held = self.extents[at]
             within = start - self._starts[at]
-            part = disk.read_all(fd, min(stop - start, held - within), offset + within)
-            parts.append(part)
-            start, at = start + len(part), at + 1
-            if not part:
-                break
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            taken = min(stop - start, held - within)
+            out.append((fd, offset + within, taken))
+            start, at = start + taken, at + 1
+        return tuple(out)
 
 
 class PackInfo(NamedTuple):
@@ -166,7 +182,7 @@ class BlobShelf:
                 if row is None:
                     return None
                 try:
-                    return self._checked(sha256, row, self.located(row))
+                    return self._checked(sha256, row, self.located(sha256, row))
                 except FileNotFoundError:
                     if row == known:
                         raise Damaged("A pack that the index names is not there.", "Restore it.") from None
@@ -177,10 +193,11 @@ class BlobShelf:
         self.forget(sha256)
         return None
 
-    def located(self, row: BlobRow) -> Located:
+    def located(self, sha256: bytes, row: BlobRow) -> Located:
         """The bytes where a row says. Raises FileNotFoundError."""
         handles = {pack: self._handle(pack) for pack in {extent.pack for extent in row.extents}}
-        return Located(row.size, tuple(handles[extent.pack] for extent in row.extents), row)
+        recipe = self._handle(row.recipe.pack) if row.recipe is not None else None
+        return Located(sha256, tuple(handles[extent.pack] for extent in row.extents), row, recipe)
 
     def _checked(self, sha256: bytes, row: BlobRow, located: Located) -> Located:
         if sha256 not in self._sound:
@@ -441,6 +458,26 @@ class BlobShelf:
         """This pack is gone: its descriptor is not kept any longer than it is used."""
         with self._lock:
             self._handles.pop(pack, None)
+
+    # ------------------------------------------------------------ chunks
+
+    def chunk_count(self) -> int:
+        """How many chunks have a place here."""
+        with self.env.begin() as txn:
+            return self.ledger.chunks(txn)
+
+    def find_chunks(self, keys: Sequence[bytes]) -> list[ChunkRow | None]:
+        """Where these chunks lie, None for each that is not here. A few microseconds each."""
+        with self.env.begin() as txn:
+            return [self.ledger.chunk(txn, key) for key in keys]
+
+    def read_chunk(self, place: ChunkRow, key: bytes) -> bytes | None:
+        """The bytes of a chunk; None where they went meanwhile, or are not what the key says. Blocking."""
+        try:
+            data = disk.read_all(self._handle(place.pack).fd, place.length, place.offset)
+        except OSError:
+            return None
+        return data if key_of(data) == key else None
 
     def create_pack(self, kind: int) -> tuple[int, int]:
         """A new pack that nobody appends to: its number, and its file, locked, with the header. No row knows it."""

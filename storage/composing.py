@@ -251,7 +251,7 @@ class Composer:
         """Do the bytes where they are to be read from now on have the blob's name?"""
         hasher = Hasher()
         try:
-            read = self._reading(self._shelf.located(laid))
+            read = self._reading(self._shelf.located(sha256, laid))
         except FileNotFoundError:
             return False
         for start in range(0, laid.size, _READ_BYTES):

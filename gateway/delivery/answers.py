@@ -14,6 +14,7 @@ from math import inf
 from time import gmtime
 
 from gateway.delivery.heads import Head
+from storage.blobs import Located
 
 Extents = tuple[tuple[int, int, int], ...]
 
@@ -206,8 +207,12 @@ def plan(answer: Answer, head: Head, keep: bool | None = None) -> Wire:
     if chosen.body is not None:
         body = chosen.body if end - start == len(chosen.body) else chosen.body[start:end]
         return Wire(status, rest, body, (), len(body), not keep)
-    extents = cut(chosen.extents, start, end) if end > start else ()
-    return Wire(status, rest, b"", extents, end - start, not keep, chosen.lease or answer.lease)
+    lease = chosen.lease or answer.lease
+    if isinstance(lease, Located) and lease.extents is chosen.extents:
+        extents = lease.extents if end - start == chosen.size else lease.slice(start, end)
+    else:
+        extents = cut(chosen.extents, start, end) if end > start else ()
+    return Wire(status, rest, b"", extents, end - start, not keep, lease)
 
 
 def _empty(status: int, fields: list[tuple[str, str]], head: Head, keep: bool, size: int) -> Wire:

@@ -37,6 +37,7 @@ from gateway.front.complaints import answer_of, complain, finds_of, headers_of, 
 from gateway.front.leave import Lease, Leave, Subject, stands
 from gateway.front.peering import Peering
 from gateway.front.permits import Permit
+from gateway.front.piecing import KINDS, Piecing
 from gateway.front.pulling import Puller
 from gateway.front.reading import Reads, Scope, foreign_set, holds, release
 from gateway.front.relaying import Relaying
@@ -50,6 +51,7 @@ from storage.errors import Absent, Full, Problem, Unauthenticated, Unavailable
 from storage.nouns import Repository
 
 LOGIN_METHODS = ("PUT", "POST")
+PIECED = tuple((kind,) for kind in KINDS)
 LEASE_SECONDS_MIN = 5
 """No repository has a shorter lease; so long, silence ends nothing."""
 
@@ -84,6 +86,7 @@ class Front:
         self._writes = writes
         self._relaying = relaying
         self._peering = peering
+        self._piecing = Piecing(catalog, reads)
         self._manage = manage
         self._lease = lease
         self._registry = registry.Registry(catalog)
@@ -162,7 +165,9 @@ class Front:
         if request.head.key:
             with self._catalog.read() as reading:
                 edges.living_edge(reading, request.head.key)
-        if request.head.segments[:2] == ("-", "peer"):
+        if request.head.segments[:2] == ("-", "peer") and request.head.segments[2:3] in PIECED:
+            await self._piecing.handle(request, self.admit)
+        elif request.head.segments[:2] == ("-", "peer"):
             await self._peering.handle(request)
         elif self._relaying is not None and is_the_origins(request.head):
             await self._relaying.forward(request)

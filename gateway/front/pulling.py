@@ -20,7 +20,7 @@ from gateway.front.leave import Leave
 from gateway.front.overlay import Overlay
 from gateway.front.reading import PULLED, NeedBytes, NeedFile, NeedForeign, NeedRender, Reads, document_labels
 from gateway.front.sources import Sources
-from gateway.front.streaming import stream_fill
+from gateway.front.streaming import stream_bypass, stream_fill
 from storage.catalog import Catalog
 from storage.errors import Absent, Unavailable
 from storage.nouns import File
@@ -43,6 +43,7 @@ class Puller:
         sources: Sources,
         grew: Callable[[int], None],
         renders_running_max: int = 4,
+        range_alone_bytes_min: int = 32 << 20,
     ) -> None:
         self._catalog = catalog
         self._reads = reads
@@ -53,6 +54,7 @@ class Puller:
         self._flights = flights
         self._sources = sources
         self._grew = grew
+        self._alone_bytes_min = range_alone_bytes_min
         self._limiter = trio.CapacityLimiter(renders_running_max)
         self._rendering: dict[bytes, trio.Event] = {}
 
@@ -169,10 +171,30 @@ class Puller:
         if file.sha256:
             digests["sha256"] = file.sha256.hex()
         request.leave = Leave(admitted.scope.subject(admitted.room.name, need.serve.package, file.version))
+        if await self._range_alone(request, admitted, need, answer):
+            return
         source = self._sources.open(by_name(ask, need), file, admitted.scope.repository.upstreams)
         fill = await self._flights.join(flight_key(need), file.size, digests, source, self._remember(need))
         request.outcome = request.outcome or Outcome.FILL.value
         await stream_fill(request, fill, answer)
+
+    async def _range_alone(self, request: Request, admitted: Admitted, need: NeedBytes, answer: Answer) -> bool:
+        """A range of a large file that is not here: only that is fetched. False where all of it is to be."""
+        file = need.file
+        if "range" not in request.head.headers or file.size < self._alone_bytes_min:
+            return False
+        answer.extents = ((-1, 0, file.size),)
+        wire = plan_of(answer, request.head)
+        answer.extents = ()
+        if wire.status != 206 or not self._flights.alone(flight_key(need), file.size, wire.size, self._alone_bytes_min):
+            return False
+        at = wire.extents[0][1]
+        opening = self._sources.open_range(by_name(admitted.ask, need), file, admitted.scope.repository.upstreams)
+        bypass = await self._flights.pass_by(lambda: opening(at, wire.size), at, wire.size)
+        if bypass is None:
+            return False
+        await stream_bypass(request, bypass, answer, wire, at)
+        return True
 
     @staticmethod
     def _settled_without_bytes(request: Request, answer: Answer, file: File) -> bool:

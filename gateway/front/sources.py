@@ -1,17 +1,22 @@
 """Where do bytes come from that are not here? At an origin from the upstream, at an edge from the parent.
 
 An edge asks by the path that its client used, with its own credential: the parent's access check is in the way of every
-byte that an edge gets.
+byte that an edge gets. What the edge has of a former version it does not ask for again (cache.pieces).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from cache.pieces import CODING, ZSTD, Parent, Range, Unpacked, open_pieces, ranges_text, windows_bytes_max
 from cache.upstream import Remote, Source
 from formats.kit.contract import Ask
 from gateway.front.reading import target_of
-from storage.errors import Absent
+from storage.blobs import BlobShelf
+from storage.errors import Absent, UpstreamFailed
 from storage.nouns import File, Upstream
+
+Opening = Callable[[int, int], Source]
+"""(offset, length; -1 = to the end) to a Source. Blocking."""
 
 
 class Sources(Protocol):
@@ -19,6 +24,10 @@ class Sources(Protocol):
 
     def open(self, ask: Ask, file: File, upstreams: tuple[Upstream, ...]) -> Callable[[int], Source]:
         """A way to open the file's bytes from an offset; blocking, called in the filling thread."""
+        ...
+
+    def open_range(self, ask: Ask, file: File, upstreams: tuple[Upstream, ...]) -> Opening:
+        """A way to open a part of them."""
         ...
 
 
@@ -31,6 +40,10 @@ class UpstreamSources:
 
     def open(self, ask: Ask, file: File, upstreams: tuple[Upstream, ...]) -> Callable[[int], Source]:
         """A way to open the file from an offset. The upstream's credential goes only to the upstream's own host."""
+        part = self.open_range(ask, file, upstreams)
+        return lambda offset: part(offset, -1)
+
+    def open_range(self, ask: Ask, file: File, upstreams: tuple[Upstream, ...]) -> Opening:
         if not file.source:
             raise Absent(f"The bytes of {file.name} are lost here.", "Run `entrepot fsck` at the origin.")
         headers: dict[str, str] = {}
@@ -41,25 +54,61 @@ class UpstreamSources:
                 headers["authorization"] = secret
         private = any(one.private_network for one in ours)
 
-        def opener(offset: int) -> Source:
-            return self._remote.open_stream(file.source, headers, offset=offset, private_network=private)
+        def opener(offset: int, length: int) -> Source:
+            return self._remote.open_stream(file.source, headers, offset=offset, length=length, private_network=private)
 
         return opener
 
 
 class ParentSources:
-    """An edge's: the same path at its parent."""
+    """An edge's: the same path at its parent. `cached` is where the edge may have parts of it."""
 
-    def __init__(self, remote: Remote, parent: str, token: str) -> None:
+    def __init__(self, remote: Remote, parent: str, token: str, cached: BlobShelf) -> None:
         self._remote = remote
         self._parent = parent.rstrip("/")
         self._headers = {"authorization": f"Bearer {token}"}
+        self._cached = cached
 
     def open(self, ask: Ask, file: File, upstreams: tuple[Upstream, ...]) -> Callable[[int], Source]:
-        """A way to open the file from an offset at the parent."""
-        url = f"{self._parent}/{target_of(ask)}"
+        """A way to open the file from an offset at the parent: in pieces, where some of it is here."""
+        whole = self.open_range(ask, file, upstreams)
+        sha256 = file.sha256.hex() or file.digests.get("sha256", "")
 
         def opener(offset: int) -> Source:
-            return self._remote.open_stream(url, self._headers, offset=offset, private_network=True)
+            if sha256 and file.size > 0:
+                pieces = open_pieces(self._asking(ask, sha256), self._cached, file.size, offset)
+                if pieces is not None:
+                    return pieces
+            return whole(offset, -1)
 
         return opener
+
+    def open_range(self, ask: Ask, file: File, upstreams: tuple[Upstream, ...]) -> Opening:
+        url = f"{self._parent}/{target_of(ask)}"
+
+        def opener(offset: int, length: int) -> Source:
+            return self._remote.open_stream(url, self._headers, offset=offset, length=length, private_network=True)
+
+        return opener
+
+    def _asking(self, ask: Ask, sha256: str) -> Parent:
+        """How the parent is asked for recipe and pieces of one file."""
+        target = target_of(ask)
+        target += f"{'&' if '?' in target else '?'}piece-sha256={sha256}"
+
+        def recipe(offset: int) -> bytes:
+            url = f"{self._parent}/-/peer/recipe/{target}&piece-at={offset}"
+            told = self._remote.fetch_document(url, self._headers, bytes_max=windows_bytes_max(), private_network=True)
+            if told.status == 200:
+                return told.body
+            if told.status in (404, 410):
+                raise Absent("The parent has no recipe of it.")
+            raise UpstreamFailed(f"The parent answered {told.status} when it was asked for a recipe.", "Try again.")
+
+        def pieces(ranges: Sequence[Range]) -> Source:
+            url = f"{self._parent}/-/peer/pieces/{target}&piece-ranges={ranges_text(ranges)}"
+            body = self._remote.open_stream(url, {**self._headers, CODING: ZSTD}, private_network=True)
+            size = sum(length for _, length in ranges)
+            return Unpacked(body, size) if body.headers.get(CODING) == ZSTD else body
+
+        return Parent(recipe, pieces)

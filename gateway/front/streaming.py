@@ -4,7 +4,7 @@ The answer's shape (status, range, validators) is decided by the same pure plan 
 announces. A fill that fails ends the client's answer broken: never a short body that looks whole.
 """
 
-from cache.flight import Fill
+from cache.flight import Bypass, Fill
 from gateway.delivery.answers import Answer, Wire, http_date, plan
 from gateway.delivery.requests import Request, Stream
 
@@ -56,17 +56,21 @@ async def _by_bypass(request: Request, fill: Fill, answer: Answer, wire: Wire, a
     bypass = await fill.bypass(at, wire.size)
     if bypass is None:
         return False
+    await stream_bypass(request, bypass, answer, wire, at)
+    return True
+
+
+async def stream_bypass(request: Request, bypass: Bypass, answer: Answer, wire: Wire, at: int) -> None:
+    """Answer with a range that goes past the cache; `answer` tells the size of the whole."""
     async with bypass:
         request.outcome = "BYPASS"
-        assert fill.size is not None
-        stream = await request.start(wire.status, _headers(answer, wire, fill.size, at), wire.size)
+        stream = await request.start(wire.status, _headers(answer, wire, answer.size, at), wire.size)
         left = wire.size
         while left:
             data = await bypass.read(left)
             left -= len(data)
             await stream.write(data)
         await stream.finish()
-    return True
 
 
 def _headers(answer: Answer, wire: Wire | None, size: int, at: int) -> list[tuple[str, str]]:
