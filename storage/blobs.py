@@ -16,6 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence, Set
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,8 +54,32 @@ _CHUNKS_MAX = 1000
 _READ_BYTES = 1 << 20
 
 
-type Extents = tuple[tuple[int, int, int], ...]
-"""(descriptor, offset, length)"""
+class Laid(tuple[tuple[int, int, int], ...]):
+    """The extents of a blob, (descriptor, offset, length) in order."""
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """Where in the blob each of them begins."""
+        return [0, *itertools.accumulate(length for _, _, length in self[:-1])]
+
+    def slice(self, start: int, stop: int) -> tuple[tuple[int, int, int], ...]:
+        """The extents of bytes start..stop, fewer at the end. Found by bisection, however many there are."""
+        last = len(self) - 1
+        if last < 0:
+            return ()
+        size = self.starts[last] + self[last][2]
+        if start <= 0 and stop >= size:
+            return self
+        stop = min(stop, size)
+        at, out = max(0, bisect.bisect_right(self.starts, start) - 1), []
+        while start < stop:
+            fd, offset, held = self[at]
+            within = start - self.starts[at]
+            taken = min(stop - start, held - within)
+            if taken:
+                out.append((fd, offset + within, taken))
+            start, at = start + taken, at + 1
+        return tuple(out)
 
 
 class PackHandle:
@@ -76,7 +101,7 @@ class Located:
     """A blob ready to be sent: `extents` of (descriptor, offset, length), open for as long as this object lives, and
     `recipe` alike, None where it was not cut."""
 
-    __slots__ = ("_handles", "_starts", "cut", "extents", "recipe", "sha256", "size")
+    __slots__ = ("_handles", "cut", "extents", "recipe", "sha256", "size")
 
     def __init__(
         self, sha256: bytes, handles: tuple[PackHandle, ...], row: BlobRow, recipe: PackHandle | None = None
@@ -88,8 +113,7 @@ class Located:
         self.recipe: tuple[int, int, int] | None = None
         if recipe is not None and row.recipe is not None:
             self.recipe = (recipe.fd, row.recipe.offset, row.recipe.length)
-        self._starts: list[int] | None = None
-        self.extents = tuple(
+        self.extents = Laid(
             (handle.fd, extent.offset, extent.length) for handle, extent in zip(handles, row.extents, strict=True)
         )
 
@@ -99,22 +123,8 @@ class Located:
 
     def pread(self, start: int, length: int) -> bytes:
         """`length` bytes from `start` on, fewer only at the end. Blocking."""
-        parts = [disk.read_all(fd, held, at) for fd, at, held in self.slice(start, start + length)]
+        parts = [disk.read_all(fd, held, at) for fd, at, held in self.extents.slice(start, start + length)]
         return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def slice(self, start: int, stop: int) -> Extents:
-        """The extents of bytes start..stop, found by bisection."""
-        if self._starts is None:
-            self._starts = [0, *itertools.accumulate(length for _, _, length in self.extents[:-1])]
-        out, stop = [], min(stop, self.size)
-        at = max(0, bisect.bisect_right(self._starts, start) - 1)
-        while start < stop:
-            fd, offset, held = self.extents[at]
-            within = start - self._starts[at]
-            taken = min(stop - start, held - within)
-            out.append((fd, offset + within, taken))
-            start, at = start + taken, at + 1
-        return tuple(out)
 
 
 class PackInfo(NamedTuple):

@@ -14,7 +14,7 @@ from math import inf
 from time import gmtime
 
 from gateway.delivery.heads import Head
-from storage.blobs import Located
+from storage.blobs import Laid
 
 Extents = tuple[tuple[int, int, int], ...]
 
@@ -207,12 +207,8 @@ def plan(answer: Answer, head: Head, keep: bool | None = None) -> Wire:
     if chosen.body is not None:
         body = chosen.body if end - start == len(chosen.body) else chosen.body[start:end]
         return Wire(status, rest, body, (), len(body), not keep)
-    lease = chosen.lease or answer.lease
-    if isinstance(lease, Located) and lease.extents is chosen.extents:
-        extents = lease.extents if end - start == chosen.size else lease.slice(start, end)
-    else:
-        extents = cut(chosen.extents, start, end) if end > start else ()
-    return Wire(status, rest, b"", extents, end - start, not keep, lease)
+    extents = cut(chosen.extents, start, end) if end > start else ()
+    return Wire(status, rest, b"", extents, end - start, not keep, chosen.lease or answer.lease)
 
 
 def _empty(status: int, fields: list[tuple[str, str]], head: Head, keep: bool, size: int) -> Wire:
@@ -229,6 +225,8 @@ def _empty(status: int, fields: list[tuple[str, str]], head: Head, keep: bool, s
 
 def cut(extents: Extents, start: int, end: int) -> Extents:
     """The extents of bytes start..end of what `extents` hold, in order."""
+    if isinstance(extents, Laid):
+        return extents.slice(start, end)
     if start == 0 and end == sum(part[2] for part in extents):
         return extents
     out, at = [], 0

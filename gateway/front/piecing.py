@@ -21,6 +21,7 @@ from gateway.delivery.heads import Head
 from gateway.delivery.requests import Request
 from gateway.front.admitted import Admitted
 from gateway.front.complaints import now_ms
+from gateway.front.leave import Leave
 from gateway.front.peering import is_peer
 from gateway.front.reading import Reads
 from gateway.front.routes import Place, place_of
@@ -54,13 +55,15 @@ class Piecing:
 
     async def handle(self, request: Request, admit: Admit) -> None:
         """Serve one. Raises Absent, Unauthenticated, Invalid, and what a read of the path raises."""
-        located = self._located(request, admit)
+        leave = self._leave(request, admit)
+        assert isinstance(leave.held, Located)
         if request.head.segments[2] == "recipe":
-            await self._recipe(request, located)
+            await self._recipe(request, leave.held)
         else:
-            await self._pieces(request, located)
+            await self._pieces(request, leave.held, leave)
 
-    def _located(self, request: Request, admit: Admit) -> Located:
+    def _leave(self, request: Request, admit: Admit) -> Leave:
+        """The peer's leave to read the file, with its bytes."""
         head = request.head
         wanted = head.argument("piece-sha256")
         inner = inner_head(head)
@@ -75,10 +78,12 @@ class Piecing:
             found = None
             if isinstance(admitted.plan, Serve):
                 found = self._reads.resolve(reading, admitted.scope, admitted.ask, admitted.room, admitted.plan)
-        located = found.lease if isinstance(found, Answer) else None
+        leave = found.lease if isinstance(found, Answer) else None
+        located = leave.held if isinstance(leave, Leave) else None
         if not isinstance(located, Located) or located.sha256.hex() != wanted or located.recipe is None:
             raise Absent("This file is not here in pieces.", "Ask for the whole.")
-        return located
+        assert isinstance(leave, Leave)
+        return leave
 
     async def _recipe(self, request: Request, located: Located) -> None:
         offset = request.head.argument("piece-at", "0")
@@ -93,19 +98,19 @@ class Piecing:
         body = await trio.to_thread.run_sync(read, limiter=self._threads)
         await request.reply(200, (("Content-Type", RECIPE_MEDIA),), body)
 
-    async def _pieces(self, request: Request, located: Located) -> None:
+    async def _pieces(self, request: Request, located: Located, leave: Leave) -> None:
         try:
             ranges = parse_ranges(request.head.argument("piece-ranges"), located.size)
         except Damaged as problem:
             raise Invalid(problem.message) from None
-        extents = tuple(one for offset, length in ranges for one in located.slice(offset, offset + length))
+        extents = tuple(one for offset, length in ranges for one in located.extents.slice(offset, offset + length))
         size = sum(length for _, length in ranges)
         if located.cut in (Cut.ENTRIES, Cut.CONTENT) and request.head.headers.get(CODING) == ZSTD:
             packed = await trio.to_thread.run_sync(compressed, extents, size, limiter=self._threads)
             if packed is not None:
                 await request.reply(200, (("Content-Type", PIECES_MEDIA), (CODING, ZSTD)), packed)
                 return
-        await request.answer(Answer(media=PIECES_MEDIA, size=size, extents=extents, lease=located))
+        await request.answer(Answer(media=PIECES_MEDIA, size=size, extents=extents, lease=leave))
 
 
 def inner_head(head: Head) -> Head:
