@@ -119,11 +119,11 @@ async def test_e11_who_looked_a_row_up_before_it_moved_looks_again(
     locate = type(store.blobs).located
     done = []
 
-    def moved_behind_my_back(shelf: Any, row: Any) -> Any:
+    def moved_behind_my_back(shelf: Any, *row: Any) -> Any:
         if not done:
             done.append(swept(store))
             shelf._handles.clear()
-        return locate(shelf, row)
+        return locate(shelf, *row)
 
     store.blobs._handles.clear()
     monkeypatch.setattr(type(store.blobs), "located", moved_behind_my_back)
