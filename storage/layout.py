@@ -12,7 +12,9 @@ from storage.chunker import Chunk
 from storage.ledger import ChunkRow
 from storage.nouns import Extent
 
-EXTENT_BYTES_MIN = 64 << 10
+EXTENT_BYTES_MIN = 16 << 10
+EXTENT_BYTES_AVERAGE = 64 << 10
+"""No blob is laid in extents that are smaller on average: it is sent as fast as a whole one then."""
 EXTENTS_MAX = 4096
 PACKS_MAX = 32
 """Packs that one blob may lie in: each is a descriptor while it is sent."""
@@ -41,12 +43,12 @@ def lay_out(chunks: Sequence[Chunk], places: Sequence[ChunkRow | None]) -> list[
         best[one.at.pack] += one.length
     chosen = {pack for pack, _ in best.most_common(PACKS_MAX - 1)}
     shared = [one for one in shared if one.at is not None and one.at.pack in chosen]
-    while 2 * len(shared) + 1 > EXTENTS_MAX:
+    laid = list(_with_new(chunks, shared))
+    while shared and len(laid) > min(EXTENTS_MAX, max(1, size // EXTENT_BYTES_AVERAGE)):
         smallest *= 2
         shared = [one for one in shared if one.length >= smallest]
-    if not size or sum(one.length for one in shared) < GAIN_SHARE_MIN * size:
-        return None
-    return list(_with_new(chunks, shared))
+        laid = list(_with_new(chunks, shared))
+    return laid if size and sum(one.length for one in shared) >= GAIN_SHARE_MIN * size else None
 
 
 def coalesced(chunks: Sequence[Chunk], places: Sequence[ChunkRow | None]) -> Iterator[Stretch]:

@@ -75,7 +75,7 @@ class Peering:
         if await self._enrolling.handle(request):
             return
         with self._catalog.read() as reading:
-            asking = _asking(reading, head)
+            asking = asking_of(reading, head)
         request.principal = asking.principal.name
         match head.method, *head.segments[2:]:
             case ("POST", "journal"):
@@ -133,7 +133,7 @@ class Peering:
 
     def _scope(self, reading: Reading, head: Head, child: str, scoping: edges.Scoping) -> Scope:
         """What the follower at the end of this stream may see now. Raises Absent, Unauthenticated."""
-        asking = _asking(reading, head)
+        asking = asking_of(reading, head)
         if not child:
             return scoping.of(reading, asking.name, asking.region, asking.workspaces)
         between, behind = reading.edge(asking.name), reading.edge(child)
@@ -167,7 +167,7 @@ class Peering:
     def _still_heard(self, head: Head) -> bool:
         with self._catalog.read() as reading:
             try:
-                _asking(reading, head)
+                asking_of(reading, head)
             except (Absent, Unauthenticated):
                 return False
         return True
@@ -203,7 +203,7 @@ class _Asking(NamedTuple):
         return self.workspaces is None or workspace in self.workspaces
 
 
-def _asking(reading: Reading, head: Head) -> _Asking:
+def asking_of(reading: Reading, head: Head) -> _Asking:
     """Raises Absent, Unauthenticated."""
     if head.key and not head.secret:
         edge = edges.living_edge(reading, head.key)

@@ -15,14 +15,12 @@ import zstandard
 
 from cache.pieces import BATCH_BYTES_MAX, CODING, ZSTD, parse_ranges
 from formats.kit.contract import Serve
-from gateway.access.verdicts import identify
 from gateway.delivery.answers import Answer, Extents
 from gateway.delivery.heads import Head
 from gateway.delivery.requests import Request
 from gateway.front.admitted import Admitted
-from gateway.front.complaints import now_ms
 from gateway.front.leave import Leave
-from gateway.front.peering import is_peer
+from gateway.front.peering import asking_of
 from gateway.front.reading import Reads
 from gateway.front.routes import Place, place_of
 from storage import disk
@@ -69,10 +67,10 @@ class Piecing:
         inner = inner_head(head)
         place = place_of(inner)
         with self._catalog.read() as reading:
-            principal = identify(reading, head.secret, now_ms())
-            if not is_peer(principal) or place is None or head.method != "GET":
+            asking = asking_of(reading, head)
+            if place is None or head.method != "GET" or not asking.sees(place.workspace):
                 raise Absent("There is nothing at this address.")
-            request.principal = principal.name
+            request.principal = asking.principal.name
             request.repository = f"{place.workspace}/{place.repository}"
             admitted = admit(reading, inner, place)
             found = None
@@ -127,6 +125,7 @@ def inner_head(head: Head) -> Head:
         secret=head.secret,
         peer=head.peer,
         scheme=head.scheme,
+        key=head.key,
     )
 
 
