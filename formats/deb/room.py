@@ -97,9 +97,3 @@ class Deb:
 
     def refuse(self, ask: Ask, problem: Problem) -> Reply:
         return wire.refuse(ask, problem)
-
-    def greet(self, ask: Ask, body: bytes, principal: str, secret: str) -> Reply:
-        return Reply(200, f"{principal}\n".encode())
-
-    def credential(self, ask: Ask, body: bytes) -> str:
-        raise Unsupported("There is no login here.", "Send the token with each request, as the password of Basic.")

@@ -16,9 +16,9 @@ from typing import Literal
 
 from formats.deb import names
 from formats.kit.contract import Accept, Amend, Ask, Keyring, Listed, Manifest, Plan, Reply, Serve, Show
-from storage.errors import Absent, Invalid, MethodRefused, Problem, Unauthenticated, Unsupported
+from formats.kit.refusals import line
+from storage.errors import Absent, Invalid, MethodRefused, Problem, Unsupported
 
-REALM = "Entrepot"
 TEXT = "text/plain; charset=utf-8"
 KEYS = {"key.asc": Keyring("application/pgp-keys", armored=True), "key.gpg": Keyring("application/octet-stream")}
 SEALS: dict[str, Literal["", "clear", "detached"]] = {"Release": "", "InRelease": "clear", "Release.gpg": "detached"}
@@ -172,14 +172,7 @@ def _upload(ask: Ask, file: str, distribution: str, component: str) -> Accept:
 
 def refuse(ask: Ask, problem: Problem) -> Reply:
     """A line of text: apt and dput show the status, and scripts show the body."""
-    headers: list[tuple[str, str]] = []
-    if isinstance(problem, Unauthenticated):
-        headers.append(("WWW-Authenticate", f'Basic realm="{REALM}"'))
-    if isinstance(problem, MethodRefused):
-        headers.append(("Allow", _allowed(ask)))
-    if problem.retry_after_s is not None:
-        headers.append(("Retry-After", str(problem.retry_after_s)))
-    return Reply(problem.status, f"{problem.text()}\n".encode("utf-8", "replace"), TEXT, tuple(headers))
+    return line(problem, _allowed(ask))
 
 
 def _allowed(ask: Ask) -> str:

@@ -2,8 +2,6 @@
 
 from typing import Literal
 
-import msgspec
-
 from formats.generic import decide, pages, setup, uploads, wire
 from formats.kit.contract import (
     Ask,
@@ -68,9 +66,3 @@ class Generic:
 
     def progress(self, ask: Ask, plan: Resume, at: Progress) -> Reply:
         return uploads.progress(ask, plan, at)
-
-    def greet(self, ask: Ask, body: bytes, principal: str, secret: str) -> Reply:
-        return Reply(200, msgspec.json.encode({"principal": principal}), "application/json")
-
-    def credential(self, ask: Ask, body: bytes) -> str:
-        raise Unsupported("There is no login here.", "Send the token with each request, as a Basic password or Bearer.")

@@ -16,6 +16,7 @@ from formats.generic import checks
 from formats.generic.media import media_of
 from formats.kit.accept import choose
 from formats.kit.contract import Accept, Amend, Ask, Plan, Reply, Resume, Serve, Show
+from formats.kit.refusals import line, signals
 from storage.errors import Invalid, MethodRefused, Problem, Unsupported
 
 NAME = "generic"
@@ -276,14 +277,7 @@ def repr_digest(sha256: bytes) -> str:
 
 def refuse(ask: Ask, problem: Problem) -> Reply:
     """A line of text, or a problem document (RFC 9457) for those who ask for JSON."""
-    status = problem.status
-    headers: list[tuple[str, str]] = [("Cache-Control", "no-store")]
-    if status == 401:
-        headers.append(("WWW-Authenticate", 'Basic realm="entrepot", charset="UTF-8"'))
-    if status == 405:
-        headers.append(("Allow", allowed(ask)))
-    if problem.retry_after_s is not None:
-        headers.append(("Retry-After", str(problem.retry_after_s)))
     if "json" in ask.headers.get("accept", ""):
-        return Reply(status, msgspec.json.encode(problem.document()), "application/problem+json", tuple(headers))
-    return Reply(status, (problem.text() + "\n").encode("utf-8", "replace"), headers=tuple(headers))
+        document = msgspec.json.encode(problem.document())
+        return Reply(problem.status, document, "application/problem+json", signals(problem, allowed(ask)))
+    return line(problem, allowed(ask))

@@ -405,6 +405,10 @@ class Room(Protocol):
 
     def refuse(self, ask: Ask, problem: Problem) -> Reply: ...
 
+
+class Greeting(Protocol):
+    """What a room has besides, whose `read` may answer Login."""
+
     def greet(self, ask: Ask, body: bytes, principal: str, secret: str) -> Reply:
         """Answer a Login whose credential was good."""
         ...

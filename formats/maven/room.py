@@ -7,7 +7,7 @@ from formats.maven import names, pages, setup, upstream, wire
 from formats.maven.decide import decide
 from formats.maven.facts import FORMAT
 from formats.maven.unpack import unpack
-from storage.errors import Absent, Problem
+from storage.errors import Problem
 from storage.nouns import Package, View
 
 
@@ -51,11 +51,3 @@ class Maven:
 
     def refuse(self, ask: Ask, problem: Problem) -> Reply:
         return wire.refuse(ask, problem)
-
-    def greet(self, ask: Ask, body: bytes, principal: str, secret: str) -> Reply:
-        """This protocol has no login; read never asks for one. Raises Absent."""
-        raise Absent("There is no login here.", "Send the token as the password of each request.")
-
-    def credential(self, ask: Ask, body: bytes) -> str:
-        """This protocol has no login; read never asks for one. Raises Absent."""
-        raise Absent("There is no login here.", "Send the token as the password of each request.")

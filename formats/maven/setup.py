@@ -1,6 +1,6 @@
 """What does a person write into which file, so that mvn, Gradle, sbt and Ivy use a repository?"""
 
-from formats.maven.wire import REALM
+from formats.kit.refusals import REALM
 
 
 def lines(base: str) -> list[str]:

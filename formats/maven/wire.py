@@ -8,12 +8,10 @@ DELETE            GROUP/ARTIFACT/[VERSION/]         a version, or all of an arti
 from typing import Literal
 
 from formats.kit.contract import Accept, Amend, Ask, Plan, Reply, Serve, Show
+from formats.kit.refusals import line
 from formats.maven.media import TEXT, XML
 from formats.maven.names import Route, route
 from storage.errors import Absent, Invalid, MethodRefused, Problem
-
-REALM = "Entrepot"
-"""Ivy looks credentials up by realm: this never changes."""
 
 POM_BYTES_MAX = 4 << 20
 MODULE_BYTES_MAX = 16 << 20
@@ -92,14 +90,7 @@ def _put(ask: Ask, at: Route) -> Plan:
 
 def refuse(ask: Ask, problem: Problem) -> Reply:
     """A line of text, never a page: a client that takes an error for an artifact must at least not find HTML in it."""
-    headers: list[tuple[str, str]] = [("Cache-Control", "no-store")]
-    if problem.status == 401:
-        headers.append(("WWW-Authenticate", f'Basic realm="{REALM}"'))
-    if problem.status == 405:
-        headers.append(("Allow", _allowed(ask)))
-    if problem.retry_after_s is not None:
-        headers.append(("Retry-After", str(problem.retry_after_s)))
-    return Reply(problem.status, f"{problem.text()}\n".encode("utf-8", "replace"), TEXT, tuple(headers))
+    return line(problem, _allowed(ask))
 
 
 def _allowed(ask: Ask) -> str:

@@ -11,6 +11,7 @@ import msgspec
 
 from formats.kit.accept import choose
 from formats.kit.contract import Accept, Amend, Ask, Login, Plan, Reply, Serve, Show
+from formats.kit.refusals import BASIC, REALM, signals
 from formats.npm.facts import FORMAT
 from formats.npm.names import bundle_name, checked_name
 from formats.npm.upstream import KEYS
@@ -20,7 +21,6 @@ JSON = "application/json"
 SHORT_JSON = "application/vnd.npm.install-v1+json"
 AUDIT_BYTES_MAX = 8 << 20
 USER = "org.couchdb.user:"
-REALM = "Entrepot"
 
 
 class Route(NamedTuple):
@@ -249,15 +249,9 @@ def refuse(ask: Ask, problem: Problem) -> Reply:
     status = problem.status
     if status == 409 and "/-rev/" not in ask.path:
         status = 403
-    headers: list[tuple[str, str]] = []
-    if status == 401:
-        headers.append(("WWW-Authenticate", f'Bearer realm="{REALM}", Basic realm="{REALM}"'))
-    if status == 405:
-        headers.append(("Allow", _allowed(ask)))
-    if problem.retry_after_s is not None:
-        headers.append(("Retry-After", str(problem.retry_after_s)))
     body = msgspec.json.encode({"error": problem.text(), "reason": problem.message, "code": problem.code})
-    return Reply(status, body, JSON, tuple(headers))
+    challenge = f'Bearer realm="{REALM}", {BASIC}'
+    return Reply(status, body, JSON, signals(problem, _allowed(ask), challenge))
 
 
 def _allowed(ask: Ask) -> str:

@@ -22,7 +22,7 @@ from formats.oci import names, pages, setup, uploads, upstream, wire
 from formats.oci.decide import decide
 from formats.oci.manifest import MANIFEST_BYTES_MAX, packed, parse
 from formats.oci.names import FORMAT
-from storage.errors import Absent, Problem
+from storage.errors import Problem
 from storage.nouns import Package, View
 
 
@@ -83,11 +83,3 @@ class Oci:
 
     def refuse(self, ask: Ask, problem: Problem) -> Reply:
         return wire.refuse(ask, problem)
-
-    def greet(self, ask: Ask, body: bytes, principal: str, secret: str) -> Reply:
-        """Passes are fetched elsewhere; read never asks for a login. Raises Absent."""
-        raise Absent("There is no login here.", "Fetch a pass, or send the token as the password of each request.")
-
-    def credential(self, ask: Ask, body: bytes) -> str:
-        """Passes are fetched elsewhere; read never asks for a login. Raises Absent."""
-        raise Absent("There is no login here.", "Fetch a pass, or send the token as the password of each request.")

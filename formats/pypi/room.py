@@ -7,7 +7,7 @@ from formats.pypi import names, pages, setup, upstream, wire
 from formats.pypi.decide import decide
 from formats.pypi.facts import FORMAT, QUARANTINED, project_facts
 from formats.pypi.unpack import unpack
-from storage.errors import Absent, Problem
+from storage.errors import Problem
 from storage.nouns import Package, View
 
 
@@ -54,11 +54,3 @@ class PyPI:
 
     def refuse(self, ask: Ask, problem: Problem) -> Reply:
         return wire.refuse(ask, problem)
-
-    def greet(self, ask: Ask, body: bytes, principal: str, secret: str) -> Reply:
-        """This protocol has no login; read never asks for one. Raises Absent."""
-        raise Absent("There is no login here.", "Send the token as the password of each request.")
-
-    def credential(self, ask: Ask, body: bytes) -> str:
-        """This protocol has no login; read never asks for one. Raises Absent."""
-        raise Absent("There is no login here.", "Send the token as the password of each request.")

@@ -13,11 +13,11 @@ from urllib.parse import quote
 
 from formats.kit.accept import choose
 from formats.kit.contract import Accept, Amend, Ask, Plan, Reply, Serve, Show
+from formats.kit.refusals import line
 from formats.pypi import names
 from formats.pypi.facts import METADATA, PROVENANCE
-from storage.errors import Absent, Invalid, MethodRefused, Problem, Unauthenticated, Unsupported
+from storage.errors import Absent, Invalid, MethodRefused, Problem, Unsupported
 
-REALM = "Entrepot"
 JSON = "application/vnd.pypi.simple.v1+json"
 HTML1 = "application/vnd.pypi.simple.v1+html"
 HTML = "text/html"
@@ -115,14 +115,7 @@ def _legacy(ask: Ask) -> Plan:
 def refuse(ask: Ask, problem: Problem) -> Reply:
     """These clients show the body: a line of text. 409 is left to others, since twine would take it for "is there"."""
     status = Invalid.status if problem.status == 409 else problem.status
-    headers: list[tuple[str, str]] = []
-    if isinstance(problem, Unauthenticated):
-        headers.append(("WWW-Authenticate", f'Basic realm="{REALM}"'))
-    if isinstance(problem, MethodRefused):
-        headers.append(("Allow", _allowed(ask)))
-    if problem.retry_after_s is not None:
-        headers.append(("Retry-After", str(problem.retry_after_s)))
-    return Reply(status, f"{problem.text()}\n".encode(), headers=tuple(headers))
+    return line(problem, _allowed(ask), status)
 
 
 def _allowed(ask: Ask) -> str:

@@ -14,6 +14,7 @@ from formats.kit.contract import (
     Amend,
     Ask,
     Borrow,
+    Greeting,
     Keyring,
     Listed,
     Login,
@@ -229,10 +230,10 @@ class Front:
     async def _login(self, request: Request, admitted: Admitted) -> None:
         assert isinstance(admitted.plan, Login)
         body = await request.body.whole(admitted.plan.bytes_max)
-        secret = admitted.room.credential(admitted.ask, body)
+        secret = cast("Greeting", admitted.room).credential(admitted.ask, body)
         with self._catalog.read() as reading:
             principal = identify(reading, secret, now_ms())
-        reply = admitted.room.greet(admitted.ask, body, principal.name, secret)
+        reply = cast("Greeting", admitted.room).greet(admitted.ask, body, principal.name, secret)
         await request.reply(reply.status, headers_of(reply), reply.body)
 
     # ------------------------------------------------------------ admission

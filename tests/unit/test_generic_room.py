@@ -516,12 +516,10 @@ def test_refusals_speak_text_and_json() -> None:
     assert ROOM.refuse(ask("GET", "x"), RangeRefused("Beyond.")).status == 416
 
 
-def test_there_is_no_upstream_and_no_login() -> None:
+def test_there_is_no_upstream() -> None:
     assert ROOM.upstream(ABOUT, about("x")) is None
     with pytest.raises(Unsupported):
         ROOM.learn("x", b"", "")
-    with pytest.raises(Unsupported):
-        ROOM.credential(ask("POST", "x"), b"")
 
 
 @given(st.text(max_size=40))
