@@ -16,11 +16,14 @@ from storage.nouns import (
     SYSTEM,
     Account,
     AnyChange,
+    DropHost,
     Edge,
     Entry,
     Grant,
+    Host,
     PutAccount,
     PutEdge,
+    PutHost,
     PutToken,
     PutWorkspace,
     Token,
@@ -40,6 +43,7 @@ class Knows(Protocol):
     def every_account(self) -> list[Account]: ...
     def tokens(self) -> list[Token]: ...
     def edges(self) -> list[Edge]: ...
+    def hosts(self) -> list[Host]: ...
     def heads(self) -> dict[str, tuple[int, bytes]]: ...
 
 
@@ -79,6 +83,7 @@ class Scope(NamedTuple):
         made += [PutAccount(one) for one in reading.every_account()]
         made += [PutToken(one) for one in reading.tokens()]
         made += [PutEdge(one) for one in reading.edges()]
+        made += [PutHost(one) for one in reading.hosts()]
         entry = Entry(epoch, SYSTEM, serial, bytes(32), 0, "", "", "", self._changes(made))
         return hash, msgspec.msgpack.encode(entry)
 
@@ -99,6 +104,8 @@ class Scope(NamedTuple):
             case PutEdge(edge):
                 mine = edge.name == self.name or (self.region and edge.region == self.region)
                 return PutEdge(self._edge(edge)) if mine else None
+            case PutHost(Host(_, scope)) | DropHost(_, scope):
+                return change if not scope or self.allows(scope.partition("/")[0]) else None
         return None
 
     def _token(self, token: Token) -> PutToken | None:

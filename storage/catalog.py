@@ -17,6 +17,7 @@ from storage.nouns import (
     Binding,
     Edge,
     File,
+    Host,
     Membership,
     Package,
     Quarantine,
@@ -38,6 +39,7 @@ _VERSION = msgspec.msgpack.Decoder(Version)
 _WORKSPACE = msgspec.msgpack.Decoder(Workspace)
 _REPOSITORY = msgspec.msgpack.Decoder(Repository)
 _TOKEN = msgspec.msgpack.Decoder(Token)
+_HOST = msgspec.msgpack.Decoder(Host)
 _QUARANTINE = msgspec.msgpack.Decoder(Quarantine)
 _ACCOUNT = msgspec.msgpack.Decoder(Account)
 _MEMBERSHIP = msgspec.msgpack.Decoder(Membership)
@@ -101,6 +103,13 @@ class Reading:
     def usage(self, ws: str, repo: str = "") -> Usage:
         """What a Workspace, or one Repository of it, holds as visible."""
         return usage_of(self._txn, self._t, join(ws, repo) if repo else join(ws))
+
+    def host(self, name: str) -> Host | None:
+        """What this host name is bound to."""
+        return self.one(self._t.hosts, "hosts", _HOST, name)
+
+    def hosts(self) -> list[Host]:
+        return [_HOST.decode(value) for _, value in self.under(self._t.hosts, "hosts", b"")]
 
     # ------------------------------------------------------------ what is withheld, and what is to be got anew
 

@@ -18,6 +18,7 @@ from storage.keys import (
     label_account,
     label_edge,
     label_format,
+    label_hosts,
     label_package,
     label_repository,
     label_token,
@@ -34,6 +35,7 @@ from storage.nouns import (
     Draft,
     DropBinding,
     DropFile,
+    DropHost,
     DropMembership,
     DropPackage,
     DropQuarantine,
@@ -46,11 +48,13 @@ from storage.nouns import (
     Edge,
     Entry,
     File,
+    Host,
     Purge,
     PutAccount,
     PutBinding,
     PutEdge,
     PutFile,
+    PutHost,
     PutMembership,
     PutPackage,
     PutQuarantine,
@@ -275,6 +279,16 @@ def _drop_repository(fold: Fold, change: DropRepository) -> None:
         fold.labels.update(key for key, _ in fold.under(kind + prefix, fold.t.labels))
 
 
+def _put_host(fold: Fold, change: PutHost) -> None:
+    fold.put(join(change.host.name), _encode(change.host), fold.t.hosts)
+    fold.labels.add(label_hosts())
+
+
+def _drop_host(fold: Fold, change: DropHost) -> None:
+    fold.txn.delete(join(change.name), db=fold.t.hosts)
+    fold.labels.add(label_hosts())
+
+
 def _put_token(fold: Fold, change: PutToken) -> None:
     key = join(change.token.id)
     before = fold.txn.get(key, db=fold.t.tokens)
@@ -386,6 +400,8 @@ _FOLDS: dict[type, Callable[[Fold, Any], None]] = {
     PutRepository: _put_repository,
     DropRepository: _drop_repository,
     PutToken: _put_token,
+    PutHost: _put_host,
+    DropHost: _drop_host,
     PutQuarantine: _put_quarantine,
     DropQuarantine: _drop_quarantine,
     Purge: _purge,
@@ -452,7 +468,7 @@ def check(draft: Draft) -> None:
 
 
 def _check_place(workspace: str, repository: str, change: AnyChange) -> None:
-    if isinstance(change, PutWorkspace | PutToken | PutAccount | PutEdge):
+    if isinstance(change, PutWorkspace | PutToken | PutAccount | PutEdge | PutHost | DropHost):
         right = workspace == SYSTEM
     elif isinstance(change, PutRepository):
         right = workspace == change.repository.workspace != SYSTEM
@@ -492,6 +508,8 @@ def _check_names(workspace: str, repository: str, change: AnyChange) -> None:
             label_token(token.id)
         case PutEdge(edge):
             label_edge(edge.name)
+        case PutHost(Host(name)) | DropHost(name):
+            join(name)
         case PutRepository(made):
             label_repository(workspace, made.name)
         case DropRepository(_, name):

@@ -86,6 +86,11 @@ def label_token(id: str) -> bytes:
     return join("t", id)
 
 
+def label_hosts() -> bytes:
+    """Moves when any host name is bound or let go: what a path means may hang on it. A Serial of the SYSTEM journal."""
+    return join("h")
+
+
 def label_account(id: str) -> bytes:
     """Moves when the Account is changed or closed; its value is a Serial of the SYSTEM journal."""
     return join("u", id)

@@ -270,6 +270,16 @@ class Binding(Noun, frozen=True):
     at_ms: int = 0
 
 
+class Host(Noun, frozen=True):
+    """A host name (exact, lower case, without a port) and what it implies: a Workspace or a Repository, which its paths
+    then leave out, as `scope` ("workspace" or "workspace/repository"), and the `region` whose edges it leads to."""
+
+    name: str
+    scope: str = ""
+    region: str = ""
+    at_ms: int = 0
+
+
 class Token(Noun, frozen=True):
     """A credential as stored: `sha256` of its text, never the text. `expires_ms` 0 = never. `kind`: api, edge.
 
@@ -336,6 +346,17 @@ class DropRepository(Change, frozen=True, tag="dr"):
 
 class PutToken(Change, frozen=True, tag="pk"):
     token: Token
+
+
+class PutHost(Change, frozen=True, tag="ph"):
+    host: Host
+
+
+class DropHost(Change, frozen=True, tag="dh"):
+    """`scope` is what it stood for: an edge that may not see that is not told."""
+
+    name: str
+    scope: str = ""
 
 
 class PutQuarantine(Change, frozen=True, tag="pq"):
@@ -427,6 +448,8 @@ AnyChange = (
     | PutRepository
     | DropRepository
     | PutToken
+    | PutHost
+    | DropHost
     | PutQuarantine
     | DropQuarantine
     | Purge

@@ -23,6 +23,7 @@ environment of the cache as well.
     gone          ... package, file                          -> sha256 of the removed file
     claims        workspace, repository, format, package     -> Serial of the first claim (u64)
     quarantines   ... format, package, version ("" = all)    -> Quarantine
+    hosts         name                                       -> Host
     purges        ... format, package ("" = all)             -> Serial of the last purge (u64)
     labels        see storage.keys                           -> Serial of the last change (u64)
     touched       ... format, Serial (u64 big-endian), package -> nothing: packages by their last change
@@ -51,7 +52,7 @@ import lmdb
 FOLD_TABLES = (
     "workspaces", "repositories", "tokens", "secrets", "edges", "edge_keys", "accounts", "names", "memberships",
     "teams", "teammates", "roles", "bindings", "packages", "versions", "files", "tags", "gone", "claims",
-    "quarantines", "purges", "labels", "touched", "heads", "places", "refs", "usage",
+    "quarantines", "purges", "hosts", "labels", "touched", "heads", "places", "refs", "usage",
 )  # fmt: skip
 WORK_TABLES = ("loose",)
 BLOB_TABLES = ("blobs", "members", "packs", "chunks", "uncut", "open", "state", "damaged")
@@ -103,6 +104,7 @@ class Tables:
     claims: Table
     quarantines: Table
     purges: Table
+    hosts: Table
     labels: Table
     touched: Table
     heads: Table

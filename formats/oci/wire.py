@@ -83,16 +83,16 @@ def right(ask: Ask) -> Literal["read", "write"]:
 
 
 def resource(ask: Ask) -> str:
-    """How scopes call the image."""
+    """How passes call the image, whatever its host implies."""
     try:
-        return image_of(ask, route(ask).name)
+        return f"{ask.workspace}/{ask.repository}/{route(ask).name}"
     except Problem:
         return ""
 
 
 def image_of(ask: Ask, name: str) -> str:
-    """The whole name of an image, as its clients know it."""
-    return f"{ask.workspace}/{ask.repository}/{name}"
+    """The name of an image as its clients know it: without what their host implies."""
+    return "/".join((*ask.home.split("/")[2:], name))
 
 
 def read(ask: Ask) -> Plan:

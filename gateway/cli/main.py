@@ -44,6 +44,7 @@ app.command("gateway.cli.giving:access", name="access", help="Who may do what, a
 app.command("gateway.cli.edges:app", name="edge", help="Edges: invite, list, change, revoke.")
 app.command("gateway.cli.upstreams:app", name="upstream", help="Foreign registries that a repository draws from.")
 app.command("gateway.cli.keys:app", name="key", help="Keys that a repository signs its indexes with.")
+app.command("gateway.cli.hosts:app", name="host", help="Host names, and what they imply.")
 app.command("gateway.cli.withholding:app", name="quarantine", help="Packages that no node gives out.")
 app.command("gateway.cli.withholding:purge", name="purge", help="Have every node get anew what it keeps of a place.")
 app.command("gateway.cli.pushing:push", name="push", help="Publish files by the native protocol of their format.")

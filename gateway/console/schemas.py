@@ -41,6 +41,14 @@ class EditRepository(Body, frozen=True):
     lease_s: LeaseSeconds | None = None
 
 
+class NewHost(Body, frozen=True):
+    """`scope` is WORKSPACE, WORKSPACE/REPOSITORY or "" for what implies nothing."""
+
+    name: Annotated[str, msgspec.Meta(max_length=254)]
+    scope: Name = ""
+    region: Name = ""
+
+
 class NewQuarantine(Body, frozen=True):
     """Of all versions where `version` is ""."""
 

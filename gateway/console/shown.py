@@ -10,6 +10,7 @@ from storage.nouns import (
     Edge,
     File,
     Grant,
+    Host,
     Package,
     Quarantine,
     Repository,
@@ -37,6 +38,10 @@ def repository(noun: Repository) -> Shown:
         "created_ms": noun.at_ms,
         "lease_s": noun.lease_s,
     }
+
+
+def host(noun: Host) -> Shown:
+    return {"name": noun.name, "scope": noun.scope, "region": noun.region, "created_ms": noun.at_ms}
 
 
 def quarantine(noun: Quarantine) -> Shown:

@@ -42,7 +42,7 @@ from gateway.front.piecing import KINDS, Piecing
 from gateway.front.pulling import Puller
 from gateway.front.reading import Reads, Scope, foreign_set, holds, release
 from gateway.front.relaying import Relaying
-from gateway.front.routes import OCI, V2, Place, ask_of, check_slashes, is_the_origins, place_of
+from gateway.front.routes import OCI, V2, Place, ask_of, check_slashes, host_name, is_the_origins, place_of
 from gateway.front.writing import Writes
 from gateway.indexes.sets import Sets
 from gateway.insight.errorlog import report_bug
@@ -116,11 +116,14 @@ class Front:
 
     def look(self, head: Head) -> Answer | None:
         """An answer from local knowledge, or None where a request task is needed."""
-        place = place_of(head)
-        if place is None or head.segments[0] == "-":
+        if head.segments[0] == "-":
             return None
+        place = None
         try:
             with self._catalog.read() as reading:
+                place = _place(reading, head)
+                if place is None:
+                    return None
                 admitted = self.admit(reading, head, place)
                 if isinstance(admitted.plan, Manifest | Listed | Keyring):
                     return self._sets.resolve(reading, admitted)
@@ -129,14 +132,16 @@ class Front:
                 found = self._reads.resolve(reading, admitted.scope, admitted.ask, admitted.room, admitted.plan)
                 return found if isinstance(found, Answer) else None
         except Problem as problem:
-            return answer_of(self._refusal(head, place, self._as_known(problem)), place)
+            return answer_of(self._refusal(head, place, self._as_known(problem)), place) if place is not None else None
 
     # ------------------------------------------------------------ the request task
 
     async def handle(self, request: Request) -> None:
         """Answer `request`, whatever it takes; a Problem is told in the client's dialect, a bug as a plain 500."""
-        place = place_of(request.head)
+        place = None
         try:
+            with self._catalog.read() as reading:
+                place = _place(reading, request.head)
             if request.head.segments[:1] == ("-",):
                 await self._own(request)
             elif registry.is_own(request.head):
@@ -284,7 +289,7 @@ class Front:
         return Permit(cleared, room)
 
     def _scope(self, reading: Reading, principal: Principal, repository: Repository, at_ms: int) -> Scope:
-        labels = [keys.label_repository(repository.workspace, repository.name)]
+        labels = [keys.label_hosts(), keys.label_repository(repository.workspace, repository.name)]
         if principal.id:
             labels.append(keys.label_token(principal.id))
             if principal.owner or any(grant.role for grant in principal.grants):
@@ -332,6 +337,10 @@ def require(principal: Principal, resource: str, right: str) -> None:
     """Raises Unauthenticated where a pass is not for this: the client may fetch another, as its refusal says."""
     if principal.only is not None and (resource, right) not in principal.only:
         raise Unauthenticated("The pass is not for this.", "Fetch one with the scope that is named.")
+
+
+def _place(reading: Reading, head: Head) -> Place | None:
+    return place_of(head, reading.host(host_name(head.host)))
 
 
 def _leave_of(admitted: Admitted) -> Leave | None:

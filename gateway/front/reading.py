@@ -21,6 +21,7 @@ from formats.kit.contract import Ask, Foreign, Learn, Listed, Manifest, Pull, Ro
 from gateway.delivery.answers import Answer, date_seconds
 from gateway.front.leave import Leave, Subject, quarantine_of
 from gateway.front.overlay import Overlay, may_draw
+from gateway.front.routes import full_home
 from storage import keys
 from storage.blobs import BlobShelf, Located
 from storage.catalog import Reading
@@ -478,9 +479,11 @@ def need_file(ask: Ask, room: Room, serve: Serve, pull: Pull, upstreams: tuple[U
 
 
 def target_of(ask: Ask) -> str:
-    """The client's own path, as an edge asks its parent for it: without slash ahead, with its query."""
+    """The client's own path, as an edge asks its parent for it: whole whatever its host implies, without slash ahead,
+    with its query."""
     query = urllib.parse.urlencode(ask.query)
-    return f"{ask.home[1:]}/{ask.raw_path}" + (f"?{query}" if query else "")
+    home = full_home(ask.workspace, ask.repository, ask.format)
+    return f"{home[1:]}/{ask.raw_path}" + (f"?{query}" if query else "")
 
 
 def known_digest(record: Record, algorithm: str) -> str:

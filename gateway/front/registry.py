@@ -19,6 +19,7 @@ from gateway.access.verdicts import identify, token_of
 from gateway.delivery.heads import Head
 from gateway.delivery.requests import Request
 from gateway.front.complaints import headers_of, now_ms
+from gateway.front.routes import host_name, implied_by
 from storage.catalog import Catalog, Reading
 from storage.errors import Absent, Invalid, MethodRefused, Problem, Unauthenticated
 
@@ -76,30 +77,32 @@ class Registry:
         else:
             raise MethodRefused("Passes are fetched by GET or POST.")
         with self._catalog.read() as reading:
-            return _given(reading, secret, [value for name, value in asked if name == "scope"])
+            ahead = implied_by(reading.host(host_name(head.host)))
+            return _given(reading, secret, [value for name, value in asked if name == "scope"], ahead)
 
 
-def _given(reading: Reading, secret: str, asked: list[str]) -> Reply:
+def _given(reading: Reading, secret: str, asked: list[str], ahead: tuple[str, ...]) -> Reply:
     at_ms = now_ms()
     if not secret or secret == passes.ANONYMOUS_PASS:
         text, seconds = passes.ANONYMOUS_PASS, passes.PASS_SECONDS_MAX
     else:
-        text, seconds = passes.issue(secret, token_of(reading, secret, at_ms), scopes_of(asked), at_ms)
+        text, seconds = passes.issue(secret, token_of(reading, secret, at_ms), scopes_of(asked, ahead), at_ms)
     issued = datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     body = {"token": text, "access_token": text, "expires_in": seconds, "issued_at": issued}
     return Reply(200, msgspec.json.encode(body), JSON, (("Cache-Control", "no-store"),))
 
 
-def scopes_of(asked: list[str]) -> list[Scope]:
+def scopes_of(asked: list[str], ahead: tuple[str, ...] = ()) -> list[Scope]:
     """The scopes of `repository:NAME:ACTION,ACTION` texts, several by space. Others are passed over, as the
-    specification of token servers wants; a pass for nothing is what a login asks for."""
+    specification of token servers wants; a pass for nothing is what a login asks for. A client names images as it knows
+    them; `ahead` is what its host implies."""
     found: dict[str, set[str]] = {}
     for text in " ".join(asked).split():
         kind, _, rest = text.partition(":")
         name, _, actions = rest.rpartition(":")
         if kind.partition("(")[0] == "repository" and 0 < len(name) <= RESOURCE_CHARS_MAX:
             wanted = {one for one in actions.split(",") if one == "*" or one in passes.RIGHT_OF}
-            found.setdefault(name, set()).update(wanted)
+            found.setdefault("/".join((*ahead, name)), set()).update(wanted)
     if len(found) > passes.SCOPES_MAX:
         raise Invalid(f"A pass is for at most {passes.SCOPES_MAX} images.", "Fetch several.")
     return [Scope(name, tuple(sorted(actions))) for name, actions in found.items() if actions]

@@ -1,5 +1,8 @@
 """Which repository, which format and which path does a request name? Pure; used alike at origin and edge.
 
+A host name may be bound to a Workspace or a Repository: then paths leave out what it implies, and the full path means
+something else there, so that one thing has one address on each host. What a request is for never hangs on the port.
+
 Every format lies below /{workspace}/{repository}/{format}/ but one: the clients of OCI put /v2/ first, whatever the
 operator would like, so that room lies at /v2/{workspace}/{repository}/, and there alone.
 """
@@ -9,6 +12,7 @@ import msgspec
 from formats.kit.contract import Ask, Room
 from gateway.delivery.heads import Head
 from storage.errors import Invalid
+from storage.nouns import Host
 
 CREDENTIAL_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "x-nuget-apikey"})
 """Never shown to a room."""
@@ -38,23 +42,40 @@ def is_the_origins(head: Head) -> bool:
     return head.method not in ("GET", "HEAD", "OPTIONS") or segments[:2] == ("v1", "sweep")
 
 
-def place_of(head: Head) -> Place | None:
-    """The place of a package request; None where the path is too short to name one."""
-    segments = head.segments
-    raw = head.raw_path.lstrip("/").split("/")
-    secret = ""
+def host_name(host: str) -> str:
+    """The name in a Host field, as hosts are bound: lower case, without the port."""
+    name, colon, port = host.rpartition(":")
+    return (name if colon and port.isdigit() else host).lower().rstrip(".")
+
+
+def implied_by(host: Host | None) -> tuple[str, ...]:
+    """The first names of a path that a host stands for."""
+    return tuple(host.scope.split("/")) if host is not None and host.scope else ()
+
+
+def place_of(head: Head, host: Host | None = None) -> Place | None:
+    """The place of a package request at `host`; None where the path is too short to name one."""
+    implied = implied_by(host)
+    segments, raw = head.segments, head.raw_path.lstrip("/").split("/")
+    secret, front = "", tuple[str, ...]()
     if segments[0] == V2:
-        if len(segments) < 4:
-            return None
-        _, workspace, repository = segments[:3]
-        return Place(workspace, repository, OCI, segments[3:], "/".join(raw[3:]), f"/{V2}/{workspace}/{repository}")
-    if len(segments) > 2 and segments[0] == "t":
+        if len(segments) < 3 or segments[1] == "-":
+            return None  # of the registry itself, on every host
+        front, segments, raw = (V2,), segments[1:], raw[1:]
+    elif len(segments) > 2 and segments[0] == "t":
         secret, segments, raw = segments[1], segments[2:], raw[2:]
-    if len(segments) < 3 or segments[2] == OCI:
+    segments, raw = (*implied, *segments), [*implied, *raw]
+    names = 2 if front else 3
+    if len(segments) < 3 or (segments[2] == OCI and not front):
         return None
-    workspace, repository, room = segments[:3]
-    home = f"/{workspace}/{repository}/{room}"
-    return Place(workspace, repository, room, segments[3:], "/".join(raw[3:]), home, secret)
+    home = "/" + "/".join((*front, *segments[len(implied) : names]))
+    format = OCI if front else segments[2]
+    return Place(segments[0], segments[1], format, segments[names:], "/".join(raw[names:]), home, secret)
+
+
+def full_home(workspace: str, repository: str, format: str) -> str:
+    """The home of a room where no host name implies anything: how nodes ask each other."""
+    return f"/{V2}/{workspace}/{repository}" if format == OCI else f"/{workspace}/{repository}/{format}"
 
 
 def check_slashes(place: Place, room: Room) -> None:

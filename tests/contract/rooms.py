@@ -33,6 +33,7 @@ from formats.kit.contract import (
     Serve,
     Show,
 )
+from gateway.front.routes import full_home
 from storage.digest import Hasher
 from storage.errors import Absent
 from tests.harness import debs, distributions, images, npm_registry
@@ -87,7 +88,7 @@ class Case:
 def ask(room: Room, method: str, path: str, headers: dict[str, str] | None = None, at_ms: int = AT_MS) -> Ask:
     path, _, text = path.partition("?")
     query = tuple((key, value) for key, _, value in (one.partition("=") for one in text.split("&") if one))
-    base = f"http://127.0.0.1/acme/main/{room.name}"
+    base = f"http://127.0.0.1{full_home('acme', 'main', room.name)}"
     return Ask(method, path, path, query, headers or {}, base, "acme", "main", "ann", at_ms)
 
 

@@ -18,6 +18,7 @@ BODIES: dict[str, Any] = {
     "POST /-/api/v1/workspaces": {"name": "fresh"},
     "POST /-/api/v1/repositories": {"workspace": "acme", "name": "fresh"},
     "PATCH /-/api/v1/repositories/<workspace>/<repository>": {"public": True},
+    "POST /-/api/v1/hosts": {"name": "other.example", "scope": "acme/main"},
     "POST /-/api/v1/repositories/<workspace>/<repository>/upstreams": {
         "format": "pypi",
         "name": "second",
@@ -67,6 +68,7 @@ def address(route: Route, console: Console) -> str:
         "<format>": "pypi",
         "<name>": "first",
         "<id>": "bnd_devs" if "/grants/" in route.rule else console.ids["reader"],
+        "<host>": "pkgs.example",
         "<fingerprint>": fingerprint(certificate),
         "<path:package>": "thing",
         "<user>": "alice",
@@ -90,6 +92,8 @@ async def filled(root: Path) -> Console:
         assert (await console.call("node admin", "POST", "/repositories/acme/main/keys")).status == 201
     edge = {"name": "first", "region": "asia"}
     assert (await console.call("node admin", "POST", "/edges", edge)).status == 201
+    bound = {"name": "pkgs.example", "scope": "acme"}
+    assert (await console.call("node admin", "POST", "/hosts", bound)).status == 201
     held = {"format": "pypi", "package": "thing"}
     assert (await console.call("node admin", "POST", "/repositories/acme/main/quarantine", held)).status == 201
     console.add_package("acme", "main", "pypi", "thing")
