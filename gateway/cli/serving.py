@@ -50,7 +50,7 @@ def serve(
     workers
         Processes that share the port; one fills about one core.
     parent
-        An edge's origin or shield: http(s)://HOST:PORT; several in the order of preference.
+        An edge's origin or shield: http(s)://HOST:PORT; several in the order of preference, the origin last.
     parent_token_file
         A file that holds the edge's token; or set ENTREPOT_PARENT_TOKEN.
     config
@@ -96,7 +96,7 @@ def _join(settings: Node, code: str) -> None:
         return
     member = membership.find(root)
     if member is None and code:
-        member = membership.enrol(settings.parents[0], code, root)
+        member = membership.enrol(settings.parents[-1], code, root)
         Output(False).note(f"This machine is the edge {member.about.name} of the region {member.about.region}.")
     check_joined(settings, member is not None)
     if settings.peers.port and not (member is not None and member.about.parent):

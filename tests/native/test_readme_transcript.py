@@ -152,32 +152,41 @@ def until_healthy(url: str, log: Path) -> None:
         time.sleep(0.1)
 
 
-def test_an_origin_and_an_edge_as_on_machines_of_their_own(tmp_path: Path) -> None:
-    (start_origin,), (export, create), (start_edge,) = blocks("One origin, edges on several machines")
-    origin, edge = (f"127.0.0.1:{free_port()}" for _ in range(2))
+def test_an_origin_a_shield_and_an_edge_as_on_machines_of_their_own(tmp_path: Path) -> None:
+    (start_origin,), (export, make, *invite), (start_gate,), (start_edge,) = blocks(
+        "One origin, edges on several machines"
+    )
+    places = {name: (f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}") for name in ("origin", "gate", "edge")}
     (tmp_path / "home").mkdir()
+    origin, edge = places["origin"][0], places["edge"][0]
     shell = Shell(tmp_path, {"HOME": str(tmp_path / "home"), "ENTREPOT_URL": f"http://{origin}", "COLUMNS": "500"})
 
-    def started(command: str, at: str, name: str) -> Path:
+    def started(command: str, name: str, code: str = "") -> Path:
         log = tmp_path / f"{name}.log"
         command = command.replace("/var/lib/entrepot", f"{tmp_path}/{name}").replace("0.0.0.0", "127.0.0.1")
-        command = re.sub(r"--port \d+", f"--port {at.partition(':')[2]}", command)
-        shell.run(f"{command.replace('origin.example:8080', origin)} >{log} 2>&1 & {name}=$!")
-        until_healthy(f"http://{at}", log)
+        for option, place in zip(("--port", "--peer-port"), places[name], strict=True):
+            command = re.sub(rf"{option} \d+", f"{option} {place.partition(':')[2]}", command)
+        for parent in ("origin", "gate"):
+            command = command.replace(f"{parent}.example:8443", places[parent][1])
+        shell.run(f"{command.replace('enr_...', code)} >{log} 2>&1 & {name}=$!")
+        until_healthy(f"http://{places[name][0]}", log)
         return log
 
     try:
-        log = started(start_origin[0], origin, "origin")
+        log = started(start_origin[0], "origin")
         (token,) = re.findall(r"ent_[A-Za-z0-9]{38}", log.read_text())
         shell.run(export[0].replace("ent_...", token))
-        said = shell.run(create[0])
-        check(create[0], create[1], said)
-        started(start_edge[0].replace("ent_...", json.loads(said)["token"]), edge, "edge")
-        for command in ("workspace create acme", "repo create acme/open --public"):
-            assert " is made" in shell.run(f"entrepot {command}")
+        codes = []
+        for command, shown in (make, *invite):
+            said = shell.run(command)
+            check(command, shown, said)
+            codes += [json.loads(said)["code"]] if "invite" in command else []
+        started(start_gate[0], "gate", codes[0])
+        started(start_edge[0], "edge", codes[1])
+        assert " is made" in shell.run("entrepot repo create acme/open --public")
         assert "PUT" not in shell.run("echo hi >hi.txt; entrepot push hi.txt acme/open/generic/ --url http://" + edge)
         assert get(f"http://{edge}/acme/open/generic/hi.txt").body == b"hi\n"
     finally:
-        ended = shell.run("kill $edge $origin; wait $edge; echo edge $?; wait $origin; echo origin $?")
+        ended = shell.run("kill $edge $gate $origin; wait $edge; echo $?; wait $gate; echo $?; wait $origin; echo $?")
         shell.close()
-    assert "edge 0\norigin 0\n" in ended
+    assert "0\n0\n0\n" in ended
