@@ -224,6 +224,12 @@ class SealedReader(FrameReader):
         finally:
             del self._waiting[:at]
 
+    def _frame(self, at: int) -> tuple[Frame, int] | None:
+        try:
+            return super()._frame(at)
+        except Damaged as problem:  # nobody has signed it: it says nothing of the origin's history
+            raise UpstreamFailed(problem.message, "Another parent is asked.") from problem
+
     def _hold(self, frame: Frame, piece: bytes) -> None:
         self._sum.update(piece)
         self._held.append(frame)

@@ -354,6 +354,8 @@ class Follower:
         """The origin told where it stands. False where this edge had to start anew."""
         known = self._applier.epoch()
         self._judge_delay(beat)
+        if not known:  # entries of earlier epochs are part of a history that was once restored
+            await self._slowly(lambda: self._applier.reset_for_resync(beat.epoch))
         if known and beat.epoch > known:
             log.error("starting anew: the origin's history is another one now")
             await self._start_anew(beat.epoch)

@@ -145,7 +145,7 @@ class EdgeIndex:
         return self
 
     def heads(self) -> dict[str, tuple[int, bytes]]:
-        return dict(self._heads)
+        return {name: head for name, head in self._heads.items() if head[0]}
 
     def epoch(self) -> int:
         return self._epoch
@@ -193,8 +193,8 @@ class EdgeIndex:
         return set()
 
     def reset_for_resync(self, epoch: int = 0) -> None:
+        self.resets += bool(self._heads)
         self._heads, self._epoch, self._mark, self.tokens = {}, epoch, b"", set()
-        self.resets += 1
 
 
 class Way:

@@ -151,8 +151,8 @@ class Edge:
         raise AssertionError("this edge sees everything")
 
     def reset_for_resync(self, epoch: int = 0) -> None:
+        self.resets += bool(self._heads)
         self._heads, self._epoch = {}, epoch
-        self.resets += 1
 
 
 ORIGIN = Parents(["http://origin"])
