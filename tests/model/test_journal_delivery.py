@@ -25,7 +25,7 @@ from cache.parents import Parents
 from cache.scope import Scope
 from storage.digest import sha256
 from storage.errors import Damaged, UpstreamFailed
-from storage.nouns import SYSTEM, Account, AnyChange, Edge, Entry, Grant, PutToken, PutWorkspace, Token, Workspace
+from storage.nouns import SYSTEM, Account, AnyChange, Edge, Entry, Grant, Host, PutToken, PutWorkspace, Token, Workspace
 
 SEEDS = list(range(int(os.environ.get("ENTREPOT_SEEDS", "150"))))
 if "ENTREPOT_SEED" in os.environ:
@@ -84,6 +84,9 @@ class Origin:
         return []
 
     def edges(self) -> list[Edge]:
+        return []
+
+    def hosts(self) -> list[Host]:
         return []
 
     def tokens(self) -> list[Token]:
