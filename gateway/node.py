@@ -360,7 +360,7 @@ class Worker:
         self._management = Management(make_app(self._services()), self.root / f"manage-{self.number}.sock")
         writes = None
         if store.committer is not None:
-            writes = Writes(store.intake, store.sessions, store.committer, self.sandbox, config.intake)
+            writes = Writes(store.intake, store.sessions, store.committer, store.quotas, self.sandbox, config.intake)
         follower = self.follower
         return Front(
             store.catalog,
@@ -454,6 +454,7 @@ class Worker:
             commit=committer.commit if committer is not None else None,
             secrets=None if self.edge else self.secrets,
             signing=None if self.edge else self.signing,
+            reserved=self.store.quotas.reserved,
             work=self.chores,
             authority=None if self.edge else self.authority,
             normalise=_normalise,

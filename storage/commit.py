@@ -29,6 +29,7 @@ from storage.index import Index
 from storage.intake import Staged
 from storage.journal import End, Journal
 from storage.nouns import Draft, Entry, PutFile
+from storage.quotas import Quotas, Reservation
 from storage.recovery import catch_up
 from storage.tables import Txn
 
@@ -72,10 +73,11 @@ ROOM = Room()
 class _Wish:
     """One caller's commit while it waits."""
 
-    __slots__ = ("decide", "failure", "result", "size", "staged", "task", "token")
+    __slots__ = ("decide", "failure", "reservation", "result", "size", "staged", "task", "token")
 
-    def __init__(self, decide: Decide, staged: Sequence[Staged]) -> None:
+    def __init__(self, decide: Decide, staged: Sequence[Staged], reservation: Reservation | None) -> None:
         self.decide = decide
+        self.reservation = reservation
         self.staged = staged
         self.size = sum(one.size for one in staged if not one.is_large)
         self.task = trio.lowlevel.current_task()
@@ -87,7 +89,7 @@ class _Wish:
 class _Group:
     """A group under the write lock: where its frames go, what they are, which bytes come with them, how each ended."""
 
-    __slots__ = ("at", "failures", "frames", "fresh", "length", "results")
+    __slots__ = ("at", "failures", "frames", "fresh", "length", "results", "settled")
 
     def __init__(self, at: End) -> None:
         self.at = at
@@ -96,17 +98,26 @@ class _Group:
         self.fresh: dict[bytes, Staged] = {}
         self.results: list[tuple[_Wish, Committed]] = []
         self.failures: list[tuple[_Wish, Exception]] = []
+        self.settled: list[Reservation] = []
 
 
 class Committer:
     """The only way into the journal of an origin. `commit` may be called from any task; close it at the end."""
 
     def __init__(
-        self, index: Index, journal: Journal, shelf: BlobShelf, now_ms: Callable[[], int], *, room: Room = ROOM
+        self,
+        index: Index,
+        journal: Journal,
+        shelf: BlobShelf,
+        quotas: Quotas,
+        now_ms: Callable[[], int],
+        *,
+        room: Room = ROOM,
     ) -> None:
         self._index = index
         self._journal = journal
         self._shelf = shelf
+        self._quotas = quotas
         self._now_ms = now_ms
         self._room = room
         self._preparing: trio.CapacityLimiter | None = None
@@ -122,18 +133,21 @@ class Committer:
         self._told.put(None)
         self._thread.join()
 
-    async def commit(self, decide: Decide, staged: Sequence[Staged] = ()) -> Committed:
+    async def commit(
+        self, decide: Decide, staged: Sequence[Staged] = (), reservation: Reservation | None = None
+    ) -> Committed:
         """Decide and write; returns when it is durable and visible.
 
         `decide` runs in the commit thread: it only reads, and may be asked again. Of `staged` only what the draft's
-        files name is kept. Raises what `decide` raises, Full, TooLarge, Invalid for a name that no key can hold or
-        bytes that nobody brought. Once begun it is not cancelled: it ends within a few syncs, one way or the other.
+        files name is kept. `reservation` is the room that was kept for it, and is spent with it. Raises what `decide`
+        raises, Full, OverQuota, TooLarge, Invalid for a name that no key can hold or bytes that nobody brought. Once
+        begun it is not cancelled: it ends within a few syncs, one way or the other.
         """
         large = [one for one in staged if one.is_large and one.sha256 and one.pack is None]
         if large:
             self._preparing = self._preparing or trio.CapacityLimiter(PREPARING_MAX)
             await trio.to_thread.run_sync(self._prepare, large, limiter=self._preparing)
-        wish = _Wish(decide, staged)
+        wish = _Wish(decide, staged, reservation)
         self._asked.append(wish)
         if self._ringing is not wish.token:  # each call costs a write to wake the loop up
             self._ringing = wish.token
@@ -204,6 +218,7 @@ class Committer:
                 self._decide(txn, wishes, group)
                 if group.frames:
                     self._shelf.write(txn, list(group.fresh.values()))
+                    self._quotas.settle(txn, group.settled)
                     stop = self._append(end, group)
                     self._index.set_end(txn, stop)
             except BaseException:
@@ -216,6 +231,8 @@ class Committer:
                 txn.abort()
             else:
                 self._finish(txn, end)
+        if stop is not None:
+            self._quotas.spent(group.settled)
         for staged in group.fresh.values():
             staged.keep()
         for wish, result in group.results:
@@ -288,6 +305,8 @@ class Committer:
                 group.frames.append(frames.frame(body))
                 group.length += FRAME_BYTES + len(body)
                 group.fresh.update(fresh)
+                if wish.reservation is not None:
+                    group.settled.append(wish.reservation)
             group.results.append((wish, result))
 
     def _judge(
@@ -300,6 +319,7 @@ class Committer:
             serial = self._index.head(txn, workspace)[0] if workspace else 0
             return Committed(None, serial, decided.value), None, {}
         fold.check(draft)
+        self._quotas.check(txn, draft, wish.reservation, group.settled)
         fresh = self._fresh(txn, group, wish, draft)
         serial, previous = self._index.head(txn, draft.workspace)
         entry = Entry(

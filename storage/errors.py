@@ -123,6 +123,12 @@ class Unavailable(Problem):
     status, code = 503, "unavailable"
 
 
+class OverQuota(Problem):
+    """It would exceed what a Workspace or Repository may hold. Reads and deletions go on (RFC 4331 section 6)."""
+
+    status, code = 507, "over-quota"
+
+
 class Full(Problem):
     """No room on the disk. Reads go on."""
 

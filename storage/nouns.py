@@ -170,6 +170,8 @@ class Upstream(Noun, frozen=True):
 class Workspace(Noun, frozen=True):
     name: str
     at_ms: int = 0
+    quota_bytes: int = 0
+    """The most that the files of all its Repositories may come to, as visible; 0 = no bound."""
 
 
 class Repository(Noun, frozen=True):
@@ -182,6 +184,8 @@ class Repository(Noun, frozen=True):
     """The public halves of the OpenPGP keys that it signs with, the oldest first."""
     lease_s: int = 0
     """How long an edge may serve it, where it is private, after it last heard its origin; 0 = as the edge has it."""
+    quota_bytes: int = 0
+    """The most that its files may come to, as visible; 0 = no bound."""
 
 
 class Quarantine(Noun, frozen=True):

@@ -28,6 +28,7 @@ from storage.errors import Damaged
 from storage.index import Index, open_environment
 from storage.intake import MEMORY_BYTES_MAX, Intake
 from storage.journal import SEGMENT_BYTES_MAX, Journal, segments_in
+from storage.quotas import Quotas
 from storage.sessions import Sessions
 from storage.tables import BlobTables
 
@@ -72,6 +73,7 @@ class Store:
     intake: Intake
     cache_intake: Intake
     sessions: Sessions
+    quotas: Quotas
     committer: Committer | None
     journal: Journal | None
     applier: Applier | None
@@ -89,6 +91,7 @@ class Store:
         """
         self.blobs.trim()
         self.cached.trim()
+        self.quotas.reap()
         return self.index.reap() + self.cache_env.reader_check()
 
     def close(self) -> None:
@@ -103,6 +106,7 @@ class Store:
             if _is_alone(self.live):
                 _leave_clean(self.root / "cache", self.cache_env, self.cached)
             self.cache_env.close()
+            self.quotas.close()
             self.index.close()
             os.close(self.live)
 
@@ -142,6 +146,11 @@ def open_store(
         cache_intake.clean()
         index.reap()
         cache_env.reader_check()
+        quotas = _open_quotas(root, index, alone, undo)
+        sessions = Sessions(
+            root / "sessions", seconds_max=session_seconds_max, sessions_max=sessions_max, ended=quotas.forget_session
+        )
+        quotas.start(alone, sessions.held())
         disk.lock(live, shared=True, wait=True)
         undo.pop_all()
     return Store(
@@ -154,8 +163,9 @@ def open_store(
         cache_env,
         intake,
         cache_intake,
-        Sessions(root / "sessions", seconds_max=session_seconds_max, sessions_max=sessions_max),
-        Committer(index, journal, shelf, now_ms, room=room) if journal is not None else None,
+        sessions,
+        quotas,
+        Committer(index, journal, shelf, quotas, now_ms, room=room) if journal is not None else None,
         journal,
         None if journal is not None else Applier(index),
         live,
@@ -308,6 +318,15 @@ def _set_aside(path: Path) -> None:
         damaged = path.with_name(f"{path.name}.damaged")
         disk.remove_tree(damaged)
         path.rename(damaged)
+
+
+def _open_quotas(root: Path, index: Index, alone: bool, undo: ExitStack) -> Quotas:
+    """What is reserved: not synced, so the first to come begins it anew."""
+    if alone:
+        disk.remove_tree(root / "reserved")
+    quotas = Quotas(root / "reserved", index)
+    undo.callback(quotas.close)
+    return quotas
 
 
 # ---------------------------------------------------------------- the cache

@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,10 @@ from storage.packs import SINGLE_START
 
 BEGUN_SECONDS_MAX = 3600
 _ID = re.compile(r"[A-Za-z0-9_-]{32}")
+
+
+Ended = Callable[[str, str, str], None]
+"""Told the workspace, the repository and the id of a session that is gone."""
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -40,8 +44,16 @@ class Session(msgspec.Struct, frozen=True):
 class Sessions:
     """All sessions of a store. Synchronous; `finish` reads the whole file, so call it in a thread."""
 
-    def __init__(self, folder: Path, *, seconds_max: int = 7 * 24 * 3600, sessions_max: int = 10_000) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seconds_max: int = 7 * 24 * 3600,
+        sessions_max: int = 10_000,
+        ended: Ended = lambda workspace, repository, id: None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._ended = ended
         self._folder = folder
         self.seconds_max = seconds_max
         self._sessions_max = sessions_max
@@ -117,6 +129,16 @@ class Sessions:
     def remove(self, session: Session) -> None:
         self._meta(session.id).unlink(missing_ok=True)
         self._data(session.id).unlink(missing_ok=True)
+        self._ended(session.workspace, session.repository, session.id)
+
+    def held(self) -> Iterator[tuple[str, str, str, int]]:
+        """Workspace, repository and id of every session, and how many bytes it has room for: what it announced, else
+        what it has."""
+        for path in list(self._folder.glob("*.json")):
+            with suppress(FileNotFoundError, msgspec.DecodeError):
+                session = msgspec.json.decode(path.read_bytes(), type=Session)
+                size = max(session.length, self.offset(session))
+                yield session.workspace, session.repository, session.id, size
 
     def expire(self) -> int:
         """Remove what is too old or was never wholly begun, unless it is in use; returns how many."""

@@ -43,6 +43,7 @@ environment of the cache as well.
 
     loose         sha256                                     -> since when nothing names this blob (u64 ms); physical:
                                                                 sweep takes rows away (see storage.sweep)
+    settled       id of a reservation                        -> nothing: its files are visible (see storage.quotas)
 """
 
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ FOLD_TABLES = (
     "teams", "teammates", "roles", "bindings", "packages", "versions", "files", "tags", "gone", "claims",
     "quarantines", "purges", "hosts", "labels", "touched", "heads", "places", "refs", "usage",
 )  # fmt: skip
-WORK_TABLES = ("loose",)
+WORK_TABLES = ("loose", "settled")
 BLOB_TABLES = ("blobs", "members", "packs", "chunks", "uncut", "open", "state", "damaged")
 
 Table = lmdb._Database
@@ -112,6 +113,7 @@ class Tables:
     refs: Table
     usage: Table
     loose: Table
+    settled: Table
     state: Table
     shelf: BlobTables
 

@@ -15,7 +15,7 @@ from formats.kit.refusals import BASIC, REALM, signals
 from formats.npm.facts import FORMAT
 from formats.npm.names import bundle_name, checked_name
 from formats.npm.upstream import KEYS
-from storage.errors import Absent, Invalid, MethodRefused, Problem, Unauthenticated, Unsupported
+from storage.errors import Absent, Invalid, MethodRefused, OverQuota, Problem, Unauthenticated, Unsupported
 
 JSON = "application/json"
 SHORT_JSON = "application/vnd.npm.install-v1+json"
@@ -249,6 +249,8 @@ def refuse(ask: Ask, problem: Problem) -> Reply:
     status = problem.status
     if status == 409 and "/-rev/" not in ask.path:
         status = 403
+    if isinstance(problem, OverQuota):
+        status = 403  # after a 5xx npm would send all of it again
     body = msgspec.json.encode({"error": problem.text(), "reason": problem.message, "code": problem.code})
     challenge = f'Bearer realm="{REALM}", {BASIC}'
     return Reply(status, body, JSON, signals(problem, _allowed(ask), challenge))

@@ -11,7 +11,7 @@ import msgspec
 from formats.kit.contract import Accept, Amend, Ask, Borrow, Plan, Reply, Resume, Serve, Show
 from formats.oci import names
 from formats.oci.manifest import MANIFEST_BYTES_MAX, OCI_INDEX
-from storage.errors import Absent, Invalid, MethodRefused, Problem
+from storage.errors import Absent, Invalid, MethodRefused, OverQuota, Problem
 
 DIGEST_HEADER = "Docker-Content-Digest"
 PAGE_MAX = 1_000
@@ -316,6 +316,8 @@ def refuse(ask: Ask, problem: Problem) -> Reply:
         headers.append(("Allow", allowed(at) if at is not None else "GET, HEAD"))
     if problem.retry_after_s is not None:
         headers.append(("Retry-After", str(problem.retry_after_s)))
+    if isinstance(problem, OverQuota):  # 403: these clients would push all of it again and again after a 5xx
+        return errors(problem, "DENIED", headers, status=403)
     return errors(problem, code_of(problem, at.kind if at is not None else ""), headers)
 
 
@@ -347,7 +349,7 @@ PASSES_PATH = "/v2/-/token"
 VERSION = ("Docker-Distribution-API-Version", "registry/2.0")
 
 
-def errors(problem: Problem, code: str, headers: list[tuple[str, str]]) -> Reply:
+def errors(problem: Problem, code: str, headers: list[tuple[str, str]], *, status: int = 0) -> Reply:
     """The errors document of this protocol."""
     one = {"code": code, "message": problem.text(), "detail": None}
-    return Reply(problem.status, msgspec.json.encode({"errors": [one]}), JSON, (*headers, VERSION))
+    return Reply(status or problem.status, msgspec.json.encode({"errors": [one]}), JSON, (*headers, VERSION))

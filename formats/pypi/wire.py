@@ -16,7 +16,7 @@ from formats.kit.contract import Accept, Amend, Ask, Plan, Reply, Serve, Show
 from formats.kit.refusals import line
 from formats.pypi import names
 from formats.pypi.facts import METADATA, PROVENANCE
-from storage.errors import Absent, Invalid, MethodRefused, Problem, Unsupported
+from storage.errors import Absent, Forbidden, Invalid, MethodRefused, OverQuota, Problem, Unsupported
 
 JSON = "application/vnd.pypi.simple.v1+json"
 HTML1 = "application/vnd.pypi.simple.v1+html"
@@ -115,6 +115,8 @@ def _legacy(ask: Ask) -> Plan:
 def refuse(ask: Ask, problem: Problem) -> Reply:
     """These clients show the body: a line of text. 409 is left to others, since twine would take it for "is there"."""
     status = Invalid.status if problem.status == 409 else problem.status
+    if isinstance(problem, OverQuota):
+        status = Forbidden.status  # after a 5xx twine would send all of it again, five times
     return line(problem, _allowed(ask), status)
 
 

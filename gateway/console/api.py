@@ -12,6 +12,7 @@ from gateway.console import (
     hosts,
     people,
     problems,
+    quotas,
     signing,
     tenancy,
     upkeep,
@@ -35,6 +36,7 @@ ROUTES: tuple[Route, ...] = (
     *grants.ROUTES.all,
     *upkeep.ROUTES.all,
     *edges.ROUTES.all,
+    *quotas.ROUTES.all,
 )
 
 PRIVATE = (

@@ -83,6 +83,7 @@ METRICS = Permission("read on *, unless the metrics are configured open", _metri
 WORKSPACE_READ = Permission("something to see in the workspace", _workspace_read)
 WORKSPACE_PEOPLE = Permission("people in the workspace", _workspace(PEOPLE))
 WORKSPACE_GRANT = Permission("grant in the workspace", _workspace(GRANT))
+WORKSPACE_ADMIN = Permission("manage the workspace", _workspace("admin"))
 REPOSITORY_READ = Permission("read on the repository", _repository_read)
 REPOSITORY_ADMIN = Permission("admin on the repository", _repository_admin)
 TOKEN_CONTROL = Permission("the token itself, or admin of all it reaches", _token)

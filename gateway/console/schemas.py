@@ -65,6 +65,12 @@ class NewPurge(Body, frozen=True):
     package: Annotated[str, msgspec.Meta(max_length=300)] = ""
 
 
+class NewQuota(Body, frozen=True):
+    """0 = no bound."""
+
+    bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 60)]
+
+
 class AskForSweep(Body, frozen=True):
     """`dry_run`: only tell what would be done."""
 

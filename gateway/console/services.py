@@ -43,6 +43,12 @@ class Health(msgspec.Struct, frozen=True, omit_defaults=True):
     connected: bool | None = None
 
 
+class Reserved(Protocol):
+    """How many bytes are on their way into a Workspace, or into one Repository of it."""
+
+    def __call__(self, workspace: str, repository: str = "") -> int: ...
+
+
 Decide = Callable[[Reading], Decided]
 Commit = Callable[[Decide], Awaitable[Committed]]
 
@@ -59,6 +65,11 @@ def nowhere(url: str) -> str:
 
 def never() -> bool:
     return False
+
+
+def nothing(workspace: str, repository: str = "") -> int:
+    """Nothing is on its way."""
+    return 0
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,7 @@ class Services:
     commit: Commit | None = None
     secrets: Secrets | None = None
     signing: SigningKeys | None = None
+    reserved: Reserved = nothing
     work: Mapping[str, Work] = MappingProxyType({})
     authority: Authority | None = None
     metrics_open: bool = False

@@ -42,6 +42,7 @@ from gateway.front.piecing import KINDS, Piecing
 from gateway.front.pulling import Puller
 from gateway.front.reading import Reads, Scope, foreign_set, holds, release
 from gateway.front.relaying import Relaying
+from gateway.front.reserving import foretell
 from gateway.front.routes import OCI, V2, Place, ask_of, check_slashes, host_name, is_the_origins, place_of
 from gateway.front.writing import Writes
 from gateway.indexes.sets import Sets
@@ -198,6 +199,9 @@ class Front:
         elif isinstance(plan, Amend) and admitted.right == "read":
             await self._question(request, admitted, plan)
         elif self._relaying is not None:
+            if isinstance(plan, Accept):
+                with self._catalog.read() as reading:
+                    foretell(reading, place.workspace, place.repository, plan.body, request.head.length)
             await self._relaying.forward(request)
         elif self._writes is not None:
             await self._write(self._writes, request, place, admitted, plan)

@@ -31,12 +31,14 @@ from gateway.config import Intake as Limits
 from gateway.delivery.requests import Request
 from gateway.front.complaints import finds_of
 from gateway.front.permits import Permit
+from gateway.front.reserving import growing, of_new_session, reserved
 from gateway.sandbox.pool import Sandbox
 from storage.catalog import Reading
 from storage.commit import Committed, Committer, Decided
-from storage.errors import Absent, Forbidden, Invalid, RangeRefused, Unauthenticated
+from storage.errors import Absent, Forbidden, Invalid, Problem, RangeRefused, Unauthenticated
 from storage.intake import Intake, Staged
 from storage.nouns import Draft
+from storage.quotas import Quotas, Reservation
 from storage.sessions import Session, Sessions
 
 COPY_BYTES = 1 << 20
@@ -65,11 +67,18 @@ class Writes:
     """Writes at an origin."""
 
     def __init__(
-        self, intake: Intake, sessions: Sessions, committer: Committer, sandbox: Sandbox, limits: Limits
+        self,
+        intake: Intake,
+        sessions: Sessions,
+        committer: Committer,
+        quotas: Quotas,
+        sandbox: Sandbox,
+        limits: Limits,
     ) -> None:
         self._intake = intake
         self._sessions = sessions
         self._committer = committer
+        self._quotas = quotas
         self._sandbox = sandbox
         self._limits = limits
 
@@ -94,10 +103,11 @@ class Writes:
         with ExitStack() as stack:
             if isinstance(plan, Amend):
                 finds = finds_of(await request.body.whole(plan.bytes_max), plan)
-                staged: list[Staged] = []
-            else:
-                finds, staged = await self._take(stack, request, ask, room, plan)
-            return await self.settle(ask, room, actor, finds, staged, still_allowed)
+                return await self.settle(ask, room, actor, finds, [], still_allowed)
+            announced = request.body.length
+            kept = reserved(stack, self._quotas, ask.workspace, ask.repository, plan.body, announced)
+            finds, staged = await self._take(stack, request, ask, room, plan, kept)
+            return await self.settle(ask, room, actor, finds, staged, still_allowed, kept)
 
     async def settle(
         self,
@@ -107,15 +117,16 @@ class Writes:
         finds: Finds,
         staged: list[Staged],
         still_allowed: Callable[[Reading], Permit],
+        kept: Reservation | None = None,
     ) -> Done:
-        """Decide and commit what was found."""
+        """Decide and commit what was found; `kept` is the room that was reserved for it."""
 
         def decide(reading: Reading) -> Decided:
             permit = still_allowed(reading)
             decision = permit.decide(ask, finds, reading.view(ask.workspace, ask.repository, room.name))
             return Decided(draft_of(ask, actor, decision), decision.reply, ask.workspace)
 
-        committed = await self._committer.commit(decide, staged)
+        committed = await self._committer.commit(decide, staged, kept)
         return done_of(ask, committed)
 
     async def _borrow(
@@ -180,7 +191,14 @@ class Writes:
 
     def _session(self, ask: Ask, actor: str, plan: Resume) -> Session:
         if plan.step == "start":
-            return self._sessions.start(actor, ask.workspace, ask.repository, plan.length, plan.digests, plan.context)
+            at = ask.workspace, ask.repository
+            session = self._sessions.start(actor, *at, plan.length, plan.digests, plan.context)
+            try:
+                of_new_session(self._quotas, session)
+            except Problem:
+                self._sessions.remove(session)
+                raise
+            return session
         session = self._sessions.get(plan.session)
         if (session.owner, session.workspace, session.repository) != (actor, ask.workspace, ask.repository):
             raise Absent("There is no such upload.", "Start it again.")
@@ -190,11 +208,15 @@ class Writes:
 
     async def _append(self, request: Request, session: Session, plan: Resume) -> bool:
         """Take the body; False where the client's offset is not ours."""
+        kept = self._quotas.of_session(session.workspace, session.repository, session.id)
         try:
             with ExitStack() as stack:
                 appending = stack.enter_context(self._sessions.append(session, plan.offset))
+                sink = growing(appending.write, kept, "raw", appending.offset)
                 try:
-                    await request.body.fill(appending.write, self._limits.body_bytes_max - appending.offset)
+                    if kept is not None:
+                        kept.resize(max(kept.size, appending.offset + max(request.body.length, 0)))
+                    await request.body.fill(sink, self._limits.body_bytes_max - appending.offset)
                 finally:
                     # leaving syncs what arrived, which may take a while: off the loop, and also for who broke off
                     with trio.CancelScope(shield=True):
@@ -218,31 +240,34 @@ class Writes:
         with await trio.to_thread.run_sync(self._sessions.finish, session, digests) as staged:
             blob = Blob(sha256=staged.sha256, size=staged.size, digests=staged.digests)
             finds = Finds(blobs={"file": blob}, context=session.context)
-            done = await self.settle(ask, room, actor, finds, [staged], still_allowed)
+            kept = self._quotas.of_session(session.workspace, session.repository, session.id)
+            done = await self.settle(ask, room, actor, finds, [staged], still_allowed, kept)
         self._sessions.remove(session)
         return done
 
     # ------------------------------------------------------------ receiving
 
     async def _take(
-        self, stack: ExitStack, request: Request, ask: Ask, room: Room, plan: Accept
+        self, stack: ExitStack, request: Request, ask: Ask, room: Room, plan: Accept, kept: Reservation | None
     ) -> tuple[Finds, list[Staged]]:
         staged = stack.enter_context(self._intake.stage(plan.digests, hashed=plan.body != "spool"))
         incoming = Incoming(staged)
         limit = min(plan.bytes_max, self._limits.body_bytes_max)
         if plan.body == "multipart":
-            await self._receive_form(request, plan, incoming, limit)
+            await self._receive_form(request, plan, incoming, limit, kept)
         else:
-            await request.body.fill(staged.write, limit)
+            await request.body.fill(growing(staged.write, kept, plan.body), limit)
         staged.seal()
         if not plan.unpack:
             return Finds(blobs={"file": incoming.blob()}, context=plan.context), [staged]
         return await self.take_apart(stack, ask, room, plan, incoming)
 
-    async def _receive_form(self, request: Request, plan: Accept, incoming: Incoming, limit: int) -> None:
+    async def _receive_form(
+        self, request: Request, plan: Accept, incoming: Incoming, limit: int, kept: Reservation | None
+    ) -> None:
         bounds = FormLimits(field_bytes_max=self._limits.field_bytes_max, parts_max=self._limits.fields_max)
         boundary = boundary_of(request.head.headers.get("content-type", ""))
-        form = Form(boundary, plan.part, incoming.staged.write, bounds)
+        form = Form(boundary, plan.part, growing(incoming.staged.write, kept, "raw"), bounds)
         await request.body.fill(form.feed, limit)
         form.finish()
         incoming.fields, incoming.filename = form.fields, form.filename

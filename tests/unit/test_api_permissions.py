@@ -30,6 +30,8 @@ BODIES: dict[str, Any] = {
     "POST /-/api/v1/sweep": {},
     "POST /-/api/v1/edges": {"name": "second", "region": "asia"},
     "PATCH /-/api/v1/edges/<name>": {"workspaces": ["acme"]},
+    "PUT /-/api/v1/workspaces/<workspace>/quota": {"bytes": 10_000},
+    "PUT /-/api/v1/repositories/<workspace>/<repository>/quota": {"bytes": 10_000},
     "POST /-/api/v1/tokens": {"name": "child", "grants": [{"scope": "acme/main"}]},
     "POST /-/api/v1/users": {"name": "fresh"},
     "POST /-/api/v1/workspaces/<workspace>/services": {"name": "fresh"},
@@ -43,6 +45,7 @@ BODIES: dict[str, Any] = {
 MAY: dict[str, set[str]] = {
     "admin on *": {"node admin"},
     "admin on the repository": {"node admin", "acme admin", "main admin"},
+    "manage the workspace": {"node admin", "acme admin"},
     "POST /-/api/v1/repositories": {"node admin", "acme admin"},
     "POST /-/api/v1/tokens": {"node admin", "acme admin", "main admin"},
     "people in the workspace": {"node admin", "acme admin"},
