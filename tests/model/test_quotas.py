@@ -47,6 +47,7 @@ class Uploads(RuleBasedStateMachine):
         self.files: dict[tuple[str, str], int] = {}
         self.kept: dict[bytes, tuple[str, int]] = {}
         self.unspent: list[Reservation] = []
+        self.sessions = 0
         self.heads: dict[str, tuple[int, bytes]] = {}
         self.write(SYSTEM, "", PutWorkspace(Workspace("w", 0, workspace)))
         for name in ("a", "b"):
@@ -89,8 +90,9 @@ class Uploads(RuleBasedStateMachine):
     @rule(target=open, repository=REPOSITORIES, size=SIZES, session=st.booleans())
     def reserve(self, repository: str, size: int, session: bool) -> Reservation | None:
         fits = self.fits(repository, size)
+        self.sessions += 1
         try:
-            kept = self.quotas.reserve("w", repository, size, f"s{len(self.kept)}-{size}" if session else "")
+            kept = self.quotas.reserve("w", repository, size, f"s{self.sessions}" if session else "")
         except OverQuota:
             assert not fits
             return None
@@ -98,8 +100,6 @@ class Uploads(RuleBasedStateMachine):
         assert fits
         assert (kept is not None) == bounded
         if kept is not None:
-            if kept.id in self.kept:  # the same session came again
-                size = kept.size
             self.kept[kept.id] = (repository, size)
         return kept
 
