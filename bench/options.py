@@ -30,6 +30,7 @@ class Options:
     json: Path | None = None
     png: Path | None = None
     here: bool = False
+    logs: tuple[Path, ...] | list[Path] = ()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,13 +47,21 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--big-bytes", type=bytes_of, default=1 << 30, help="the largest body, for example 256M")
     made.add_argument("--at", choices=["edge", "origin"], default="edge", help="which of the two is asked")
     made.add_argument("--cases", default="", help="only cases whose name contains this")
-    made.add_argument("--count", type=int, default=200, help="of publishes (replicate), of kills (crash)")
+    made.add_argument(
+        "--count",
+        type=int,
+        default=200,
+        help="of publishes (replicate), of kills (crash), of thousands of requests (eviction)",
+    )
     made.add_argument("--mutants", type=int, default=10_000, help="damaged packages for each room (hostile)")
     made.add_argument("--keep", type=Path, help="what was prepared stays there for the next run (deb)")
     made.add_argument("--operations", type=int, default=10_000, help="of all kinds together (revoke)")
     made.add_argument("--json", type=Path, help="write all rounds there")
     made.add_argument("--png", type=Path, help="draw the ratios there")
     made.add_argument("--here", action="store_true", help="stay on the machine's own loopback")
+    made.add_argument(
+        "--log", dest="logs", type=Path, nargs="+", default=[], help="access logs of a node to go by (eviction)"
+    )
     return made
 
 

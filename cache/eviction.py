@@ -84,9 +84,10 @@ class Queues:
                 self._short_bytes -= size if queue is self._short else 0
         for one in packs:
             if one.sealed and one.id not in self._short and one.id not in self._long:
-                self._admit(one, members(one.id))
+                self.admit(one, members(one.id))
 
-    def _admit(self, pack: PackInfo, inside: Sequence[tuple[bytes, int]]) -> None:
+    def admit(self, pack: PackInfo, inside: Sequence[tuple[bytes, int]]) -> None:
+        """A pack that was just sealed, with what is in it."""
         ghost = len(inside) == 1 and inside[0][0] in self._ghosts
         if ghost:
             del self._ghosts[inside[0][0]]

@@ -58,8 +58,8 @@ def run(told: Options) -> Result:
             Row("during the sweep, of idle", "ratio", [rate / middle for rate in busy], goal=">= 0.8"),
         ],
         notes=[
-            f"{size_text(deleted)} were deleted; {size_text(after['reclaimed_bytes'])} of packs went, "
-            f"{size_text(after['copied_bytes'])} were copied, in {after['seconds']:.1f} s"
+            f"{size_text(deleted)} were deleted; {size_text(int(after['reclaimed_bytes']))} of packs went, "
+            f"{size_text(int(after['copied_bytes']))} were copied, in {after['seconds']:.1f} s"
         ],
     )
 

@@ -1,0 +1,117 @@
+"""How much of what is asked for would a cache still have, by which policy?
+
+Over requests drawn as those of a registry are (some packages far more than others, one in five never again, now and
+then somebody who reads everything once, popularity that moves on), or over the access logs of a node: --log FILE.
+Each policy sees the same requests, with 2 % and with 10 % of all that was asked for as its share. The ratio is to LRU.
+"""
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+
+from bench.machine import Skipped
+from bench.numbers import size_text
+from bench.options import Options
+from bench.policies import POLICIES, Packs
+from bench.report import Result, Row
+
+SHARES = (0.02, 0.10)
+OBJECTS = 40_000
+ALPHA = 0.9
+ONCE_SHARE = 0.2
+SCANS = 2
+SCANNED = 8_000
+CHURN_EVERY = 20_000
+CHURN = 500
+SIZES = ((0.55, 2 << 10, 64 << 10), (0.35, 64 << 10, 4 << 20), (0.10, 4 << 20, 64 << 20))
+BASE = "LRU"
+
+Request = tuple[bytes, int]
+
+
+def run(told: Options) -> Result:
+    """`--count` thousand requests of each of `--rounds` drawn traces, or one of the logs."""
+    traces = [recorded(told.logs)] if told.logs else [drawn(seed, told.count * 1_000) for seed in range(told.rounds)]
+    result = Result("eviction", against=BASE)
+    for share in SHARES:
+        found = {name: [measured(name, trace, share) for trace in traces] for name in POLICIES}
+        for index, kind in enumerate(("requests", "bytes")):
+            for name in POLICIES:
+                ours, base = ([one[index] for one in found[which]] for which in (name, BASE))
+                result.rows.append(Row(f"{name}, {share:.0%}: {kind} it had", "%", ours, base))
+        moved = max(one[2] for one in found["S3-FIFO over packs (ours)"])
+        result.notes.append(f"{share:.0%}: over packs at most {moved:.2f} bytes were written on for each fetched")
+    for trace in traces:
+        sizes = dict(trace)
+        result.notes.append(f"{len(trace):,} requests for {len(sizes):,} objects of {size_text(sum(sizes.values()))}")
+    return result
+
+
+def measured(name: str, trace: Sequence[Request], share: float) -> tuple[float, float, float]:
+    """Hits by request and by byte in %, and bytes that were moved for each that was fetched."""
+    policy = POLICIES[name](int(sum(dict(trace).values()) * share))
+    hits = hit_bytes = 0
+    for key, size in trace:
+        if policy.ask(key, size):
+            hits += 1
+            hit_bytes += size
+    total = sum(size for _, size in trace)
+    moved = policy.moved_bytes / max(total - hit_bytes, 1) if isinstance(policy, Packs) else 0.0
+    return 100 * hits / len(trace), 100 * hit_bytes / total, moved
+
+
+def drawn(seed: int, count: int) -> list[Request]:
+    """A trace; the same for the same seed."""
+    draw = random.Random(seed)
+    weights = list(accumulate(1 / (rank + 1) ** ALPHA for rank in range(OBJECTS)))
+    order = list(range(OBJECTS))
+    draw.shuffle(order)
+    scans = {int(count * (n + 0.5) / SCANS) for n in range(SCANS)}
+    trace: list[Request] = []
+    fresh = OBJECTS
+    while len(trace) < count:
+        if len(trace) in scans:
+            scans.discard(len(trace))
+            begin = draw.randrange(OBJECTS)
+            trace += [_object(seed, (begin + n) % OBJECTS) for n in range(SCANNED)]
+        if len(trace) % CHURN_EVERY == 0:  # some packages get new versions, and those are what is asked for
+            for rank in draw.sample(range(OBJECTS), CHURN):
+                order[rank], fresh = fresh, fresh + 1
+        if draw.random() < ONCE_SHARE:
+            trace.append(_object(seed, fresh))
+            fresh += 1
+        else:
+            rank = draw.choices(range(OBJECTS), cum_weights=weights)[0]
+            trace.append(_object(seed, order[rank]))
+    return trace
+
+
+def _object(seed: int, number: int) -> Request:
+    draw = random.Random(seed * 1_000_003 + number)
+    _, low, high = draw.choices(SIZES, [one[0] for one in SIZES])[0]
+    return number.to_bytes(8), int(low * (high / low) ** draw.random())
+
+
+def recorded(logs: Sequence[Path]) -> list[Request]:
+    """What was answered whole to GET by the access logs of a node, in the order of time. Raises Skipped for nothing."""
+    lines = sorted((line for path in logs for line in _lines(path)), key=lambda one: str(one["time"]))
+    sizes: dict[bytes, int] = {}
+    trace = []
+    for line in lines:
+        key, size = str(line["target"]).encode(), int(str(line["bytes"]))
+        if line["method"] == "GET" and line["status"] == 200 and size:
+            trace.append((key, sizes.setdefault(key, size)))
+    if not trace:
+        raise Skipped("the logs tell of no answered GET")
+    return trace
+
+
+def _lines(path: Path) -> Iterator[dict[str, object]]:
+    with path.open() as file:
+        for line in file:
+            try:
+                yield json.loads(line)
+            except ValueError:
+                continue  # the last line of a log that is being written
