@@ -172,11 +172,14 @@ def _wait_for_the_end(nodes: list[Node], woken: Woken) -> None:
 
 
 def _stop(nodes: list[Node], woken: Woken) -> int:
-    """Let both drain and end; a second request to stop, or no end in time, kills them. The exit code."""
-    for node in nodes:
-        _signal(node, signal.SIGTERM)
+    """Let each drain and end, the edge first, since what it relays needs its origin. A second request to stop, or no
+    end in time, kills them. The exit code."""
     deadline_s = time.monotonic() + STOP_SECONDS_MAX
-    while any(node.process.poll() is None for node in nodes):
+    ending: Node | None = None
+    while living := [node for node in nodes if node.process.poll() is None]:
+        if ending is not living[-1]:
+            ending = living[-1]
+            _signal(ending, signal.SIGTERM)
         if woken.wait(TURN_SECONDS) or time.monotonic() > deadline_s:
             for node in nodes:
                 _signal(node, signal.SIGKILL)
