@@ -170,6 +170,13 @@ class Evictor:
             with suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(lambda: self._urgent.set())
 
+    def has_room(self, size: int) -> bool:
+        """Can an object of `size` bytes be kept? Where not, room is made; until then it goes past the cache."""
+        if disk.free_bytes(self._shelf.root) >= max(size, 0) + BALLAST_BYTES:
+            return True
+        self.urge()
+        return False
+
     def grew(self, size: int) -> None:
         """So many bytes were added; many of them do not wait for the next look. From any thread."""
         self._grown += size

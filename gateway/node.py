@@ -354,6 +354,7 @@ class Worker:
             flights,
             self._sources(),
             self.evictor.grew,
+            self.evictor.has_room,
             range_alone_bytes_min=config.cache.range_alone_bytes_min,
         )
         sets = self._sets(flights)

@@ -20,7 +20,7 @@ from gateway.front.leave import Leave
 from gateway.front.overlay import Overlay
 from gateway.front.reading import PULLED, NeedBytes, NeedFile, NeedForeign, NeedRender, Reads, document_labels
 from gateway.front.sources import Sources
-from gateway.front.streaming import stream_bypass, stream_fill
+from gateway.front.streaming import stream_bypass, stream_fill, stream_past
 from storage.catalog import Catalog
 from storage.errors import Absent, Unavailable
 from storage.nouns import File
@@ -42,6 +42,7 @@ class Puller:
         flights: Flights,
         sources: Sources,
         grew: Callable[[int], None],
+        has_room: Callable[[int], bool],
         renders_running_max: int = 4,
         range_alone_bytes_min: int = 32 << 20,
     ) -> None:
@@ -54,6 +55,7 @@ class Puller:
         self._flights = flights
         self._sources = sources
         self._grew = grew
+        self._has_room = has_room
         self._alone_bytes_min = range_alone_bytes_min
         self._limiter = trio.CapacityLimiter(renders_running_max)
         self._rendering: dict[bytes, trio.Event] = {}
@@ -173,6 +175,8 @@ class Puller:
         request.leave = Leave(admitted.scope.subject(admitted.room.name, need.serve.package, file.version))
         if await self._range_alone(request, admitted, need, answer):
             return
+        if not self._has_room(file.size) and await self._past(request, admitted, need, answer):
+            return
         source = self._sources.open(by_name(ask, need), file, admitted.scope.repository.upstreams)
         fill = await self._flights.join(flight_key(need), file.size, digests, source, self._remember(need))
         request.outcome = request.outcome or Outcome.FILL.value
@@ -194,6 +198,24 @@ class Puller:
         if bypass is None:
             return False
         await stream_bypass(request, bypass, answer, wire, at)
+        return True
+
+    async def _past(self, request: Request, admitted: Admitted, need: NeedBytes, answer: Answer) -> bool:
+        """The disk is full: what is asked for goes to the client alone, and is not kept. False where it cannot."""
+        file = need.file
+        if file.size <= 0 or not file.sha256:
+            return False
+        answer.extents = ((-1, 0, file.size),)
+        wire = plan_of(answer, request.head)
+        answer.extents = ()
+        if wire.status not in (200, 206) or request.head.method == "HEAD":
+            return False
+        at = wire.extents[0][1] if wire.extents else 0
+        opening = self._sources.open_range(by_name(admitted.ask, need), file, admitted.scope.repository.upstreams)
+        bypass = await self._flights.pass_by(lambda: opening(at, wire.size), at, wire.size)
+        if bypass is None:
+            return False
+        await stream_past(request, bypass, answer, wire, at, file.sha256)
         return True
 
     @staticmethod

@@ -7,8 +7,12 @@ announces. A fill that fails ends the client's answer broken: never a short body
 from cache.flight import Bypass, Fill
 from gateway.delivery.answers import Answer, Wire, http_date, plan
 from gateway.delivery.requests import Request, Stream
+from storage.digest import Hasher
+from storage.errors import UpstreamFailed
 
 PIECE_BYTES_MAX = 8 << 20
+HELD_BYTES_MAX = 64 << 10
+"""The end of an object that is held back until its digest holds."""
 
 
 async def stream_fill(request: Request, fill: Fill, answer: Answer) -> None:
@@ -70,6 +74,29 @@ async def stream_bypass(request: Request, bypass: Bypass, answer: Answer, wire: 
             data = await bypass.read(left)
             left -= len(data)
             await stream.write(data)
+        await stream.finish()
+
+
+async def stream_past(request: Request, bypass: Bypass, answer: Answer, wire: Wire, at: int, sha256: bytes) -> None:
+    """As `stream_bypass`; of a whole object the last bytes leave only when its digest holds. Raises UpstreamFailed."""
+    if wire.size != answer.size:
+        await stream_bypass(request, bypass, answer, wire, at)
+        return
+    async with bypass:
+        request.outcome = "BYPASS"
+        stream = await request.start(wire.status, _headers(answer, wire, answer.size, at), wire.size)
+        hasher, held, left = Hasher(), b"", wire.size
+        while left:
+            data = await bypass.read(left)
+            left -= len(data)
+            hasher.update(data)
+            held += data
+            if (ready := len(held) - HELD_BYTES_MAX) > 0:
+                await stream.write(held[:ready])
+                held = held[ready:]
+        if hasher.sha256 != sha256:
+            raise UpstreamFailed("What the origin sent is not what was announced.", "Try again.")
+        await stream.write(held)
         await stream.finish()
 
 

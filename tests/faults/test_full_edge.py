@@ -1,0 +1,88 @@
+"""An edge whose disk is 100 % full: hits and misses are answered, and it recovers by itself (THREATS E5)."""
+
+import hashlib
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.harness.pairs import PRIVATE, PUBLIC, Pair
+
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system"),
+]
+
+DISK = "96m"
+SIZES = (900, 60_000, 400_000, 3_000_000)
+
+
+def data_of(n: int) -> bytes:
+    seed = hashlib.sha256(b"full %d" % n).digest()
+    return seed * (SIZES[n % len(SIZES)] // 32)
+
+
+def path_of(n: int) -> str:
+    return f"/{(PRIVATE, PUBLIC)[n % 2]}/generic/files/{n}.bin"
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(folder)], check=False)
+    if mounted.returncode:
+        pytest.skip("cannot mount here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Take every byte that is left."""
+    with path.open("ab", buffering=0) as file:
+        for size in (1 << 20, 4096, 1):
+            try:
+                while file.write(bytes(size)) == size:
+                    pass
+            except OSError:
+                continue
+
+
+def ask(pair: Pair, n: int) -> tuple[int, bool]:
+    said = pair.edge.ask("GET", path_of(n), pair.token)
+    assert said.status == 200, (n, said.status, said.body[:300])
+    return said.status, said.body == data_of(n)
+
+
+def test_e5_a_full_edge_serves_all_that_is_asked_for(tmp_path: Path) -> None:
+    folder = tmp_path / "pair"
+    with small_disk(folder / "edge"), Pair(folder, workers=2) as pair:
+        for n in range(60):
+            said = pair.origin.ask("PUT", path_of(n), pair.token, data_of(n))
+            assert said.status == 201, said.body
+        warm = range(12)
+        assert {ask(pair, n) for n in warm} == {(200, True)}
+        fill(folder / "edge" / "filler")
+        assert os.statvfs(folder / "edge").f_bavail == 0
+        for _ in range(3):
+            assert {ask(pair, n) for n in range(60)} == {(200, True)}, "hits and misses alike"
+        taken = pair.edge.ask("PUT", f"/{PRIVATE}/generic/new.bin", pair.token, b"x" * 5000)
+        assert taken.status in (201, 503), taken.body  # the origin took it; this edge may not see it yet
+        (folder / "edge" / "filler").unlink()
+        end = time.monotonic() + 60
+        while ask(pair, 30) != (200, True) or not kept(pair, 30):
+            assert time.monotonic() < end, "with room again it keeps what it fetches"
+            time.sleep(0.2)
+        assert {ask(pair, n) for n in range(60)} == {(200, True)}
+        assert "Traceback" not in pair.words()
+
+
+def kept(pair: Pair, n: int) -> bool:
+    """Is it in a pack of the edge's cache?"""
+    packs = sorted((pair.edge.data / "cache" / "packs").glob("*.pack"))
+    return any(data_of(n) in path.read_bytes() for path in packs)
