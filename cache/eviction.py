@@ -15,7 +15,7 @@ import errno
 import logging
 import os
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +65,8 @@ class Queues:
         self._short_bytes = 0
         self._hits: dict[bytes, int] = {}
         self._ghosts: OrderedDict[bytes, None] = OrderedDict()
+        self.pinned: Set[bytes] = frozenset()
+        """Blobs that stay whatever happens; they are as hot as can be, and never cool down."""
 
     def __repr__(self) -> str:
         return f"<Queues short {len(self._short)} long {len(self._long)} ghosts {len(self._ghosts)}>"
@@ -99,7 +101,8 @@ class Queues:
 
     def next(self, members: Members) -> Drop | None:
         """What goes now; None where there is nothing left. Every call that returns a Drop forgets that pack."""
-        for _ in range(_ROUNDS_MAX):
+        rounds_max = min(_ROUNDS_MAX, 2 * (HITS_MAX + 1) * (len(self._short) + len(self._long) + 1))
+        for _ in range(rounds_max):  # by then all that is left is pinned
             if self._short and (self._short_bytes > self._short_bytes_max or not self._long):
                 pack, size = self._short.popitem(last=False)
                 self._short_bytes -= size
@@ -114,7 +117,7 @@ class Queues:
         return None
 
     def _end_of_short(self, pack: int, size: int, inside: Sequence[tuple[bytes, int]]) -> Drop | None:
-        if any(self._hits.pop(sha256, 0) for sha256, _ in inside):
+        if any(self._hits.pop(sha256, 0) or sha256 in self.pinned for sha256, _ in inside):
             self._long[pack] = size
             return None
         for sha256, _ in inside:
@@ -125,8 +128,10 @@ class Queues:
         return Drop(pack)
 
     def _end_of_long(self, pack: int, size: int, inside: Sequence[tuple[bytes, int]]) -> Drop | None:
-        hot = [(sha256, bytes_) for sha256, bytes_ in inside if self._hits.get(sha256)]
+        hot = [(sha256, bytes_) for sha256, bytes_ in inside if sha256 in self.pinned or self._hits.get(sha256)]
         for sha256, _ in hot:
+            if sha256 in self.pinned:
+                continue
             self._hits[sha256] -= 1
             if not self._hits[sha256]:
                 del self._hits[sha256]
@@ -142,8 +147,16 @@ class Evictor:
     Every worker runs one; `touch` is cheap enough for each hit.
     """
 
-    def __init__(self, shelf: BlobShelf, bytes_max: int, *, free_bytes_min: int = FREE_BYTES_MIN) -> None:
+    def __init__(
+        self,
+        shelf: BlobShelf,
+        bytes_max: int,
+        *,
+        free_bytes_min: int = FREE_BYTES_MIN,
+        pinned: Callable[[], Set[bytes]] = frozenset,
+    ) -> None:
         self._shelf = shelf
+        self._pinned = pinned
         self._bytes_max = bytes_max
         self._free_bytes_min = free_bytes_min
         self._folder = shelf.root.parent / "heat"
@@ -247,12 +260,15 @@ class Evictor:
             return 0
         target = max(used - int(self._bytes_max * LOW_SHARE) if excess > 0 else 0, missing)
         self._queues.meet(packs, self._shelf.members)
+        self._queues.pinned = self._pinned()
         sizes = {one.id: one.bytes for one in packs}
         gone = 0
         while gone < target and (drop := self._queues.next(self._shelf.members)) is not None:
             gone += self._dropped(drop, sizes.get(drop.pack, 0))
         for one in packs:
-            if gone < min(target, excess) and not one.sealed:  # nothing else is left: a share smaller than one pack
+            if (
+                gone < min(target, excess) and not one.sealed and not self._queues.pinned
+            ):  # nothing else is left: a share smaller than one pack
                 gone += self._dropped(Drop(one.id), one.bytes)
         return gone
 

@@ -53,6 +53,8 @@ class Cache(Section, frozen=True):
     """The part of the disk that may be forgotten: foreign files, pulled blobs, rendered documents."""
 
     disk_bytes_max: int = 64 * GIB
+    pins: tuple[str, ...] = ()
+    """workspace/repository[/format[/package]]"""
     flights_max: int = 256
     fill_seconds_max: float = 3600.0
     silence_seconds_max: float = 20.0

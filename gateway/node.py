@@ -24,6 +24,8 @@ from cache.foreign_files import ForeignFiles
 from cache.keeper import ShelfKeeper
 from cache.parenting import ParentRemote
 from cache.parents import Parents
+from cache.pins import Pins
+from cache.pins import parse as parse_pin
 from cache.relay import Relay
 from cache.renders import Renders
 from cache.shelf import Shelf
@@ -146,7 +148,8 @@ class Worker:
         self.shelf = Shelf(store.cache_env)
         self.metrics = Metrics(self.root / "metrics", number)
         self.log = RequestLog(self.root / "log" / f"access-{number}.jsonl")
-        self.evictor = Evictor(store.cached, config.cache.disk_bytes_max)
+        pins = Pins(store.catalog, [parse_pin(one) for one in config.cache.pins], tuple(ROOMS))
+        self.evictor = Evictor(store.cached, config.cache.disk_bytes_max, pinned=pins.blobs)
         self.reactor: Reactor | None = None
         self.chores = chores_of(store, config.upkeep, self.root / "upkeep", self._found_damage)
         self.composing = Composing(self.root, [store.cached] if self.edge else [store.blobs, store.cached])

@@ -11,11 +11,14 @@ import trio
 
 from cache import eviction
 from cache.eviction import BALLAST_BYTES, Evictor
+from cache.pins import Pins, parse
 from storage import disk
 from storage.blobs import BlobShelf
 from storage.digest import sha256
 from storage.intake import Intake
+from storage.nouns import Draft, File, Package, PutFile, PutPackage
 from tests.harness.caches import cache_at
+from tests.harness.ledgers import Ledger
 from tests.harness.upstreams import noise
 
 LARGE = 1 << 20
@@ -49,6 +52,46 @@ class Cache:
 def cache(tmp_path: Path) -> Iterator[Cache]:
     with cache_at(tmp_path / "cache", pack_bytes_max=LARGE) as (shelf, _):
         yield Cache(shelf, tmp_path / "cache")
+
+
+def test_what_is_pinned_stays_however_little_it_is_asked_for(cache: Cache) -> None:
+    """Large and small ones; and where nothing else is left, nothing goes."""
+    kept = {cache.add(LARGE, 0), cache.add(1000, 1)}
+    evictor = Evictor(cache.shelf, 8 * LARGE, pinned=lambda: kept)
+    for seed in range(2, 40):
+        cache.add(LARGE if seed % 2 else LARGE // 3, seed)
+        evictor.make_room({})
+    assert cache.used <= 9 * LARGE
+    assert all(cache.has(one) for one in kept)
+    everything = {one for pack in cache.shelf.packs() for one, _ in cache.shelf.members(pack.id)}
+    full = Evictor(cache.shelf, LARGE, pinned=lambda: everything)
+    full.make_room({})
+    assert all(cache.has(one) for one in everything)
+
+
+def test_pins_name_places_and_follow_what_is_published(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    for name in ("one", "two"):
+        file = File("f", "1", sha256(name.encode()), 3)
+        ledger.write(
+            Draft("acme", "main", "me", "test", (PutPackage("npm", Package(name)), PutFile("npm", name, file)))
+        )
+    found = {
+        text: Pins(ledger.catalog, [parse(text)], ("npm", "pypi")).blobs()
+        for text in ("acme/main", "acme/main/npm/two", "acme/main/pypi", "acme/other")
+    }
+    assert found["acme/main"] == {sha256(b"one"), sha256(b"two")}
+    assert found["acme/main/npm/two"] == {sha256(b"two")}
+    assert not found["acme/main/pypi"]
+    assert not found["acme/other"]
+    pins = Pins(ledger.catalog, [parse("acme/main/npm/two")], ("npm",))
+    assert pins.blobs() == {sha256(b"two")}
+    ledger.write(Draft("acme", "main", "me", "test", (PutFile("npm", "two", File("g", "2", sha256(b"new"), 3)),)))
+    assert pins.blobs() == {sha256(b"two"), sha256(b"new")}
+    for wrong in ("acme", "acme/", "", "acme/main/"):
+        with pytest.raises(ValueError, match="is no pin"):
+            parse(wrong)
+    ledger.index.close()
 
 
 def test_the_share_is_kept_and_what_was_asked_for_stays(cache: Cache) -> None:
