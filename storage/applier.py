@@ -11,10 +11,10 @@ import msgspec
 from storage.digest import sha256
 from storage.errors import Damaged
 from storage.index import Index
-from storage.nouns import SYSTEM, Entry, PutAccount, PutEdge, PutToken, PutWorkspace
+from storage.nouns import SYSTEM, Entry, PutAccount, PutEdge, PutHost, PutToken, PutWorkspace
 
 _ENTRY = msgspec.msgpack.Decoder(Entry)
-_OF_SYSTEM = (PutWorkspace, PutToken, PutAccount, PutEdge)
+_OF_SYSTEM = (PutWorkspace, PutToken, PutAccount, PutEdge, PutHost)
 _ANEW = "This edge starts anew from its origin."
 
 

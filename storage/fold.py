@@ -427,10 +427,11 @@ def replace_system(txn: Txn, tables: Tables, entry: Entry) -> None:
     """The rows of the SYSTEM journal are those that `entry` puts and no others; every label of it moves."""
     fold = Fold(txn, tables, entry)
     t = tables
-    for table in (t.workspaces, t.tokens, t.secrets, t.accounts, t.names, t.edges, t.edge_keys):
+    for table in (t.workspaces, t.tokens, t.secrets, t.accounts, t.names, t.edges, t.edge_keys, t.hosts):
         txn.drop(table, delete=False)
     for kind in (b"w\0", b"t\0", b"u\0", b"e\0"):
         fold.labels.update(key for key, _ in fold.under(kind, tables.labels))
+    fold.labels.add(label_hosts())
     for change in entry.changes:
         _FOLDS[type(change)](fold, change)
     for label in fold.labels:
