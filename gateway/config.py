@@ -23,6 +23,7 @@ class Delivery(Section, frozen=True):
     connections_max: int = 12_000
     requests_running_max: int = 2_000
     fill_threads_max: int = 16
+    notice_seconds: float = 0.0
     drain_seconds_max: float = 10.0
     memo_entries_max: int = 20_000
     small_body_bytes_max: int = 16 * KIB
@@ -75,6 +76,15 @@ class Upkeep(Section, frozen=True):
     scrub_rate_max_bytes_s: int = 20 * MIB
 
 
+class Limits(Section, frozen=True):
+    """How many requests are taken in a window; 0 = any number."""
+
+    window_seconds: float = 60.0
+    token_requests_max: int = 0
+    address_requests_max: int = 0
+    workspace_requests_max: int = 0
+
+
 class Tls(Section, frozen=True):
     """Certificates by host name: the first is the default. Paths of PEM files."""
 
@@ -105,5 +115,6 @@ class Node(Section, frozen=True):
     sandbox: Sandbox = Sandbox()
     cache: Cache = Cache()
     upkeep: Upkeep = Upkeep()
+    limits: Limits = Limits()
     tls: Tls = Tls()
     peers: Peers = Peers()

@@ -36,6 +36,7 @@ from gateway import config as settings
 from gateway.access import membership
 from gateway.access.authority import FILE_NAME as AUTHORITY_NAME
 from gateway.access.authority import PARENT_NAME, Authority, listener_context
+from gateway.access.rates import Rates, Table
 from gateway.access.secrets import FILE_NAME as SECRETS_NAME
 from gateway.access.secrets import Place as SecretPlace
 from gateway.access.secrets import Secrets
@@ -147,6 +148,7 @@ class Worker:
         self.remote = self._remote()
         self.shelf = Shelf(store.cache_env)
         self.metrics = Metrics(self.root / "metrics", number)
+        self.rates = Rates(Table(self.root / "rates", config.limits.window_seconds), config.limits)
         self.log = RequestLog(self.root / "log" / f"access-{number}.jsonl")
         pins = Pins(store.catalog, [parse_pin(one) for one in config.cache.pins], tuple(ROOMS))
         self.evictor = Evictor(store.cached, config.cache.disk_bytes_max, pinned=pins.blobs)
@@ -232,6 +234,7 @@ class Worker:
                     break
                 self._read_certificates()
         self.draining = True
+        await trio.sleep(self.config.delivery.notice_seconds)
         reactor.drain()
         with trio.move_on_after(self.config.delivery.drain_seconds_max):
             while reactor.busy:  # noqa: ASYNC110  # bounded by the drain, twice a second would do
@@ -376,6 +379,7 @@ class Worker:
             Relaying(self.relay, store.catalog, self.lost) if self.relay is not None else None,
             self._peering(knowledge, sets),
             self._management,
+            self.rates,
             EdgeLease(follower, config.cache.lease_seconds) if follower is not None else None,
         )
 
@@ -463,6 +467,7 @@ class Worker:
             authority=None if self.edge else self.authority,
             normalise=_normalise,
             outdated=self.outdated,
+            spend=self.rates.spend,
             governed=_governed,
             inside_only=inside_only,
         )

@@ -13,6 +13,8 @@ class Problem(Exception):
 
     status = 500
     code = "problem"
+    fields: tuple[tuple[str, str], ...] = ()
+    """Headers that say more of it, in whatever dialect it is told."""
 
     def __init__(self, message: str, remedy: str = "", *, retry_after_s: int | None = None) -> None:
         super().__init__(message)

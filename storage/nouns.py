@@ -302,6 +302,8 @@ class Token(Noun, frozen=True):
     revoked_ms: int = 0
     verify_key: bytes = b""
     owner: str = ""
+    requests_max: int = 0
+    """How many requests each node takes from it in its window; 0 = as the node has it."""
 
 
 MEMBERS = "members"

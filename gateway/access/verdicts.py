@@ -61,7 +61,7 @@ class Knows(Given, Protocol):
 class Principal(NamedTuple):
     """Who is asking. `id` is "" for the anonymous. `since_ms` is when its grants were given. `only`: the (resource,
     right) pairs that its credential is for, None = whatever its grants allow (see passes). `owner` is the Account that
-    it acts for, "" = none: then its grants are all that it has."""
+    it acts for, "" = none: then its grants are all that it has. `requests_max`: see rates; 0 = no limit of its own."""
 
     id: str
     name: str
@@ -71,6 +71,7 @@ class Principal(NamedTuple):
     since_ms: int = 0
     only: frozenset[tuple[str, str]] | None = None
     owner: str = ""
+    requests_max: int = 0
 
 
 ANONYMOUS = Principal("", "anonymous", "anonymous", ())
@@ -130,7 +131,16 @@ def living(token: Token, now_ms: int) -> Token:
 
 def principal_of(token: Token) -> Principal:
     """The principal that a living Token stands for."""
-    return Principal(token.id, token.name, token.kind, token.grants, token.expires_ms, token.at_ms, owner=token.owner)
+    return Principal(
+        token.id,
+        token.name,
+        token.kind,
+        token.grants,
+        token.expires_ms,
+        token.at_ms,
+        owner=token.owner,
+        requests_max=token.requests_max,
+    )
 
 
 def standing(reading: Knows, principal: Principal, ws: str) -> Standing:

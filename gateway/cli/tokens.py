@@ -26,6 +26,7 @@ def create_token(
     edge: bool = False,
     owner: str = "",
     expires: str = "0",
+    requests_max: int = 0,
     json: AsJson = False,
     url: AtUrl = "",
     profile: AsProfile = "",
@@ -55,6 +56,8 @@ def create_token(
         than the scopes here, if any.
     expires
         How long it is good: 12h, 30d, 1y; for ever without.
+    requests_max
+        How many requests each node takes from it in its window (a minute, unless configured).
     """
     scopes = [str(place(one)) for one in repository] + list(workspace) + (["*"] if everything else [])
     if edge and (scopes or write or admin):
@@ -62,7 +65,7 @@ def create_token(
     if not edge and not scopes and not owner:
         raise Usage("The token would reach nothing.", "Add --repository W/R, --workspace W or --everything.")
     rights = {"read": read is not False, "write": write, "admin": admin}
-    body: dict[str, Any] = {"name": name, "expires_s": seconds(expires)}
+    body: dict[str, Any] = {"name": name, "expires_s": seconds(expires), "requests_max": requests_max}
     body |= {"owner": owner} if owner else {}
     body |= {"kind": "edge"} if edge else {"grants": [{"scope": scope} | rights for scope in scopes]}
     with reach(url, profile) as node:

@@ -14,7 +14,7 @@ import msgspec
 from quart import Request, request
 from werkzeug.datastructures import Headers
 
-from gateway.access.verdicts import Principal, identify
+from gateway.access.verdicts import ANONYMOUS, Principal, identify
 from gateway.console.permissions import Permission
 from gateway.console.services import Services
 from storage.catalog import Reading
@@ -147,8 +147,15 @@ async def run(services: Services, route: Route, at: Mapping[str, str]) -> Reply:
     secret = credential(request.headers)
     if services.outdated() and route.rule.startswith(API) and not route.alone:
         raise Unavailable("This edge has lost its origin and may not tell private things.", retry_after_s=2)
+    peer = request.headers.get("x-entrepot-peer", "")
     with services.catalog.read() as reading:
-        principal = identify(reading, secret, services.now_ms())
+        try:
+            principal = identify(reading, secret, services.now_ms())
+        except Unauthenticated:
+            services.spend(ANONYMOUS, peer)  # whoever guesses is slowed
+            raise
+        if route.rule.startswith(API):
+            services.spend(principal, peer)
         route.permission.check(services, reading, principal, at)
     strange = set(request.args) - route.arguments
     if strange:

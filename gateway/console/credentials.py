@@ -58,7 +58,22 @@ async def create_token(call: Call) -> Reply:
         expires_ms = now_ms + body.expires_s * 1000 if body.expires_s else 0
         if principal.expires_ms:
             expires_ms = min(expires_ms or principal.expires_ms, principal.expires_ms)
-        token = Token(parts.id, name, parts.sha256, grants, body.kind, since_ms, expires_ms, 0, parts.verify_key, owner)
+        requests_max = body.requests_max
+        if principal.requests_max:  # whoever is limited makes nobody who is less so
+            requests_max = min(requests_max or principal.requests_max, principal.requests_max)
+        token = Token(
+            parts.id,
+            name,
+            parts.sha256,
+            grants,
+            body.kind,
+            since_ms,
+            expires_ms,
+            0,
+            parts.verify_key,
+            owner,
+            requests_max,
+        )
         return _written(principal, "token.create", token)
 
     token, headers = await call.change(SYSTEM, decide)

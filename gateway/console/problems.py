@@ -35,6 +35,8 @@ def respond(problem: Problem) -> Response:
     response = Response(msgspec.json.encode(problem.document()), status=problem.status, content_type=MEDIA)
     if problem.status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = CHALLENGE
+    for name, value in problem.fields:
+        response.headers[name] = value
     if problem.retry_after_s is not None:
         response.headers["Retry-After"] = str(problem.retry_after_s)
     return response

@@ -165,6 +165,7 @@ class NewRole(Body, frozen=True):
 class NewToken(Body, frozen=True):
     """`expires_s` 0 = as long as the token that creates it. An edge's token needs no grants: it reads everything.
     `owner` is the Account that it acts for: service:WORKSPACE/NAME or user:NAME, "" = that of the creating token.
+    `requests_max` 0 = as the nodes have it.
     """
 
     name: Name
@@ -172,6 +173,7 @@ class NewToken(Body, frozen=True):
     expires_s: Annotated[int, msgspec.Meta(ge=0, le=EXPIRES_SECONDS_MAX)] = 0
     kind: Literal["api", "edge"] = "api"
     owner: Name = ""
+    requests_max: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] = 0
 
 
 class NewEdge(Body, frozen=True):

@@ -15,6 +15,7 @@ import msgspec
 from gateway.access.authority import Authority
 from gateway.access.secrets import Secrets
 from gateway.access.signing import SigningKeys
+from gateway.access.verdicts import Principal
 from gateway.console.clock import now_ms, version
 from storage.catalog import Reading
 from storage.commit import Committed, Decided
@@ -63,6 +64,10 @@ def nowhere(url: str) -> str:
     return ""
 
 
+def without_limit(principal: Principal, peer: str) -> None:
+    """No request is counted."""
+
+
 def never() -> bool:
     return False
 
@@ -77,7 +82,8 @@ class Services:
     """The API's view of its node.
 
     `status` and `metrics` are synchronous and quick. `outdated`: an edge has lost its origin for so long that it may
-    not say any more who may know what. `formats` are the rooms there are, `drawing` those that can have
+    not say any more who may know what. `spend` counts a request, and raises TooMany.
+    `formats` are the rooms there are, `drawing` those that can have
     upstreams, `resigning` those where what an upstream signed can be signed anew.
     `normalise(format, package)` spells a package name as the View does, and raises Invalid for what
     no package can be called; `governed` is the name by which grants speak of one.
@@ -102,6 +108,7 @@ class Services:
     metrics_open: bool = False
     normalise: Callable[[str, str], str] = as_it_is
     outdated: Callable[[], bool] = never
+    spend: Callable[[Principal, str], object] = without_limit
     governed: Callable[[str, str], str | None] = as_it_is
     inside_only: Callable[[str], str] = nowhere
     now_ms: Callable[[], int] = now_ms

@@ -116,6 +116,7 @@ def token(noun: Token, now_ms: int) -> Shown:
         "grants": [grant(one) for one in noun.grants],
         "created_ms": noun.at_ms,
         "expires_ms": noun.expires_ms,
+        "requests_max": noun.requests_max,
         "revoked_ms": noun.revoked_ms,
         "owner": noun.owner,
     }

@@ -153,7 +153,9 @@ def entry_of(answer: Answer, head: Head, keep: bool, moment: int, metrics: Metri
 def refusal(refused: Refused, metrics: Metrics) -> Entry:
     """The answer to a head that is not accepted. Nothing of it is repeated, neither here nor in the log."""
     body = f"{refused.reason}\n".encode()
-    rest = b"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+    later = b"Retry-After: 1\r\n" if refused.status == 503 else b""
+    rest = b"Content-Type: text/plain; charset=utf-8\r\n%bConnection: close\r\nContent-Length: %d\r\n\r\n"
+    rest %= (later, len(body))
     wire = Wire(refused.status, rest, body, (), len(body), True)
     line = fragment("-", b"-", refused.status, len(body))
     return Entry(Answer(), wire, 0, line, metrics.tally(("-", str(refused.status), "REFUSED")))

@@ -25,7 +25,8 @@ Headers = Iterable[tuple[str, str]]
 
 
 class Request:
-    """One request, and the one response that it gets. `outcome`, `principal` and `repository` go to log and metrics.
+    """One request, and the one response that it gets. `outcome`, `principal` and `repository` go to log and metrics;
+    `fields` are headers of the answer, whoever gives it.
 
     Sending raises Gone when the client left; let it pass through, there is nobody to tell.
     """
@@ -39,6 +40,7 @@ class Request:
         "_status",
         "_stream",
         "body",
+        "fields",
         "head",
         "outcome",
         "principal",
@@ -55,6 +57,7 @@ class Request:
         self._started_s = monotonic()
         self.head = head
         self.body = Body(engine, c, head)
+        self.fields: tuple[tuple[str, str], ...] = ()
         self.outcome = ""
         self.principal = ""
         self.repository = ""
@@ -100,6 +103,8 @@ class Request:
         self.outcome = self.outcome or answer.outcome
         self.repository = self.repository or answer.repository
         self.principal = self.principal or answer.principal
+        if self.fields:
+            answer.headers = (*answer.headers, *self.fields)
         wire = plan(answer, self.head, keep)
         self._status, self._size = wire.status, wire.size
         await self._send(self._engine.notes.preamble(wire.status) + wire.rest, wire.extents, wire.lease, wire.body)
@@ -145,6 +150,7 @@ class Request:
     def _head_bytes(self, status: int, fields: list[tuple[str, str]], keep: bool) -> bytes:
         if self.outcome:
             fields.append(("Entrepot-Outcome", self.outcome))
+        fields.extend(self.fields)
         fields.extend(connection_lines(self.head, keep))
         return self._engine.notes.preamble(status) + field_lines(fields) + b"\r\n"
 

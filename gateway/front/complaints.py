@@ -33,6 +33,7 @@ def with_signals(reply: Reply, problem: Problem) -> Reply:
         extra.append(("Retry-After", str(problem.retry_after_s)))
     if isinstance(problem, Unauthenticated) and "www-authenticate" not in names:
         extra.append(("WWW-Authenticate", 'Basic realm="Entrepot"'))
+    extra.extend(problem.fields)
     if isinstance(problem, UpstreamFailed):
         extra.append((DETAIL, quote(problem.text()[:WORDS_MAX], safe=" ,;:'()/")))
     return msgspec.structs.replace(reply, headers=(*reply.headers, *extra)) if extra else reply

@@ -27,7 +27,8 @@ from formats.kit.contract import (
     Show,
 )
 from gateway.access import edges, passes
-from gateway.access.verdicts import Principal, admit, identify, judge, no_repository
+from gateway.access.rates import Rates
+from gateway.access.verdicts import ANONYMOUS, Principal, admit, identify, judge, no_repository
 from gateway.delivery.answers import Answer
 from gateway.delivery.connections import Gone
 from gateway.delivery.heads import Head
@@ -49,7 +50,7 @@ from gateway.indexes.sets import Sets
 from gateway.insight.errorlog import report_bug
 from storage import keys
 from storage.catalog import Catalog, Reading
-from storage.errors import Absent, Full, Problem, Unauthenticated, Unavailable
+from storage.errors import Absent, Full, Problem, TooMany, Unauthenticated, Unavailable
 from storage.nouns import Repository
 
 LOGIN_METHODS = ("PUT", "POST")
@@ -78,6 +79,7 @@ class Front:
         relaying: Relaying | None,
         peering: Peering,
         manage: Manage,
+        rates: Rates,
         lease: Lease | None = None,
     ) -> None:
         self._catalog = catalog
@@ -90,6 +92,7 @@ class Front:
         self._peering = peering
         self._piecing = Piecing(catalog, reads)
         self._manage = manage
+        self._rates = rates
         self._lease = lease
         self._registry = registry.Registry(catalog)
 
@@ -126,14 +129,37 @@ class Front:
                 if place is None:
                     return None
                 admitted = self.admit(reading, head, place)
-                if isinstance(admitted.plan, Manifest | Listed | Keyring):
-                    return self._sets.resolve(reading, admitted)
-                if not isinstance(admitted.plan, Serve | Show):
-                    return answer_of(admitted.plan, place) if isinstance(admitted.plan, Reply) else None
-                found = self._reads.resolve(reading, admitted.scope, admitted.ask, admitted.room, admitted.plan)
-                return found if isinstance(found, Answer) else None
+                answer = self._known(reading, admitted, place)
+                return None if answer is None else self._counted(admitted, head, answer)
         except Problem as problem:
+            problem = self._as_counted(head, problem)
             return answer_of(self._refusal(head, place, self._as_known(problem)), place) if place is not None else None
+
+    def _known(self, reading: Reading, admitted: Admitted, place: Place) -> Answer | None:
+        if isinstance(admitted.plan, Manifest | Listed | Keyring):
+            return self._sets.resolve(reading, admitted)
+        if not isinstance(admitted.plan, Serve | Show):
+            return answer_of(admitted.plan, place) if isinstance(admitted.plan, Reply) else None
+        found = self._reads.resolve(reading, admitted.scope, admitted.ask, admitted.room, admitted.plan)
+        return found if isinstance(found, Answer) else None
+
+    def _counted(self, admitted: Admitted, head: Head, answer: Answer) -> Answer:
+        """What is limited is counted each time, so that its answer is not remembered. Raises TooMany."""
+        fields = self._rates.spend(admitted.principal, head.peer, admitted.ask.workspace)
+        if fields:
+            answer.headers = (*answer.headers, *fields)
+            answer.until_s = 0.0
+        return answer
+
+    def _as_counted(self, head: Head, problem: Problem) -> Problem:
+        """A refusal counts against the address that it goes to: whoever guesses tokens or names is slowed."""
+        if isinstance(problem, TooMany):
+            return problem
+        try:
+            self._rates.spend(ANONYMOUS, head.peer)
+        except TooMany as limited:
+            return limited
+        return problem
 
     # ------------------------------------------------------------ the request task
 
@@ -158,6 +184,7 @@ class Front:
                 self._reads.make_room()
             if request.answered:
                 raise Gone from problem  # the body broke off: the client must see that, not a second answer
+            request.fields, problem = (), self._as_counted(request.head, problem)
             reply = self._refusal(request.head, place, self._as_known(problem))
             await request.reply(reply.status, headers_of(reply), reply.body)
         except Exception as bug:
@@ -185,6 +212,7 @@ class Front:
         request.repository = f"{place.workspace}/{place.repository}"
         with self._catalog.read() as reading:
             admitted = self.admit(reading, request.head, place)
+        request.fields = self._rates.spend(admitted.principal, request.head.peer, place.workspace)
         request.principal = admitted.principal.name
         request.leave = _leave_of(admitted)
         plan = admitted.plan
