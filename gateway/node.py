@@ -9,6 +9,7 @@ import signal
 import ssl
 import sys
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from time import monotonic
 
@@ -67,6 +68,7 @@ from gateway.indexes.sets import Bring, Sets
 from gateway.insight.errorlog import report
 from gateway.insight.metrics import Metrics
 from gateway.insight.requestlog import RequestLog
+from gateway.insight.upkeep import WORKSPACES_MAX, Held, held_lines
 from gateway.insight.upkeep import lines as upkeep_lines
 from gateway.sandbox.pool import Sandbox
 from storage import disk
@@ -481,7 +483,16 @@ class Worker:
 
     def _metrics(self) -> str:
         work = {name: chore.told() for name, chore in self.chores.items()}
-        return self.metrics.render() + "".join(upkeep_lines(work))
+        told = self.metrics.render() + "".join(upkeep_lines(work))
+        if self.edge:
+            return told
+        held = []
+        with self.store.catalog.read() as reading:
+            for one in islice(reading.workspaces(), WORKSPACES_MAX):
+                used = reading.usage(one.name)
+                reserved = self.store.quotas.reserved(one.name)
+                held.append(Held(one.name, used.files, used.bytes, one.quota_bytes, reserved))
+        return told + "".join(held_lines(held))
 
     def health(self) -> Health:
         """How this node is doing."""

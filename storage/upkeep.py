@@ -177,6 +177,9 @@ class Chore:
         except (Problem, OSError, lmdb.Error) as error:
             state.problem = str(error)
             log.error("the %s stopped: %s", self.name, error)
+        except Exception as bug:  # it costs this run, and not the process with all its clients
+            state.problem = f"A fault of this program: {type(bug).__name__}."
+            log.exception("the %s stopped by a fault", self.name)
         except BaseException:
             state.mark = run.mark
             raise

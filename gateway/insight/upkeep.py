@@ -1,12 +1,32 @@
 """What do metrics tell of sweep, scrub and quotas? One series a number, of the node and not of a worker."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+WORKSPACES_MAX = 1_000
 
 TOLD = {
     "sweep": ("forgotten", "forgotten_bytes", "copied_bytes", "reclaimed_bytes"),
     "scrub": ("blobs", "bytes", "forgotten"),
 }
+
+
+class Held(NamedTuple):
+    """What a Workspace holds, may hold (0 = no bound), and what is on its way into it."""
+
+    workspace: str
+    files: int
+    bytes: int
+    quota_bytes: int
+    reserved_bytes: int
+
+
+def held_lines(held: Sequence[Held]) -> Iterator[str]:
+    """Prometheus text of at most WORKSPACES_MAX Workspaces; their names are an administrator's choice."""
+    for field in ("files", "bytes", "quota_bytes", "reserved_bytes"):
+        yield f"# TYPE entrepot_workspace_{field} gauge\n"
+        for one in held[:WORKSPACES_MAX]:
+            yield f'entrepot_workspace_{field}{{workspace="{one.workspace}"}} {getattr(one, field)}\n'
 
 
 def lines(work: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -68,6 +68,9 @@ def test_o3_exactly_as_many_of_200_parallel_uploads_get_in_as_fit(pair: Pair, ch
         statuses = list(pool.map(one, range(PARALLEL)))
     assert statuses.count(201) == FIT
     assert usage(pair, place) == (FIT * SIZE, 0)
+    metrics = pair.origin.ask("GET", "/-/metrics", pair.token).body.decode()
+    workspace = place.partition("/")[0]
+    assert f'entrepot_workspace_bytes{{workspace="{workspace}"}} {usage(pair, workspace)[0]}\n' in metrics
     name = f"f{statuses.index(201)}"
     assert pair.origin.ask("DELETE", f"/{place}/generic/{name}", pair.token).status == 204
     assert put(pair, pair.edge, "after", os.urandom(SIZE), place=place).status == 201
