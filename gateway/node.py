@@ -54,6 +54,7 @@ from gateway.delivery.workers import hear_hangups, supervise
 from gateway.front.complaints import now_ms
 from gateway.front.conductor import Front
 from gateway.front.enrolling import AtEdge, AtOrigin, Enrolling
+from gateway.front.paying import Paying
 from gateway.front.peering import Peering, Upward
 from gateway.front.pulling import Puller
 from gateway.front.reading import Reads
@@ -159,6 +160,7 @@ class Worker:
         self.composing = Composing(self.root, [store.cached] if self.edge else [store.blobs, store.cached])
         self.relay = self._relay() if self.parents is not None else None
         self.follower = self._follower() if self.parents is not None else None
+        self.paying = Paying(self.root, store.catalog, now_ms, self.relay, config.parent_token)
 
     async def run(self) -> None:
         """Serve until SIGTERM."""
@@ -171,6 +173,7 @@ class Worker:
             await nursery.start(self._management.run)
             nursery.start_soon(self._look_after)
             nursery.start_soon(self.evictor.run)
+            nursery.start_soon(self.paying.tolls.run)
             for chore in self.chores.values():
                 nursery.start_soon(chore.run)
             if self.config.intake.cut:
@@ -184,9 +187,11 @@ class Worker:
             gc.freeze()
             trio.lowlevel.add_instrument(self.metrics.stalls)
             await self._until_told(reactor)
+            await self.paying.tolls.farewell()
             if self.relay is not None:
                 await self.relay.close()
             nursery.cancel_scope.cancel()
+        self.paying.close()
         self.log.close()
         self.sandbox.close()
         self.remote.close()
@@ -330,7 +335,7 @@ class Worker:
             enrolling = AtEdge(self.member.authority if self.member else "")
         sign = None if self.edge else self.authority.sign
         upward = Upward(self.parents, self._connect()) if self.parents is not None else None
-        return Peering(store, store.catalog, ROOMS, knowledge, sets, enrolling, sign, upward)
+        return Peering(store, store.catalog, ROOMS, knowledge, sets, enrolling, sign, upward, self.paying.lender)
 
     @property
     def parent(self) -> str:
@@ -383,6 +388,7 @@ class Worker:
             self._management,
             self.rates,
             EdgeLease(follower, config.cache.lease_seconds) if follower is not None else None,
+            self.paying.tolls,
         )
 
     def _knowledge(self, nursery: trio.Nursery) -> ForeignKnowledge:
@@ -471,6 +477,7 @@ class Worker:
             outdated=self.outdated,
             spend=self.rates.spend,
             governed=_governed,
+            used=None if self.edge else self.paying.used,
             inside_only=inside_only,
         )
 

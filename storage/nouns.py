@@ -284,12 +284,29 @@ class Host(Noun, frozen=True):
     at_ms: int = 0
 
 
+class Entitlement(Noun, frozen=True):
+    """How much a customer may fetch in a period: 0 = without limit, `period_s` 0 = in all. `eula` is the revision of
+    terms that must be accepted first, `accepted` the one that was. `metadata` is the vendor's own."""
+
+    downloads_max: int = 0
+    bytes_max: int = 0
+    clients_max: int = 0
+    period_s: int = 0
+    from_ms: int = 0
+    reset_ms: int = 0
+    eula: str = ""
+    accepted: str = ""
+    metadata: dict[str, str] = {}
+
+
 class Token(Noun, frozen=True):
-    """A credential as stored: `sha256` of its text, never the text. `expires_ms` 0 = never. `kind`: api, edge.
+    """A credential as stored: `sha256` of its text, never the text. `expires_ms` 0 = never. `kind`: api, edge,
+    entitlement.
 
     `verify_key` is the public half of the key that is derived from the text: it checks the passes that the token's
     holder was given, and makes none. With an `owner`, the Account that it acts for, its grants limit what that Account
-    may do, none = no limit; without one they are all that it may do.
+    may do, none = no limit; without one they are all that it may do. `cidrs` are the networks that it can be
+    used from, none = any. A customer's token has an `entitlement`.
     """
 
     id: str
@@ -304,6 +321,8 @@ class Token(Noun, frozen=True):
     owner: str = ""
     requests_max: int = 0
     """How many requests each node takes from it in its window; 0 = as the node has it."""
+    cidrs: tuple[str, ...] = ()
+    entitlement: Entitlement | None = None
 
 
 MEMBERS = "members"

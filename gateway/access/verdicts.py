@@ -15,7 +15,9 @@ remembered between calls: everything is derived from the catalog each time.
 """
 
 import hmac
+import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from gateway.access.grants import (
@@ -45,7 +47,7 @@ from gateway.access.names import is_slug
 from gateway.access.rules import Given, account_rules, own_rules
 from gateway.access.tokens import TEXT_CHARS, hash_of, well_formed
 from storage.errors import Absent, Forbidden, Unauthenticated
-from storage.nouns import Grant, Repository, Token, Workspace
+from storage.nouns import Entitlement, Grant, Repository, Token, Workspace
 
 
 class Knows(Given, Protocol):
@@ -61,7 +63,8 @@ class Knows(Given, Protocol):
 class Principal(NamedTuple):
     """Who is asking. `id` is "" for the anonymous. `since_ms` is when its grants were given. `only`: the (resource,
     right) pairs that its credential is for, None = whatever its grants allow (see passes). `owner` is the Account that
-    it acts for, "" = none: then its grants are all that it has. `requests_max`: see rates; 0 = no limit of its own."""
+    it acts for, "" = none: then its grants are all that it has. `requests_max`: see rates; 0 = no limit of its own.
+    `cidrs` and `entitlement` are its Token's."""
 
     id: str
     name: str
@@ -72,6 +75,14 @@ class Principal(NamedTuple):
     only: frozenset[tuple[str, str]] | None = None
     owner: str = ""
     requests_max: int = 0
+    cidrs: tuple[str, ...] = ()
+    entitlement: Entitlement | None = None
+
+    @property
+    def must_pay(self) -> bool:
+        """Is each download counted?"""
+        limits = self.entitlement
+        return limits is not None and bool(limits.downloads_max or limits.bytes_max or limits.clients_max)
 
 
 ANONYMOUS = Principal("", "anonymous", "anonymous", ())
@@ -126,7 +137,28 @@ def living(token: Token, now_ms: int) -> Token:
         raise Unauthenticated("This token was revoked.", "Ask for a new one.")
     if token.expires_ms and token.expires_ms <= now_ms:
         raise Unauthenticated("This token has expired.", "Ask for a new one.")
+    if token.entitlement is not None and token.entitlement.from_ms > now_ms:
+        raise Unauthenticated("This token is not good yet.", "Ask whoever gave it to you from when on it is.")
     return token
+
+
+def check_network(principal: Principal, peer: str) -> None:
+    """Raises Unauthenticated where the token cannot be used from the address `peer`, "" = not known."""
+    if not principal.cidrs:
+        return
+    try:
+        address = ipaddress.ip_address(peer.partition("%")[0])
+    except ValueError:
+        address = None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if address is None or not any(address in _network(one) for one in principal.cidrs):
+        raise Unauthenticated("This token cannot be used from this network.", "Ask whoever gave it to you.")
+
+
+@lru_cache(maxsize=4096)
+def _network(cidr: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    return ipaddress.ip_network(cidr)
 
 
 def principal_of(token: Token) -> Principal:
@@ -140,6 +172,8 @@ def principal_of(token: Token) -> Principal:
         token.at_ms,
         owner=token.owner,
         requests_max=token.requests_max,
+        cidrs=token.cidrs,
+        entitlement=token.entitlement,
     )
 
 

@@ -42,6 +42,7 @@ app.command("gateway.cli.giving:roles", name="role", help="Roles: sets of action
 app.command("gateway.cli.giving:grants", name="grant", help="Grants: give, list, take.")
 app.command("gateway.cli.giving:access", name="access", help="Who may do what, and why.")
 app.command("gateway.cli.edges:app", name="edge", help="Edges: invite, list, change, revoke.")
+app.command("gateway.cli.entitlements:app", name="entitlement", help="Tokens for customers, with limits.")
 app.command("gateway.cli.upstreams:app", name="upstream", help="Foreign registries that a repository draws from.")
 app.command("gateway.cli.keys:app", name="key", help="Keys that a repository signs its indexes with.")
 app.command("gateway.cli.hosts:app", name="host", help="Host names, and what they imply.")

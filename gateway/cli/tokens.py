@@ -25,6 +25,7 @@ def create_token(
     admin: bool = False,
     edge: bool = False,
     owner: str = "",
+    network: tuple[str, ...] = (),
     expires: str = "0",
     requests_max: int = 0,
     json: AsJson = False,
@@ -54,6 +55,8 @@ def create_token(
     owner
         Whom it acts for: service:WORKSPACE/NAME, or user:NAME. It can do what that account can, and of that no more
         than the scopes here, if any.
+    network
+        ADDRESS/BITS that it can be used from; may be given several times.
     expires
         How long it is good: 12h, 30d, 1y; for ever without.
     requests_max
@@ -66,6 +69,7 @@ def create_token(
         raise Usage("The token would reach nothing.", "Add --repository W/R, --workspace W or --everything.")
     rights = {"read": read is not False, "write": write, "admin": admin}
     body: dict[str, Any] = {"name": name, "expires_s": seconds(expires), "requests_max": requests_max}
+    body |= {"cidrs": list(network)} if network else {}
     body |= {"owner": owner} if owner else {}
     body |= {"kind": "edge"} if edge else {"grants": [{"scope": scope} | rights for scope in scopes]}
     with reach(url, profile) as node:
@@ -98,6 +102,24 @@ def revoke_token(id: str, /, *, json: AsJson = False, url: AtUrl = "", profile: 
     with reach(url, profile) as node:
         revoked = node.delete(f"/tokens/{id}")
     Output(json).fact(revoked, f"Token {id} is revoked.")
+
+
+@app.command(name="rotate")
+def rotate_token(
+    id: str, /, *, overlap: str = "0", json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+) -> None:
+    """Make a token that can do the same, and end the old one after a while.
+
+    Parameters
+    ----------
+    id
+        Its id, as `token list` shows it.
+    overlap
+        For how long the old one stays good: 1h, 7d.
+    """
+    with reach(url, profile) as node:
+        made = node.post(f"/tokens/{id}/rotate", {"overlap_s": seconds(overlap)})
+    Output(json).fact(made, f"id     {made['id']}\ntoken  {made['token']}")
 
 
 @app.command(name="whoami")

@@ -7,6 +7,7 @@ from quart_trio import QuartTrio
 from gateway.console import (
     credentials,
     edges,
+    entitlements,
     facts,
     grants,
     hosts,
@@ -32,6 +33,7 @@ ROUTES: tuple[Route, ...] = (
     *hosts.ROUTES.all,
     *hosts.EXPORT.all,
     *credentials.ROUTES.all,
+    *entitlements.ROUTES.all,
     *people.ROUTES.all,
     *grants.ROUTES.all,
     *upkeep.ROUTES.all,

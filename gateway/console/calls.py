@@ -14,7 +14,7 @@ import msgspec
 from quart import Request, request
 from werkzeug.datastructures import Headers
 
-from gateway.access.verdicts import ANONYMOUS, Principal, identify
+from gateway.access.verdicts import ANONYMOUS, Principal, check_network, identify
 from gateway.console.permissions import Permission
 from gateway.console.services import Services
 from storage.catalog import Reading
@@ -100,6 +100,7 @@ class Call:
 
         def guarded(reading: Reading) -> Decided:
             principal = identify(reading, self.secret, at_ms)
+            check_network(principal, _peer_of(self.request))
             self.permission.check(self.services, reading, principal, self.at)
             return decide(reading, principal)._replace(workspace=journal)
 
@@ -151,6 +152,7 @@ async def run(services: Services, route: Route, at: Mapping[str, str]) -> Reply:
     with services.catalog.read() as reading:
         try:
             principal = identify(reading, secret, services.now_ms())
+            check_network(principal, peer)
         except Unauthenticated:
             services.spend(ANONYMOUS, peer)  # whoever guesses is slowed
             raise
@@ -162,6 +164,11 @@ async def run(services: Services, route: Route, at: Mapping[str, str]) -> Reply:
         taken = ", ".join(sorted(route.arguments)) or "none"
         raise Invalid("This address does not take all of these query arguments.", f"It takes: {taken}.")
     return await route.handler(Call(services, route.permission, principal, secret, at, request._get_current_object()))
+
+
+def _peer_of(asked: Request) -> str:
+    """Where the client is: the strict front says it, in a header that no client can send."""
+    return asked.headers.get("X-Entrepot-Peer", "")
 
 
 def credential(headers: Headers) -> str | None:

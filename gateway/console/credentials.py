@@ -6,12 +6,13 @@ from gateway.access import tokens
 from gateway.access.grants import EVERYWHERE, PEOPLE
 from gateway.access.names import display
 from gateway.access.rules import account_rules
-from gateway.access.verdicts import Principal, controls, covers, judge_node, judge_workspace, not_allowed
+from gateway.access.verdicts import Principal, controls, covers, judge_node, judge_workspace, living, not_allowed
 from gateway.console import shown
 from gateway.console.calls import Call, Reply, Routes
+from gateway.console.entitlements import networks_of, networks_within
 from gateway.console.giving import account_of, grant_of, judge_all, judge_giving, judge_scope
 from gateway.console.permissions import BY_BODY, SOMEBODY, TOKEN_CONTROL, controlled_token
-from gateway.console.schemas import NewGrant, NewToken
+from gateway.console.schemas import NewGrant, NewToken, Rotation
 from gateway.console.services import Services
 from storage.catalog import Reading
 from storage.commit import Decided
@@ -45,6 +46,7 @@ async def create_token(call: Call) -> Reply:
     if name in RESERVED_NAMES:
         raise Invalid(f'A token cannot be called "{name}": the name is reserved.', "Choose another name.")
     grants = _grants_of(call.services, body)
+    cidrs = networks_of(body.cidrs)
     text, parts = tokens.mint()
     now_ms = call.services.now_ms()
 
@@ -69,10 +71,10 @@ async def create_token(call: Call) -> Reply:
             body.kind,
             since_ms,
             expires_ms,
-            0,
-            parts.verify_key,
-            owner,
-            requests_max,
+            verify_key=parts.verify_key,
+            owner=owner,
+            cidrs=networks_within(principal, cidrs),
+            requests_max=requests_max,
         )
         return _written(principal, "token.create", token)
 
@@ -101,6 +103,35 @@ async def revoke_token(call: Call) -> Reply:
     token, headers = await call.change(SYSTEM, decide)
     assert isinstance(token, Token)
     return Reply(200, shown.token(token, now_ms), headers)
+
+
+@ROUTES.add("POST", "/tokens/<id>/rotate", TOKEN_CONTROL)
+async def rotate_token(call: Call) -> Reply:
+    """A new token that can do the same; the old one goes on for a while, so that nothing stands still meanwhile."""
+    body = await call.body(Rotation)
+    text, parts = tokens.mint()
+    now_ms = call.services.now_ms()
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        old = controlled_token(reading, principal, call.at["id"])
+        if old.kind != "api":
+            raise Invalid("This is no token of the API.", "A customer's is refreshed, an edge's made anew.")
+        living(old, now_ms)
+        if old.owner and old.owner != principal.owner:
+            account = reading.account(old.owner)
+            if account is None or not account.workspace:
+                judge_node(principal, "admin")
+            else:
+                _judge_standing_in(reading, principal, account.workspace, account.id)
+        fresh = msgspec.structs.replace(old, id=parts.id, sha256=parts.sha256, verify_key=parts.verify_key)
+        ends_ms = now_ms + body.overlap_s * 1000
+        ending = msgspec.structs.replace(old, expires_ms=min(old.expires_ms or ends_ms, ends_ms))
+        changes = (PutToken(fresh), PutToken(ending))
+        return Decided(Draft(SYSTEM, "", principal.id, "token.rotate", changes), fresh)
+
+    token, headers = await call.change(SYSTEM, decide)
+    assert isinstance(token, Token)
+    return Reply(201, {"id": token.id, "token": text} | shown.token(token, now_ms), headers)
 
 
 def _grants_of(services: Services, body: NewToken) -> tuple[Grant, ...]:

@@ -157,6 +157,54 @@ class EditTeammate(Body, frozen=True):
     role: Literal["manager", "member"] = "member"
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+Cidrs = Annotated[tuple[Annotated[str, msgspec.Meta(max_length=50)], ...], msgspec.Meta(max_length=50)]
+Short = Annotated[str, msgspec.Meta(max_length=200)]
+Metadata = Annotated[dict[Short, Short], msgspec.Meta(max_length=50)]
+PERIOD_SECONDS_MAX = 10 * 366 * 24 * 3600
+Period = Annotated[int, msgspec.Meta(ge=0, le=PERIOD_SECONDS_MAX)]
+
+
+class NewEntitlement(Body, frozen=True):
+    """For some `repositories` of the Workspace, or all; 0 = without limit, `period_s` 0 = in all."""
+
+    name: Name
+    repositories: Annotated[tuple[Name, ...], msgspec.Meta(max_length=100)] = ()
+    formats: Formats = ()
+    packages: Patterns = ()
+    downloads_max: Count = 0
+    bytes_max: Count = 0
+    clients_max: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    period_s: Period = 0
+    from_s: Period = 0
+    expires_s: Period = 0
+    eula: Name = ""
+    cidrs: Cidrs = ()
+    metadata: Metadata = {}
+
+
+class EditEntitlement(Body, frozen=True):
+    """What is not named stays. `reset` begins a new period now."""
+
+    downloads_max: Count | None = None
+    bytes_max: Count | None = None
+    clients_max: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+    period_s: Period | None = None
+    eula: Name | None = None
+    metadata: Metadata | None = None
+    reset: bool = False
+
+
+class Accepting(Body, frozen=True):
+    revision: Name
+
+
+class Rotation(Body, frozen=True):
+    """For how long the old text stays good beside the new."""
+
+    overlap_s: Annotated[int, msgspec.Meta(ge=0, le=30 * 24 * 3600)] = 0
+
+
 class NewRole(Body, frozen=True):
     name: Name
     actions: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1, max_length=20)]
@@ -174,6 +222,7 @@ class NewToken(Body, frozen=True):
     kind: Literal["api", "edge"] = "api"
     owner: Name = ""
     requests_max: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] = 0
+    cidrs: Cidrs = ()
 
 
 class NewEdge(Body, frozen=True):

@@ -15,10 +15,12 @@ import msgspec
 from gateway.access.authority import Authority
 from gateway.access.secrets import Secrets
 from gateway.access.signing import SigningKeys
+from gateway.access.tolls import Used
 from gateway.access.verdicts import Principal
 from gateway.console.clock import now_ms, version
 from storage.catalog import Reading
 from storage.commit import Committed, Decided
+from storage.nouns import Token
 
 
 class Readable(Protocol):
@@ -88,7 +90,7 @@ class Services:
     `normalise(format, package)` spells a package name as the View does, and raises Invalid for what
     no package can be called; `governed` is the name by which grants speak of one.
     `inside_only(url)` is the host of an address that only private_network may reach, else ""; blocking.
-    `metrics_open` lets anybody read the metrics.
+    `used` is what a customer's token has used; an origin counts it. `metrics_open` lets anybody read the metrics.
     """
 
     role: str
@@ -110,6 +112,7 @@ class Services:
     outdated: Callable[[], bool] = never
     spend: Callable[[Principal, str], object] = without_limit
     governed: Callable[[str, str], str | None] = as_it_is
+    used: Callable[[Token], Awaitable[Used]] | None = None
     inside_only: Callable[[str], str] = nowhere
     now_ms: Callable[[], int] = now_ms
     version: str = version()

@@ -119,7 +119,23 @@ def token(noun: Token, now_ms: int) -> Shown:
         "requests_max": noun.requests_max,
         "revoked_ms": noun.revoked_ms,
         "owner": noun.owner,
-    }
+    } | _limits(noun)
+
+
+def _limits(noun: Token) -> Shown:
+    told: Shown = {"cidrs": list(noun.cidrs)} if noun.cidrs else {}
+    limits = noun.entitlement
+    if limits is not None:
+        told["limits"] = {
+            "downloads_max": limits.downloads_max,
+            "bytes_max": limits.bytes_max,
+            "clients_max": limits.clients_max,
+            "period_s": limits.period_s,
+            "from_ms": limits.from_ms,
+        }
+        told["eula"] = {"revision": limits.eula, "accepted": limits.accepted == limits.eula}
+        told["metadata"] = limits.metadata
+    return told
 
 
 def edge(noun: Edge, now_ms: int) -> Shown:

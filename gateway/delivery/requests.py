@@ -6,7 +6,7 @@ the loop takes it back. A handler that fails before answering becomes a logged 5
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from time import monotonic
 from typing import Protocol
 
@@ -28,7 +28,8 @@ class Request:
     """One request, and the one response that it gets. `outcome`, `principal` and `repository` go to log and metrics;
     `fields` are headers of the answer, whoever gives it.
 
-    Sending raises Gone when the client left; let it pass through, there is nobody to tell.
+    Sending raises Gone when the client left; let it pass through, there is nobody to tell. `toll(status, size)` is
+    awaited ahead of an answer that is more than a reply, and may raise a Problem instead; size None = not known.
     """
 
     __slots__ = (
@@ -45,6 +46,7 @@ class Request:
         "outcome",
         "principal",
         "repository",
+        "toll",
     )
 
     def __init__(self, engine: Engine, c: Connection, head: Head) -> None:
@@ -61,6 +63,7 @@ class Request:
         self.outcome = ""
         self.principal = ""
         self.repository = ""
+        self.toll: Callable[[int, int | None], Awaitable[None]] | None = None
 
     @property
     def answered(self) -> bool:
@@ -99,6 +102,9 @@ class Request:
 
     async def answer(self, answer: Answer) -> None:
         """Sends an Answer as the hot path would: variant, conditions, range, sendfile."""
+        if self.toll is not None:
+            asked = plan(answer, self.head)
+            await self.toll(asked.status, asked.size)
         keep = self._begin(answer.status)
         self.outcome = self.outcome or answer.outcome
         self.repository = self.repository or answer.repository
@@ -115,6 +121,8 @@ class Request:
         `first`, where the length is known, are bytes of the body that leave together with the head.
         Leaving the handler without `finish` closes the connection hard, so that the client sees a truncation.
         """
+        if self.toll is not None:
+            await self.toll(status, length)
         bodiless = status in (204, 304)
         framed = bodiless or length is not None or self.head.version == 1
         keep = self._begin(status, framed)

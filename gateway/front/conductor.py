@@ -5,7 +5,7 @@ Both go the same way: place → room → principal → verdict → plan. No byte
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, cast
 
 from cache.relay import RELAYED
@@ -28,7 +28,16 @@ from formats.kit.contract import (
 )
 from gateway.access import edges, passes
 from gateway.access.rates import Rates
-from gateway.access.verdicts import ANONYMOUS, Principal, admit, identify, judge, no_repository
+from gateway.access.tolls import Tolls
+from gateway.access.verdicts import (
+    ANONYMOUS,
+    Principal,
+    admit,
+    check_network,
+    identify,
+    judge,
+    no_repository,
+)
 from gateway.delivery.answers import Answer
 from gateway.delivery.connections import Gone
 from gateway.delivery.heads import Head
@@ -50,7 +59,7 @@ from gateway.indexes.sets import Sets
 from gateway.insight.errorlog import report_bug
 from storage import keys
 from storage.catalog import Catalog, Reading
-from storage.errors import Absent, Full, Problem, TooMany, Unauthenticated, Unavailable
+from storage.errors import Absent, Forbidden, Full, Problem, TooMany, Unauthenticated, Unavailable
 from storage.nouns import Repository
 
 LOGIN_METHODS = ("PUT", "POST")
@@ -81,7 +90,9 @@ class Front:
         manage: Manage,
         rates: Rates,
         lease: Lease | None = None,
+        tolls: Tolls | None = None,
     ) -> None:
+        self._tolls = tolls
         self._catalog = catalog
         self._rooms = rooms
         self._reads = reads
@@ -140,6 +151,8 @@ class Front:
             return self._sets.resolve(reading, admitted)
         if not isinstance(admitted.plan, Serve | Show):
             return answer_of(admitted.plan, place) if isinstance(admitted.plan, Reply) else None
+        if isinstance(admitted.plan, Serve) and admitted.principal.must_pay:
+            return None
         found = self._reads.resolve(reading, admitted.scope, admitted.ask, admitted.room, admitted.plan)
         return found if isinstance(found, Answer) else None
 
@@ -219,6 +232,8 @@ class Front:
         if isinstance(plan, Reply):
             await request.reply(plan.status, headers_of(plan), plan.body)
         elif isinstance(plan, Serve | Show):
+            if isinstance(plan, Serve) and admitted.principal.must_pay and request.head.method == "GET":
+                request.toll = self._toll(admitted.principal, request.head.peer)
             await self._puller.answer(request, admitted)
         elif isinstance(plan, Manifest | Listed | Keyring):
             await self._sets.answer(request, admitted)
@@ -273,6 +288,20 @@ class Front:
         reply = cast("Greeting", admitted.room).greet(admitted.ask, body, principal.name, secret)
         await request.reply(reply.status, headers_of(reply), reply.body)
 
+    def _toll(self, principal: Principal, peer: str) -> Callable[[int, int | None], Awaitable[None]]:
+        limits, tolls = principal.entitlement, self._tolls
+        assert limits is not None
+        assert tolls is not None
+
+        async def charge(status: int, size: int | None) -> None:
+            if status not in (200, 206):
+                return
+            if size is None and limits.bytes_max:
+                raise Unavailable("It is not known yet how large this is.", "Try again.", retry_after_s=1)
+            await tolls.take(principal.id, limits, peer, size or 0)
+
+        return charge
+
     # ------------------------------------------------------------ admission
 
     def admit(self, reading: Reading, head: Head, place: Place) -> Admitted:
@@ -312,6 +341,9 @@ class Front:
     def _verdict(self, reading: Reading, principal: Principal, ask: Ask, room: Room, right: str) -> Permit:
         cleared = admit(reading, principal, ask.workspace, ask.repository, right, room.name)
         repository = cleared.repository
+        limits = principal.entitlement
+        if limits is not None and limits.eula != limits.accepted and not repository.public:
+            raise Forbidden("The terms of this token are not accepted yet.", "POST their revision to /-/api/v1/eula.")
         if principal.only is not None:
             require(principal, cast("Scoped", room).resource(ask), right)
         if self._lease is not None and not repository.public and not self._lease.good(repository):
@@ -328,9 +360,9 @@ class Front:
                 labels.append(keys.label_access(repository.workspace))
             if principal.owner:
                 labels.append(keys.label_account(principal.owner))
-        until_s = float("inf")
+        until_s = 0.0 if principal.cidrs else float("inf")  # what is remembered does not ask from where
         if principal.expires_ms:
-            until_s = time.monotonic() + (principal.expires_ms - at_ms) / 1000
+            until_s = min(until_s, time.monotonic() + (principal.expires_ms - at_ms) / 1000)
         if self._lease is not None and not repository.public:
             until_s = min(until_s, self._lease.until_s(repository))
         return Scope(repository, tuple((label, reading.label(label)) for label in labels), until_s, principal.id)
@@ -361,8 +393,11 @@ def who(reading: Reading, place: Place, head: Head, at_ms: int) -> Principal:
         if not secret and RELAYED not in head.headers:
             return edges.principal_of(edge)
     if secret and place.format == OCI and passes.is_pass(secret):
-        return passes.holder(reading, secret, at_ms, now_ms())
-    return identify(reading, secret, now_ms())
+        principal = passes.holder(reading, secret, at_ms, now_ms())
+    else:
+        principal = identify(reading, secret, now_ms())
+    check_network(principal, head.peer)
+    return principal
 
 
 def require(principal: Principal, resource: str, right: str) -> None:

@@ -21,7 +21,8 @@ from cache.peer import journal_stream
 from cache.scope import SCOPE_BYTES, Scope
 from formats.kit.contract import Room
 from gateway.access import edges
-from gateway.access.verdicts import Principal, identify
+from gateway.access.tolls import Lender, Return, Wish
+from gateway.access.verdicts import Principal, check_network, identify
 from gateway.delivery.connections import Gone
 from gateway.delivery.heads import Head
 from gateway.delivery.requests import Request
@@ -31,10 +32,11 @@ from gateway.front.reading import upstreams_of
 from gateway.indexes.generations import Place
 from gateway.indexes.sets import Sets
 from storage.catalog import Catalog, Reading
-from storage.errors import Absent, MethodRefused, Problem, Unauthenticated, Unavailable, UpstreamFailed
+from storage.errors import Absent, Invalid, MethodRefused, Problem, Unauthenticated, Unavailable, UpstreamFailed
 from storage.open import Store
 
 _IDENTITY = re.compile("[0-9a-f]{64}")
+WISH_BYTES_MAX = 4 << 10
 FOREIGN_MEDIA = "application/vnd.entrepot.foreign+msgpack"
 STREAM_MEDIA = (("Content-Type", "application/octet-stream"),)
 
@@ -59,7 +61,9 @@ class Peering:
         enrolling: Enrolling,
         sign: Callable[[bytes], bytes] | None,
         upward: Upward | None,
+        lender: Lender,
     ) -> None:
+        self._lender = lender
         self._store = store
         self._catalog = catalog
         self._rooms = rooms
@@ -84,6 +88,8 @@ class Peering:
                 await self._enrolling.renew(request)
             case ("GET", "foreign", workspace, repository, format) if asking.sees(workspace):
                 await self._foreign(request, workspace, repository, format)
+            case ("POST", "toll" | "toll-back" as what):
+                await self._toll(request, what, asking)
             case ("GET", "set", workspace, repository, format) if asking.sees(workspace):
                 place = Place(workspace, repository, format, head.argument("set"))
                 sha256 = head.argument("sha256")
@@ -174,6 +180,25 @@ class Peering:
 
     # ------------------------------------------------------------ what is known elsewhere
 
+    async def _toll(self, request: Request, what: str, asking: "_Asking") -> None:
+        """Lend an edge what its customers may still fetch, or take back what they did not. A shield hands it on."""
+        raw = await request.body.whole(WISH_BYTES_MAX)
+        try:
+            decode = msgspec.msgpack.decode
+            said: Wish | Return = decode(raw, type=Wish) if what == "toll" else decode(raw, type=Return)
+        except (msgspec.MsgspecError, OverflowError):
+            raise Invalid("This is nothing that could be lent or given back.") from None
+        with self._catalog.read() as reading:
+            token = reading.token_by_id(said.token_id) if said.token_id.isascii() and len(said.token_id) < 100 else None
+        if token is None or not all(asking.sees(one.scope.partition("/")[0]) for one in token.grants):
+            raise Absent("There is no such token.")
+        told: object = None
+        if isinstance(said, Wish):
+            told = await self._lender.lend(said)
+        else:
+            await self._lender.take_back(said)
+        await request.reply(200, (("Content-Type", "application/msgpack"),), msgspec.msgpack.encode(told))
+
     async def _foreign(self, request: Request, workspace: str, repository: str, format: str) -> None:
         package = request.head.argument("package")
         room = self._rooms.get(format)
@@ -210,6 +235,7 @@ def asking_of(reading: Reading, head: Head) -> _Asking:
         region = edge.region if edge.parent else ""
         return _Asking(edges.principal_of(edge), edges.workspaces_of(edge), edge.name, region)
     principal = identify(reading, head.secret, now_ms())
+    check_network(principal, head.peer)
     return _Asking(principal, edges.workspaces_of_token(principal))
 
 

@@ -20,6 +20,7 @@ from storage.nouns import (
     Account,
     Binding,
     Draft,
+    Entitlement,
     File,
     Grant,
     Membership,
@@ -145,6 +146,15 @@ class Console:
             PutTag(format, name, "latest", "1.0"),
         )
         self.ledger.write(Draft(ws, repo, "t", "t", changes))
+
+    def add_customer(self, ws: str) -> None:
+        """The role customer: an entitlement to read acme/main, once its terms are accepted."""
+        text, parts = tokens.mint()
+        limits = Entitlement(downloads_max=2, eula="1")
+        token = Token(parts.id, "customer", parts.sha256, (Grant(f"{ws}/main"),), "entitlement", NOW_MS)
+        token = msgspec.structs.replace(token, entitlement=limits)
+        self.ledger.write(Draft(SYSTEM, "", "t", "t", (PutToken(token),)))
+        self.tokens["customer"], self.ids["customer"] = text, parts.id
 
     def add_people(self, ws: str) -> None:
         """The user alice and the service account robot, both members; alice is of the team devs, which may read."""

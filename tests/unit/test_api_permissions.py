@@ -33,6 +33,10 @@ BODIES: dict[str, Any] = {
     "PUT /-/api/v1/workspaces/<workspace>/quota": {"bytes": 10_000},
     "PUT /-/api/v1/repositories/<workspace>/<repository>/quota": {"bytes": 10_000},
     "POST /-/api/v1/tokens": {"name": "child", "grants": [{"scope": "acme/main"}]},
+    "POST /-/api/v1/tokens/<id>/rotate": {"overlap_s": 60},
+    "POST /-/api/v1/workspaces/<workspace>/entitlements": {"name": "fresh", "repositories": ["main"]},
+    "PATCH /-/api/v1/workspaces/<workspace>/entitlements/<id>": {"downloads_max": 5},
+    "POST /-/api/v1/eula": {"revision": "1"},
     "POST /-/api/v1/users": {"name": "fresh"},
     "POST /-/api/v1/workspaces/<workspace>/services": {"name": "fresh"},
     "PUT /-/api/v1/workspaces/<workspace>/members/<member>": {"role": "manager"},
@@ -48,12 +52,17 @@ MAY: dict[str, set[str]] = {
     "manage the workspace": {"node admin", "acme admin"},
     "POST /-/api/v1/repositories": {"node admin", "acme admin"},
     "POST /-/api/v1/tokens": {"node admin", "acme admin", "main admin"},
+    "POST /-/api/v1/workspaces/<workspace>/entitlements": {"node admin", "acme admin", "main admin"},
+    "PATCH /-/api/v1/workspaces/<workspace>/entitlements/<id>": {"node admin", "acme admin", "main admin"},
+    "POST /-/api/v1/workspaces/<workspace>/entitlements/<id>/refresh": {"node admin", "acme admin", "main admin"},
+    "DELETE /-/api/v1/workspaces/<workspace>/entitlements/<id>": {"node admin", "acme admin", "main admin"},
+    "POST /-/api/v1/eula": {"customer"},
     "people in the workspace": {"node admin", "acme admin"},
     "grant in the workspace": {"node admin", "acme admin"},
     "the token itself, or admin of all it reaches": {"node admin", "acme admin", "reader"},
 }
 NOBODY = ("anonymous", "expired", "revoked", "malformed", "unknown")
-SOMEBODY = ("node admin", "auditor", "acme admin", "main admin", "writer", "reader", "stranger")
+SOMEBODY = ("node admin", "auditor", "acme admin", "main admin", "writer", "reader", "stranger", "customer")
 
 
 def key(route: Route) -> str:
@@ -70,7 +79,7 @@ def address(route: Route, console: Console) -> str:
         "<repository>": "main",
         "<format>": "pypi",
         "<name>": "first",
-        "<id>": "bnd_devs" if "/grants/" in route.rule else console.ids["reader"],
+        "<id>": id_for(route, console),
         "<host>": "pkgs.example",
         "<fingerprint>": fingerprint(certificate),
         "<path:package>": "thing",
@@ -87,6 +96,12 @@ def address(route: Route, console: Console) -> str:
     return path + ("?format=pypi" if "format" in route.arguments else "")
 
 
+def id_for(route: Route, console: Console) -> str:
+    if "/grants/" in route.rule:
+        return "bnd_devs"
+    return console.ids["customer" if "/entitlements/" in route.rule else "reader"]
+
+
 async def filled(root: Path) -> Console:
     console = Console(root)
     body = {"format": "pypi", "name": "first", "url": "https://registry.example/simple/", "allow": ["thing"]}
@@ -101,6 +116,7 @@ async def filled(root: Path) -> Console:
     assert (await console.call("node admin", "POST", "/repositories/acme/main/quarantine", held)).status == 201
     console.add_package("acme", "main", "pypi", "thing")
     console.add_people("acme")
+    console.add_customer("acme")
     console.ledger.entries.clear()
     return console
 

@@ -1,0 +1,322 @@
+"""How much may a customer still fetch? Limits that hold exactly at every edge, though no download asks the origin.
+
+The origin keeps one count of a token: what it has lent. A worker of any node borrows a slice ahead of use, spends it
+without asking anybody, and refuses when it has none and gets none. So the sum of all slices, spent or not, never passes
+the limit, whatever crashes, and whoever is cut off. What lies idle is given back; what a crash takes along is lost to
+the customer and never spent twice, so slices grow small as a limit comes near.
+
+A download is one GET that is answered with a file's bytes, a range as much as a whole; it is charged before the first
+byte goes out, with all the bytes that it is going to send. Documents, HEAD and 304 cost nothing.
+"""
+
+import struct
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import lmdb
+import msgspec
+import trio
+
+from storage.errors import Absent, Forbidden, Invalid, Problem
+from storage.nouns import Entitlement, Token
+
+SLICE_DOWNLOADS_MAX = 64
+SLICE_BYTES_MAX = 256 << 20
+SLICE_SHARE = 32
+"""A slice is at most this part of what is left."""
+
+POCKETS_MAX = 10_000
+IDLE_SECONDS = 2.0
+FAREWELL_SECONDS_MAX = 2.0
+MAP_BYTES = 16 << 30
+CLIENT_CHARS_MAX = 100
+NEVER_MS = 1 << 62
+
+_ROW = struct.Struct("<QQQ")
+
+
+class Wish(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What a worker asks for a token: to fetch once more, `size` bytes, for `client` ("" = one that is known)."""
+
+    token_id: str
+    downloads: int
+    size: int
+    client: str = ""
+
+
+class Lent(msgspec.Struct, frozen=True, array_like=True):
+    """A slice, of the period that began at `period_ms` and has `left_ms` to go: nobody's clock but the origin's counts.
+    `refused` says why there is none."""
+
+    period_ms: int
+    left_ms: int
+    downloads: int = 0
+    size: int = 0
+    refused: str = ""
+
+
+class Return(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What was lent and not used. Told once at most: told twice it would be lent twice."""
+
+    token_id: str
+    period_ms: int
+    downloads: int
+    size: int
+
+
+class Used(NamedTuple):
+    """What was lent of the present period, which is what was used but for slices that are still held."""
+
+    period_ms: int
+    downloads: int
+    size: int
+    clients: int
+
+
+def period_of(entitlement: Entitlement, made_ms: int, now_ms: int) -> tuple[int, int]:
+    """When the present period began, and when it ends. A reset begins one anew."""
+    first = max(made_ms, entitlement.reset_ms)
+    if not entitlement.period_s:
+        return first, NEVER_MS
+    length = entitlement.period_s * 1000
+    began = first + (max(0, now_ms - first) // length) * length
+    return began, began + length
+
+
+class Ledger:
+    """An origin's count of what was lent, durable before it is told. Synchronous: call it in a thread.
+
+    `used`: token id, period → downloads, bytes, clients (u64 each). `clients`: token id, period, client → nothing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        self._env = lmdb.open(str(path), map_size=MAP_BYTES, max_dbs=4, max_readers=256, readahead=False)
+        with self._env.begin(write=True) as txn:
+            self._used = self._env.open_db(b"used", txn=txn)
+            self._clients = self._env.open_db(b"clients", txn=txn)
+
+    def close(self) -> None:
+        self._env.close()
+
+    def lend(self, token: Token, wish: Wish, now_ms: int) -> Lent:
+        """All that the wish needs, or nothing of it."""
+        entitlement = token.entitlement
+        if entitlement is None:
+            raise Invalid("This token has no limits.")
+        began, until = period_of(entitlement, token.at_ms, now_ms)
+        key = token.id.encode() + b"\0" + began.to_bytes(8)
+        with self._env.begin(write=True) as txn:
+            downloads, size, clients = self._row(txn, token.id, key)
+            refused = ""
+            more_downloads = _slice(entitlement.downloads_max, downloads, wish.downloads, SLICE_DOWNLOADS_MAX)
+            more_size = _slice(entitlement.bytes_max, size, wish.size, SLICE_BYTES_MAX)
+            client = key + wish.client.encode()[:CLIENT_CHARS_MAX]
+            is_new = bool(wish.client) and bool(entitlement.clients_max) and self._is_new(txn, client)
+            if more_downloads < 0:
+                refused = "downloads"
+            elif more_size < 0:
+                refused = "bytes"
+            elif is_new and clients >= entitlement.clients_max:
+                refused = "clients"
+            if refused:
+                return Lent(began, until - now_ms, refused=refused)
+            if is_new:
+                txn.put(client, b"", db=self._clients)
+            row = _ROW.pack(downloads + more_downloads, size + more_size, clients + is_new)
+            txn.put(key, row, db=self._used)
+        return Lent(began, until - now_ms, more_downloads, more_size)
+
+    def take_back(self, back: Return) -> None:
+        """Count a slice as not used. One of another period is of no more use to anybody."""
+        key = back.token_id.encode() + b"\0" + back.period_ms.to_bytes(8)
+        with self._env.begin(write=True) as txn:
+            found = txn.get(key, db=self._used)
+            if found is not None:
+                downloads, size, clients = _ROW.unpack(found)
+                row = _ROW.pack(max(0, downloads - back.downloads), max(0, size - back.size), clients)
+                txn.put(key, row, db=self._used)
+
+    def used(self, token: Token, now_ms: int) -> Used:
+        entitlement = token.entitlement or Entitlement()
+        began, _ = period_of(entitlement, token.at_ms, now_ms)
+        with self._env.begin() as txn:
+            found = txn.get(token.id.encode() + b"\0" + began.to_bytes(8), db=self._used)
+        return Used(began, *(_ROW.unpack(found) if found is not None else (0, 0, 0)))
+
+    def _row(self, txn: "lmdb.Transaction[bytes]", id: str, key: bytes) -> tuple[int, int, int]:
+        """The present period's row. What earlier ones left goes when a new one begins."""
+        found = txn.get(key, db=self._used)
+        if found is not None:
+            downloads, size, clients = _ROW.unpack(found)
+            return downloads, size, clients
+        prefix = id.encode() + b"\0"
+        for table in (self._used, self._clients):
+            with txn.cursor(db=table) as cursor:
+                going = cursor.set_range(prefix)
+                while going and cursor.key().startswith(prefix):
+                    going = cursor.delete()
+        return 0, 0, 0
+
+    def _is_new(self, txn: "lmdb.Transaction[bytes]", client: bytes) -> bool:
+        return txn.get(client, db=self._clients) is None
+
+
+def _slice(limit: int, used: int, wanted: int, most: int) -> int:
+    """How much to lend; -1 where there is not enough, 0 where nothing is wanted or nothing is limited."""
+    if not limit or not wanted:
+        return 0
+    left = limit - used
+    return -1 if wanted > left else max(wanted, min(most, left // SLICE_SHARE))
+
+
+# ---------------------------------------------------------------- at every worker
+
+
+class Lender(Protocol):
+    """Where slices come from: the origin's Ledger, or the way to it."""
+
+    async def lend(self, wish: Wish) -> Lent: ...
+    async def take_back(self, back: Return) -> None: ...
+
+
+class Pocket:
+    """What a worker holds of one token."""
+
+    __slots__ = ("clients", "downloads", "lock", "period_ms", "reset_ms", "size", "until_s", "used_s")
+
+    def __init__(self, reset_ms: int) -> None:
+        self.reset_ms = reset_ms
+        self.period_ms = 0
+        self.until_s = 0.0
+        self.downloads = 0
+        self.size = 0
+        self.clients: set[str] = set()
+        self.used_s = 0.0
+        self.lock = trio.Lock()
+
+
+class Tolls:
+    """Charges downloads. `take` is the one way in."""
+
+    def __init__(self, lender: Lender) -> None:
+        self._lender = lender
+        self._pockets: OrderedDict[str, Pocket] = OrderedDict()
+
+    async def take(self, token_id: str, entitlement: Entitlement, client: str, size: int) -> None:
+        """Charge one download of `size` bytes. Raises Forbidden where a limit is reached, Unavailable where that
+        cannot be known. No await stands between what is seen in the pocket and what is taken out of it."""
+        pocket = self._pocket(token_id, entitlement)
+        if self._spent(pocket, entitlement, client, size):
+            return
+        async with pocket.lock:
+            if self._spent(pocket, entitlement, client, size):
+                return
+            wish = Wish(
+                token_id,
+                1 if entitlement.downloads_max and not pocket.downloads else 0,
+                max(0, size - pocket.size) if entitlement.bytes_max else 0,
+                client if entitlement.clients_max and client not in pocket.clients else "",
+            )
+            lent = await self._lender.lend(wish)
+            if lent.refused:
+                raise used_up(lent.refused)
+            if lent.period_ms != pocket.period_ms:
+                pocket.downloads = pocket.size = 0
+                pocket.clients.clear()
+                pocket.period_ms = lent.period_ms
+            pocket.until_s = trio.current_time() + lent.left_ms / 1000
+            pocket.downloads += lent.downloads
+            pocket.size += lent.size
+            if wish.client:
+                pocket.clients.add(wish.client)
+            if not self._spent(pocket, entitlement, client, size):
+                raise used_up("downloads")  # a period ended on the way: what was held of it is gone
+
+    def _pocket(self, token_id: str, entitlement: Entitlement) -> Pocket:
+        pocket = self._pockets.get(token_id)
+        if pocket is None or pocket.reset_ms != entitlement.reset_ms:
+            pocket = self._pockets[token_id] = Pocket(entitlement.reset_ms)
+        self._pockets.move_to_end(token_id)
+        while len(self._pockets) > POCKETS_MAX:
+            self._pockets.popitem(last=False)
+        return pocket
+
+    def _spent(self, pocket: Pocket, entitlement: Entitlement, client: str, size: int) -> bool:
+        pocket.used_s = trio.current_time()
+        if pocket.used_s >= pocket.until_s:
+            pocket.downloads = pocket.size = 0
+            pocket.clients.clear()
+            return False
+        if entitlement.downloads_max and not pocket.downloads:
+            return False
+        if entitlement.bytes_max and pocket.size < size:
+            return False
+        if entitlement.clients_max and client not in pocket.clients:
+            return False
+        if entitlement.downloads_max:
+            pocket.downloads -= 1
+        if entitlement.bytes_max:
+            pocket.size -= size
+        return True
+
+    async def run(self) -> None:
+        """Give back what lies idle."""
+        while True:
+            await trio.sleep(IDLE_SECONDS)
+            idle_since_s = trio.current_time() - IDLE_SECONDS
+            await self._return([id for id, one in self._pockets.items() if one.used_s < idle_since_s])
+
+    async def farewell(self) -> None:
+        """Give back all that is held, as far as there is time."""
+        with trio.move_on_after(FAREWELL_SECONDS_MAX):
+            await self._return(list(self._pockets))
+
+    async def _return(self, ids: list[str]) -> None:
+        for id in ids:
+            pocket = self._pockets.get(id)
+            if pocket is None or pocket.lock.locked():
+                continue
+            del self._pockets[id]
+            if pocket.downloads or pocket.size:
+                back = Return(id, pocket.period_ms, pocket.downloads, pocket.size)
+                pocket.downloads = pocket.size = 0
+                try:
+                    await self._lender.take_back(back)
+                except Problem:
+                    continue  # it may have been heard: told again it could be lent twice
+
+
+def used_up(what: str) -> Forbidden:
+    said = {
+        "downloads": "The downloads that this token allows are used up.",
+        "bytes": "The bandwidth that this token allows does not suffice for this.",
+        "clients": "This token is in use by as many clients as it allows.",
+    }
+    return Forbidden(said.get(what, said["downloads"]), "Ask whoever gave you the token.")
+
+
+class Lending:
+    """An origin's own way to its Ledger, for its workers and for those of its edges."""
+
+    def __init__(self, ledger: Ledger, token_by_id: Callable[[str], Token | None], now_ms: Callable[[], int]) -> None:
+        self._ledger = ledger
+        self._token_by_id = token_by_id
+        self._now_ms = now_ms
+        self._threads = trio.CapacityLimiter(1)
+
+    async def lend(self, wish: Wish) -> Lent:
+        """Raises Absent for a token that is no more: the limits are those of its own record, whoever asks."""
+        token = self._token_by_id(wish.token_id)
+        if token is None or token.entitlement is None or token.revoked_ms:
+            raise Absent("There is no such token.")
+        if wish.downloads not in (0, 1) or wish.size < 0:
+            raise Invalid("This is no wish that could be met.")
+        return await trio.to_thread.run_sync(self._ledger.lend, token, wish, self._now_ms(), limiter=self._threads)
+
+    async def take_back(self, back: Return) -> None:
+        if back.downloads < 0 or back.size < 0 or not 0 <= back.period_ms < NEVER_MS:
+            raise Invalid("This is nothing that could be given back.")
+        await trio.to_thread.run_sync(self._ledger.take_back, back, limiter=self._threads)

@@ -1,0 +1,95 @@
+"""Where does a worker get the slices from that its customers' downloads are charged to? From the ledger on its disk
+where it is an origin, else from its origin, through whichever parent is there.
+
+A wish and a return are told once: an answer that got lost costs the customer a slice, and never gives one twice.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import trio
+
+from cache.relay import Relay
+from gateway.access.tolls import Ledger, Lender, Lending, Lent, Return, Tolls, Used, Wish
+from storage.catalog import Catalog
+from storage.errors import Unavailable, UpstreamFailed
+from storage.nouns import Token
+
+FOLDER = "tolls"
+TOLD_BYTES_MAX = 4 << 10
+
+
+class _Whole:
+    """A small body that is here: cache.relay.Readable."""
+
+    def __init__(self, data: bytes) -> None:
+        self._left = data
+
+    async def read(self, mv: memoryview) -> int:
+        piece, self._left = self._left[: len(mv)], self._left[len(mv) :]
+        mv[: len(piece)] = piece
+        return len(piece)
+
+
+class FromParent:
+    """An edge's way: implements gateway.access.tolls.Lender."""
+
+    def __init__(self, relay: Relay, token: str) -> None:
+        self._relay = relay
+        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+
+    async def lend(self, wish: Wish) -> Lent:
+        return await self._told(b"/-/peer/toll", wish, Lent)
+
+    async def take_back(self, back: Return) -> None:
+        await self._told(b"/-/peer/toll-back", back, type(None))
+
+    async def _told[T](self, target: bytes, said: object, shape: type[T]) -> T:
+        body = msgspec.msgpack.encode(said)
+        raw = bytearray()
+        try:
+            async with await self._relay.forward("POST", target, self._headers, "", len(body), _Whole(body)) as answer:
+                async for chunk in answer.chunks():
+                    raw += chunk
+                    if len(raw) > TOLD_BYTES_MAX:
+                        break
+                if answer.status == 200:
+                    return msgspec.msgpack.decode(raw, type=shape)
+        except (UpstreamFailed, msgspec.MsgspecError):
+            pass
+        raise Unavailable(
+            "This token has limits, and the origin that counts them cannot be asked.", "Try again.", retry_after_s=5
+        )
+
+
+class Paying:
+    """One worker's. `relay` is an edge's way to its origin."""
+
+    def __init__(
+        self, root: Path, catalog: Catalog, now_ms: Callable[[], int], relay: Relay | None, token: str
+    ) -> None:
+        self._now_ms = now_ms
+        self._ledger = Ledger(root / FOLDER) if relay is None else None
+        self.lender: Lender
+        if relay is not None:
+            self.lender = FromParent(relay, token)
+        else:
+            assert self._ledger is not None
+            self.lender = Lending(self._ledger, lambda id: _token(catalog, id), now_ms)
+        self.tolls = Tolls(self.lender)
+
+    async def used(self, token: Token) -> Used:
+        """What a token has used; an origin's to tell."""
+        assert self._ledger is not None
+        return await trio.to_thread.run_sync(self._ledger.used, token, self._now_ms())
+
+    def close(self) -> None:
+        """After the last download."""
+        if self._ledger is not None:
+            self._ledger.close()
+
+
+def _token(catalog: Catalog, id: str) -> Token | None:
+    with catalog.read() as reading:
+        return reading.token_by_id(id)
