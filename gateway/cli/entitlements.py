@@ -66,18 +66,11 @@ def create(
     metadata
         KEY=VALUE of your own.
     """
-    body: dict[str, Any] = {
-        "name": name,
-        "repositories": list(repository),
-        "formats": list(format),
-        "packages": list(package),
-        "downloads_max": downloads,
-        "bytes_max": bytes,
-        "clients_max": clients,
-        "period_s": seconds(period),
-        "from_s": seconds(starts),
-        "expires_s": seconds(expires),
-        "eula": eula,
+    body: dict[str, Any] = {"name": name, "repositories": list(repository)}
+    body |= {"formats": list(format), "packages": list(package), "eula": eula}
+    body |= {"downloads_max": downloads, "bytes_max": bytes, "clients_max": clients}
+    body |= {"period_s": seconds(period), "from_s": seconds(starts), "expires_s": seconds(expires)}
+    body |= {
         "cidrs": list(network),
         "metadata": dict(one.partition("=")[::2] for one in metadata),
     }
