@@ -107,6 +107,15 @@ class Client:
             raise problem_of(response)
         return response
 
+    def read_through(self, path: str) -> tuple[int, str]:
+        """Read an answer to its end and throw it away: (bytes, the node's Outcome). Raises Problem."""
+        with reaching(self.url), self._http.stream("GET", path) as response:
+            if not response.is_success:
+                response.read()
+                raise problem_of(response)
+            size = sum(len(piece) for piece in response.iter_raw())
+            return size, response.headers.get("entrepot-outcome", "")
+
     def health(self) -> Any:
         """What /-/health says, also where it says that the node is not well."""
         with reaching(self.url):

@@ -1,0 +1,69 @@
+"""Which packages do lock files of real tools name?"""
+
+import json
+
+import pytest
+
+from gateway.cli.locks import Locked, locked_in
+from gateway.cli.output import Usage
+
+A, B = "a" * 64, "b" * 64
+
+
+def test_requirements_with_hashes() -> None:
+    lines = (
+        f"# made\nidna==3.7 \\\n    --hash=sha256:{A} \\\n    --hash=sha256:{B}",
+        f"uvicorn[standard]==0.30.1 ; python_version > '3.8' --hash=sha256:{A}",
+        "-e .\nloose>=1\n",
+    )
+    text = "\n".join(lines)
+    assert locked_in("requirements.txt", text) == [
+        Locked("pypi", "idna", "3.7", frozenset((A, B))),
+        Locked("pypi", "uvicorn", "0.30.1", frozenset((A,))),
+    ]
+
+
+def test_a_lock_of_uv() -> None:
+    text = f"""version = 1
+[[package]]
+name = "idna"
+version = "3.7"
+sdist = {{ url = "https://files.example/idna.tar.gz", hash = "sha256:{A}" }}
+wheels = [{{ url = "https://files.example/idna.whl", hash = "sha256:{B}" }}]
+[[package]]
+name = "mine"
+version = "0.1"
+source = {{ virtual = "." }}
+"""
+    assert locked_in("uv.lock", text) == [Locked("pypi", "idna", "3.7", frozenset((A, B)))]
+
+
+def test_a_lock_of_npm() -> None:
+    packages = {
+        "": {"name": "mine", "version": "1.0.0"},
+        "node_modules/ms": {"version": "2.1.3", "resolved": "https://r.example/ms/-/ms-2.1.3.tgz"},
+        "node_modules/a/node_modules/@scope/b": {"version": "1.0.0", "resolved": "https://r.example/b.tgz"},
+        "node_modules/again": {"name": "ms", "version": "2.1.3", "resolved": "https://r.example/ms/-/ms-2.1.3.tgz"},
+        "node_modules/link": {"resolved": "packages/link", "link": True},
+    }
+    assert locked_in("package-lock.json", json.dumps({"lockfileVersion": 3, "packages": packages})) == [
+        Locked("npm", "ms", "2.1.3"),
+        Locked("npm", "@scope/b", "1.0.0"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("requirements.txt", ""),
+        ("requirements.txt", "idna>=3\n"),
+        ("uv.lock", "= ="),
+        ("uv.lock", "package = [1]"),
+        ("package-lock.json", "[]"),
+        ("package-lock.json", "{"),
+        ("package-lock.json", "[" * 100_000),
+    ],
+)
+def test_what_is_no_lock_file_is_told_so(name: str, text: str) -> None:
+    with pytest.raises(Usage):
+        locked_in(name, text)
