@@ -1,6 +1,6 @@
 """Does every room keep the contract: pure, deterministic, honest about names, and unharmed by what it is sent?
 
-A new room brings a Case in tests/contract/rooms.py and runs all of this.
+A new room brings a CASE in tests/contract/room_of_ROOM.py and runs all of this.
 """
 
 import ast

@@ -34,7 +34,7 @@ def maven_mutant(dice: random.Random) -> Upload:
 
 MAVEN_BUILD = "org/acme/demo/1.1-SNAPSHOT/demo-1.1-20231114.034500-1"
 
-MAVEN = Case(
+CASE = Case(
     room=ROOMS["maven"],
     good=(
         Upload("PUT", "org/acme/demo/1.0/demo-1.0.jar", maven_layout.jar()),
