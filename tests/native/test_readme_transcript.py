@@ -122,6 +122,18 @@ def test_the_first_five_minutes(fresh: Up, shell: Shell, tmp_path: Path) -> None
     assert (tmp_path / "installed" / "acme_demo.py").is_file()
 
 
+def test_run_a_company_on_it(fresh: Up, shell: Shell) -> None:
+    """From nothing to a customer's download that is refused by its limit."""
+    program("curl")
+    edge = fresh.edge.partition("//")[2]
+    commands = [pair for block in blocks("Run a company on it") for pair in block]
+    assert len(commands) >= 20
+    for command, shown in commands:
+        command = command.replace("127.0.0.1:8081", edge).replace("ent_...", fresh.token)
+        check(command, shown, shell.run(command))
+    assert "used up" in commands[-3][1]
+
+
 def test_what_was_stored_is_there_after_a_stop_and_another_start(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with Up(data) as node:
