@@ -479,6 +479,7 @@ class Worker:
             governed=_governed,
             used=None if self.edge else self.paying.used,
             inside_only=inside_only,
+            stored=(self.store.cached if self.edge else self.store.blobs).rows,
         )
 
     def _found_damage(self) -> None:

@@ -469,6 +469,11 @@ class BlobShelf:
         with self._lock:
             self._handles.pop(pack, None)
 
+    def rows(self, identities: Sequence[bytes]) -> list[BlobRow | None]:
+        """How these blobs lie here, None for each that does not. A few microseconds each."""
+        with self.env.begin() as txn:
+            return [self.ledger.blob(txn, one) for one in identities]
+
     # ------------------------------------------------------------ chunks
 
     def chunk_count(self) -> int:

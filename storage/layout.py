@@ -12,8 +12,8 @@ from storage.chunker import Chunk
 from storage.ledger import ChunkRow
 from storage.nouns import Extent
 
-EXTENT_BYTES_MIN = 16 << 10
-EXTENT_BYTES_AVERAGE = 64 << 10
+EXTENT_BYTES_MIN = 32 << 10
+EXTENT_BYTES_AVERAGE = 128 << 10
 """No blob is laid in extents that are smaller on average: it is sent as fast as a whole one then."""
 EXTENTS_MAX = 4096
 PACKS_MAX = 32

@@ -4,6 +4,7 @@ from cyclopts import App
 
 from gateway.cli.client import reach
 from gateway.cli.output import Output, Usage
+from gateway.cli.upkeep import size_of
 from gateway.cli.words import AsJson, AsProfile, AtUrl, place, seconds
 
 workspaces = App(name="workspace", help="Workspaces.")
@@ -65,9 +66,15 @@ def show_repository(repository: str, /, *, json: AsJson = False, url: AtUrl = ""
     """Show one repository."""
     with reach(url, profile) as node:
         found = node.get("/repositories/{}/{}".format(*place(repository)))
+        kept = node.get("/repositories/{}/{}/storage".format(*place(repository)))
     lines = [f"{repository}: {_seen(found['public'])}"]
+    lines += [
+        f"{one['files']} files cut by {cut}: {size_of(one['bytes'])}, of which {size_of(one['saved_bytes'])} were there"
+        for cut, one in sorted(kept["by_cut"].items())
+        if one["saved_bytes"]
+    ]
     lines += [f"draws {one['format']} from {one['url']} ({one['name']})" for one in found["upstreams"]]
-    Output(json).fact(found, "\n".join(lines))
+    Output(json).fact(found | {"storage": kept}, "\n".join(lines))
 
 
 @repositories.command(name="edit")

@@ -2,6 +2,8 @@
 
 from itertools import islice
 
+import trio
+
 from gateway.access.verdicts import on_node
 from gateway.console import shown
 from gateway.console.calls import Call, Reply, Routes
@@ -12,6 +14,7 @@ from storage.errors import Absent, Invalid
 NODE = Routes("/-")
 ROUTES = Routes("/-/api/v1")
 
+FILES_MAX = 200_000
 METRICS_MEDIA = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -75,12 +78,42 @@ async def show_package(call: Call) -> Reply:
         package = view.package(name) if may_know(call, reading)(format, name) else None
         if package is None:
             raise Absent("This repository holds no such package.")
+        files = view.files(name)
+        rows = call.services.stored([one.sha256 for one in files])
         told = shown.package(package) | {
             "versions": [shown.version(one) for one in view.versions(name)],
             "tags": view.tags(name),
-            "files": [shown.file(one) for one in view.files(name)],
+            "files": [shown.file(one) | {"stored": shown.stored(row)} for one, row in zip(files, rows, strict=True)],
         }
     return Reply(200, told)
+
+
+@ROUTES.add("GET", "/repositories/<workspace>/<repository>/storage", REPOSITORY_READ)
+async def show_storage(call: Call) -> Reply:
+    """What the files of a repository take, and what of it was there before, by how they are cut. It looks at every
+    file, at most FILES_MAX of them: then `complete` is false."""
+    return Reply(200, await trio.to_thread.run_sync(_weighed, call))
+
+
+def _weighed(call: Call) -> shown.Shown:
+    by_cut: dict[str, dict[str, int]] = {}
+    files = 0
+    with call.read() as reading:
+        may = may_know(call, reading)
+        for format in call.services.formats:
+            view = reading.view(call.at["workspace"], call.at["repository"], format)
+            for package in view.packages():
+                if files >= FILES_MAX or not may(format, package.name):
+                    continue
+                identities = [one.sha256 for one in view.files(package.name) if one.sha256]
+                files += len(identities)
+                for row in call.services.stored(identities):
+                    if row is not None:
+                        sums = by_cut.setdefault(row.cut.name.lower(), {"files": 0, "bytes": 0, "saved_bytes": 0})
+                        for name, value in (("files", 1), ("bytes", row.size), ("saved_bytes", row.saved)):
+                            sums[name] += value
+    saved = sum(one["saved_bytes"] for one in by_cut.values())
+    return {"files": files, "saved_bytes": saved, "by_cut": by_cut, "complete": files < FILES_MAX}
 
 
 def _prefix_of(call: Call, format: str) -> str:

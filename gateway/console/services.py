@@ -4,7 +4,7 @@ The node assembly makes one `Services` for each worker. An edge gives no `commit
 it answers reads from its own index, and its front relays writes to the origin before they come here.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -20,6 +20,7 @@ from gateway.access.verdicts import Principal
 from gateway.console.clock import now_ms, version
 from storage.catalog import Reading
 from storage.commit import Committed, Decided
+from storage.ledger import BlobRow
 from storage.nouns import Token
 
 
@@ -70,6 +71,11 @@ def without_limit(principal: Principal, peer: str) -> None:
     """No request is counted."""
 
 
+def nothing_known(identities: Sequence[bytes]) -> list[BlobRow | None]:
+    """No blob is here."""
+    return [None for _ in identities]
+
+
 def never() -> bool:
     return False
 
@@ -91,6 +97,7 @@ class Services:
     no package can be called; `governed` is the name by which grants speak of one.
     `inside_only(url)` is the host of an address that only private_network may reach, else ""; blocking.
     `used` is what a customer's token has used; an origin counts it. `metrics_open` lets anybody read the metrics.
+    `stored` tells how blobs lie here.
     """
 
     role: str
@@ -114,5 +121,6 @@ class Services:
     governed: Callable[[str, str], str | None] = as_it_is
     used: Callable[[Token], Awaitable[Used]] | None = None
     inside_only: Callable[[str], str] = nowhere
+    stored: Callable[[Sequence[bytes]], Sequence[BlobRow | None]] = nothing_known
     now_ms: Callable[[], int] = now_ms
     version: str = version()

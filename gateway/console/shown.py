@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 from gateway.access.signing import fingerprint
 from gateway.access.verdicts import Principal
+from storage.ledger import BlobRow
 from storage.nouns import (
     Account,
     Binding,
@@ -181,6 +182,13 @@ def file(noun: File) -> Shown:
         "sha256": noun.sha256.hex(),
         "created_ms": noun.at_ms,
     }
+
+
+def stored(row: BlobRow | None) -> Shown | None:
+    """How the bytes of a file lie at this node, and why so; null where they are not here."""
+    if row is None:
+        return None
+    return {"cut": row.cut.name.lower(), "why": row.cut.why, "saved_bytes": row.saved, "extents": len(row.extents)}
 
 
 def page[T](found: Iterable[T], limit: int, name: Callable[[T], str], show: Callable[[T], Shown]) -> Shown:

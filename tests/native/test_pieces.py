@@ -63,7 +63,9 @@ VERSIONS = {
 @pytest.mark.parametrize("kind", VERSIONS)
 def test_a_next_version_costs_what_is_new(pair: Pair, kind: str) -> None:
     old, new, most = VERSIONS[kind]
-    first, second = publish(pair, f"{kind}-1", old), publish(pair, f"{kind}-2", new)
+    first = publish(pair, f"{kind}-1", old)
+    is_cut(pair.origin, first, old, pair.token)
+    second = publish(pair, f"{kind}-2", new)
     assert pair.edge.ask("GET", first).body == old
     is_cut(pair.edge, first, old, pair.token)
     is_cut(pair.origin, second, new, pair.token)
@@ -74,6 +76,13 @@ def test_a_next_version_costs_what_is_new(pair: Pair, kind: str) -> None:
     assert whole == 0
     assert 0 < pieces < most
     assert pair.origin.ask("GET", second).body == new  # composed by now, and the same
+    told = json.loads(pair.origin.ask("GET", f"/-/api/v1/repositories/{PUBLIC}/storage", pair.token).body)
+    assert told["saved_bytes"] > 0.5 * len(new)
+    assert told["complete"] is True
+    shown = f"/-/api/v1/repositories/{PUBLIC}/packages/{kind}-2/1.0/data.bin?format=generic"
+    (file,) = json.loads(pair.origin.ask("GET", shown, pair.token).body)["files"]
+    assert file["stored"]["saved_bytes"] > 0.5 * len(new)
+    assert "cut" in file["stored"]["why"]
 
 
 def test_pieces_are_for_peers_that_may_read_the_file(pair: Pair) -> None:

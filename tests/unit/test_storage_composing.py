@@ -76,8 +76,8 @@ async def test_a_next_version_is_stored_as_what_is_new(tmp_path: Path) -> None:
         assert on_disk(store.blobs) < len(OLD) + len(NEW) - second.saved + (64 << 10)
         assert len(second.extents) < 8
         shared = [extent.length for extent in second.extents if extent.pack == first.extents[0].pack]
-        assert min(shared) >= 16 << 10
-        assert len(NEW) / len(second.extents) > 64 << 10
+        assert min(shared) >= 32 << 10
+        assert len(NEW) / len(second.extents) > 128 << 10
         assert bytes_of(store.blobs, OLD) == OLD
         assert bytes_of(store.blobs, NEW) == NEW
         live = sum(row.live for row in packs_of(store.blobs).values())
