@@ -157,7 +157,6 @@ class Worker:
         self.evictor = Evictor(store.cached, config.cache.disk_bytes_max, pinned=pins.blobs)
         self.reactor: Reactor | None = None
         self.chores = chores_of(store, config.upkeep, self.root / "upkeep", self._found_damage)
-        self.composing = Composing(self.root, [store.cached] if self.edge else [store.blobs, store.cached])
         self.relay = self._relay() if self.parents is not None else None
         self.follower = self._follower() if self.parents is not None else None
         self.paying = Paying(self.root, store.catalog, now_ms, self.relay, config.parent_token)
@@ -177,7 +176,7 @@ class Worker:
             for chore in self.chores.values():
                 nursery.start_soon(chore.run)
             if self.config.intake.cut:
-                nursery.start_soon(self.composing.run)
+                nursery.start_soon(Composing(self.root, [self.store.blobs, self.store.cached]).run)
             # What is there by now stays for good, 70,000 objects: looking through them at each full collection would
             # hold the loop up for over 50 ms.
             gc.collect()
