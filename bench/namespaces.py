@@ -1,32 +1,35 @@
 """How do nodes come to be far apart on one machine? Each in a network namespace of its own, at the end of a slow wire.
 
-The bench's own namespace is the hub. A `Site` is reached through a wire on which every packet is held back: a TUN
-device at each end, and a process between them, since not every kernel can delay packets itself. Within a site loopback
-is as quick as ever: what is asked there measures the site and not the wire. Needs root, `ip` and /dev/net/tun; what is
-made here is unmade at the end, also after an error.
+The bench's own namespace is the hub. A `Site` hangs at it, or behind another site, by a wire with a length, a rate and
+a loss; what lies between two sites is the sum of their wires. Within a site loopback is as quick as ever: what is asked
+there measures the site and not the wire. Needs root, `ip` and /dev/net/tun (and `tc` for rates); what is made here is
+unmade at the end, also after an error.
 """
 
 import contextlib
-import fcntl
 import os
-import select
-import struct
 import subprocess
 import sys
-import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from bench.machine import Skipped, need
 from bench.servers import Running
+from bench.wires import End, Wire, entered, spelled
 
 NETWORK = "10.77"
-PACKET_BYTES_MAX = 1 << 16
-PACKETS_MAX = 100_000
-_TUNSETIFF = 0x400454CA
-_TUN_WITHOUT_HEADER = 0x1001
+BURST = "256kb"
+QUEUE_MS = 100
+
+
+class Way(NamedTuple):
+    """What a wire does: it holds back for `way_ms` in each direction, passes `mbit` a second (0 = what comes), and
+    loses this share of the pieces."""
+
+    way_ms: float
+    mbit: int = 0
+    loss: float = 0.0
 
 
 def run(*command: str) -> None:
@@ -34,20 +37,46 @@ def run(*command: str) -> None:
 
 
 class Site:
-    """Number `number` of this bench. `hub` and `address` are the two ends of its wire."""
+    """Number `number` of this bench. `hub` and `address` are the two ends of its wire, which begins at the hub or
+    `behind` another site."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, way: Way, behind: "Site | None" = None) -> None:
         self.name = f"entrepot-{os.getpid()}-{number}"
         self.hub, self.address = f"{NETWORK}.{number}.1", f"{NETWORK}.{number}.2"
         self.near, self.far = f"near{number}", f"far{number}"
+        self.way, self.behind = way, behind
+        self._beyond: list[str] = []
+
+    def wire(self) -> Wire:
+        near = End(self.near, self.behind.name if self.behind else "")
+        return Wire(near, End(self.far, self.name), self.way.way_ms, self.way.loss)
 
     def join(self) -> None:
-        """Give the ends of the wire, which are there, their addresses."""
-        run("ip", "addr", "add", self.hub, "peer", self.address, "dev", self.near)
-        run("ip", "link", "set", self.near, "up")
-        run(*self.entering("ip", "addr", "add", self.address, "peer", self.hub, "dev", self.far))
-        for device in (self.far, "lo"):
-            run(*self.entering("ip", "link", "set", device, "up"))
+        """Give the ends of the wire, which are there, their addresses, rates and routes."""
+        near, far = self.behind.entering if self.behind else _here, self.entering
+        for enter, device, mine, other in (
+            (near, self.near, self.hub, self.address),
+            (far, self.far, self.address, self.hub),
+        ):
+            run(*enter("ip", "addr", "add", mine, "peer", other, "dev", device))
+            run(*enter("ip", "link", "set", device, "txqueuelen", "2000", "up"))
+            if self.way.mbit:
+                rate = ["rate", f"{self.way.mbit}mbit", "burst", BURST, "latency", f"{QUEUE_MS}ms"]
+                run(*enter("tc", "qdisc", "add", "dev", device, "root", "tbf", *rate))
+        run(*far("ip", "link", "set", "lo", "mtu", "1500", "up"))
+        run(*far("ip", "route", "add", "default", "dev", self.far))
+        if self.behind is not None:
+            with self.behind.entered():
+                _forward()
+            _forward()
+            self.behind.reach(self.address)
+
+    def reach(self, address: str) -> None:
+        """The hub finds that address beyond this site."""
+        if self.behind is not None:
+            raise ValueError("a site lies behind one other at most")
+        self._beyond.append(address)
+        run("ip", "route", "add", address, "dev", self.near)
 
     def entering(self, *command: str) -> list[str]:
         """The command line of something that is to run there."""
@@ -63,23 +92,50 @@ class Site:
         """Nothing passes any more, and nobody is told."""
         run("ip", "link", "set", self.near, "down")
 
+    def heal(self) -> None:
+        """As before the cut."""
+        run("ip", "link", "set", self.near, "up")
+        for address in self._beyond:
+            run("ip", "route", "replace", address, "dev", self.near)
+
+    def passed_bytes(self) -> int:
+        """What came in through its wire so far."""
+        with self.entered():
+            # the same file shows the devices of another namespace to another thread
+            for line in Path("/proc/thread-self/net/dev").read_text().splitlines():
+                name, _, counts = line.partition(":")
+                if name.strip() == self.far:
+                    return int(counts.split()[0])
+        raise LookupError(self.far)
+
+
+def _here(*command: str) -> list[str]:
+    return list(command)
+
+
+def _forward() -> None:
+    """This thread's namespace hands on what is for others."""
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+
 
 class Sites:
-    """`count` sites, each `way_ms` away in each direction."""
+    """All of them, and the process that carries their wires. Who lies behind another comes after it."""
 
-    def __init__(self, count: int, way_ms: float, home: Path) -> None:
+    def __init__(self, sites: Sequence[Site], home: Path) -> None:
         need("ip")
+        if any(site.way.mbit for site in sites):
+            need("tc")
         if os.geteuid() != 0 or not os.access("/dev/net/tun", os.W_OK):
             raise Skipped("sites far apart need root and /dev/net/tun")
-        self.all = [Site(number) for number in range(1, count + 1)]
-        self._wire: Running | None = None
+        self.all = list(sites)
+        self._wires: Running | None = None
         try:
             for site in self.all:
                 run("ip", "netns", "add", site.name)
-            ends = [f"{site.near}:{site.far}:{site.name}" for site in self.all]
-            command = [sys.executable, "-m", "bench.namespaces", str(way_ms), *ends]
-            self._wire = Running(command, home / "wire.log", None, speaks=True)
-            self._wire.line()
+            command = [sys.executable, "-m", "bench.wires", spelled([site.wire() for site in self.all])]
+            root = Path(__file__).resolve().parents[1]
+            self._wires = Running(command, home / "wires.log", None, cwd=root, speaks=True)
+            self._wires.line()
             for site in self.all:
                 site.join()
         except BaseException:
@@ -87,8 +143,8 @@ class Sites:
             raise
 
     def close(self) -> None:
-        if self._wire is not None:
-            self._wire.stop()
+        if self._wires is not None:
+            self._wires.stop()
         for site in self.all:
             subprocess.run(["ip", "netns", "del", site.name], check=False, capture_output=True)
 
@@ -97,62 +153,3 @@ class Sites:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-@contextlib.contextmanager
-def entered(name: str) -> Iterator[None]:
-    """This thread is in that namespace within the block."""
-    here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    there = os.open(f"/run/netns/{name}", os.O_RDONLY)
-    try:
-        os.setns(there, os.CLONE_NEWNET)
-        try:
-            yield
-        finally:
-            os.setns(here, os.CLONE_NEWNET)
-    finally:
-        os.close(here)
-        os.close(there)
-
-
-# ---------------------------------------------------------------- the wire, in a process of its own
-
-
-def tun(name: str) -> int:
-    """A new device in the namespace that this thread is in."""
-    descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-    fcntl.ioctl(descriptor, _TUNSETIFF, struct.pack("16sH", name.encode(), _TUN_WITHOUT_HEADER))
-    return descriptor
-
-
-def carry(pairs: Sequence[tuple[int, int]], way_s: float) -> None:
-    """Every packet to the other end of its wire, `way_s` after it came; for ever. They stay in order."""
-    other = {one: two for pair in pairs for one, two in (pair, pair[::-1])}
-    waiting: deque[tuple[float, int, bytes]] = deque()
-    while True:
-        pause_s = max(0.0, waiting[0][0] - time.monotonic()) if waiting else None
-        ready, _, _ = select.select(list(other), [], [], pause_s)
-        now_s = time.monotonic()
-        for descriptor in ready:
-            with contextlib.suppress(OSError):  # a device that is down
-                while len(waiting) < PACKETS_MAX:
-                    waiting.append((now_s + way_s, other[descriptor], os.read(descriptor, PACKET_BYTES_MAX)))
-        while waiting and waiting[0][0] <= now_s:
-            _, to, packet = waiting.popleft()
-            with contextlib.suppress(OSError):
-                os.write(to, packet)
-
-
-def wire(way_ms: float, ends: Sequence[str]) -> None:
-    pairs = []
-    for end in ends:
-        near, far, name = end.split(":")
-        with entered(name):
-            there = tun(far)
-        pairs.append((tun(near), there))
-    print("ready", flush=True)
-    carry(pairs, way_ms / 1000)
-
-
-if __name__ == "__main__":
-    wire(float(sys.argv[1]), sys.argv[2:])

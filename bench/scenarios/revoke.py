@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from bench.machine import use_all_cores
-from bench.namespaces import Site, Sites
+from bench.namespaces import Site, Sites, Way
 from bench.numbers import percentile
 from bench.options import Options
 from bench.report import Result, Row
@@ -175,7 +175,8 @@ def world(home: Path) -> Iterator[World]:
             workspace, _, name = repository.partition("/")
             body = json.dumps({"workspace": workspace, "name": name, "lease_s": int(LEASE_S)}).encode()
             assert ask("POST", f"{url}/-/api/v1/repositories", bearer, body)[0] == 201
-        sites = stack.enter_context(Sites(EDGES, DELAY_MS, home)).all
+        sites = [Site(number, Way(DELAY_MS)) for number in range(1, EDGES + 1)]
+        stack.enter_context(Sites(sites, home))
         for site in sites:
             command = [entrepot(), "serve", "--role", "edge", "--data", str(home / site.name), "--port", str(port)]
             command += ["--parent", f"http://{site.hub}:{port}", "--parent-token-file", str(ready.edge_token_file)]
