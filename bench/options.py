@@ -7,6 +7,7 @@ from pkgutil import iter_modules
 
 from bench.numbers import bytes_of
 
+DEFAULTS = {"regions": {"big_bytes": 100 << 20}}
 SCENARIOS = sorted(one.name for one in iter_modules([str(Path(__file__).with_name("scenarios"))]))
 
 
@@ -51,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         "--count",
         type=int,
         default=200,
-        help="of publishes (replicate), of kills (crash), of thousands of requests (eviction)",
+        help="of publishes (replicate), of kills (crash), of clients (regions), of thousands of requests (eviction)",
     )
     made.add_argument("--mutants", type=int, default=10_000, help="damaged packages for each room (hostile)")
     made.add_argument("--keep", type=Path, help="what was prepared stays there for the next run (deb)")
@@ -67,7 +68,9 @@ def parser() -> argparse.ArgumentParser:
 
 def options(home: Path, arguments: list[str] | None = None) -> Options:
     """Of a command line; `--quick` shrinks what was not given."""
-    told = parser().parse_args(arguments)
+    made = parser()
+    made.set_defaults(**DEFAULTS.get(made.parse_args(arguments).scenario, {}))
+    told = made.parse_args(arguments)
     given = Options(home=home, **vars(told))
     if not given.quick:
         return given
