@@ -52,7 +52,7 @@ def cold(story: Story, outside: Outside, repository: str, clients: int) -> None:
     for region in world.routers:
         if region != "home":
             arrived = (world.into(region) - before[region]) / outside.size
-            story.say(f"{where}: bytes into {region}", arrived, "x the object", "1")
+            story.say(f"{where}: bytes into {region}", arrived, "x the object", "<= 1.1")
 
 
 def found_at(host: Host, repository: str) -> str:
@@ -187,10 +187,10 @@ def origin_killed(story: Story) -> None:
         until_s = time.monotonic()
     recovered = [one.at_s for one in traffic.visible if one.at_s > started_s]
     hits = traffic.reads(killed_s, until_s, public=True, warm=True)
-    private = traffic.reads(killed_s, until_s, public=False, warm=True)
+    private = traffic.reads(killed_s, min(until_s, killed_s + story.lengths.lease_s - 2), public=False, warm=True)
     what = f"origin killed, down for {story.lengths.down_s:.0f} s"
     story.say(f"{what}: public hits not served", lost(hits), f"of {len(hits)}", "0")
-    story.say(f"{what}: private hits not served", lost(private), f"of {len(private)}", "0")
+    story.say(f"{what}: private hits not served within the lease", lost(private), f"of {len(private)}", "0")
     story.say(f"{what}: a write is answered", refused.status, "status", "503", f"Retry-After: {refused.retry_after}")
     story.say(f"{what}: from its start to ready", listening_s, "s")
     if recovered:

@@ -1,8 +1,9 @@
 """What goes on in the regions all the time? Reads by a Zipf law at every edge, publishes at the origin, and who waits
 for them everywhere.
 
-A read is `warm` where this edge has answered for that path before: what it must be able to serve alone. All threads
-note what they saw with its time; the phases and the picture look at it afterwards.
+A read is `warm` where this edge has answered for that path before: what it must be able to serve alone. Half of the
+readers ask for nothing else, so that they do not hang on what is not to be had while a parent is away. All threads note
+what they saw with its time; the phases and the picture look at it afterwards.
 """
 
 import random
@@ -19,7 +20,8 @@ from typing import Self
 from bench.regions.asking import Answer, Asker
 from bench.regions.world import Host, World
 
-READERS_AN_EDGE = 2
+READERS_AN_EDGE = 4
+WARM_READERS = 2
 READS_PER_SECOND = 40.0
 PUBLISHES_PER_SECOND = 3.0
 EXPONENT = 1.1
@@ -133,13 +135,18 @@ class Traffic:
                 break
             if self.paused.is_set():
                 continue
-            public, path = dice.choices(self._paths, cum_weights=self._weights)[0]
+            public, path = self._chosen(host, dice, warm=reader < WARM_READERS)
             warm, at_s = path in self._warm[host.name], time.monotonic()
             answer = asker.ask("GET", path, {} if public else self.world.bearer)
             if answer.status == 200:
                 self._warm[host.name].add(path)
             self.seen.append(Seen(at_s, host.name, public, warm, answer))
         asker.close()
+
+    def _chosen(self, host: Host, dice: random.Random, *, warm: bool) -> tuple[bool, str]:
+        """By the Zipf law; of what is warm, where that is wanted and found soon."""
+        chosen = dice.choices(self._paths, cum_weights=self._weights, k=20 if warm else 1)
+        return next((one for one in chosen if one[1] in self._warm[host.name]), chosen[0])
 
     def _publish(self) -> None:
         """One after the other at the origin; each takes the place of a wanted package."""

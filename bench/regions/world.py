@@ -7,7 +7,6 @@ region and, after that, the origin.
 
 import json
 import socket
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -164,6 +163,11 @@ class World:
         for host in reversed(self.hosts):
             host.stop(at_once=True)
 
+    def congestion(self) -> str:
+        """What TCP does in the sites, which they have from the machine."""
+        with self.origin.site.entered():
+            return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
+
     def into(self, region: str) -> int:
         """Bytes that have come into a region so far, with all that TCP and TLS add."""
         return self.routers[region].passed_bytes()
@@ -176,11 +180,3 @@ def world(home: Path, regions: Sequence[str] = ("east", "west"), edges_a_region:
     with ExitStack() as stack:
         made.start(stack)
         yield made
-
-
-def congestion() -> str:
-    """What TCP does in the sites, which they have from the machine."""
-    done = subprocess.run(
-        ["sysctl", "-n", "net.ipv4.tcp_congestion_control"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()

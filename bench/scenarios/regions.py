@@ -11,11 +11,11 @@ from contextlib import ExitStack
 from bench.machine import use_all_cores
 from bench.numbers import size_text
 from bench.options import Options
-from bench.regions import phases
+from bench.regions import history, phases, ranges
 from bench.regions.outside import Outside
 from bench.regions.story import Lengths, Story
 from bench.regions.traffic import PUBLISHES_PER_SECOND, READS_PER_SECOND, Traffic
-from bench.regions.world import BETWEEN, WITHIN, World, congestion, world
+from bench.regions.world import BETWEEN, WITHIN, World, world
 from bench.report import Result
 
 QUICK = Lengths(steady_s=3, cut_s=9, lease_s=5, down_s=2, packages=60, lost=5)
@@ -27,7 +27,7 @@ def run(told: Options) -> Result:
     lengths = QUICK if told.quick else Lengths()
     with ExitStack() as stack:
         made = stack.enter_context(world(told.home))
-        story = told_story(made, lengths, told, stack)
+        story, congestion = told_story(made, lengths, told, stack), made.congestion()
     result = Result("regions", rows=story.rows, notes=story.notes)
     result.moments, result.phases = story.moments(), story.told_phases()
     result.conditions["regions"] = (
@@ -35,7 +35,7 @@ def run(told: Options) -> Result:
     )
     result.conditions["wires"] = (
         f"two regions: {4 * BETWEEN.way_ms:.0f} ms there and back, {BETWEEN.mbit} Mbit/s, loss {2 * BETWEEN.loss:.1%}; "
-        f"in a region: {4 * WITHIN.way_ms:.0f} ms, {WITHIN.mbit} Mbit/s; TCP: {congestion()}"
+        f"in a region: {4 * WITHIN.way_ms:.0f} ms, {WITHIN.mbit} Mbit/s; TCP: {congestion}"
     )
     result.conditions["asked"] = (
         f"{READS_PER_SECOND:.0f} reads a second at each edge, Zipf over {lengths.packages} packages, half of them "
@@ -65,8 +65,11 @@ def told_story(made: World, lengths: Lengths, told: Options, stack: ExitStack) -
             phases.origin_killed,
             phases.edge_killed,
             phases.shield_killed,
+            history.rolled_back,
         ):
             if told.cases in phase.__name__:
                 print(f"... {phase.__name__}", file=sys.stderr)
                 phase(story)
+        if told.cases in "far_range":
+            ranges.far_range(story, 10 * told.big_bytes)
     return story
