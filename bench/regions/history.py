@@ -8,7 +8,7 @@ import shutil
 import time
 
 from bench.regions.asking import Asker
-from bench.regions.phases import RECOVERY_SECONDS_MAX, lost
+from bench.regions.phases import RECOVERY_SECONDS_MAX, lost, why
 from bench.regions.story import Story
 
 
@@ -44,7 +44,7 @@ def rolled_back(story: Story) -> None:
     reads = traffic.reads(begun_s, until_s, warm=True)
     public = [one for one in reads if one.public]
     story.say(f"{what}: until no edge serves any of them", forgot_s - back_s, "s", note="from the origin's being ready")
-    story.say(f"{what}: public hits not served meanwhile", lost(public), f"of {len(public)}")
+    story.say(f"{what}: public hits not served meanwhile", lost(public), f"of {len(public)}", note=why(public))
     story.say(
         f"{what}: private hits not served meanwhile", lost(reads) - lost(public), f"of {len(reads) - len(public)}"
     )

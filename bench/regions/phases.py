@@ -6,6 +6,7 @@ requests that the phase itself makes at the nodes.
 
 import re
 import time
+from collections import Counter
 
 from bench.regions.asking import Answer, Asker
 from bench.regions.crowd import crowd
@@ -98,6 +99,12 @@ def steady(story: Story) -> None:
 
 def lost(reads: list[Seen]) -> int:
     return sum(not one.good for one in reads)
+
+
+def why(reads: list[Seen]) -> str:
+    """How those that are lost were answered; 0 = not at all, or not to the end."""
+    counted = Counter(one.answer.status for one in reads if not one.good)
+    return ", ".join(f"{count} x {status}" for status, count in sorted(counted.items()))
 
 
 def partition(story: Story) -> None:
@@ -257,5 +264,6 @@ def shield_killed(story: Story) -> None:
     what = f"shield killed, down for {story.lengths.down_s:.0f} s"
     story.say(f"{what}: from its end to a new package at both its edges", over_s, "s")
     story.say(f"{what}: hits not served", lost(warm), f"of {len(warm)}", "0")
-    story.say(f"{what}: cold reads not served", lost(reads) - lost(warm), f"of {len(reads) - len(warm)}", "0")
+    others = [one for one in reads if not one.warm]
+    story.say(f"{what}: cold reads not served", lost(others), f"of {len(others)}", note=why(others))
     story.say(f"{what}: publish to visible, the worst", max(traffic.lags(killed_s, until_s, names), default=0), "ms")
