@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 ENTREPOT = (sys.executable, "-m", "gateway.cli.main")
 START_SECONDS_MAX = 60
+VISIBLE_SECONDS_MAX = 10.0
 
 
 class Up:
@@ -85,6 +87,14 @@ def get(url: str, headers: dict[str, str] | None = None, method: str = "GET", bo
     request = urllib.request.Request(url, data=body, headers=headers or {}, method=method)
     with _opener().open(request, timeout=60) as answer:
         return Got(answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read())
+
+
+def seen_in_time(url: str, headers: dict[str, str] | None = None) -> "Got":
+    """What was written at another node is had here as soon as its journal is: asked until it is no 404, for 10 s."""
+    end = time.monotonic() + VISIBLE_SECONDS_MAX
+    while (got := get(url, headers)).status == 404 and time.monotonic() < end:
+        time.sleep(0.02)
+    return got
 
 
 class Got:

@@ -19,7 +19,7 @@ import pytest
 from cache.follower import Contact
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair, Served
 from tests.harness.registry import Image, bearer, fetched_pass
-from tests.harness.running import get
+from tests.harness.running import get, seen_in_time
 from tests.harness.upstreams import Item, upstream
 from tests.native.test_recall import PATIENCE_S, SIZE, Download, call, publish
 
@@ -132,8 +132,8 @@ def _of_an_image(pair: Pair) -> list[Ask]:
     digest = image.push("1", b"layer" * 5000)
     allowed = fetched_pass(pair.edge.url, pair.token, f"repository:{PRIVATE}/app:pull")
     at = f"/v2/{PRIVATE}/app/manifests"
-    for reference in ("1", digest):
-        assert get(f"{pair.edge.url}{at}/{reference}", bearer(pair.token)).status == 200
+    for reference in ("1", digest):  # pushed at the origin: the edge has it some milliseconds later
+        assert seen_in_time(f"{pair.edge.url}{at}/{reference}", bearer(pair.token)).status == 200
     return [
         Ask(f"{at}/{reference}", 200, method, bearer(secret))
         for reference in ("1", digest)

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from tests.harness.running import Got, Up, get
+from tests.harness.running import Got, Up, get, seen_in_time
 
 pytestmark = pytest.mark.native
 
@@ -52,8 +52,9 @@ def test_a_file_arrives_in_parts(node: Up, door: str) -> None:
     end = upload.append(2_500_000, data[2_500_000:], last=True)
     assert (end.status, end.headers["upload-complete"]) == (201, "?1")
     assert end.headers["location"] == upload.file
+    assert get(upload.file, upload.credential).body == data
     for url in (node.origin, node.edge):
-        assert get(f"{url}/{node.private}/generic/parts/{door}.bin", upload.credential).body == data
+        assert seen_in_time(f"{url}/{node.private}/generic/parts/{door}.bin", upload.credential).body == data
     assert upload.state().status == 404
 
 
