@@ -85,6 +85,17 @@ class Limits(Section, frozen=True):
     workspace_requests_max: int = 0
 
 
+class Regions(Section, frozen=True):
+    """In which region is a client that came by a global name?"""
+
+    networks: tuple[tuple[str, str], ...] = ()
+    """(network as 10.1.0.0/16, region); the most specific one counts."""
+    geo: str = ""
+    places: tuple[tuple[str, str], ...] = ()
+    """(ISO country or two-letter continent code, region)"""
+    default: str = ""
+
+
 class Tls(Section, frozen=True):
     """Certificates by host name: the first is the default. Paths of PEM files."""
 
@@ -116,5 +127,6 @@ class Node(Section, frozen=True):
     cache: Cache = Cache()
     upkeep: Upkeep = Upkeep()
     limits: Limits = Limits()
+    regions: Regions = Regions()
     tls: Tls = Tls()
     peers: Peers = Peers()

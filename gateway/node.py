@@ -54,6 +54,7 @@ from gateway.delivery.workers import hear_hangups, supervise
 from gateway.front.complaints import now_ms
 from gateway.front.conductor import Front
 from gateway.front.enrolling import AtEdge, AtOrigin, Enrolling
+from gateway.front.nearest import Geography, Nearest
 from gateway.front.paying import Paying
 from gateway.front.peering import Peering, Upward
 from gateway.front.pulling import Puller
@@ -151,6 +152,7 @@ class Worker:
         self.remote = self._remote()
         self.shelf = Shelf(store.cache_env)
         self.metrics = Metrics(self.root / "metrics", number)
+        self.nearest = Nearest(store.catalog, Geography(config.regions))
         self.rates = Rates(Table(self.root / "rates", config.limits.window_seconds), config.limits)
         self.log = RequestLog(self.root / "log" / f"access-{number}.jsonl")
         pins = Pins(store.catalog, [parse_pin(one) for one in config.cache.pins], tuple(ROOMS))
@@ -173,6 +175,7 @@ class Worker:
             nursery.start_soon(self._look_after)
             nursery.start_soon(self.evictor.run)
             nursery.start_soon(self.paying.tolls.run)
+            nursery.start_soon(self.nearest.run)
             for chore in self.chores.values():
                 nursery.start_soon(chore.run)
             if self.config.intake.cut:
@@ -386,6 +389,7 @@ class Worker:
             self._peering(knowledge, sets),
             self._management,
             self.rates,
+            self.nearest,
             EdgeLease(follower, config.cache.lease_seconds) if follower is not None else None,
             self.paying.tolls,
         )

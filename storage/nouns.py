@@ -276,12 +276,18 @@ class Binding(Noun, frozen=True):
 
 class Host(Noun, frozen=True):
     """A host name (exact, lower case, without a port) and what it implies: a Workspace or a Repository, which its paths
-    then leave out, as `scope` ("workspace" or "workspace/repository"), and the `region` whose edges it leads to."""
+    then leave out, as `scope` ("workspace" or "workspace/repository"), and the `region` whose edges it leads to.
+
+    `url` is where clients reach it, "" = https and its name. `redirects`: its readers are sent on to the host of a
+    region that implies the same.
+    """
 
     name: str
     scope: str = ""
     region: str = ""
     at_ms: int = 0
+    url: str = ""
+    redirects: bool = False
 
 
 class Entitlement(Noun, frozen=True):

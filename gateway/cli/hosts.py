@@ -18,6 +18,8 @@ def add(
     *,
     scope: str = "",
     region: str = "",
+    at: str = "",
+    redirect: bool = False,
     json: AsJson = False,
     url: AtUrl = "",
     profile: AsProfile = "",
@@ -32,11 +34,16 @@ def add(
         WORKSPACE or WORKSPACE/REPOSITORY.
     region
         The region whose edges it leads to.
+    at
+        Where clients reach it, as http(s)://HOST[:PORT]; https and its name without.
+    redirect
+        Send anonymous readers on to the nearest region's host that is well.
     """
     with reach(url, profile) as node:
-        made = node.post("/hosts", {"name": name, "scope": scope, "region": region})
+        made = node.post("/hosts", {"name": name, "scope": scope, "region": region, "url": at, "redirects": redirect})
     what = [f"stands for {scope}"] if scope else []
     what += [f"leads to the region {region}"] if region else []
+    what += ["sends readers to the nearest region"] if redirect else []
     Output(json).fact(made, f"{made['name']} {' and '.join(what) or 'is bound, and implies nothing'}.")
 
 

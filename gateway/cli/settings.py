@@ -13,6 +13,7 @@ from gateway.access.tokens import well_formed
 from gateway.cli.output import Usage
 from gateway.cli.words import address
 from gateway.config import Node, Tls
+from gateway.front.nearest import Geography
 
 PARENT_TOKEN_VARIABLE = "ENTREPOT_PARENT_TOKEN"  # noqa: S105 - the name of a variable
 EDGE_DATA = "./entrepot-data/edge"
@@ -122,6 +123,12 @@ def _parent_token(file: Path | None) -> str:
 def _check(node: Node) -> None:
     if node.role not in ("origin", "edge"):
         raise Usage(f'There is no role "{node.role}".', "A node is an origin or an edge.")
+    try:
+        Geography(node.regions)
+    except (OSError, ValueError) as error:
+        raise Usage(
+            f"The regions are not understood: {error}.", "docs/config.toml shows how they are written."
+        ) from error
     if not 1 <= node.workers <= WORKERS_MAX:
         raise Usage(f"{node.workers} workers cannot be.", f"Use 1 to {WORKERS_MAX}; one fills about one core.")
     if not (0 < node.port < 65536 and 0 <= node.tls.port < 65536 and 0 <= node.peers.port < 65536):

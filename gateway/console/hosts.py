@@ -6,6 +6,7 @@ a name in the DNS. A name is exact, means one thing, and is answered by every no
 
 import ipaddress
 import re
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -38,7 +39,9 @@ async def list_hosts(call: Call) -> Reply:
 async def add_host(call: Call) -> Reply:
     body = await call.body(NewHost)
     region = slug(body.region, "A region") if body.region else ""
-    host = Host(dns_name(body.name), body.scope, region, call.services.now_ms())
+    if region and body.redirects:
+        raise Invalid("A name either leads to a region or sends on to one.", "Leave out the region, or redirects.")
+    host = Host(dns_name(body.name), body.scope, region, call.services.now_ms(), base_url(body.url), body.redirects)
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         before = reading.host(host.name)
@@ -100,6 +103,20 @@ def dns_name(text: str) -> str:
     if len(name) > 253 or "." not in name or not all(_LABEL.fullmatch(label) for label in name.split(".")):
         raise Invalid("This is no host name.", "Write it as in the DNS, without scheme and port: pkgs.example.org.")
     return name
+
+
+def base_url(text: str) -> str:
+    """scheme://host or scheme://host:port, "" for none given. Raises Invalid."""
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if text and (not good or text.rstrip("/") != f"{parts.scheme}://{parts.netloc}" or parts.username is not None):
+        raise Invalid("The url of a host is not understood.", "Write it as http(s)://HOST[:PORT] and nothing else.")
+    if not all(character.isascii() and character.isprintable() for character in text):
+        raise Invalid("The url of a host is not understood.", "Write it in ASCII.")
+    return text.rstrip("/")
 
 
 def _check_scope(reading: Reading, scope: str) -> None:

@@ -47,6 +47,8 @@ class NewHost(Body, frozen=True):
     name: Annotated[str, msgspec.Meta(max_length=254)]
     scope: Name = ""
     region: Name = ""
+    url: Annotated[str, msgspec.Meta(max_length=300)] = ""
+    redirects: bool = False
 
 
 class NewQuarantine(Body, frozen=True):

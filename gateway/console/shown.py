@@ -42,7 +42,14 @@ def repository(noun: Repository) -> Shown:
 
 
 def host(noun: Host) -> Shown:
-    return {"name": noun.name, "scope": noun.scope, "region": noun.region, "created_ms": noun.at_ms}
+    return {
+        "name": noun.name,
+        "scope": noun.scope,
+        "region": noun.region,
+        "url": noun.url,
+        "redirects": noun.redirects,
+        "created_ms": noun.at_ms,
+    }
 
 
 def quarantine(noun: Quarantine) -> Shown:

@@ -46,6 +46,7 @@ from gateway.front import registry
 from gateway.front.admitted import Admitted
 from gateway.front.complaints import answer_of, complain, finds_of, headers_of, now_ms, with_signals
 from gateway.front.leave import Lease, Leave, Subject, stands
+from gateway.front.nearest import PROBE_SECONDS, Nearest
 from gateway.front.peering import Peering
 from gateway.front.permits import Permit
 from gateway.front.piecing import KINDS, Piecing
@@ -60,7 +61,7 @@ from gateway.insight.errorlog import report_bug
 from storage import keys
 from storage.catalog import Catalog, Reading
 from storage.errors import Absent, Forbidden, Full, Problem, TooMany, Unauthenticated, Unavailable
-from storage.nouns import Repository
+from storage.nouns import Host, Repository
 
 LOGIN_METHODS = ("PUT", "POST")
 PIECED = tuple((kind,) for kind in KINDS)
@@ -89,6 +90,7 @@ class Front:
         peering: Peering,
         manage: Manage,
         rates: Rates,
+        nearest: Nearest | None = None,
         lease: Lease | None = None,
         tolls: Tolls | None = None,
     ) -> None:
@@ -104,6 +106,7 @@ class Front:
         self._piecing = Piecing(catalog, reads)
         self._manage = manage
         self._rates = rates
+        self._nearest = nearest
         self._lease = lease
         self._registry = registry.Registry(catalog)
 
@@ -136,15 +139,30 @@ class Front:
         place = None
         try:
             with self._catalog.read() as reading:
-                place = _place(reading, head)
+                host = reading.host(host_name(head.host))
+                place = place_of(head, host)
                 if place is None:
                     return None
                 admitted = self.admit(reading, head, place)
-                answer = self._known(reading, admitted, place)
+                answer = self._elsewhere(reading, admitted, head, host) or self._known(reading, admitted, place)
+                if answer is not None and host is not None and host.redirects:
+                    answer.until_s = min(answer.until_s, time.monotonic() + PROBE_SECONDS)  # soon an edge may be well
                 return None if answer is None else self._counted(admitted, head, answer)
         except Problem as problem:
             problem = self._as_counted(head, problem)
             return answer_of(self._refusal(head, place, self._as_known(problem)), place) if place is not None else None
+
+    def _elsewhere(self, reading: Reading, admitted: Admitted, head: Head, host: Host | None) -> Answer | None:
+        """The way to the nearest edge, for who reads by a global name. Whoever shows a credential is answered here: no
+        Location carries one, and tools drop theirs on the way (C11). Of images only files are sent for elsewhere: not
+        every client follows where it asks for a manifest by its tag or for a list."""
+        if host is None or not host.redirects or self._nearest is None:
+            return None
+        if admitted.principal.id or not isinstance(admitted.plan, Serve | Show | Manifest | Listed | Keyring):
+            return None
+        if admitted.room.name == OCI and not (isinstance(admitted.plan, Serve) and "/blobs/" in admitted.ask.path):
+            return None
+        return self._nearest.answer(head, reading.hosts, host)
 
     def _known(self, reading: Reading, admitted: Admitted, place: Place) -> Answer | None:
         if isinstance(admitted.plan, Manifest | Listed | Keyring):

@@ -8,16 +8,18 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from bench.hostile.speaking import Said
 from tests.harness import images
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair, Served
 from tests.harness.registry import Image, bearer
 from tests.harness.running import Got, clean_environment, get
-from tests.native.test_recall import call
+from tests.native.test_recall import PATIENCE_S, call
 
 pytestmark = pytest.mark.native
 
@@ -61,7 +63,7 @@ def at(node: Served, host: str, path: str, token: str = "", **more: str) -> Got:
 def named(command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a client to which these names are this machine."""
     hosts = folder / "hosts"
-    hosts.write_text(f"127.0.0.1 localhost {WORKSPACE} {OPEN} {CLOSED}\n")
+    hosts.write_text(f"127.0.0.1 localhost {WORKSPACE} {OPEN} {CLOSED} {GLOBAL}\n")
     line = 'mount --bind "$0" /etc/hosts && exec "$@"'
     return subprocess.run(
         ["unshare", "-m", "sh", "-c", line, str(hosts), *command],
@@ -178,3 +180,76 @@ def test_names_are_exact_and_mean_one_thing(pair: Pair) -> None:
     told = json.loads(get(f"{pair.edge.url}/-/hosts", bearer(pair.token)).body)
     assert told["regions"] == {"eu": ["eu.example"]}
     assert get(f"{pair.edge.url}/-/hosts").status == 401
+
+
+GLOBAL = "pkgs.example"
+
+
+@pytest.fixture
+def global_name(pair: Pair) -> Iterator[str]:
+    """A name at the origin that sends readers on to the edge, once that was found to be well."""
+    call(pair, "POST", "/hosts", {"name": GLOBAL, "redirects": True})
+    call(pair, "POST", "/hosts", {"name": "near.example", "region": "near", "url": _near(pair)})
+    settled(pair, 307)
+    yield GLOBAL
+    for name in (GLOBAL, "near.example"):
+        call(pair, "DELETE", f"/hosts/{name}", at=pair.origin)
+
+
+def _near(pair: Pair) -> str:
+    """By a name: crane goes to no address of this machine that somebody else sends it to."""
+    return f"http://localhost:{port(pair.edge)}"
+
+
+def settled(pair: Pair, status: int) -> Said:
+    """What the origin answers by the global name, once it is this."""
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        with pair.origin.speaker() as speaker:
+            speaker.send(f"GET /{PUBLIC}/pypi/simple/thing/?a=b HTTP/1.1\r\nHost: {GLOBAL}\r\n\r\n".encode())
+            if (said := speaker.hear()).status == status:
+                return said
+        assert time.monotonic() < end, said
+        time.sleep(0.1)
+
+
+def test_c11_a_global_name_sends_readers_on_and_answers_who_shows_a_credential(pair: Pair, global_name: str) -> None:
+    said = settled(pair, 307)
+    assert said.headers["location"] == f"{_near(pair)}/{PUBLIC}/pypi/simple/thing/?a=b"
+    assert (said.headers["cache-control"], said.body) == ("no-store", b"")
+    assert at(pair.origin, global_name, f"/{PRIVATE}/pypi/simple/thing/", pair.token).status == 200
+    assert at(pair.origin, global_name, f"/{PUBLIC}/pypi/simple/thing/", pair.token).status == 200
+    assert at(pair.origin, global_name, f"/t/{pair.token}/{PRIVATE}/pypi/simple/thing/").status == 200
+    assert at(pair.origin, global_name, f"/{PRIVATE}/pypi/simple/thing/").status == 401
+    assert at(pair.origin, global_name, f"/{PUBLIC}/pypi/simple/thing/", "ent_" + "x" * 38).status == 401
+    assert get(pair.origin.url + f"/{PUBLIC}/pypi/simple/thing/").status == 200
+
+
+@ROOT
+def test_real_clients_follow_a_global_name(pair: Pair, global_name: str, tmp_path: Path) -> None:
+    layer = b"layer" * 1000
+    Image(pair.origin.url, f"{PUBLIC}/app", bearer(pair.token)).push("1", layer)
+    here = f"{global_name}:{port(pair.origin)}"
+    pip = [sys.executable, "-m", "pip", "download", "--no-cache-dir", "--no-deps", "--disable-pip-version-check"]
+    pip += ["--trusted-host", global_name, "--trusted-host", "localhost", "--index-url"]
+    commands = {
+        "pip": [*pip, f"http://{here}/{PUBLIC}/pypi/simple/", "thing"],
+        "pip with a token": [*pip, f"http://token:{pair.token}@{here}/{PRIVATE}/pypi/simple/", "thing"],
+        "curl": ["curl", "-sSfL", f"http://{here}/{PUBLIC}/pypi/simple/thing/"],
+        "crane": ["crane", "manifest", "--insecure", f"{here}/{PUBLIC}/app:1"],
+        "crane's layers": ["crane", "blob", "--insecure", f"{here}/{PUBLIC}/app@{images.digest_of(layer)}"],
+    }
+    for name, command in commands.items():
+        if shutil.which(command[0]) is None:
+            continue
+        folder = tmp_path / name.replace(" ", "-")
+        folder.mkdir()
+        done = named(command, folder)
+        assert done.returncode == 0, (name, done.stderr)
+    assert "ent_" not in pair.edge.logged(), "no credential came along"
+
+
+def test_where_no_edge_is_well_the_node_answers_itself(pair: Pair, global_name: str) -> None:
+    settled(pair, 307)
+    pair.edge.stop()
+    settled(pair, 200)
