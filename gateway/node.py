@@ -54,6 +54,7 @@ from gateway.delivery.workers import hear_hangups, supervise
 from gateway.front.complaints import now_ms
 from gateway.front.conductor import Front
 from gateway.front.enrolling import AtEdge, AtOrigin, Enrolling
+from gateway.front.leave import EdgeLease
 from gateway.front.nearest import Geography, Nearest
 from gateway.front.paying import Paying
 from gateway.front.peering import Peering, Upward
@@ -76,7 +77,7 @@ from gateway.sandbox.pool import Sandbox
 from storage import disk
 from storage.composing import Composing
 from storage.errors import Invalid, Problem
-from storage.nouns import Repository, Upstream
+from storage.nouns import Upstream
 from storage.open import Store, open_store
 from storage.scrub import Scrub
 from storage.sweep import Rules, Sweep
@@ -109,26 +110,6 @@ def work(raw: bytes, number: int) -> None:
     finally:
         store.close()
     sys.exit(0)
-
-
-class EdgeLease:
-    """An edge's leave to serve private packages: each word from the origin renews it."""
-
-    def __init__(self, follower: Follower, seconds: float) -> None:
-        self._follower = follower
-        self._seconds = seconds
-
-    def synced(self) -> bool:
-        return self._follower.synced
-
-    def good(self, repository: Repository) -> bool:
-        return monotonic() < self.until_s(repository)
-
-    def until_s(self, repository: Repository) -> float:
-        return self._follower.last_contact_s + (repository.lease_s or self._seconds)
-
-    def silent_s(self) -> float:
-        return monotonic() - self._follower.last_contact_s
 
 
 class Worker:

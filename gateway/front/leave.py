@@ -12,6 +12,7 @@ task works under. It is asked again when anything has changed, and while the ori
 """
 
 from collections.abc import Callable
+from time import monotonic
 from typing import Protocol
 
 import msgspec
@@ -38,6 +39,37 @@ class Lease(Protocol):
     def silent_s(self) -> float:
         """For how long the origin was not heard."""
         ...
+
+
+class Hears(Protocol):
+    """What follows the origin: cache.follower.Follower."""
+
+    @property
+    def synced(self) -> bool: ...
+    @property
+    def last_contact_s(self) -> float:
+        """Monotonic; 0 for never."""
+        ...
+
+
+class EdgeLease:
+    """An edge's leave to serve private packages: each word from the origin renews it."""
+
+    def __init__(self, follower: Hears, seconds: float) -> None:
+        self._follower = follower
+        self._seconds = seconds
+
+    def synced(self) -> bool:
+        return self._follower.synced
+
+    def good(self, repository: Repository) -> bool:
+        return monotonic() < self.until_s(repository)
+
+    def until_s(self, repository: Repository) -> float:
+        return self._follower.last_contact_s + (repository.lease_s or self._seconds)
+
+    def silent_s(self) -> float:
+        return monotonic() - self._follower.last_contact_s
 
 
 class Subject(msgspec.Struct, frozen=True):
