@@ -21,7 +21,7 @@ from tests.harness.pairs import PRIVATE, PUBLIC, Pair, Served
 from tests.harness.registry import Image, bearer, fetched_pass
 from tests.harness.running import get, seen_in_time
 from tests.harness.upstreams import Item, upstream
-from tests.native.test_recall import PATIENCE_S, SIZE, Download, call, publish
+from tests.native.test_recall import PATIENCE_S, SIZE, Download, await_cut, call, cut_at, publish
 
 pytestmark = pytest.mark.native
 
@@ -109,8 +109,10 @@ def test_f2_private_hits_all_within_the_lease_and_none_after(pair: Pair) -> None
                 ("kept-long", LONG, pair.token, False),
             )
         ]
+        before = cut_at(pair.edge)
         with silent(pair.origin):
             _through_the_lease(pair, private, [*public, *long])
+            await_cut(pair.edge, before)
             _after_the_lease(pair, private[0].path, public)
             assert [one.rest() for one in stalled] == [None, None, None, SIZE, SIZE]
         end = time.monotonic() + PATIENCE_S
