@@ -8,8 +8,8 @@ import msgspec
 from cyclopts import Parameter
 from rich.panel import Panel
 
-from gateway import node
 from gateway.access import bootstrap, membership
+from gateway.assembly import worker
 from gateway.cli.lifeline import end_with
 from gateway.cli.output import Output, Usage
 from gateway.cli.settings import check_free, check_joined, node_of, tls_of
@@ -84,7 +84,7 @@ def serve(
             _show_admin(admin)
     with bootstrap.alone(root):
         _join(settings, enrol or os.environ.pop(ENROL_VARIABLE, ""))
-        return node.run(settings)
+        return worker.run(settings)
 
 
 def _join(settings: Node, code: str) -> None:

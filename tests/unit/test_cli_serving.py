@@ -29,7 +29,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Node]:
             pass
         return 7 if config.host == "127.0.0.7" else 0
 
-    monkeypatch.setattr(serving.node, "run", instead)
+    monkeypatch.setattr(serving.worker, "run", instead)
     monkeypatch.delenv("ENTREPOT_PARENT_TOKEN", raising=False)
     return configurations
 

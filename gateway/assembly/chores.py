@@ -1,0 +1,46 @@
+"""Which work over the whole store does a node do by itself? An origin sweeps, and every node scrubs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from gateway import config as settings
+from gateway.front.complaints import now_ms
+from storage.open import Store
+from storage.scrub import Scrub
+from storage.sweep import Rules, Sweep
+from storage.upkeep import Chore
+
+
+def chores_of(
+    store: Store, limits: settings.Upkeep, folder: Path, found_damage: Callable[[], None]
+) -> dict[str, Chore]:
+    """The chores by name, to be run by every worker: one works at a time."""
+    chores = {
+        "scrub": Chore(
+            "scrub",
+            folder,
+            lambda mark: Scrub(
+                store.index, store.journal, None if store.journal is None else store.blobs, store.cached, mark
+            ),
+            now_ms,
+            every_s=limits.scrub_every_seconds,
+            rate_bytes_s=limits.scrub_rate_max_bytes_s,
+            found_damage=found_damage,
+        )
+    }
+    if (journal := store.journal) is not None:
+        rules = Rules(limits.sweep_grace_seconds * 1000, limits.sweep_garbage_share_min)
+
+        def sweep() -> Sweep:
+            return Sweep(store.index, journal, store.blobs, now_ms, rules)
+
+        chores["sweep"] = Chore(
+            "sweep",
+            folder,
+            lambda mark: sweep(),
+            now_ms,
+            every_s=limits.sweep_every_seconds,
+            rate_bytes_s=limits.sweep_rate_max_bytes_s,
+            look=lambda: sweep().look(),
+        )
+    return chores

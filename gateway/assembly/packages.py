@@ -1,0 +1,179 @@
+"""How is what answers requests for packages put together?"""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import trio
+
+from cache.flight import Flights
+from cache.foreign import ForeignKnowledge
+from cache.foreign_files import ForeignFiles
+from cache.keeper import ShelfKeeper
+from cache.renders import Renders
+from formats import ROOMS
+from gateway.assembly import rooms
+from gateway.assembly.parts import Parts
+from gateway.delivery.manage import Management
+from gateway.front.complaints import now_ms
+from gateway.front.conductor import Front
+from gateway.front.enrolling import AtEdge, AtOrigin, Enrolling
+from gateway.front.peering import Peering
+from gateway.front.pulling import Puller
+from gateway.front.reading import Reads
+from gateway.front.relaying import Relaying
+from gateway.front.sources import ParentSources, Sources, UpstreamSources
+from gateway.front.writing import Writes
+from gateway.indexes.assembly import Assembly
+from gateway.indexes.bringing import Asking, Making
+from gateway.indexes.generations import Generations
+from gateway.indexes.resigning import Resigning
+from gateway.indexes.sets import Bring, Sets
+
+Renew = Callable[[], Awaitable[None]]
+
+
+async def nothing_to_renew() -> None:
+    """An origin says its signed sets anew when somebody asks for them."""
+
+
+class Packages:
+    """The Front of one worker; its flights live in `nursery`. `renew` keeps signed sets good that nobody asks for."""
+
+    def __init__(self, parts: Parts, nursery: trio.Nursery, manage: Management) -> None:
+        self._parts = parts
+        self._nursery = nursery
+        self.renew: Renew = nothing_to_renew
+        store, uplink = parts.store, parts.uplink
+        knowledge, flights = self._knowledge(), self._flights()
+        files = self._files(flights)
+        renders = Renders(parts.shelf, store.cached, store.cache_intake)
+        hosted = store.blobs if uplink is None else None
+        reads = Reads(hosted, store.cached, parts.shelf, renders, knowledge, files, parts.evictor)
+        puller = Puller(
+            store.catalog,
+            reads,
+            renders,
+            parts.shelf,
+            knowledge,
+            files,
+            flights,
+            self._sources(),
+            parts.evictor.grew,
+            parts.evictor.has_room,
+            range_alone_bytes_min=parts.config.cache.range_alone_bytes_min,
+        )
+        sets = self._sets(flights)
+        self.front = Front(
+            store.catalog,
+            ROOMS,
+            reads,
+            puller,
+            sets,
+            self._writes(),
+            Relaying(uplink.relay, store.catalog, uplink.lost) if uplink is not None else None,
+            self._peering(knowledge, sets),
+            manage,
+            parts.rates,
+            parts.nearest,
+            uplink.lease if uplink is not None else None,
+            parts.paying.tolls,
+        )
+
+    def _flights(self) -> Flights:
+        limits = self._parts.config.cache
+        return Flights(
+            self._nursery,
+            ShelfKeeper(self._parts.store.cached),
+            self._parts.root / "cache" / "fills",
+            flights_max=limits.flights_max,
+            fill_seconds_max=limits.fill_seconds_max,
+            silence_seconds_max=limits.silence_seconds_max,
+        )
+
+    def _knowledge(self) -> ForeignKnowledge:
+        parts = self._parts
+        return ForeignKnowledge(
+            parts.shelf,
+            parts.remote,
+            ask=rooms.fetch_of,
+            learn=self._learn,
+            decode=rooms.foreign_of,
+            withheld=rooms.withheld,
+            secret_of=parts.secret_of,
+            parent=parts.parent,
+            token=parts.config.parent_token,
+            stale_seconds_max=parts.config.cache.stale_seconds_max,
+            nursery=self._nursery,
+        )
+
+    async def _learn(self, format: str, package: str, raw: bytes, url: str) -> bytes:
+        foreign = await self._parts.sandbox.learn(format, package, raw, url)
+        return msgspec.msgpack.encode(foreign)
+
+    def _files(self, flights: Flights) -> ForeignFiles:
+        parts = self._parts
+        return ForeignFiles(
+            parts.shelf,
+            parts.remote,
+            flights,
+            lambda sha256: parts.store.cached.find(sha256) is not None,
+            parts.evictor.grew,
+            secret_of=parts.secret_of,
+            parent=parts.parent,
+            token=parts.config.parent_token,
+            stale_seconds_max=parts.config.cache.stale_seconds_max,
+        )
+
+    def _sources(self) -> Sources:
+        parts = self._parts
+        if parts.uplink is not None:
+            return ParentSources(parts.remote, parts.parent, parts.config.parent_token, parts.store.cached)
+        return UpstreamSources(parts.remote, parts.secret_of)
+
+    def _writes(self) -> Writes | None:
+        store = self._parts.store
+        if store.committer is None:
+            return None
+        limits = self._parts.config.intake
+        return Writes(store.intake, store.sessions, store.committer, store.quotas, self._parts.sandbox, limits)
+
+    def _sets(self, flights: Flights) -> Sets:
+        parts, store = self._parts, self._parts.store
+        assembly = Assembly(parts.shelf, store.cached, store.cache_intake, parts.evictor.grew)
+        generations = Generations(store.catalog, parts.shelf, assembly, parts.signing, now_ms)
+        bring: Bring
+        if store.committer is None:
+            bring = Asking(generations, store.catalog, parts.remote, parts.parent, parts.config.parent_token)
+            self.renew = bring.renew
+        else:
+            resigning = Resigning(store.catalog, generations, parts.signing, parts.remote, parts.secret_of, now_ms)
+            bring = Making(
+                store.catalog,
+                generations,
+                store.committer,
+                parts.signing,
+                store.cached,
+                store.cache_intake,
+                now_ms,
+                resigning,
+            )
+        return Sets(store.catalog, generations, bring, store.cached, flights, parts.evictor.touch, parts.evictor.grew)
+
+    def _peering(self, knowledge: ForeignKnowledge, sets: Sets) -> Peering:
+        parts, store, uplink = self._parts, self._parts.store, self._parts.uplink
+        enrolling: Enrolling
+        if store.committer is not None:
+            enrolling = AtOrigin(store.catalog, store.committer, parts.authority)
+        else:
+            enrolling = AtEdge(uplink.member.authority if uplink is not None and uplink.member else "")
+        return Peering(
+            store,
+            store.catalog,
+            ROOMS,
+            knowledge,
+            sets,
+            enrolling,
+            parts.authority.sign if uplink is None else None,
+            uplink.upward() if uplink is not None else None,
+            parts.paying.lender,
+        )

@@ -1,0 +1,87 @@
+"""What does a worker hold, whatever it is asked? Made once, in the order in which one needs the other."""
+
+from pathlib import Path
+
+from cache.eviction import Evictor
+from cache.pins import Pins
+from cache.pins import parse as parse_pin
+from cache.shelf import Shelf
+from cache.upstream import Remote
+from formats import ROOMS
+from gateway import config as settings
+from gateway.access.authority import FILE_NAME as AUTHORITY_NAME
+from gateway.access.authority import Authority
+from gateway.access.rates import Rates, Table
+from gateway.access.secrets import FILE_NAME as SECRETS_NAME
+from gateway.access.secrets import Place as SecretPlace
+from gateway.access.secrets import Secrets
+from gateway.access.signing import FILE_NAME as SIGNING_NAME
+from gateway.access.signing import SigningKeys
+from gateway.assembly.chores import chores_of
+from gateway.assembly.uplink import Uplink
+from gateway.delivery.reactor import Reactor
+from gateway.front.complaints import now_ms
+from gateway.front.nearest import Geography, Nearest
+from gateway.front.paying import Paying
+from gateway.insight.metrics import Metrics
+from gateway.insight.requestlog import RequestLog
+from gateway.sandbox.pool import Sandbox
+from storage.nouns import Upstream
+from storage.open import Store
+
+
+class Parts:
+    """One worker's parts. `uplink` is an edge's, None at an origin; `reactor` is there once it serves."""
+
+    def __init__(self, config: settings.Node, number: int, store: Store) -> None:
+        self.config = config
+        self.number = number
+        self.store = store
+        self.root = Path(config.data)
+        self.draining = False
+        self.reactor: Reactor | None = None
+        self.secrets = Secrets(self.root / SECRETS_NAME)
+        self.signing = SigningKeys(self.root / SIGNING_NAME)
+        self.authority = Authority(self.root / AUTHORITY_NAME)
+        self.sandbox = Sandbox(config.sandbox, self.root / "staging" / f"sandbox-{number}")
+        self.uplink = Uplink(config, store, self.root) if config.role == "edge" else None
+        self.remote = self.uplink.remote() if self.uplink is not None else _remote(config.cache)
+        self.shelf = Shelf(store.cache_env)
+        self.metrics = Metrics(self.root / "metrics", number)
+        self.nearest = Nearest(store.catalog, Geography(config.regions))
+        self.rates = Rates(Table(self.root / "rates", config.limits.window_seconds), config.limits)
+        self.log = RequestLog(self.root / "log" / f"access-{number}.jsonl")
+        pins = Pins(store.catalog, [parse_pin(one) for one in config.cache.pins], tuple(ROOMS))
+        self.evictor = Evictor(store.cached, config.cache.disk_bytes_max, pinned=pins.blobs)
+        self.chores = chores_of(store, config.upkeep, self.root / "upkeep", self._found_damage)
+        relay = self.uplink.relay if self.uplink is not None else None
+        self.paying = Paying(self.root, store.catalog, now_ms, relay, config.parent_token)
+
+    @property
+    def parent(self) -> str:
+        """The preferred parent's address; "" at an origin."""
+        return self.uplink.parent if self.uplink is not None else ""
+
+    def secret_of(self, workspace: str, repository: str, upstream: Upstream) -> str:
+        """The Authorization value for an upstream, "" for none."""
+        place = SecretPlace(workspace, repository, upstream.format, upstream.name)
+        credential = self.secrets.get(place, upstream.url)
+        return "" if credential is None else credential.authorization()
+
+    def close(self) -> None:
+        """What is open besides the store."""
+        self.paying.close()
+        self.log.close()
+        self.sandbox.close()
+        self.remote.close()
+
+    def _found_damage(self) -> None:
+        """A scrub of any process of this node found rotten bytes: none are sent from memory or on trust."""
+        for shelf in (self.store.blobs, self.store.cached):
+            shelf.doubt()
+        if self.reactor is not None:
+            self.reactor.memos.clear()
+
+
+def _remote(limits: settings.Cache) -> Remote:
+    return Remote(connect_seconds_max=limits.connect_seconds_max, silence_seconds_max=limits.silence_seconds_max)

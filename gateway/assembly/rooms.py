@@ -1,0 +1,34 @@
+"""What do the parts of a node ask of a format by its name?"""
+
+import msgspec
+
+from formats import ROOMS
+from formats.kit.contract import ABOUT, Foreign, Learn, about
+from formats.kit.contract import governed as governed_by
+
+
+def normalise(format: str, package: str) -> str:
+    """A package's name as the index has it. Raises Invalid."""
+    room = ROOMS.get(format)
+    return package if room is None else room.normalise(package)
+
+
+def governed(format: str, package: str) -> str | None:
+    """The name by which grants speak of a package, None for what is part of the repository itself."""
+    return governed_by(ROOMS[format], package) if format in ROOMS else package
+
+
+def fetch_of(format: str, package: str) -> Learn | None:
+    """How a foreign registry of this format is asked what it knows of a package."""
+    fetch = ROOMS[format].upstream(ABOUT, about(package))
+    return fetch if isinstance(fetch, Learn) else None
+
+
+def withheld(format: str, foreign: Foreign) -> str:
+    """Why no file of a foreign package is given out."""
+    return ROOMS[format].withheld(foreign.package)
+
+
+def foreign_of(raw: bytes) -> Foreign:
+    """What a sandbox has learnt."""
+    return msgspec.msgpack.decode(raw, type=Foreign)

@@ -1,0 +1,77 @@
+"""What does the API know of its node, and what is told of how it does?"""
+
+from itertools import islice
+
+from cache.addresses import inside_only
+from formats import ROOMS
+from gateway.assembly import rooms
+from gateway.assembly.parts import Parts
+from gateway.console.services import Health, Services
+from gateway.insight.upkeep import WORKSPACES_MAX, Held, held_lines
+from gateway.insight.upkeep import lines as upkeep_lines
+
+
+def services_of(parts: Parts) -> Services:
+    """The API's view. An edge writes nothing by itself and holds no secrets."""
+    store, uplink = parts.store, parts.uplink
+    committer, is_origin = store.committer, uplink is None
+    return Services(
+        role=parts.config.role,
+        catalog=store.catalog,
+        health=lambda: health_of(parts),
+        status=lambda: status_of(parts),
+        metrics=lambda: metrics_of(parts),
+        formats=tuple(ROOMS),
+        drawing=tuple(name for name, room in ROOMS.items() if room.draws),
+        resigning=tuple(name for name, room in ROOMS.items() if room.draws and hasattr(room, "believed")),
+        commit=committer.commit if committer is not None else None,
+        secrets=parts.secrets if is_origin else None,
+        signing=parts.signing if is_origin else None,
+        reserved=store.quotas.reserved,
+        work=parts.chores,
+        authority=parts.authority if is_origin else None,
+        normalise=rooms.normalise,
+        outdated=uplink.outdated if uplink is not None else lambda: False,
+        spend=parts.rates.spend,
+        governed=rooms.governed,
+        used=parts.paying.used if is_origin else None,
+        inside_only=inside_only,
+        stored=(store.blobs if is_origin else store.cached).rows,
+    )
+
+
+def health_of(parts: Parts) -> Health:
+    """Is it well enough to be sent clients?"""
+    if parts.uplink is None:
+        return Health(draining=parts.draining)
+    follower = parts.uplink.follower
+    return Health(
+        draining=parts.draining, ready=follower.connected, lag_ms=follower.lag_ms, connected=follower.connected
+    )
+
+
+def status_of(parts: Parts) -> dict[str, object]:
+    """What an administrator may know of this node."""
+    with parts.store.catalog.read() as reading:
+        heads = {name or "-": serial for name, (serial, _) in reading.heads().items()}
+    return {
+        "role": parts.config.role,
+        "serials": heads,
+        "cache_bytes": sum(one.bytes for one in parts.store.cached.packs()),
+        "workers": parts.config.workers,
+    }
+
+
+def metrics_of(parts: Parts) -> str:
+    """For Prometheus."""
+    work = {name: chore.told() for name, chore in parts.chores.items()}
+    told = parts.metrics.render() + "".join(upkeep_lines(work))
+    if parts.uplink is not None:
+        return told
+    held = []
+    with parts.store.catalog.read() as reading:
+        for one in islice(reading.workspaces(), WORKSPACES_MAX):
+            used = reading.usage(one.name)
+            reserved = parts.store.quotas.reserved(one.name)
+            held.append(Held(one.name, used.files, used.bytes, one.quota_bytes, reserved))
+    return told + "".join(held_lines(held))

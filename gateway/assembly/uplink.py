@@ -1,0 +1,99 @@
+"""What ties an edge to its parents: who they are, how they are asked, and how long their word is good."""
+
+from pathlib import Path
+from time import monotonic
+
+import trio
+
+from cache.follower import Connect, Follower, over_http
+from cache.parenting import ParentRemote
+from cache.parents import Parents
+from cache.relay import Relay
+from gateway import config as settings
+from gateway.access import membership
+from gateway.access.authority import PARENT_NAME
+from gateway.front.leave import EdgeLease
+from gateway.front.peering import Upward
+from gateway.insight.errorlog import report
+from storage.errors import Problem
+from storage.open import Store
+
+RENEW_DAYS = 120
+RENEW_LOOK_SECONDS = 6 * 3600.0
+
+
+class Uplink:
+    """An edge's parents. `member` is its membership, None where it has a token instead of a certificate."""
+
+    def __init__(self, config: settings.Node, store: Store, root: Path) -> None:
+        self._config = config
+        self._store = store
+        self.member = membership.find(root)
+        self.parents = Parents(config.parents)
+        self._tls = self.member.client() if self.member else None
+        self._tls_name = PARENT_NAME if self.member else ""
+        self.relay = Relay(self.parents, tls=self._tls, tls_name=self._tls_name)
+        self.follower = self._follower(root)
+        self.lease = EdgeLease(self.follower, config.cache.lease_seconds)
+
+    @property
+    def parent(self) -> str:
+        """The preferred parent, by whose address things are asked for."""
+        return self.parents.urls[0]
+
+    def remote(self) -> ParentRemote:
+        """How parents are asked for bytes and knowledge."""
+        return ParentRemote(
+            self.parents,
+            self._config.parent_token,
+            tls=self._tls,
+            tls_name=self._tls_name,
+            connect_seconds_max=self._config.cache.connect_seconds_max,
+            silence_seconds_max=self._config.peers.silence_seconds_max,
+        )
+
+    def upward(self) -> Upward:
+        """What passes on to edges behind this one."""
+        return Upward(self.parents, self._connect())
+
+    def lost(self) -> bool:
+        """Is the origin silent that was heard once?"""
+        return self.follower.last_contact_s > 0 and not self.follower.connected
+
+    def outdated(self) -> bool:
+        """Was the origin lost for longer than private things may be told?"""
+        return monotonic() - self.follower.last_contact_s > self._config.cache.lease_seconds
+
+    async def stay_enrolled(self) -> None:
+        """Renew the certificate once two thirds of its life are over (THREATS F6); hits go on whatever happens."""
+        assert self.member is not None
+        while True:
+            if self.member.left_s() < RENEW_DAYS * 24 * 3600:
+                try:
+                    await trio.to_thread.run_sync(membership.renew, self.member, self.parents.order()[0])
+                except Problem as problem:
+                    report("error", "the certificate of this edge is not renewed", why=problem.message)
+            await trio.sleep(RENEW_LOOK_SECONDS)
+
+    def _connect(self) -> Connect:
+        """How the stream of a parent is opened."""
+        if self._tls is None:
+            return over_http(self._config.parent_token)
+        return over_http("", self._tls, self._tls_name)
+
+    def _follower(self, root: Path) -> Follower:
+        name, verify = (self.member.about.name, self.member.verify) if self.member else ("", None)
+        return Follower(
+            self._store,
+            self.parents,
+            self._connect(),
+            root / "follower.lock",
+            name=name,
+            verify=verify,
+            forgotten=self._forget_blobs,
+        )
+
+    def _forget_blobs(self, blobs: set[bytes]) -> None:
+        """Of a workspace that this edge may not see any more."""
+        for blob in blobs:
+            self._store.cached.forget(blob)

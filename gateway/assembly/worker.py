@@ -1,0 +1,142 @@
+"""How does a node live, from its start to its drain? The composition root, with the rest of this folder.
+
+`run` is the supervisor's process, `work` a worker's. Each worker has its own loop, its own hold on the store, and one
+long-lived nursery for everything that outlives a request.
+"""
+
+import gc
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+import trio
+
+from gateway import config as settings
+from gateway.assembly.entrances import Entrances
+from gateway.assembly.packages import Packages
+from gateway.assembly.parts import Parts
+from gateway.assembly.told import services_of
+from gateway.console.api import make_app
+from gateway.delivery.manage import Management
+from gateway.delivery.reactor import Reactor
+from gateway.delivery.serving import serve
+from gateway.delivery.workers import hear_hangups, supervise
+from storage.composing import Composing
+from storage.open import open_store
+
+REAP_SECONDS = 30.0
+
+
+def run(config: settings.Node) -> int:
+    """Run a node until SIGTERM or SIGINT; the exit code."""
+    return supervise(work, (msgspec.json.encode(config),), config.workers)
+
+
+def work(raw: bytes, number: int) -> None:
+    """One worker process, until SIGTERM; then it drains and ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    config = msgspec.json.decode(raw, type=settings.Node)
+    store = open_store(
+        Path(config.data),
+        role=config.role,
+        worker=number,
+        memory_bytes_max=config.intake.memory_bytes_max,
+        session_seconds_max=config.intake.session_seconds_max,
+        sessions_max=config.intake.sessions_max,
+    )
+    try:
+        trio.run(Worker(Parts(config, number, store)).run)
+    finally:
+        store.close()
+    sys.exit(0)
+
+
+class Worker:
+    """One worker's life."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._management = Management(make_app(services_of(parts)), parts.root / f"manage-{parts.number}.sock")
+
+    async def run(self) -> None:
+        """Serve until SIGTERM."""
+        parts = self._parts
+        async with trio.open_nursery() as nursery:
+            packages = Packages(parts, nursery, self._management)
+            await self._begin_services(nursery, packages)
+            # What is there by now stays for good, 70,000 objects: looking through them at each full collection would
+            # hold the loop up for over 50 ms.
+            gc.collect()
+            gc.freeze()
+            entrances = Entrances(parts)
+            reactor: Reactor = await nursery.start(self._serve, packages, entrances)
+            parts.reactor = reactor
+            gc.freeze()
+            trio.lowlevel.add_instrument(parts.metrics.stalls)
+            await self._until_told(reactor, entrances)
+            await parts.paying.tolls.farewell()
+            if parts.uplink is not None:
+                await parts.uplink.relay.close()
+            nursery.cancel_scope.cancel()
+        parts.close()
+
+    async def _begin_services(self, nursery: trio.Nursery, packages: Packages) -> None:
+        """What goes on beside requests, until the nursery ends."""
+        parts, uplink = self._parts, self._parts.uplink
+        if uplink is not None:
+            await nursery.start(uplink.follower.run)
+            if uplink.member is not None and parts.number == 0:
+                nursery.start_soon(uplink.stay_enrolled)
+        await nursery.start(self._management.run)
+        nursery.start_soon(self._look_after, packages)
+        nursery.start_soon(parts.evictor.run)
+        nursery.start_soon(parts.paying.tolls.run)
+        nursery.start_soon(parts.nearest.run)
+        for chore in parts.chores.values():
+            nursery.start_soon(chore.run)
+        if parts.config.intake.cut:
+            nursery.start_soon(Composing(parts.root, [parts.store.blobs, parts.store.cached]).run)
+
+    async def _serve(
+        self,
+        packages: Packages,
+        entrances: Entrances,
+        task_status: trio.TaskStatus[Reactor] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        parts = self._parts
+        await serve(
+            packages.front,
+            entrances.listeners,
+            parts.config.delivery,
+            log=parts.log,
+            metrics=parts.metrics,
+            workers=parts.config.workers,
+            task_status=task_status,
+        )
+
+    async def _until_told(self, reactor: Reactor, entrances: Entrances) -> None:
+        """SIGHUP reads the certificates again; SIGTERM drains."""
+        parts = self._parts
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as told:
+            hear_hangups()
+            async for number in told:
+                if number == signal.SIGTERM:
+                    break
+                entrances.read_certificates()
+        parts.draining = True
+        await trio.sleep(parts.config.delivery.notice_seconds)
+        reactor.drain()
+        with trio.move_on_after(parts.config.delivery.drain_seconds_max):
+            while reactor.busy:  # noqa: ASYNC110  # bounded by the drain, twice a second would do
+                await trio.sleep(0.02)
+
+    async def _look_after(self, packages: Packages) -> None:
+        """What must be done now and then."""
+        parts = self._parts
+        while True:
+            await trio.sleep(REAP_SECONDS)
+            parts.store.reap()
+            if parts.number == 0:
+                await trio.to_thread.run_sync(parts.store.sessions.expire)
+                await packages.renew()
