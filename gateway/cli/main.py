@@ -53,6 +53,7 @@ app.command("gateway.cli.packages:ls", name="ls", help="List the packages of a r
 app.command("gateway.cli.warming:warm", name="warm", help="Have an edge fetch what a lock file or a query names.")
 app.command("gateway.cli.packages:setup", name="setup", help="Show how to point a client at a repository.")
 app.command("gateway.cli.operate:status", name="status", help="Show how a node is doing.")
+app.command("gateway.cli.describing:app", name="api", help="The management API, for programs.")
 app.command("gateway.cli.operate:fsck", name="fsck", help="Check what a node has stored.")
 app.command("gateway.cli.quotas:app", name="quota", help="What workspaces and repositories hold, and may hold.")
 app.command("gateway.cli.upkeep:sweep", name="sweep", help="Give back the room of what no file names any more.")

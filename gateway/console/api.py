@@ -1,5 +1,8 @@
 """Which application serves `/-/`? Every route with the permission it declares, every error as a problem document."""
 
+from functools import cache
+from typing import Any
+
 import msgspec
 from quart import Quart, Response
 from quart_trio import QuartTrio
@@ -11,6 +14,7 @@ from gateway.console import (
     facts,
     grants,
     hosts,
+    openapi,
     people,
     problems,
     quotas,
@@ -20,10 +24,28 @@ from gateway.console import (
     upstreams,
     withholding,
 )
-from gateway.console.calls import BODY_BYTES_MAX, Reply, Route, run
+from gateway.console.calls import BODY_BYTES_MAX, Call, Reply, Route, Routes, run
+from gateway.console.clock import version
+from gateway.console.permissions import ANYBODY
 from gateway.console.services import Services
 
+DESCRIPTION = Routes("/-/api/v1")
+
+
+@DESCRIPTION.add("GET", "/openapi.json", ANYBODY, alone=True, gives=dict[str, Any])
+async def describe(call: Call) -> Reply:
+    """This document."""
+    return Reply(200, description())
+
+
+@cache
+def description() -> str:
+    """The API as an OpenAPI 3.1 document."""
+    return msgspec.json.format(msgspec.json.encode(openapi.document(ROUTES, version()))).decode()
+
+
 ROUTES: tuple[Route, ...] = (
+    *DESCRIPTION.all,
     *facts.NODE.all,
     *facts.ROUTES.all,
     *tenancy.ROUTES.all,

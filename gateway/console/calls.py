@@ -28,6 +28,9 @@ PAGE_ITEMS = 100
 PAGE_ITEMS_MAX = 1_000
 CURSOR_CHARS_MAX = 500
 
+UNDECLARED = object()
+"""What a route gives that does not say; a test fails for it."""
+
 _QUOTED = re.compile(r"'[^']*'")
 
 
@@ -113,7 +116,7 @@ Handler = Callable[[Call], Awaitable[Reply]]
 
 @dataclass(frozen=True)
 class Route:
-    """One method of one address, who may use it, and the query arguments it takes."""
+    """One method of one address, who may use it, what it takes and what it answers."""
 
     method: str
     rule: str
@@ -122,6 +125,13 @@ class Route:
     arguments: frozenset[str]
     alone: bool = False
     """Is it answered by an edge that has lost its origin, too?"""
+    takes: object = None
+    """The shape of its body, None = it has none."""
+    gives: object = UNDECLARED
+    """The shape of what it answers, None = nothing, str = text alone, of `media`."""
+    status: tuple[int, ...] = (200,)
+    media: str = ""
+    """What else than JSON it can answer."""
 
 
 class Routes:
@@ -132,12 +142,25 @@ class Routes:
         self.all: list[Route] = []
 
     def add(
-        self, method: str, rule: str, permission: Permission, arguments: tuple[str, ...] = (), *, alone: bool = False
+        self,
+        method: str,
+        rule: str,
+        permission: Permission,
+        arguments: tuple[str, ...] = (),
+        *,
+        alone: bool = False,
+        takes: object = None,
+        gives: object = UNDECLARED,
+        status: int | tuple[int, ...] = 0,
+        media: str = "",
     ) -> Callable[[Handler], Handler]:
-        """Register the decorated handler."""
+        """Register the decorated handler. `status` is that of success, where it is not 200, or 204 for no body."""
+        statuses = status if isinstance(status, tuple) else (status or (204 if gives is None else 200),)
+        rule = self._prefix + rule
 
         def keep(handler: Handler) -> Handler:
-            self.all.append(Route(method, self._prefix + rule, permission, handler, frozenset(arguments), alone))
+            named = frozenset(arguments)
+            self.all.append(Route(method, rule, permission, handler, named, alone, takes, gives, statuses, media))
             return handler
 
         return keep

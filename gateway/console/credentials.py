@@ -7,7 +7,7 @@ from gateway.access.grants import EVERYWHERE, PEOPLE
 from gateway.access.names import display
 from gateway.access.rules import account_rules
 from gateway.access.verdicts import Principal, controls, covers, judge_node, judge_workspace, living, not_allowed
-from gateway.console import shown
+from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.entitlements import networks_of, networks_within
 from gateway.console.giving import account_of, grant_of, judge_all, judge_giving, judge_scope
@@ -25,12 +25,12 @@ RESERVED_NAMES = frozenset({"up", "up-edge"})
 """`entrepot up` revokes tokens of these names when it starts."""
 
 
-@ROUTES.add("GET", "/whoami", SOMEBODY)
+@ROUTES.add("GET", "/whoami", SOMEBODY, gives=replies.Caller)
 async def whoami(call: Call) -> Reply:
     return Reply(200, shown.principal(call.principal))
 
 
-@ROUTES.add("GET", "/tokens", SOMEBODY, ("after", "limit"))
+@ROUTES.add("GET", "/tokens", SOMEBODY, ("after", "limit"), gives=replies.Page[replies.Token])
 async def list_tokens(call: Call) -> Reply:
     after, limit, now_ms = call.argument("after"), call.limit(), call.services.now_ms()
     with call.read() as reading:
@@ -39,7 +39,7 @@ async def list_tokens(call: Call) -> Reply:
     return Reply(200, shown.page(found, limit, _id, lambda one: shown.token(one, now_ms)))
 
 
-@ROUTES.add("POST", "/tokens", BY_BODY)
+@ROUTES.add("POST", "/tokens", BY_BODY, takes=NewToken, gives=replies.MintedToken, status=201)
 async def create_token(call: Call) -> Reply:
     body = await call.body(NewToken)
     name = display(body.name, "A token")
@@ -83,14 +83,14 @@ async def create_token(call: Call) -> Reply:
     return Reply(201, {"id": token.id, "token": text} | shown.token(token, now_ms), headers)
 
 
-@ROUTES.add("GET", "/tokens/<id>", TOKEN_CONTROL)
+@ROUTES.add("GET", "/tokens/<id>", TOKEN_CONTROL, gives=replies.Token)
 async def show_token(call: Call) -> Reply:
     with call.read() as reading:
         token = controlled_token(reading, call.principal, call.at["id"])
     return Reply(200, shown.token(token, call.services.now_ms()))
 
 
-@ROUTES.add("DELETE", "/tokens/<id>", TOKEN_CONTROL)
+@ROUTES.add("DELETE", "/tokens/<id>", TOKEN_CONTROL, gives=replies.Token)
 async def revoke_token(call: Call) -> Reply:
     now_ms = call.services.now_ms()
 
@@ -105,7 +105,7 @@ async def revoke_token(call: Call) -> Reply:
     return Reply(200, shown.token(token, now_ms), headers)
 
 
-@ROUTES.add("POST", "/tokens/<id>/rotate", TOKEN_CONTROL)
+@ROUTES.add("POST", "/tokens/<id>/rotate", TOKEN_CONTROL, takes=Rotation, gives=replies.MintedToken, status=201)
 async def rotate_token(call: Call) -> Reply:
     """A new token that can do the same; the old one goes on for a while, so that nothing stands still meanwhile."""
     body = await call.body(Rotation)

@@ -12,7 +12,7 @@ from gateway.access.edges import mint_code
 from gateway.access.grants import EVERYWHERE
 from gateway.access.names import slug
 from gateway.access.verdicts import Principal
-from gateway.console import shown
+from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.permissions import NODE_ADMIN
 from gateway.console.schemas import EditEdge, NewEdge
@@ -24,7 +24,7 @@ from storage.nouns import SYSTEM, Draft, Edge, PutEdge
 ROUTES = Routes("/-/api/v1")
 
 
-@ROUTES.add("GET", "/edges", NODE_ADMIN, ("after", "limit"))
+@ROUTES.add("GET", "/edges", NODE_ADMIN, ("after", "limit"), gives=replies.Page[replies.Edge])
 async def list_edges(call: Call) -> Reply:
     after, limit, now_ms = call.argument("after"), call.limit(), call.services.now_ms()
     with call.read() as reading:
@@ -32,7 +32,7 @@ async def list_edges(call: Call) -> Reply:
     return Reply(200, shown.page(found, limit, _name, lambda one: shown.edge(one, now_ms)))
 
 
-@ROUTES.add("POST", "/edges", NODE_ADMIN)
+@ROUTES.add("POST", "/edges", NODE_ADMIN, takes=NewEdge, gives=replies.InvitedEdge, status=201)
 async def invite_edge(call: Call) -> Reply:
     body = await call.body(NewEdge)
     name, region = slug(body.name, "An edge"), slug(body.region, "A region")
@@ -62,14 +62,14 @@ async def invite_edge(call: Call) -> Reply:
     return Reply(201, {"code": code} | shown.edge(edge, now_ms), headers)
 
 
-@ROUTES.add("GET", "/edges/<name>", NODE_ADMIN)
+@ROUTES.add("GET", "/edges/<name>", NODE_ADMIN, gives=replies.Edge)
 async def show_edge(call: Call) -> Reply:
     with call.read() as reading:
         edge = _here(reading, call.at["name"])
     return Reply(200, shown.edge(edge, call.services.now_ms()))
 
 
-@ROUTES.add("PATCH", "/edges/<name>", NODE_ADMIN)
+@ROUTES.add("PATCH", "/edges/<name>", NODE_ADMIN, takes=EditEdge, gives=replies.Edge)
 async def edit_edge(call: Call) -> Reply:
     body = await call.body(EditEdge)
 
@@ -83,7 +83,7 @@ async def edit_edge(call: Call) -> Reply:
     return Reply(200, shown.edge(edge, call.services.now_ms()), headers)
 
 
-@ROUTES.add("DELETE", "/edges/<name>", NODE_ADMIN)
+@ROUTES.add("DELETE", "/edges/<name>", NODE_ADMIN, gives=replies.Edge)
 async def revoke_edge(call: Call) -> Reply:
     now_ms = call.services.now_ms()
 

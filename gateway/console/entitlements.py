@@ -8,7 +8,7 @@ from gateway.access import tokens
 from gateway.access.grants import ENTITLE, READ, What
 from gateway.access.names import display
 from gateway.access.verdicts import Principal, has_all, judge_action, judge_workspace, needs_token, standing
-from gateway.console import shown
+from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.giving import grant_of
 from gateway.console.permissions import BY_BODY, SOMEBODY
@@ -24,7 +24,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _AT = "/workspaces/<workspace>/entitlements"
 
 
-@ROUTES.add("GET", _AT, SOMEBODY, ("after", "limit"))
+@ROUTES.add("GET", _AT, SOMEBODY, ("after", "limit"), gives=replies.Page[replies.Token])
 async def list_entitlements(call: Call) -> Reply:
     after, limit, now_ms = call.argument("after"), call.limit(), call.services.now_ms()
     with call.read() as reading:
@@ -33,7 +33,7 @@ async def list_entitlements(call: Call) -> Reply:
     return Reply(200, shown.page(found, limit, lambda one: one.id, lambda one: shown.token(one, now_ms)))
 
 
-@ROUTES.add("POST", _AT, BY_BODY)
+@ROUTES.add("POST", _AT, BY_BODY, takes=NewEntitlement, gives=replies.MintedToken, status=201)
 async def create_entitlement(call: Call) -> Reply:
     body = await call.body(NewEntitlement)
     name, ws, now_ms = display(body.name, "An entitlement"), call.at["workspace"], call.services.now_ms()
@@ -74,7 +74,7 @@ async def create_entitlement(call: Call) -> Reply:
     return Reply(201, {"id": token.id, "token": text} | shown.token(token, now_ms), headers)
 
 
-@ROUTES.add("GET", f"{_AT}/<id>", SOMEBODY)
+@ROUTES.add("GET", f"{_AT}/<id>", SOMEBODY, gives=replies.UsedToken)
 async def show_entitlement(call: Call) -> Reply:
     """With what was used: the origin tells, who counts it. Slices that are lent count as used."""
     with call.read() as reading:
@@ -92,7 +92,7 @@ async def show_entitlement(call: Call) -> Reply:
     return Reply(200, told)
 
 
-@ROUTES.add("PATCH", f"{_AT}/<id>", BY_BODY)
+@ROUTES.add("PATCH", f"{_AT}/<id>", BY_BODY, takes=EditEntitlement, gives=replies.Token)
 async def edit_entitlement(call: Call) -> Reply:
     """Other limits, or a new period at once. What was lent under the old ones stays counted."""
     body = await call.body(EditEntitlement)
@@ -115,7 +115,7 @@ async def edit_entitlement(call: Call) -> Reply:
 _LIMITS = ("downloads_max", "bytes_max", "clients_max", "period_s", "eula", "metadata")
 
 
-@ROUTES.add("POST", f"{_AT}/<id>/refresh", BY_BODY)
+@ROUTES.add("POST", f"{_AT}/<id>/refresh", BY_BODY, gives=replies.MintedToken)
 async def refresh_entitlement(call: Call) -> Reply:
     """A new text for the same entitlement: the old one ends at once, what was used stays used."""
     text, parts = tokens.mint()
@@ -133,7 +133,7 @@ async def refresh_entitlement(call: Call) -> Reply:
     return Reply(200, {"id": token.id, "token": text} | shown.token(token, now_ms), headers)
 
 
-@ROUTES.add("DELETE", f"{_AT}/<id>", BY_BODY)
+@ROUTES.add("DELETE", f"{_AT}/<id>", BY_BODY, gives=replies.Token)
 async def revoke_entitlement(call: Call) -> Reply:
     now_ms = call.services.now_ms()
 
@@ -148,7 +148,7 @@ async def revoke_entitlement(call: Call) -> Reply:
     return Reply(200, shown.token(token, now_ms), headers)
 
 
-@ROUTES.add("POST", "/eula", BY_BODY)
+@ROUTES.add("POST", "/eula", BY_BODY, takes=Accepting, gives=replies.Accepted)
 async def accept_eula(call: Call) -> Reply:
     """The customer accepts the terms of its own token."""
     body = await call.body(Accepting)

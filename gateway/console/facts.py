@@ -5,7 +5,7 @@ from itertools import islice
 import trio
 
 from gateway.access.verdicts import on_node
-from gateway.console import shown
+from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.parts import may_know
 from gateway.console.permissions import ANYBODY, METRICS, REPOSITORY_READ, SOMEBODY
@@ -18,13 +18,13 @@ FILES_MAX = 200_000
 METRICS_MEDIA = "text/plain; version=0.0.4; charset=utf-8"
 
 
-@NODE.add("GET", "/health", ANYBODY)
+@NODE.add("GET", "/health", ANYBODY, gives=replies.Health, status=(200, 503))
 async def health(call: Call) -> Reply:
     """Is the process alive and taking requests? 503 while it drains, so that a balancer looks elsewhere."""
     return _health_reply(call, alive=not call.services.health().draining)
 
 
-@NODE.add("GET", "/ready", ANYBODY)
+@NODE.add("GET", "/ready", ANYBODY, gives=replies.Health, status=(200, 503))
 async def ready(call: Call) -> Reply:
     """May a balancer send clients here? Not before the node holds what it needs to answer them."""
     now = call.services.health()
@@ -40,12 +40,12 @@ def _health_reply(call: Call, alive: bool) -> Reply:
     return Reply(200 if alive else 503, told)
 
 
-@NODE.add("GET", "/metrics", METRICS)
+@NODE.add("GET", "/metrics", METRICS, gives=str, media=METRICS_MEDIA)
 async def metrics(call: Call) -> Reply:
     return Reply(200, call.services.metrics(), media=METRICS_MEDIA)
 
 
-@ROUTES.add("GET", "/status", SOMEBODY, alone=True)
+@ROUTES.add("GET", "/status", SOMEBODY, alone=True, gives=replies.Status, status=(200, 503))
 async def status(call: Call) -> Reply:
     """The health for every token; what the node knows of itself, which names workspaces, for those that read all."""
     told = _health_reply(call, alive=not call.services.health().draining).body
@@ -56,7 +56,11 @@ async def status(call: Call) -> Reply:
 
 
 @ROUTES.add(
-    "GET", "/repositories/<workspace>/<repository>/packages", REPOSITORY_READ, ("format", "prefix", "after", "limit")
+    "GET",
+    "/repositories/<workspace>/<repository>/packages",
+    REPOSITORY_READ,
+    ("format", "prefix", "after", "limit"),
+    gives=replies.Page[replies.Package],
 )
 async def list_packages(call: Call) -> Reply:
     after, limit = call.argument("after"), call.limit()
@@ -69,7 +73,13 @@ async def list_packages(call: Call) -> Reply:
     return Reply(200, shown.page(found, limit, lambda one: one.name, shown.package))
 
 
-@ROUTES.add("GET", "/repositories/<workspace>/<repository>/packages/<path:package>", REPOSITORY_READ, ("format",))
+@ROUTES.add(
+    "GET",
+    "/repositories/<workspace>/<repository>/packages/<path:package>",
+    REPOSITORY_READ,
+    ("format",),
+    gives=replies.PackageWithFiles,
+)
 async def show_package(call: Call) -> Reply:
     format = _format_of(call)
     name = call.services.normalise(format, call.at["package"])
@@ -88,7 +98,7 @@ async def show_package(call: Call) -> Reply:
     return Reply(200, told)
 
 
-@ROUTES.add("GET", "/repositories/<workspace>/<repository>/storage", REPOSITORY_READ)
+@ROUTES.add("GET", "/repositories/<workspace>/<repository>/storage", REPOSITORY_READ, gives=replies.Storage)
 async def show_storage(call: Call) -> Reply:
     """What the files of a repository take, and what of it was there before, by how they are cut. It looks at every
     file, at most FILES_MAX of them: then `complete` is false."""

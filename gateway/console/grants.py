@@ -6,7 +6,7 @@ from gateway.access.grants import ACTIONS, READ, What
 from gateway.access.names import slug
 from gateway.access.rules import BINDINGS_MAX, account_rules
 from gateway.access.verdicts import Principal, Standing, find_repository
-from gateway.console import shown
+from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.giving import actions_of, grant_of, judge_all, judge_giving, member_of, subject_of, told
 from gateway.console.people import new_id
@@ -22,7 +22,7 @@ _PAGE = ("after", "limit")
 ROLES_MAX = 1_000
 
 
-@ROUTES.add("GET", "/workspaces/<workspace>/roles", WORKSPACE_GRANT, _PAGE)
+@ROUTES.add("GET", "/workspaces/<workspace>/roles", WORKSPACE_GRANT, _PAGE, gives=replies.Page[replies.CustomRole])
 async def list_roles(call: Call) -> Reply:
     after, limit = call.argument("after"), call.limit()
     with call.read() as reading:
@@ -30,7 +30,7 @@ async def list_roles(call: Call) -> Reply:
     return Reply(200, shown.page(found, limit, lambda one: one.name, shown.role))
 
 
-@ROUTES.add("PUT", "/workspaces/<workspace>/roles", WORKSPACE_GRANT)
+@ROUTES.add("PUT", "/workspaces/<workspace>/roles", WORKSPACE_GRANT, takes=NewRole, gives=replies.CustomRole)
 async def put_role(call: Call) -> Reply:
     """Make a role, or give it other actions: all that were given it have those at once."""
     body = await call.body(NewRole)
@@ -47,7 +47,7 @@ async def put_role(call: Call) -> Reply:
     return Reply(200, shown.role(role), headers)
 
 
-@ROUTES.add("DELETE", "/workspaces/<workspace>/roles/<role>", WORKSPACE_GRANT)
+@ROUTES.add("DELETE", "/workspaces/<workspace>/roles/<role>", WORKSPACE_GRANT, gives=None)
 async def drop_role(call: Call) -> Reply:
     ws, name = call.at["workspace"], call.at["role"]
 
@@ -63,7 +63,9 @@ async def drop_role(call: Call) -> Reply:
 # ---------------------------------------------------------------- what was given
 
 
-@ROUTES.add("GET", "/workspaces/<workspace>/grants", WORKSPACE_GRANT, ("subject", *_PAGE))
+@ROUTES.add(
+    "GET", "/workspaces/<workspace>/grants", WORKSPACE_GRANT, ("subject", *_PAGE), gives=replies.Page[replies.Binding]
+)
 async def list_grants(call: Call) -> Reply:
     after, limit, ws, said = call.argument("after"), call.limit(), call.at["workspace"], call.argument("subject")
     with call.read() as reading:
@@ -73,7 +75,9 @@ async def list_grants(call: Call) -> Reply:
     return Reply(200, page)
 
 
-@ROUTES.add("POST", "/workspaces/<workspace>/grants", WORKSPACE_GRANT)
+@ROUTES.add(
+    "POST", "/workspaces/<workspace>/grants", WORKSPACE_GRANT, takes=NewBinding, gives=replies.Binding, status=201
+)
 async def give(call: Call) -> Reply:
     body = await call.body(NewBinding)
     ws, now_ms = call.at["workspace"], call.services.now_ms()
@@ -96,7 +100,7 @@ async def give(call: Call) -> Reply:
     return Reply(201, shown.binding(binding, body.subject), headers)
 
 
-@ROUTES.add("DELETE", "/workspaces/<workspace>/grants/<id>", WORKSPACE_GRANT)
+@ROUTES.add("DELETE", "/workspaces/<workspace>/grants/<id>", WORKSPACE_GRANT, gives=None)
 async def take(call: Call) -> Reply:
     """Take a grant away. Taking a denial away is giving what it denied."""
     ws = call.at["workspace"]
@@ -119,6 +123,7 @@ async def take(call: Call) -> Reply:
     "/workspaces/<workspace>/explain",
     WORKSPACE_GRANT,
     ("principal", "action", "repository", "format", "package", "tag"),
+    gives=replies.Explained,
 )
 async def explain(call: Call) -> Reply:
     """May a member do this, and which grant says so?"""

@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.access.names import slug
 from gateway.access.verdicts import Principal
-from gateway.console import shown
+from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.permissions import NODE_ADMIN
 from gateway.console.schemas import NewHost
@@ -29,13 +29,13 @@ CSV = "text/csv; charset=utf-8; header=present"
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
-@ROUTES.add("GET", "/hosts", NODE_ADMIN)
+@ROUTES.add("GET", "/hosts", NODE_ADMIN, gives=replies.Page[replies.Host])
 async def list_hosts(call: Call) -> Reply:
     with call.read() as reading:
         return Reply(200, {"items": [shown.host(one) for one in reading.hosts()], "next": None})
 
 
-@ROUTES.add("POST", "/hosts", NODE_ADMIN)
+@ROUTES.add("POST", "/hosts", NODE_ADMIN, takes=NewHost, gives=replies.Host, status=201)
 async def add_host(call: Call) -> Reply:
     body = await call.body(NewHost)
     region = slug(body.region, "A region") if body.region else ""
@@ -59,7 +59,7 @@ async def add_host(call: Call) -> Reply:
     return Reply(201, shown.host(found), headers)
 
 
-@ROUTES.add("DELETE", "/hosts/<host>", NODE_ADMIN)
+@ROUTES.add("DELETE", "/hosts/<host>", NODE_ADMIN, gives=None)
 async def remove_host(call: Call) -> Reply:
     name = call.at["host"].lower()
 
@@ -73,7 +73,7 @@ async def remove_host(call: Call) -> Reply:
     return Reply(204, None, headers)
 
 
-@EXPORT.add("GET", "/hosts", NODE_ADMIN, ("form",))
+@EXPORT.add("GET", "/hosts", NODE_ADMIN, ("form",), gives=replies.Hosts, media=CSV)
 async def export(call: Call) -> Reply:
     """For what answers DNS: as JSON with the hosts of each region, or as CSV of host,scope,region."""
     with call.read() as reading:

@@ -15,7 +15,7 @@ from gateway.access.grants import OWN
 from gateway.access.names import slug
 from gateway.access.rules import OWNER, TEAMS_MAX
 from gateway.access.verdicts import Principal, judge_workspace
-from gateway.console import shown
+from gateway.console import replies, shown
 from gateway.console.calls import Call, Decision, Reply, Routes
 from gateway.console.giving import account_of, member_of, told
 from gateway.console.permissions import NODE_ADMIN, WORKSPACE_PEOPLE
@@ -50,14 +50,14 @@ EMAIL_CHARS_MAX = 320
 # ---------------------------------------------------------------- users of the node
 
 
-@ROUTES.add("GET", "/users", NODE_ADMIN, _PAGE)
+@ROUTES.add("GET", "/users", NODE_ADMIN, _PAGE, gives=replies.Page[replies.Account])
 async def list_users(call: Call) -> Reply:
     after, limit = call.argument("after"), call.limit()
     with call.read() as reading:
         return Reply(200, shown.page(_taken(reading.accounts("user", "", after), limit), limit, _name, shown.account))
 
 
-@ROUTES.add("POST", "/users", NODE_ADMIN)
+@ROUTES.add("POST", "/users", NODE_ADMIN, takes=NewUser, gives=replies.Account, status=201)
 async def create_user(call: Call) -> Reply:
     body = await call.body(NewUser)
     name, email = slug(body.name, "A user"), _email(body.email)
@@ -72,7 +72,7 @@ async def create_user(call: Call) -> Reply:
     return Reply(201, shown.account(user), headers)
 
 
-@ROUTES.add("DELETE", "/users/<user>", NODE_ADMIN)
+@ROUTES.add("DELETE", "/users/<user>", NODE_ADMIN, gives=None)
 async def close_user(call: Call) -> Reply:
     """Closed for good, everywhere: its name is free, its id is not, and no token of it does anything any more."""
     return await _closed(call, lambda reading: account_of(reading, "", f"user:{call.at['user']}"), "user.close")
@@ -81,7 +81,7 @@ async def close_user(call: Call) -> Reply:
 # ---------------------------------------------------------------- service accounts
 
 
-@ROUTES.add("GET", "/workspaces/<workspace>/services", WORKSPACE_PEOPLE, _PAGE)
+@ROUTES.add("GET", "/workspaces/<workspace>/services", WORKSPACE_PEOPLE, _PAGE, gives=replies.Page[replies.Account])
 async def list_services(call: Call) -> Reply:
     after, limit = call.argument("after"), call.limit()
     with call.read() as reading:
@@ -89,7 +89,9 @@ async def list_services(call: Call) -> Reply:
     return Reply(200, shown.page(found, limit, _name, shown.account))
 
 
-@ROUTES.add("POST", "/workspaces/<workspace>/services", WORKSPACE_PEOPLE)
+@ROUTES.add(
+    "POST", "/workspaces/<workspace>/services", WORKSPACE_PEOPLE, takes=NewService, gives=replies.Service, status=201
+)
 async def create_service(call: Call) -> Reply:
     """Two entries, since an Account is the node's and a membership the Workspace's. Between them it can do nothing."""
     body = await call.body(NewService)
@@ -112,7 +114,7 @@ async def create_service(call: Call) -> Reply:
     return Reply(201, shown.account(service) | {"role": body.role}, headers)
 
 
-@ROUTES.add("DELETE", "/workspaces/<workspace>/services/<service>", WORKSPACE_PEOPLE)
+@ROUTES.add("DELETE", "/workspaces/<workspace>/services/<service>", WORKSPACE_PEOPLE, gives=None)
 async def close_service(call: Call) -> Reply:
     ws = call.at["workspace"]
     said = f"service:{call.at['service']}"
@@ -130,7 +132,7 @@ async def close_service(call: Call) -> Reply:
 # ---------------------------------------------------------------- members of a Workspace
 
 
-@ROUTES.add("GET", "/workspaces/<workspace>/members", WORKSPACE_PEOPLE, _PAGE)
+@ROUTES.add("GET", "/workspaces/<workspace>/members", WORKSPACE_PEOPLE, _PAGE, gives=replies.Page[replies.Member])
 async def list_members(call: Call) -> Reply:
     after, limit, ws = call.argument("after"), call.limit(), call.at["workspace"]
     with call.read() as reading:
@@ -139,7 +141,9 @@ async def list_members(call: Call) -> Reply:
     return Reply(200, page)
 
 
-@ROUTES.add("PUT", "/workspaces/<workspace>/members/<member>", WORKSPACE_PEOPLE)
+@ROUTES.add(
+    "PUT", "/workspaces/<workspace>/members/<member>", WORKSPACE_PEOPLE, takes=EditMembership, gives=replies.Member
+)
 async def put_member(call: Call) -> Reply:
     """Add `user:NAME`, or give a member another role."""
     body = await call.body(EditMembership)
@@ -164,7 +168,7 @@ async def put_member(call: Call) -> Reply:
         return Reply(200, _member(reading, ws, made), headers)
 
 
-@ROUTES.add("DELETE", "/workspaces/<workspace>/members/<member>", WORKSPACE_PEOPLE)
+@ROUTES.add("DELETE", "/workspaces/<workspace>/members/<member>", WORKSPACE_PEOPLE, gives=None)
 async def remove_member(call: Call) -> Reply:
     ws = call.at["workspace"]
 
@@ -178,7 +182,9 @@ async def remove_member(call: Call) -> Reply:
 # ---------------------------------------------------------------- teams
 
 
-@ROUTES.add("GET", "/workspaces/<workspace>/teams", WORKSPACE_PEOPLE, _PAGE)
+@ROUTES.add(
+    "GET", "/workspaces/<workspace>/teams", WORKSPACE_PEOPLE, _PAGE, gives=replies.Page[replies.TeamWithMembers]
+)
 async def list_teams(call: Call) -> Reply:
     after, limit, ws = call.argument("after"), call.limit(), call.at["workspace"]
     with call.read() as reading:
@@ -187,7 +193,7 @@ async def list_teams(call: Call) -> Reply:
     return Reply(200, page)
 
 
-@ROUTES.add("POST", "/workspaces/<workspace>/teams", WORKSPACE_PEOPLE)
+@ROUTES.add("POST", "/workspaces/<workspace>/teams", WORKSPACE_PEOPLE, takes=NewTeam, gives=replies.Team, status=201)
 async def create_team(call: Call) -> Reply:
     body = await call.body(NewTeam)
     ws = call.at["workspace"]
@@ -202,7 +208,7 @@ async def create_team(call: Call) -> Reply:
     return Reply(201, shown.team(team), headers)
 
 
-@ROUTES.add("DELETE", "/workspaces/<workspace>/teams/<team>", WORKSPACE_PEOPLE)
+@ROUTES.add("DELETE", "/workspaces/<workspace>/teams/<team>", WORKSPACE_PEOPLE, gives=None)
 async def drop_team(call: Call) -> Reply:
     ws, name = call.at["workspace"], call.at["team"]
 
@@ -214,7 +220,13 @@ async def drop_team(call: Call) -> Reply:
     return Reply(204, None, headers)
 
 
-@ROUTES.add("PUT", "/workspaces/<workspace>/teams/<team>/members/<member>", WORKSPACE_PEOPLE)
+@ROUTES.add(
+    "PUT",
+    "/workspaces/<workspace>/teams/<team>/members/<member>",
+    WORKSPACE_PEOPLE,
+    takes=EditTeammate,
+    gives=replies.PlacedTeammate,
+)
 async def put_teammate(call: Call) -> Reply:
     body = await call.body(EditTeammate)
     ws, name, now_ms = call.at["workspace"], call.at["team"], call.services.now_ms()
@@ -231,7 +243,7 @@ async def put_teammate(call: Call) -> Reply:
     return Reply(200, {"team": name, "member": call.at["member"], "role": body.role}, headers)
 
 
-@ROUTES.add("DELETE", "/workspaces/<workspace>/teams/<team>/members/<member>", WORKSPACE_PEOPLE)
+@ROUTES.add("DELETE", "/workspaces/<workspace>/teams/<team>/members/<member>", WORKSPACE_PEOPLE, gives=None)
 async def remove_teammate(call: Call) -> Reply:
     ws, name = call.at["workspace"], call.at["team"]
 

@@ -7,6 +7,7 @@ that are visible. What is on its way is told by an origin alone.
 import msgspec
 
 from gateway.access.verdicts import Principal, judge, judge_workspace
+from gateway.console import replies
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.permissions import NODE_ADMIN, REPOSITORY_READ, WORKSPACE_ADMIN
 from gateway.console.schemas import NewQuota
@@ -21,7 +22,7 @@ _WORKSPACE = "/workspaces/<workspace>"
 _REPOSITORY = "/repositories/<workspace>/<repository>"
 
 
-@ROUTES.add("GET", f"{_WORKSPACE}/usage", WORKSPACE_ADMIN)
+@ROUTES.add("GET", f"{_WORKSPACE}/usage", WORKSPACE_ADMIN, gives=replies.WorkspaceUsage)
 async def show_workspace(call: Call) -> Reply:
     """With its repositories, the largest first."""
     name = call.at["workspace"]
@@ -33,7 +34,7 @@ async def show_workspace(call: Call) -> Reply:
     return Reply(200, told | {"repositories": repositories})
 
 
-@ROUTES.add("PUT", f"{_WORKSPACE}/quota", NODE_ADMIN)
+@ROUTES.add("PUT", f"{_WORKSPACE}/quota", NODE_ADMIN, takes=NewQuota, gives=replies.Usage)
 async def bound_workspace(call: Call) -> Reply:
     body, name = await call.body(NewQuota), call.at["workspace"]
 
@@ -50,14 +51,14 @@ async def bound_workspace(call: Call) -> Reply:
         return Reply(200, _told(call, reading, after), headers)
 
 
-@ROUTES.add("GET", f"{_REPOSITORY}/usage", REPOSITORY_READ)
+@ROUTES.add("GET", f"{_REPOSITORY}/usage", REPOSITORY_READ, gives=replies.Usage)
 async def show_repository(call: Call) -> Reply:
     with call.read() as reading:
         repository = judge(reading, call.principal, call.at["workspace"], call.at["repository"], "read")
         return Reply(200, _told(call, reading, repository))
 
 
-@ROUTES.add("PUT", f"{_REPOSITORY}/quota", WORKSPACE_ADMIN)
+@ROUTES.add("PUT", f"{_REPOSITORY}/quota", WORKSPACE_ADMIN, takes=NewQuota, gives=replies.Usage)
 async def bound_repository(call: Call) -> Reply:
     body = await call.body(NewQuota)
     workspace, name = call.at["workspace"], call.at["repository"]

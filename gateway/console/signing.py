@@ -10,6 +10,7 @@ import trio
 
 from gateway.access.signing import KEYS_MAX, SigningKeys, fingerprint
 from gateway.access.verdicts import Principal, judge
+from gateway.console import replies
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.permissions import REPOSITORY_ADMIN
 from storage.catalog import Reading
@@ -20,7 +21,7 @@ from storage.nouns import Draft, PutRepository, Repository
 ROUTES = Routes("/-/api/v1/repositories/<workspace>/<repository>/keys")
 
 
-@ROUTES.add("GET", "", REPOSITORY_ADMIN)
+@ROUTES.add("GET", "", REPOSITORY_ADMIN, gives=replies.Page[replies.Key])
 async def list_keys(call: Call) -> Reply:
     with call.read() as reading:
         repository = judge(reading, call.principal, call.at["workspace"], call.at["repository"], "admin")
@@ -28,7 +29,7 @@ async def list_keys(call: Call) -> Reply:
     return Reply(200, {"items": items, "next": None})
 
 
-@ROUTES.add("POST", "", REPOSITORY_ADMIN)
+@ROUTES.add("POST", "", REPOSITORY_ADMIN, gives=replies.Key, status=201)
 async def add_key(call: Call) -> Reply:
     signing, at = _signing(call), (call.at["workspace"], call.at["repository"])
     certificate = await trio.to_thread.run_sync(signing.add, *at, call.services.now_ms())
@@ -49,7 +50,7 @@ async def add_key(call: Call) -> Reply:
     return Reply(201, {"fingerprint": name}, headers)
 
 
-@ROUTES.add("DELETE", "/<fingerprint>", REPOSITORY_ADMIN)
+@ROUTES.add("DELETE", "/<fingerprint>", REPOSITORY_ADMIN, gives=None)
 async def retire_key(call: Call) -> Reply:
     signing, at = _signing(call), (call.at["workspace"], call.at["repository"])
     name = call.at["fingerprint"].lower()

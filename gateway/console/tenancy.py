@@ -6,7 +6,7 @@ import trio
 from gateway.access.grants import CREATE
 from gateway.access.names import slug
 from gateway.access.verdicts import Principal, judge, judge_workspace, seen, sees_workspace
-from gateway.console import shown
+from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.permissions import ANYBODY, BY_BODY, NODE_ADMIN, REPOSITORY_ADMIN, REPOSITORY_READ, WORKSPACE_READ
 from gateway.console.schemas import EditRepository, NewRepository, NewWorkspace
@@ -22,7 +22,7 @@ LEASE_SECONDS_MIN = 5
 _PAGE = ("after", "limit")
 
 
-@ROUTES.add("GET", "/workspaces", ANYBODY, _PAGE)
+@ROUTES.add("GET", "/workspaces", ANYBODY, _PAGE, gives=replies.Page[replies.Workspace])
 async def list_workspaces(call: Call) -> Reply:
     after, limit = call.argument("after"), call.limit()
     with call.read() as reading:
@@ -31,7 +31,7 @@ async def list_workspaces(call: Call) -> Reply:
     return Reply(200, shown.page(found, limit, _name, shown.workspace))
 
 
-@ROUTES.add("POST", "/workspaces", NODE_ADMIN)
+@ROUTES.add("POST", "/workspaces", NODE_ADMIN, takes=NewWorkspace, gives=replies.Workspace, status=201)
 async def create_workspace(call: Call) -> Reply:
     body = await call.body(NewWorkspace)
     workspace = Workspace(slug(body.name, "A workspace"), call.services.now_ms())
@@ -45,13 +45,13 @@ async def create_workspace(call: Call) -> Reply:
     return Reply(201, shown.workspace(workspace), headers)
 
 
-@ROUTES.add("GET", "/workspaces/<workspace>", WORKSPACE_READ)
+@ROUTES.add("GET", "/workspaces/<workspace>", WORKSPACE_READ, gives=replies.Workspace)
 async def show_workspace(call: Call) -> Reply:
     with call.read() as reading:
         return Reply(200, shown.workspace(judge_workspace(reading, call.principal, call.at["workspace"], "read")))
 
 
-@ROUTES.add("GET", "/repositories", ANYBODY, ("workspace", *_PAGE))
+@ROUTES.add("GET", "/repositories", ANYBODY, ("workspace", *_PAGE), gives=replies.Page[replies.Repository])
 async def list_repositories(call: Call) -> Reply:
     workspace, after, limit = call.argument("workspace"), call.argument("after"), call.limit()
     with call.read() as reading:
@@ -64,7 +64,7 @@ async def list_repositories(call: Call) -> Reply:
     return Reply(200, shown.page(found, limit, _full_name, shown.repository))
 
 
-@ROUTES.add("POST", "/repositories", BY_BODY)
+@ROUTES.add("POST", "/repositories", BY_BODY, takes=NewRepository, gives=replies.Repository, status=201)
 async def create_repository(call: Call) -> Reply:
     body = await call.body(NewRepository)
     name = slug(body.name, "A repository")
@@ -81,14 +81,16 @@ async def create_repository(call: Call) -> Reply:
     return Reply(201, shown.repository(repository), headers)
 
 
-@ROUTES.add("GET", "/repositories/<workspace>/<repository>", REPOSITORY_READ)
+@ROUTES.add("GET", "/repositories/<workspace>/<repository>", REPOSITORY_READ, gives=replies.RepositoryWithFormats)
 async def show_repository(call: Call) -> Reply:
     with call.read() as reading:
         found = _here(call, reading, call.principal, "read")
     return Reply(200, shown.repository(found) | {"formats": call.services.formats})
 
 
-@ROUTES.add("PATCH", "/repositories/<workspace>/<repository>", REPOSITORY_ADMIN)
+@ROUTES.add(
+    "PATCH", "/repositories/<workspace>/<repository>", REPOSITORY_ADMIN, takes=EditRepository, gives=replies.Repository
+)
 async def edit_repository(call: Call) -> Reply:
     body = await call.body(EditRepository)
 
@@ -109,7 +111,7 @@ async def edit_repository(call: Call) -> Reply:
     return Reply(200, shown.repository(repository), headers)
 
 
-@ROUTES.add("DELETE", "/repositories/<workspace>/<repository>", REPOSITORY_ADMIN)
+@ROUTES.add("DELETE", "/repositories/<workspace>/<repository>", REPOSITORY_ADMIN, gives=None)
 async def drop_repository(call: Call) -> Reply:
     workspace, name = call.at["workspace"], call.at["repository"]
 

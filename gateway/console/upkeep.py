@@ -6,6 +6,7 @@ the call on. A scrub is that of the node which is asked.
 
 import trio
 
+from gateway.console import replies
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.permissions import NODE_ADMIN
 from gateway.console.schemas import AskForSweep
@@ -15,12 +16,12 @@ from storage.errors import Unavailable
 ROUTES = Routes("/-/api/v1")
 
 
-@ROUTES.add("GET", "/sweep", NODE_ADMIN)
+@ROUTES.add("GET", "/sweep", NODE_ADMIN, gives=replies.Chore)
 async def show_sweep(call: Call) -> Reply:
     return Reply(200, _told(_work(call, "sweep")))
 
 
-@ROUTES.add("POST", "/sweep", NODE_ADMIN)
+@ROUTES.add("POST", "/sweep", NODE_ADMIN, takes=AskForSweep, gives=replies.Chore, status=(200, 202))
 async def ask_for_sweep(call: Call) -> Reply:
     """202 and what is told of it; with `dry_run` 200 and what it would do."""
     body = await call.body(AskForSweep)
@@ -31,12 +32,12 @@ async def ask_for_sweep(call: Call) -> Reply:
     return Reply(202, _told(work))
 
 
-@ROUTES.add("GET", "/scrub", NODE_ADMIN)
+@ROUTES.add("GET", "/scrub", NODE_ADMIN, gives=replies.Chore)
 async def show_scrub(call: Call) -> Reply:
     return Reply(200, _told(_work(call, "scrub")))
 
 
-@ROUTES.add("POST", "/scrub", NODE_ADMIN)
+@ROUTES.add("POST", "/scrub", NODE_ADMIN, gives=replies.Chore, status=202)
 async def ask_for_scrub(call: Call) -> Reply:
     work = _work(call, "scrub")
     work.ask()

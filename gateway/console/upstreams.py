@@ -14,7 +14,7 @@ from gateway.access.names import slug
 from gateway.access.secrets import Credential, Place
 from gateway.access.signing import certificates_in
 from gateway.access.verdicts import Principal, judge, judge_node
-from gateway.console import shown
+from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.permissions import REPOSITORY_ADMIN, REPOSITORY_READ
 from gateway.console.schemas import ALLOWED_MAX, UPSTREAMS_MAX, AllowName, NewCredential, NewUpstream
@@ -33,14 +33,14 @@ RESOLVE_SECONDS_MAX = 4.0
 Edit = Callable[[tuple[Upstream, ...]], tuple[Upstream, ...]]
 
 
-@ROUTES.add("GET", "", REPOSITORY_READ)
+@ROUTES.add("GET", "", REPOSITORY_READ, gives=replies.Page[replies.Upstream])
 async def list_upstreams(call: Call) -> Reply:
     with call.read() as reading:
         repository = judge(reading, call.principal, call.at["workspace"], call.at["repository"], "read")
     return Reply(200, {"items": [shown.upstream(one) for one in repository.upstreams], "next": None})
 
 
-@ROUTES.add("POST", "", REPOSITORY_ADMIN)
+@ROUTES.add("POST", "", REPOSITORY_ADMIN, takes=NewUpstream, gives=replies.Upstream, status=201)
 async def add_upstream(call: Call) -> Reply:
     body = await call.body(NewUpstream)
     upstream = _upstream_of(call, body)
@@ -67,7 +67,7 @@ async def add_upstream(call: Call) -> Reply:
     return Reply(201, shown.upstream(upstream), headers)
 
 
-@ROUTES.add("DELETE", "/<format>/<name>", REPOSITORY_ADMIN)
+@ROUTES.add("DELETE", "/<format>/<name>", REPOSITORY_ADMIN, gives=None)
 async def remove_upstream(call: Call) -> Reply:
     format, name = call.at["format"], call.at["name"]
 
@@ -83,7 +83,7 @@ async def remove_upstream(call: Call) -> Reply:
     return Reply(204, None, headers)
 
 
-@ROUTES.add("POST", "/<format>/allow", REPOSITORY_ADMIN)
+@ROUTES.add("POST", "/<format>/allow", REPOSITORY_ADMIN, takes=AllowName, gives=replies.Allowed)
 async def allow_name(call: Call) -> Reply:
     body = await call.body(AllowName)
     package = call.services.normalise(call.at["format"], body.name)
@@ -99,7 +99,7 @@ async def allow_name(call: Call) -> Reply:
     return Reply(200, {"name": package, "allowed": True}, headers)
 
 
-@ROUTES.add("DELETE", "/<format>/allow/<path:package>", REPOSITORY_ADMIN, ("upstream",))
+@ROUTES.add("DELETE", "/<format>/allow/<path:package>", REPOSITORY_ADMIN, ("upstream",), gives=None)
 async def disallow_name(call: Call) -> Reply:
     package = call.services.normalise(call.at["format"], call.at["package"])
     edit = _allowing(

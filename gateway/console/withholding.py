@@ -8,7 +8,7 @@ nothing away that was published: what was pulled, learnt or rendered is got or m
 import msgspec
 
 from gateway.access.verdicts import Principal, judge
-from gateway.console import shown
+from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.parts import may_know
 from gateway.console.permissions import REPOSITORY_ADMIN, REPOSITORY_READ
@@ -24,7 +24,7 @@ QUARANTINES_MAX = 10_000
 _AT = "/repositories/<workspace>/<repository>"
 
 
-@ROUTES.add("GET", f"{_AT}/quarantine", REPOSITORY_READ)
+@ROUTES.add("GET", f"{_AT}/quarantine", REPOSITORY_READ, gives=replies.Page[replies.Quarantine])
 async def list_quarantines(call: Call) -> Reply:
     with call.read() as reading:
         may = may_know(call, reading)
@@ -33,7 +33,7 @@ async def list_quarantines(call: Call) -> Reply:
     return Reply(200, {"items": found, "next": None})
 
 
-@ROUTES.add("POST", f"{_AT}/quarantine", REPOSITORY_ADMIN)
+@ROUTES.add("POST", f"{_AT}/quarantine", REPOSITORY_ADMIN, takes=NewQuarantine, gives=replies.Quarantine, status=201)
 async def quarantine(call: Call) -> Reply:
     body = await call.body(NewQuarantine)
     _check_format(call, body.format)
@@ -54,7 +54,7 @@ async def quarantine(call: Call) -> Reply:
     return Reply(201, shown.quarantine(found), headers)
 
 
-@ROUTES.add("DELETE", f"{_AT}/quarantine/<format>/<path:package>", REPOSITORY_ADMIN, ("version",))
+@ROUTES.add("DELETE", f"{_AT}/quarantine/<format>/<path:package>", REPOSITORY_ADMIN, ("version",), gives=None)
 async def release(call: Call) -> Reply:
     format, version = call.at["format"], call.argument("version")
     _check_format(call, format)
@@ -69,7 +69,7 @@ async def release(call: Call) -> Reply:
     return Reply(204, None, headers)
 
 
-@ROUTES.add("POST", f"{_AT}/purge", REPOSITORY_ADMIN)
+@ROUTES.add("POST", f"{_AT}/purge", REPOSITORY_ADMIN, takes=NewPurge, gives=replies.Purged)
 async def purge(call: Call) -> Reply:
     body = await call.body(NewPurge)
     if body.package and not body.format:

@@ -47,6 +47,7 @@ from storage.nouns import (
     Workspace,
     team_subject,
 )
+from tests.harness import answers
 from tests.harness.ledgers import NOW_MS, Ledger
 
 API = "/-/api/v1"
@@ -188,6 +189,9 @@ class Console:
         """One request as it stands."""
         response = await self.app.test_client().open(address, method=method, headers=dict(headers), data=body)
         got = await response.get_data(as_text=False)
+        route = answers.route_of(self.app, method, address)
+        if route is not None and method == route.method:
+            answers.check(route, response.status_code, response.headers.get("content-type", ""), got)
         return Got(response.status_code, response.headers, got)
 
 

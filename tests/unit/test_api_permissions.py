@@ -181,6 +181,7 @@ async def test_f15_what_a_stranger_from_the_street_can_read(role: str, tmp_path:
         assert readable == {
             "/-/health",
             "/-/ready",
+            "/-/api/v1/openapi.json",
             "/-/api/v1/workspaces",
             "/-/api/v1/workspaces/<workspace>",
             "/-/api/v1/repositories",

@@ -1,0 +1,129 @@
+"""What does the API take and give, in a form that programs read? An OpenAPI 3.1 document, made from the routes alone.
+
+A route declares its permission, its query arguments, the shape of its body and of its answer, and the statuses of
+success. Which refusals it can answer follows from that. Nothing is written by hand, so nothing can differ.
+"""
+
+import inspect
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from gateway.console.calls import CURSOR_CHARS_MAX, PAGE_ITEMS, PAGE_ITEMS_MAX, Route
+from gateway.console.permissions import ANYBODY
+from gateway.console.problems import MEDIA
+from gateway.console.replies import Refused
+
+OPENAPI = "3.1.0"
+JSON = "application/json"
+Object = dict[str, Any]
+
+_PART = re.compile(r"<(path:)?(\w+)>")
+_REF = "#/components/schemas/{name}"
+
+_WHY = {
+    200: "Done.",
+    201: "Made.",
+    202: "Asked for.",
+    204: "Done, and there is nothing to tell.",
+    400: "The request is malformed.",
+    401: "No token, or one that is no good.",
+    403: "The token is good and does not allow this.",
+    404: "There is no such thing, or none that this token may know of.",
+    408: "The body did not arrive in time.",
+    409: "What is there already forbids this.",
+    413: "Over a limit.",
+    415: "The body is not declared as JSON.",
+    429: "Over a limit of requests.",
+    503: "Not now.",
+    507: "No room.",
+}
+
+
+def refusals(route: Route) -> tuple[int, ...]:
+    """The statuses that `route` may say no with: by being let in, by what it is given, and by what it changes."""
+    statuses = {400, 401, 403, 404, 429, 503}
+    if route.takes is not None:
+        statuses |= {408, 413, 415}
+    if route.method != "GET":
+        statuses |= {409, 413, 507}
+    return tuple(sorted(statuses))
+
+
+def document(routes: Sequence[Route], version: str) -> Object:
+    """All of `routes` as OpenAPI tells of them; `version` is that of the program."""
+    shapes = [shape for route in routes for shape in (route.takes, route.gives) if _is_shaped(shape)]
+    schemas, components = msgspec.json.schema_components([*shapes, Refused], ref_template=_REF)
+    known = {id(shape): schema for shape, schema in zip(shapes, schemas, strict=False)}
+    paths: dict[str, Object] = {}
+    for route in routes:
+        at = _PART.sub(r"{\2}", route.rule)
+        paths.setdefault(at, {})[route.method.lower()] = _operation(route, known, schemas[-1])
+    return {
+        "openapi": OPENAPI,
+        "info": {"title": "Entrepot", "version": version, "summary": "The management API of a node."},
+        "paths": paths,
+        "components": {"schemas": components, "securitySchemes": _SECURITY},
+    }
+
+
+_SECURITY: Object = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "basic": {"type": "http", "scheme": "basic", "description": "The token is the password."},
+    "key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+}
+
+
+def _is_shaped(shape: object) -> bool:
+    return shape is not None and shape is not str
+
+
+def _operation(route: Route, known: dict[int, Object], refused: Object) -> Object:
+    group = route.handler.__module__.rpartition(".")[2]
+    name = getattr(route.handler, "__name__", "")
+    told = inspect.getdoc(route.handler) or ""
+    operation: Object = {
+        "operationId": f"{group}.{name}",
+        "tags": [group],
+        "summary": name.replace("_", " "),
+        "description": f"{told}\n\nFor: {route.permission.name}.".strip(),
+        "parameters": [*_parts(route.rule), *_arguments(sorted(route.arguments))],
+        "security": [*([{}] if route.permission is ANYBODY else []), *({one: []} for one in _SECURITY)],
+        "responses": _responses(route, known, refused),
+    }
+    if route.takes is not None:
+        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": known[id(route.takes)]}}}
+    return operation
+
+
+def _responses(route: Route, known: dict[int, Object], refused: Object) -> Object:
+    content: Object = {}
+    if _is_shaped(route.gives):
+        content[JSON] = {"schema": known[id(route.gives)]}
+    if route.media:
+        content[route.media.partition(";")[0]] = {"schema": {"type": "string"}}
+    responses: Object = {}
+    for status in refusals(route):
+        responses[str(status)] = {"description": _WHY[status], "content": {MEDIA: {"schema": refused}}}
+    for status in route.status:
+        other = responses.get(str(status), {}).get("content", {})
+        responses[str(status)] = {"description": _WHY[status], "content": content | other}
+    return responses
+
+
+def _parts(rule: str) -> Iterable[Object]:
+    for found in _PART.finditer(rule):
+        part: Object = {"name": found[2], "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        if found[1]:
+            part["description"] = "It may hold slashes."
+        yield part
+
+
+def _arguments(names: Iterable[str]) -> Iterable[Object]:
+    for name in names:
+        schema: Object = {"type": "string", "maxLength": CURSOR_CHARS_MAX}
+        if name == "limit":
+            schema = {"type": "integer", "minimum": 1, "maximum": PAGE_ITEMS_MAX, "default": PAGE_ITEMS}
+        yield {"name": name, "in": "query", "required": False, "schema": schema}

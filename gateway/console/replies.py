@@ -1,0 +1,349 @@
+"""What does the API answer? The shapes that its document tells of, and that tests hold every answer against.
+
+The handlers build plain objects (`shown.py`); a member with a default is left out where it says nothing.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+Actions = tuple[str, ...]
+Texts = tuple[str, ...]
+Role = Literal["owner", "manager", "member", "collaborator"]
+
+
+class Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A JSON object with these members and no others."""
+
+
+class Page[T](Told, frozen=True):
+    """`next` is the `after` of the following page, null at the end."""
+
+    items: tuple[T, ...]
+    next: str | None
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Problem details (RFC 9457). `code` is for programs, `remedy` for people."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    remedy: str = ""
+
+
+class Health(Told, frozen=True):
+    """`connected` and `lag_ms` are an edge's."""
+
+    status: Literal["ok", "starting", "draining"]
+    role: str
+    version: str
+    connected: bool | None = None
+    lag_ms: int | None = None
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The health, and for those that read everything what the node knows of itself."""
+
+    status: Literal["ok", "starting", "draining"]
+    role: str
+    version: str
+
+
+class Workspace(Told, frozen=True):
+    name: str
+    created_ms: int
+
+
+class Upstream(Told, frozen=True):
+    """`signed_by` are fingerprints."""
+
+    format: str
+    name: str
+    url: str
+    fresh_s: int
+    negative_s: int
+    allow: Texts
+    private_network: bool
+    signed_by: Texts
+
+
+class Repository(Told, frozen=True):
+    workspace: str
+    name: str
+    public: bool
+    upstreams: tuple[Upstream, ...]
+    created_ms: int
+    lease_s: int
+
+
+class RepositoryWithFormats(Repository, frozen=True):
+    formats: Texts
+
+
+class Allowed(Told, frozen=True):
+    name: str
+    allowed: bool
+
+
+class Key(Told, frozen=True):
+    fingerprint: str
+
+
+class Host(Told, frozen=True):
+    name: str
+    scope: str
+    region: str
+    created_ms: int
+
+
+class Hosts(Told, frozen=True):
+    """`regions` holds the names of each region."""
+
+    hosts: tuple[Host, ...]
+    regions: dict[str, Texts]
+
+
+class Quarantine(Told, frozen=True):
+    format: str
+    package: str
+    version: str
+    reason: str
+    created_ms: int
+
+
+class Purged(Told, frozen=True):
+    format: str
+    package: str
+
+
+class Grant(Told, frozen=True, kw_only=True):
+    scope: str
+    read: bool
+    write: bool
+    admin: bool
+    actions: Actions = ()
+    role: str = ""
+    formats: Texts = ()
+    packages: Texts = ()
+    tags: Texts = ()
+    deny: bool = False
+
+
+class Binding(Grant, frozen=True, kw_only=True):
+    id: str
+    subject: str
+    created_ms: int
+
+
+class Account(Told, frozen=True, kw_only=True):
+    id: str
+    kind: Literal["user", "service"]
+    name: str
+    created_ms: int
+    workspace: str = ""
+    email: str = ""
+
+
+class Service(Account, frozen=True, kw_only=True):
+    role: Role
+
+
+class Member(Told, frozen=True):
+    member: str
+    account: str
+    role: Role
+    teams: Texts
+    created_ms: int
+
+
+class Teammate(Told, frozen=True):
+    member: str
+    role: Literal["manager", "member"]
+
+
+class PlacedTeammate(Teammate, frozen=True):
+    team: str
+
+
+class Team(Told, frozen=True):
+    name: str
+    hidden: bool
+    created_ms: int
+
+
+class TeamWithMembers(Team, frozen=True):
+    members: tuple[Teammate, ...]
+
+
+class CustomRole(Told, frozen=True):
+    name: str
+    actions: Actions
+    created_ms: int
+
+
+class Explained(Told, frozen=True):
+    """`parts_only`: not all of it, and something in it."""
+
+    allowed: bool
+    why: str
+    grant: Grant | None
+    parts_only: bool
+
+
+class Limits(Told, frozen=True):
+    downloads_max: int
+    bytes_max: int
+    clients_max: int
+    period_s: int
+    from_ms: int
+
+
+class Eula(Told, frozen=True):
+    revision: str
+    accepted: bool
+
+
+class Used(Told, frozen=True):
+    since_ms: int
+    downloads: int
+    bytes: int
+    clients: int
+
+
+class Token(Told, frozen=True, kw_only=True):
+    """`limits`, `eula` and `metadata` are of an entitlement. 0 ms = never."""
+
+    id: str
+    name: str
+    kind: Literal["api", "edge", "entitlement"]
+    state: Literal["active", "expired", "revoked"]
+    grants: tuple[Grant, ...]
+    created_ms: int
+    expires_ms: int
+    requests_max: int
+    revoked_ms: int
+    owner: str
+    cidrs: Texts = ()
+    limits: Limits | None = None
+    eula: Eula | None = None
+    metadata: dict[str, str] = {}
+
+
+class MintedToken(Token, frozen=True, kw_only=True):
+    """`token` is its text, told here and never again."""
+
+    token: str
+
+
+class UsedToken(Token, frozen=True, kw_only=True):
+    used: Used
+
+
+class Accepted(Told, frozen=True):
+    accepted: str
+
+
+class Caller(Told, frozen=True):
+    id: str
+    name: str
+    kind: str
+    grants: tuple[Grant, ...]
+    expires_ms: int
+    owner: str
+
+
+class Edge(Told, frozen=True, kw_only=True):
+    name: str
+    region: str
+    state: Literal["invited", "expired", "enrolled", "revoked"]
+    parent: bool
+    workspaces: Texts
+    created_ms: int
+    code_expires_ms: int
+    enrolled_ms: int
+    revoked_ms: int
+
+
+class InvitedEdge(Edge, frozen=True, kw_only=True):
+    """`code` is what it enrolls with, told here and never again."""
+
+    code: str
+
+
+class Usage(Told, frozen=True, kw_only=True):
+    """`quota_bytes` 0 = no bound."""
+
+    workspace: str
+    repository: str = ""
+    files: int
+    bytes: int
+    reserved_bytes: int
+    quota_bytes: int
+
+
+class WorkspaceUsage(Usage, frozen=True, kw_only=True):
+    repositories: tuple[Usage, ...]
+
+
+class Chore(msgspec.Struct, frozen=True):
+    """Work over the whole store, with what it has done so far. `waiting` = asked for and not begun. Of a dry run only
+    what it would do."""
+
+    running: bool = False
+    waiting: bool = False
+    would: dict[str, Any] = {}
+
+
+class Package(Told, frozen=True):
+    name: str
+    updated_ms: int
+
+
+class Version(Told, frozen=True):
+    name: str
+    created_ms: int
+
+
+class Stored(Told, frozen=True):
+    """How the bytes of a file lie at this node, and why."""
+
+    cut: str
+    why: str
+    saved_bytes: int
+    extents: int
+
+
+class File(Told, frozen=True):
+    """`stored` null = not here."""
+
+    name: str
+    version: str
+    size_bytes: int
+    media: str
+    sha256: str
+    created_ms: int
+    stored: Stored | None
+
+
+class PackageWithFiles(Package, frozen=True):
+    versions: tuple[Version, ...]
+    tags: dict[str, str]
+    files: tuple[File, ...]
+
+
+class Cut(Told, frozen=True):
+    files: int
+    bytes: int
+    saved_bytes: int
+
+
+class Storage(Told, frozen=True):
+    """`complete` false = there are more files than are looked at."""
+
+    files: int
+    saved_bytes: int
+    by_cut: dict[str, Cut]
+    complete: bool

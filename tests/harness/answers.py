@@ -1,0 +1,41 @@
+"""Does an answer of the API hold to what its document tells? Every call of a test's Console is looked at."""
+
+import msgspec
+from quart import Quart
+from werkzeug.exceptions import HTTPException
+
+from gateway.console.api import ROUTES
+from gateway.console.calls import Route
+from gateway.console.openapi import refusals
+from gateway.console.problems import MEDIA
+from gateway.console.replies import Refused
+
+_BY_ENDPOINT = {f"{route.method} {route.rule}": route for route in ROUTES}
+
+
+def route_of(app: Quart, method: str, address: str) -> Route | None:
+    """The route that answers, None where there is none."""
+    adapter = app.url_map.bind("localhost")
+    try:
+        endpoint, _ = adapter.match(address.partition("?")[0], method=method)
+    except HTTPException:
+        return None
+    return _BY_ENDPOINT.get(endpoint)
+
+
+def check(route: Route, status: int, media: str, body: bytes) -> None:
+    """Fails where status, media type or shape are not declared. A bug's 500 is for the test that provoked it."""
+    kind = media.partition(";")[0]
+    at = f"{route.method} {route.rule} answered {status} {media}"
+    if kind == MEDIA:
+        assert status in (*refusals(route), 500, 405), f"{at}: undeclared"
+        assert msgspec.json.decode(body, type=Refused).status == status
+        return
+    assert status in route.status, f"{at}: undeclared"
+    if route.gives is None:
+        assert body == b"", f"{at}: a body was not declared"
+    elif kind == "application/json":
+        assert route.gives is not str, f"{at}: declared as text"
+        msgspec.json.decode(body, type=route.gives)
+    else:
+        assert media == route.media, f"{at}: another media type was declared"
