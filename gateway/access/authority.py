@@ -81,17 +81,18 @@ class Authority:
         return self._issued(public, name, parent=parent), key_hash(public)
 
     def own(self) -> tuple[str, str]:
-        """(key, certificate) for the origin's own listener, PEM: made anew at each start, never written elsewhere."""
+        """(key, certificate) for the origin's own listener, PEM: made anew at each start, never written elsewhere, and
+        good for as long as an origin may run."""
         key = Ed25519PrivateKey.generate()
-        return _pem(key), self._issued(key.public_key(), ORIGIN, parent=True)
+        return _pem(key), self._issued(key.public_key(), ORIGIN, parent=True, days=AUTHORITY_DAYS)
 
-    def _issued(self, public: Ed25519PublicKey, name: str, *, parent: bool) -> str:
+    def _issued(self, public: Ed25519PublicKey, name: str, *, parent: bool, days: float | None = None) -> str:
         key = self._key()
         authority = x509.load_pem_x509_certificate(self.certificate().encode())
         names = [x509.DNSName(PARENT_NAME if parent else EDGE_NAME)]
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH] + ([ExtendedKeyUsageOID.SERVER_AUTH] if parent else [])
         builder = (
-            _builder(name, authority.subject, public, CERTIFICATE_DAYS)
+            _builder(name, authority.subject, public, CERTIFICATE_DAYS if days is None else days)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
@@ -118,7 +119,7 @@ def _made() -> _Kept:
     return _Kept(_pem(key), certificate)
 
 
-def _builder(name: str, issuer: x509.Name, public: Ed25519PublicKey, days: int) -> x509.CertificateBuilder:
+def _builder(name: str, issuer: x509.Name, public: Ed25519PublicKey, days: float) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     builder = x509.CertificateBuilder().issuer_name(issuer).public_key(public)
     if name:

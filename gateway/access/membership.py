@@ -8,8 +8,9 @@ import datetime
 import http.client
 import os
 import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -37,24 +38,34 @@ class About(msgspec.Struct, frozen=True):
     parent: bool
 
 
-class Membership(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Membership:
     """An enrolled edge."""
 
     folder: Path
     about: About
     authority: str
+    _contexts: list[ssl.SSLContext] = field(default_factory=list)
 
     def client(self) -> ssl.SSLContext:
         """For what this edge asks its parents."""
         context = authority.parent_context(self.authority)
         context.load_cert_chain(self.folder / _CERTIFICATE, self.folder / _KEY)
+        self._contexts.append(context)
         return context
+
+    def reload(self) -> None:
+        """New connections, in and out, are made under the certificate that lies here now."""
+        for context in self._contexts:
+            context.load_cert_chain(self.folder / _CERTIFICATE, self.folder / _KEY)
 
     def listener(self) -> ssl.SSLContext:
         """For the edges that follow through this one. Raises Invalid where it was not invited for that."""
         if not self.about.parent:
             raise Invalid("This edge was not invited to be a parent.", "Invite it with: entrepot edge invite --shield.")
-        return authority.listener_context(self.folder / _AUTHORITY, self.folder / _CERTIFICATE, self.folder / _KEY)
+        context = authority.listener_context(self.folder / _AUTHORITY, self.folder / _CERTIFICATE, self.folder / _KEY)
+        self._contexts.append(context)
+        return context
 
     def verify(self, signature: bytes, message: bytes) -> bool:
         """Has the origin signed this?"""
@@ -107,14 +118,29 @@ def enrol(parent: str, code: str, data: Path) -> Membership:
     return Membership(folder, about, believed)
 
 
-def renew(member: Membership, parent: str) -> None:
-    """Fetch a fresh certificate for the same key; the old one stays where that fails. Blocking. Raises Problem."""
-    told = _ask(parent, member.client(), "POST", "/-/peer/renew", _asked(_key(member.folder / _KEY), ""))
+def renew(member: Membership, parents: Sequence[str]) -> None:
+    """Fetch a fresh certificate for the same key, from whichever parent is the origin; where that fails the old one stays.
+
+    Blocking. Raises Problem.
+    """
+    told = b""
+    for parent in parents:
+        try:
+            told = _ask(parent, _once(member), "POST", "/-/peer/renew", _asked(_key(member.folder / _KEY), ""))
+            break
+        except Problem:  # a shield cannot sign
+            if parent == parents[-1]:
+                raise
     try:
         fresh = msgspec.json.decode(told, type=_Certified).certificate
     except msgspec.MsgspecError:
         raise Unavailable("What answers there is no Entrepot origin.") from None
     disk.replace_file(member.folder / _CERTIFICATE, fresh.encode())
+
+
+def _once(member: Membership) -> ssl.SSLContext:
+    """For one question, made anew: what lies in the folder now."""
+    return Membership(member.folder, member.about, member.authority).client()
 
 
 class _Certified(msgspec.Struct, frozen=True):

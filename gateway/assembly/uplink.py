@@ -3,8 +3,6 @@
 from pathlib import Path
 from time import monotonic
 
-import trio
-
 from cache.follower import Connect, Follower, over_http
 from cache.parenting import ParentRemote
 from cache.parents import Parents
@@ -14,12 +12,7 @@ from gateway.access import membership
 from gateway.access.authority import PARENT_NAME
 from gateway.front.leave import EdgeLease
 from gateway.front.peering import Upward
-from gateway.insight.errorlog import report
-from storage.errors import Problem
 from storage.open import Store
-
-RENEW_DAYS = 120
-RENEW_LOOK_SECONDS = 6 * 3600.0
 
 
 class Uplink:
@@ -63,17 +56,6 @@ class Uplink:
     def outdated(self) -> bool:
         """Was the origin lost for longer than private things may be told?"""
         return monotonic() - self.follower.last_contact_s > self._config.cache.lease_seconds
-
-    async def stay_enrolled(self) -> None:
-        """Renew the certificate once two thirds of its life are over (THREATS F6); hits go on whatever happens."""
-        assert self.member is not None
-        while True:
-            if self.member.left_s() < RENEW_DAYS * 24 * 3600:
-                try:
-                    await trio.to_thread.run_sync(membership.renew, self.member, self.parents.order()[0])
-                except Problem as problem:
-                    report("error", "the certificate of this edge is not renewed", why=problem.message)
-            await trio.sleep(RENEW_LOOK_SECONDS)
 
     def _connect(self) -> Connect:
         """How the stream of a parent is opened."""

@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from gateway import config as settings
+from gateway.access.renewing import stay_enrolled
 from gateway.assembly.entrances import Entrances
 from gateway.assembly.packages import Packages
 from gateway.assembly.parts import Parts
@@ -86,8 +87,8 @@ class Worker:
         parts, uplink = self._parts, self._parts.uplink
         if uplink is not None:
             await nursery.start(uplink.follower.run)
-            if uplink.member is not None and parts.number == 0:
-                nursery.start_soon(uplink.stay_enrolled)
+            if uplink.member is not None:
+                nursery.start_soon(stay_enrolled, uplink.member, uplink.parents.order, parts.number == 0)
         await nursery.start(self._management.run)
         nursery.start_soon(self._look_after, packages)
         nursery.start_soon(parts.evictor.run)
