@@ -119,7 +119,7 @@ def enrol(parent: str, code: str, data: Path) -> Membership:
 
 
 def renew(member: Membership, parents: Sequence[str]) -> None:
-    """Fetch a fresh certificate for the same key, from whichever parent is the origin; where that fails the old one stays.
+    """Fetch a fresh certificate for the same key, from whichever parent is the origin; the old one stays if that fails.
 
     Blocking. Raises Problem.
     """
