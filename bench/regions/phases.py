@@ -4,16 +4,21 @@ Every figure is taken from what the readers, the publisher and the watchers of `
 requests that the phase itself makes at the nodes.
 """
 
+import json
 import re
+import sys
 import time
 from collections import Counter
+from contextlib import ExitStack
 
+from bench.clients import ROOT
 from bench.regions.asking import Answer, Asker
 from bench.regions.crowd import crowd
 from bench.regions.outside import NAME, Outside
 from bench.regions.story import Story
 from bench.regions.traffic import Seen
 from bench.regions.world import Host
+from bench.servers import Running
 
 LOG_SECONDS = 1.2
 RECOVERY_SECONDS_MAX = 90.0
@@ -173,14 +178,41 @@ def written_at(story: Story, host: Host, name: str) -> tuple[float, Answer]:
     raise RuntimeError(f"{host.name} takes no write: {refusal}")
 
 
+def hammered(story: Story, stack: ExitStack, seconds: float) -> list[Running]:
+    """A load generator in each edge's site, for so long, on a public package that it has."""
+    started = []
+    for host in story.world.edges:
+        url = host.url + story.traffic.warm(host.name, public=True)[0]
+        command = [sys.executable, "-m", "bench.load", "fetch", url, "--connections", "8", "--seconds", str(seconds)]
+        log = story.world.home / f"{host.name}.load.log"
+        one = Running(host.site.entering(*command), log, None, cwd=ROOT, speaks=True)
+        started.append(stack.enter_context(one))
+    return started
+
+
+def hammers(started: list[Running]) -> tuple[int, int]:
+    """(requests, those that were not answered 200); a generator that gave up counts as one of them."""
+    asked = wrong = 0
+    for one in started:
+        try:
+            statuses = json.loads(one.line())["statuses"]
+        except (RuntimeError, ValueError):
+            statuses = {"none": 1}
+        asked += sum(statuses.values())
+        wrong += sum(count for status, count in statuses.items() if status != "200")
+    return asked, wrong
+
+
 def origin_killed(story: Story) -> None:
     """kill -9 of the origin, and its start some seconds later."""
     world, traffic = story.world, story.traffic
-    with story.phase("origin killed"):
+    with story.phase("origin killed"), ExitStack() as stack:
         killed_s = time.monotonic()
         world.origin.stop(at_once=True)
         refused = Asker(world.edges[0], 30).ask("PUT", f"{traffic.repositories[True]}/generic/y", world.bearer, b"y")
-        time.sleep(max(0.0, killed_s + story.lengths.down_s - time.monotonic()))
+        generators = hammered(story, stack, story.lengths.away_s - 1)
+        time.sleep(max(0.0, killed_s + story.lengths.away_s - time.monotonic()))
+        asked, wrong = hammers(generators)
         started_s = time.monotonic()
         world.origin.start()
         world.origin.until("/-/ready", 200)
@@ -195,7 +227,8 @@ def origin_killed(story: Story) -> None:
     recovered = [one.at_s for one in traffic.visible if one.at_s > started_s]
     hits = traffic.reads(killed_s, until_s, public=True, warm=True)
     private = traffic.reads(killed_s, min(until_s, killed_s + story.lengths.lease_s - 2), public=False, warm=True)
-    what = f"origin killed, down for {story.lengths.down_s:.0f} s"
+    what = f"origin killed, down for {story.lengths.away_s:.0f} s"
+    story.say(f"{what}: requests for public hits that were not answered 200", wrong, f"of {asked:,}", "0")
     story.say(f"{what}: public hits not served", lost(hits), f"of {len(hits)}", "0")
     story.say(f"{what}: private hits not served within the lease", lost(private), f"of {len(private)}", "0")
     story.say(f"{what}: a write is answered", refused.status, "status", "503", f"Retry-After: {refused.retry_after}")

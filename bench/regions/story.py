@@ -21,6 +21,7 @@ class Lengths:
     cut_s: float = 40.0
     lease_s: int = 30
     down_s: float = 8.0
+    away_s: float = 25.0
     packages: int = 400
     lost: int = 20
 

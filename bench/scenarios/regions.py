@@ -18,7 +18,7 @@ from bench.regions.traffic import PUBLISHES_PER_SECOND, READS_PER_SECOND, Traffi
 from bench.regions.world import BETWEEN, WITHIN, World, world
 from bench.report import Result
 
-QUICK = Lengths(steady_s=3, cut_s=9, lease_s=5, down_s=2, packages=60, lost=5)
+QUICK = Lengths(steady_s=3, cut_s=9, lease_s=5, down_s=2, away_s=3, packages=60, lost=5)
 
 
 def run(told: Options) -> Result:
