@@ -55,8 +55,8 @@ from gateway.front.reading import Reads, Scope, foreign_set, holds, release
 from gateway.front.relaying import Relaying
 from gateway.front.reserving import foretell
 from gateway.front.routes import OCI, V2, Place, ask_of, check_slashes, host_name, is_the_origins, place_of
+from gateway.front.signed import Signed
 from gateway.front.writing import Writes
-from gateway.indexes.sets import Sets
 from gateway.insight.errorlog import report_bug
 from storage import keys
 from storage.catalog import Catalog, Reading
@@ -84,7 +84,7 @@ class Front:
         rooms: Mapping[str, Room],
         reads: Reads,
         puller: Puller,
-        sets: Sets,
+        sets: Signed,
         writes: Writes | None,
         relaying: Relaying | None,
         peering: Peering,

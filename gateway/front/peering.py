@@ -29,8 +29,7 @@ from gateway.delivery.requests import Request
 from gateway.front.complaints import now_ms
 from gateway.front.enrolling import Enrolling
 from gateway.front.reading import upstreams_of
-from gateway.indexes.generations import Place
-from gateway.indexes.sets import Sets
+from gateway.front.signed import Place, Signed
 from storage.catalog import Catalog, Reading
 from storage.errors import Absent, Invalid, MethodRefused, Problem, Unauthenticated, Unavailable, UpstreamFailed
 from storage.open import Store
@@ -57,7 +56,7 @@ class Peering:
         catalog: Catalog,
         rooms: dict[str, Room],
         knowledge: ForeignKnowledge,
-        sets: Sets,
+        sets: Signed,
         enrolling: Enrolling,
         sign: Callable[[bytes], bytes] | None,
         upward: Upward | None,

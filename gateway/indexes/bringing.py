@@ -16,8 +16,9 @@ import trio
 from cache.upstream import Remote, Source
 from formats.kit.contract import Indexed
 from gateway.access.signing import SigningKeys
+from gateway.front.signed import Place
 from gateway.indexes.assembly import Row
-from gateway.indexes.generations import Generation, Generations, Place, Serials, serials_of
+from gateway.indexes.generations import Generation, Generations, Serials, serials_of
 from gateway.indexes.resigning import Resigning
 from storage.blobs import BlobShelf
 from storage.catalog import Catalog, Reading

@@ -15,6 +15,7 @@ import msgspec
 from cache.shelf import Shelf
 from formats.kit.contract import Indexed, Making, Written
 from gateway.access.signing import SigningKeys
+from gateway.front.signed import Place
 from gateway.indexes.assembly import Assembly, Row, made_of
 from storage import keys
 from storage.catalog import Catalog, Reading
@@ -25,18 +26,6 @@ OLDER_MAX = 1024
 CLAIM_SECONDS = 300.0
 WAIT_SECONDS_MAX = 300.0
 _POLL_S = 0.005
-
-
-class Place(msgspec.Struct, frozen=True):
-    """Which set: of one format in one Repository."""
-
-    workspace: str
-    repository: str
-    format: str
-    set: str
-
-    def key(self) -> bytes:
-        return "\0".join((self.workspace, self.repository, self.format, self.set)).encode()
 
 
 class Serials(msgspec.Struct, frozen=True, array_like=True):

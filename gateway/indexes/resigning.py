@@ -16,7 +16,8 @@ from cache.upstream import Remote
 from formats.kit.contract import Indexed, Resigned, Room
 from gateway.access.signing import SigningKeys, opened
 from gateway.front.reading import upstreams_of
-from gateway.indexes.generations import Generation, Generations, Place, serials_of
+from gateway.front.signed import Place
+from gateway.indexes.generations import Generation, Generations, serials_of
 from storage.catalog import Catalog, Reading
 from storage.errors import Absent, UpstreamFailed
 from storage.nouns import Repository, Upstream, View

@@ -21,9 +21,10 @@ from gateway.delivery.requests import Request
 from gateway.front.admitted import Admitted
 from gateway.front.leave import Leave
 from gateway.front.reading import Scope, cache_control, safely
+from gateway.front.signed import Place
 from gateway.front.streaming import stream_fill
 from gateway.indexes.assembly import Row
-from gateway.indexes.generations import Generation, Generations, Place, Serials, serials_of
+from gateway.indexes.generations import Generation, Generations, Serials, serials_of
 from gateway.indexes.resigning import signed_anew
 from storage import keys
 from storage.blobs import BlobShelf

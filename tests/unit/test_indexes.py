@@ -18,8 +18,9 @@ from formats import ROOMS
 from formats.deb.facts import DistributionFacts, FileFacts, Spot, packed
 from formats.kit.contract import Indexed
 from gateway.access.signing import SigningKeys, certificates_in, keyring, opened
+from gateway.front.signed import Place
 from gateway.indexes.assembly import PARTS, RUN, Assembly, Row
-from gateway.indexes.generations import KIND, Generation, Generations, Place, Serials, serials_of
+from gateway.indexes.generations import KIND, Generation, Generations, Serials, serials_of
 from storage.errors import Absent, Full
 from storage.nouns import AnyChange, DropFile, File, Package, PutFile, PutPackage, PutRepository, Repository
 from storage.open import Store

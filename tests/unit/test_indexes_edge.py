@@ -13,8 +13,9 @@ from formats import ROOMS
 from formats.deb.indexes import date
 from formats.deb.upstream import believed
 from formats.kit.contract import Listed, Manifest
+from gateway.front.signed import Place
 from gateway.indexes.bringing import Asking
-from gateway.indexes.generations import Generation, Place, Serials
+from gateway.indexes.generations import Generation, Serials
 from gateway.indexes.sets import Sets
 from storage.errors import Unavailable, UpstreamFailed
 from tests.harness.stores import opened as store_in
