@@ -221,8 +221,9 @@ class Reading:
     # ------------------------------------------------------------ rows
 
     def one(self, table: Table, name: str, decoder: msgspec.msgpack.Decoder[T], *parts: str) -> T | None:
-        """The noun under a key of `parts`."""
-        value = self._txn.get(join(*parts), db=table)
+        """The noun under a key of `parts`; nothing has an empty name, and no table an empty key."""
+        key = join(*parts)
+        value = self._txn.get(key, db=table) if key else None
         return None if value is None else decoder.decode(unseal(value, name))
 
     def raw(self, table: Table, name: str, key: bytes) -> bytes | None:

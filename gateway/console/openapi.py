@@ -23,6 +23,8 @@ Object = dict[str, Any]
 _PART = re.compile(r"<(path:)?(\w+)>")
 _REF = "#/components/schemas/{name}"
 
+_UNREAD: Object = {"schema": {"type": "string", "description": "The head of the request could not be read at all."}}
+
 _WHY = {
     200: "Done.",
     201: "Made.",
@@ -107,6 +109,7 @@ def _responses(route: Route, known: dict[int, Object], refused: Object) -> Objec
     responses: Object = {}
     for status in refusals(route):
         responses[str(status)] = {"description": _WHY[status], "content": {MEDIA: {"schema": refused}}}
+    responses["400"]["content"]["text/plain"] = _UNREAD
     for status in route.status:
         other = responses.get(str(status), {}).get("content", {})
         responses[str(status)] = {"description": _WHY[status], "content": content | other}

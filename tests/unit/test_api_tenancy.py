@@ -265,3 +265,10 @@ async def test_metrics_can_be_opened_by_configuration(tmp_path: Path) -> None:
     console = Console(tmp_path, metrics_open=True)
     assert (await console.call("anonymous", "GET", "/-/metrics")).status == 200
     console.ledger.close()
+
+
+@pytest.mark.parametrize("names", [[""], ["", "acme"], ["a/b"], ["nowhere"]])
+async def test_an_edge_is_given_no_workspace_that_could_not_be(console: Console, names: list[str]) -> None:
+    body = {"name": "first", "region": "asia", "workspaces": names}
+    got = await console.call("node admin", "POST", "/edges", body)
+    assert (got.status, got.json["code"]) == (400, "invalid")
