@@ -31,6 +31,7 @@ class Options:
     json: Path | None = None
     png: Path | None = None
     here: bool = False
+    nginx_log: bool = False
     logs: tuple[Path, ...] | list[Path] = ()
 
 
@@ -63,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--log", dest="logs", type=Path, nargs="+", default=[], help="access logs of a node to go by (eviction)"
     )
+    made.add_argument("--nginx-log", action="store_true", help="nginx writes an access log too (delivery)")
     return made
 
 

@@ -151,8 +151,15 @@ class Nginx(Running):
     """Debian's nginx, one worker, tuned for static files, as root only in name: it serves `home/www`."""
 
     def __init__(
-        self, home: Path, *, tls: bool = False, access_log: bool = False, core: int | None = SERVER_CORE
+        self,
+        home: Path,
+        *,
+        tls: bool = False,
+        access_log: bool = False,
+        buffered: bool = False,
+        core: int | None = SERVER_CORE,
     ) -> None:
+        """`buffered`: its access log is written as a busy server's is, 64 KB at a time."""
         need("nginx")
         self.root = home / "www"
         self.access = home / "access.log"
@@ -162,8 +169,9 @@ class Nginx(Running):
         if tls:
             chain, key = certificate(home)
             secure = NGINX_TLS.format(port=self.tls_port, chain=chain, key=key)
+        access = f"{self.access} combined buffer=64k flush=1s" if buffered else str(self.access)
         text = NGINX.format(
-            home=home, port=self.port, tls=secure, root=self.root, access=self.access if access_log else "off"
+            home=home, port=self.port, tls=secure, root=self.root, access=access if access_log or buffered else "off"
         )
         if os.geteuid() == 0:
             text = "user root;" + text

@@ -132,9 +132,9 @@ def files(big: str, big_bytes: int) -> dict[str, int]:
     return SIZES | {big: big_bytes}
 
 
-def start_nginx(home: Path, stack: ExitStack, sizes: dict[str, int]) -> Side:
+def start_nginx(home: Path, stack: ExitStack, sizes: dict[str, int], log: bool) -> Side:
     home.mkdir(parents=True, exist_ok=True)
-    nginx = stack.enter_context(Nginx(home, tls=True))
+    nginx = stack.enter_context(Nginx(home, tls=True, buffered=log))
     for name, size in sizes.items():
         with Filler(name, size) as content, (nginx.root / name.replace(" ", "")).open("wb") as file:
             while chunk := content.read(1 << 20):
@@ -166,7 +166,7 @@ def start_tls(home: Path, stack: ExitStack) -> Side | None:
 def rows(told: Options, plain: list[Case], secure: list[Case], sizes: dict[str, int]) -> Iterator[Row]:
     """Between plain and TLS the node is restarted: `up` offers no TLS, so its origin is then served alone."""
     with ExitStack() as outer:
-        theirs = start_nginx(told.home / "nginx", outer, sizes) if told.only != "entrepot" else None
+        theirs = start_nginx(told.home / "nginx", outer, sizes, told.nginx_log) if told.only != "entrepot" else None
         with ExitStack() as stack:
             ours = start_node(told.home / "node", stack, sizes, told.at) if told.only != "nginx" else None
             for case in plain:
@@ -198,7 +198,8 @@ def run(told: Options) -> Result:
     result.notes += [
         "ratio: entrepot / nginx of the same round, median [range]",
         "eff: nginx's CPU for a request / ours; above 1 ours needs less",
-        "server pinned to one core, client to another; access log and metrics of the node on, nginx's access log off",
+        "server pinned to one core, client to another; access log and metrics of the node on, nginx's access log "
+        + ("on, 64 KB at a time" if told.nginx_log else "off"),
         "private: the node checks the token at each request; nginx gets the same header and checks nothing",
     ]
     return result
