@@ -74,7 +74,8 @@ class Scope(NamedTuple):
             return entry
         changes = self._changes(entry.changes)
         actor, action = (entry.actor, entry.action) if changes else ("", "")
-        return msgspec.structs.replace(entry, actor=actor, action=action, changes=changes)
+        # the words that were given for it, and the names of people, are the audit's at the origin
+        return msgspec.structs.replace(entry, actor=actor, action=action, changes=changes, reason="", actor_name="")
 
     def snapshot(self, reading: Knows, epoch: int) -> tuple[bytes, bytes]:
         """(hash, body) of an Entry with all that may be seen of the SYSTEM journal now."""

@@ -76,6 +76,12 @@ class Upkeep(Section, frozen=True):
     scrub_rate_max_bytes_s: int = 20 * MIB
 
 
+class Audit(Section, frozen=True):
+    """The history as evidence, at an origin."""
+
+    heads_every_seconds: float = 60.0
+
+
 class Limits(Section, frozen=True):
     """How many requests are taken in a window; 0 = any number."""
 
@@ -126,6 +132,7 @@ class Node(Section, frozen=True):
     sandbox: Sandbox = Sandbox()
     cache: Cache = Cache()
     upkeep: Upkeep = Upkeep()
+    audit: Audit = Audit()
     limits: Limits = Limits()
     regions: Regions = Regions()
     tls: Tls = Tls()

@@ -294,7 +294,7 @@ class Committer:
                 least = self._room.uploads_bytes if wish.staged else self._room.changes_bytes
                 if free_bytes < least:
                     raise disk.full("for this change")
-                result, body, fresh = self._judge(txn, group, wish, wish.decide(reading))
+                result, body, fresh = self._judge(txn, group, wish, reading, wish.decide(reading))
             except Exception as error:
                 group.failures.append((wish, error))
                 continue
@@ -310,7 +310,7 @@ class Committer:
             group.results.append((wish, result))
 
     def _judge(
-        self, txn: Txn, group: _Group, wish: _Wish, decided: Decided
+        self, txn: Txn, group: _Group, wish: _Wish, reading: Reading, decided: Decided
     ) -> tuple[Committed, bytes | None, dict[bytes, Staged]]:
         """The entry of a decision, if it can be written, and the stages it needs. Nothing is written here."""
         draft = decided.draft
@@ -332,6 +332,8 @@ class Committer:
             draft.action,
             draft.repository,
             draft.changes,
+            draft.reason,
+            _name_of(reading, draft.actor),
         )
         body = _encode(entry)
         if len(body) > frames.BODY_BYTES_MAX:
@@ -359,6 +361,15 @@ class Committer:
             self._shelf.prepare(staged)  # done before, unless the store lost them since
             fresh[sha256] = staged
         return fresh
+
+
+def _name_of(reading: Reading, actor: str) -> str:
+    """What the principal is called at this moment: a token, and whose; "" for what has no name but its id."""
+    token = reading.token_by_id(actor) if actor else None
+    if token is None:
+        return ""
+    owner = reading.account(token.owner) if token.owner else None
+    return token.name if owner is None else f"{owner.name} ({token.name})"
 
 
 def _group_of(waiting: deque[_Wish]) -> list[_Wish]:

@@ -19,7 +19,7 @@ _CRC = struct.Struct("<I")
 _FRAME = struct.Struct("<II")
 FRAME_BYTES = _FRAME.size
 _LENGTH = struct.Struct("<I")
-_ARRAY_OF_NINE = b"\x99"
+_ARRAY_OF_ELEVEN = b"\x9b"
 """The first byte of every Entry in msgpack: what a search for a later frame looks for."""
 
 
@@ -62,6 +62,12 @@ def frame(body: bytes) -> bytes:
     return length + _CRC.pack(zlib.crc32(body, zlib.crc32(length))) + body
 
 
+def length_of(head: bytes) -> int:
+    """How long the body is of which these are the first bytes of the frame; 0 where it can be none."""
+    length = int.from_bytes(head[:4], "little")
+    return length if len(head) == FRAME_BYTES and length <= BODY_BYTES_MAX else 0
+
+
 def at(data: bytes | memoryview, offset: int) -> bytes | None:
     """The body of the whole frame that begins at `offset`, or None."""
     start = offset + FRAME_BYTES
@@ -90,9 +96,9 @@ def is_unborn(data: bytes) -> bool:
 
 def whole_frame_after(data: bytes, offset: int) -> bool:
     """Does a whole frame begin anywhere behind `offset`? Then what stands at `offset` is damaged and not torn."""
-    found = data.find(_ARRAY_OF_NINE, offset + FRAME_BYTES + 1)
+    found = data.find(_ARRAY_OF_ELEVEN, offset + FRAME_BYTES + 1)
     while found >= 0:
         if at(data, found - FRAME_BYTES) is not None:
             return True
-        found = data.find(_ARRAY_OF_NINE, found + 1)
+        found = data.find(_ARRAY_OF_ELEVEN, found + 1)
     return False

@@ -162,13 +162,14 @@ class Index:
                     "It must start anew: this origin was restored from an older copy.",
                 )
             firsts = [
-                self._place(txn, name, after.get(name, 0) + 1)
+                self.place(txn, name, after.get(name, 0) + 1)
                 for name, (serial, _) in heads.items()
                 if serial > after.get(name, 0)
             ]
         return min(firsts, default=None)
 
-    def _place(self, txn: Txn, workspace: str, serial: int) -> End:
+    def place(self, txn: Txn, workspace: str, serial: int) -> End:
+        """Where an entry lies. Raises Damaged where that is not known."""
         value = txn.get(place(workspace, serial), db=self.tables.places)
         if value is None:
             raise Damaged(

@@ -203,6 +203,24 @@ class Journal:
                     "Restore it from a copy, or from an edge that follows this origin.",
                 )
 
+    def entry_at(self, at: End) -> bytes:
+        """The body of the frame that begins at this place. Raises Damaged."""
+        try:
+            fd = os.open(self.path(at.segment), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise Damaged(f"Segment {at.segment} of the journal is missing.", "Restore it from a copy.") from None
+        try:
+            head = os.pread(fd, frames.FRAME_BYTES, at.offset)
+            body = frames.at(head + os.pread(fd, frames.length_of(head), at.offset + len(head)), 0)
+        finally:
+            os.close(fd)
+        if body is None:
+            raise Damaged(
+                f"Segment {at.segment} of the journal is damaged at byte {at.offset}.",
+                "Restore it from a copy, or from an edge that follows this origin.",
+            )
+        return body
+
     def read(self, start: End, stop: End, bytes_max: int) -> tuple[list[bytes], End]:
         """Bodies of the frames between two places, at least one and about `bytes_max`; and where to go on."""
         at, bodies, size = start, [], 0

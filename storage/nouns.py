@@ -507,7 +507,8 @@ class Entry(Noun, frozen=True):
     """One line of the journal: who did what, and what it changes.
 
     `serial` counts from 1 within `workspace`; `previous` is the sha256 of the preceding entry's bytes in the same
-    workspace (32 zero bytes before the first). `repository` is "" for what concerns none.
+    workspace (32 zero bytes before the first). `repository` is "" for what concerns none. `actor` is the id of a
+    principal, `actor_name` what that was called then; `reason` is what it gave for doing this, "" for nothing.
     """
 
     epoch: int
@@ -519,6 +520,8 @@ class Entry(Noun, frozen=True):
     action: str
     repository: str
     changes: tuple[AnyChange, ...]
+    reason: str = ""
+    actor_name: str = ""
 
 
 class Draft(Noun, frozen=True):
@@ -529,6 +532,7 @@ class Draft(Noun, frozen=True):
     actor: str
     action: str
     changes: tuple[AnyChange, ...]
+    reason: str = ""
 
 
 class Extent(Noun, frozen=True):

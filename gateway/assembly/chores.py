@@ -3,8 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import trio
+
 from gateway import config as settings
+from gateway.access.heads import Heads
 from gateway.front.complaints import now_ms
+from gateway.insight.errorlog import report
+from storage.errors import Problem
+from storage.history import History
 from storage.open import Store
 from storage.scrub import Scrub
 from storage.sweep import Rules, Sweep
@@ -44,3 +50,13 @@ def chores_of(
             look=lambda: sweep().look(),
         )
     return chores
+
+
+async def vouch(heads: Heads, history: History, every_s: float) -> None:
+    """Sign where the histories end, where they moved (THREATS F11)."""
+    while True:
+        try:
+            await trio.to_thread.run_sync(lambda: heads.keep(history.heads(), now_ms()))
+        except (Problem, OSError) as problem:
+            report("error", "the heads of the history are not signed", why=str(problem))
+        await trio.sleep(every_s)

@@ -11,6 +11,7 @@ from formats import ROOMS
 from gateway import config as settings
 from gateway.access.authority import FILE_NAME as AUTHORITY_NAME
 from gateway.access.authority import Authority
+from gateway.access.heads import Heads
 from gateway.access.rates import Rates, Table
 from gateway.access.secrets import FILE_NAME as SECRETS_NAME
 from gateway.access.secrets import Place as SecretPlace
@@ -26,6 +27,7 @@ from gateway.front.paying import Paying
 from gateway.insight.metrics import Metrics
 from gateway.insight.requestlog import RequestLog
 from gateway.sandbox.pool import Sandbox
+from storage.history import History
 from storage.nouns import Upstream
 from storage.open import Store
 
@@ -43,6 +45,8 @@ class Parts:
         self.secrets = Secrets(self.root / SECRETS_NAME)
         self.signing = SigningKeys(self.root / SIGNING_NAME)
         self.authority = Authority(self.root / AUTHORITY_NAME)
+        self.history = History(store.index, store.journal) if store.journal is not None else None
+        self.heads = Heads(self.root, store.identity.id)
         self.sandbox = Sandbox(config.sandbox, self.root / "staging" / f"sandbox-{number}")
         self.uplink = Uplink(config, store, self.root) if config.role == "edge" else None
         self.remote = self.uplink.remote() if self.uplink is not None else _remote(config.cache)

@@ -14,6 +14,7 @@ import trio
 
 from gateway import config as settings
 from gateway.access.renewing import stay_enrolled
+from gateway.assembly.chores import vouch
 from gateway.assembly.entrances import Entrances
 from gateway.assembly.packages import Packages
 from gateway.assembly.parts import Parts
@@ -91,6 +92,8 @@ class Worker:
                 nursery.start_soon(stay_enrolled, uplink.member, uplink.parents.order, parts.number == 0)
         await nursery.start(self._management.run)
         nursery.start_soon(self._look_after, packages)
+        if parts.history is not None and parts.number == 0:
+            nursery.start_soon(vouch, parts.heads, parts.history, parts.config.audit.heads_every_seconds)
         nursery.start_soon(parts.evictor.run)
         nursery.start_soon(parts.paying.tolls.run)
         nursery.start_soon(parts.nearest.run)

@@ -7,6 +7,7 @@ a Problem, so that every command fails alike.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import httpx2
@@ -16,6 +17,7 @@ from gateway.access.tokens import well_formed
 from gateway.cli import profiles
 from gateway.cli.output import Usage
 from gateway.cli.words import address
+from gateway.insight.reasons import REASON, told_reason
 from storage import errors
 from storage.errors import Absent, Problem, Unavailable, UpstreamFailed
 
@@ -23,6 +25,7 @@ LOCAL_URL = "http://127.0.0.1:8080"
 API = "/-/api/v1"
 TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
 SAID_CHARS_MAX = 500
+_REASON: ContextVar[str] = ContextVar("reason", default="")
 
 _BY_STATUS: dict[int, type[Problem]] = {
     kind.status: kind
@@ -44,6 +47,16 @@ _BY_STATUS: dict[int, type[Problem]] = {
 }
 
 
+@contextmanager
+def giving_reason(text: str) -> Iterator[None]:
+    """Whatever is changed within the block is changed for this reason; "" = for none that is told."""
+    before = _REASON.set(text)
+    try:
+        yield
+    finally:
+        _REASON.reset(before)
+
+
 class Client:
     """A node at `url`, spoken to as `token` ("" = as nobody)."""
 
@@ -51,6 +64,8 @@ class Client:
         self.url = url
         self.has_token = bool(token)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
+        if reason := _REASON.get():
+            headers[REASON] = told_reason(reason)
         # a proxy of the environment is for the world outside, not for a node on this machine
         near = httpx2.URL(url).host in ("127.0.0.1", "localhost", "::1")
         self._http = httpx2.Client(

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
+from gateway.cli.client import giving_reason
 from gateway.cli.output import Output, Usage, exit_code_of
 from gateway.console.clock import version
 from storage.errors import Problem
@@ -27,7 +28,8 @@ app = App(
     name="entrepot",
     version=version,
     help="An open artifact registry and package delivery network.",
-    help_epilogue="ENTREPOT_URL and ENTREPOT_TOKEN say which node to speak to and as whom, or a profile does.",
+    help_epilogue="ENTREPOT_URL and ENTREPOT_TOKEN say which node to speak to and as whom, or a profile does. "
+    "--reason TEXT, with any command that changes something, is kept in the audit.",
 )
 app.command("gateway.cli.starting:up", name="up", help="Start an origin and an edge on this machine.")
 app.command("gateway.cli.serving:serve", name="serve", help="Run one node.")
@@ -56,6 +58,7 @@ app.command("gateway.cli.operate:status", name="status", help="Show how a node i
 app.command("gateway.cli.describing:app", name="api", help="The management API, for programs.")
 app.command("gateway.cli.operate:fsck", name="fsck", help="Check what a node has stored.")
 app.command("gateway.cli.quotas:app", name="quota", help="What workspaces and repositories hold, and may hold.")
+app.command("gateway.cli.audit:app", name="audit", help="Who did what: list, show, export, verify.")
 app.command("gateway.cli.upkeep:sweep", name="sweep", help="Give back the room of what no file names any more.")
 app.command("gateway.cli.upkeep:scrub", name="scrub", help="Read everything that a node has stored and compare.")
 app.command("gateway.cli.operate:rebuild_index", name="rebuild-index", help="Compute the index anew from the journal.")
@@ -70,7 +73,9 @@ def run(arguments: Sequence[str]) -> int:
         # said here, since the library would load every command to look for one of a similar name
         return out.problem(Usage(f'There is no command "{arguments[0]}".', "entrepot --help shows those there are."))
     try:
-        code = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
+        arguments, reason = with_reason(arguments)
+        with giving_reason(reason):
+            code = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         return out.problem(Usage(str(error), "Add --help to see what the command takes."))
     except Problem as problem:
@@ -82,6 +87,25 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_code_of(Problem(""))
     return code if isinstance(code, int) else 0
+
+
+def with_reason(arguments: Sequence[str]) -> tuple[list[str], str]:
+    """The arguments without `--reason TEXT`, which every command takes, and the text. Raises Usage.
+
+    A quarantine has a reason of its own, which clients are told; it is the command's.
+    """
+    left, reason = list(arguments), ""
+    end = left.index("--") if "--" in left else len(left)
+    if left[:1] == ["quarantine"]:
+        return left, ""
+    for at, one in enumerate(left[:end]):
+        if one == "--reason":
+            if at + 1 == len(left):
+                raise Usage("--reason is given without a reason.", 'Write it as --reason "why this is done".')
+            return left[:at] + left[at + 2 :], left[at + 1]
+        if one.startswith("--reason="):
+            return left[:at] + left[at + 1 :], one.partition("=")[2]
+    return left, reason
 
 
 def main() -> int:

@@ -8,6 +8,7 @@ from quart import Quart, Response
 from quart_trio import QuartTrio
 
 from gateway.console import (
+    audit,
     credentials,
     edges,
     entitlements,
@@ -61,6 +62,7 @@ ROUTES: tuple[Route, ...] = (
     *upkeep.ROUTES.all,
     *edges.ROUTES.all,
     *quotas.ROUTES.all,
+    *audit.ROUTES.all,
 )
 
 PRIVATE = (

@@ -17,6 +17,7 @@ from werkzeug.datastructures import Headers
 from gateway.access.verdicts import ANONYMOUS, Principal, check_network, identify
 from gateway.console.permissions import Permission
 from gateway.console.services import Services
+from gateway.insight.reasons import REASON, reason_in
 from storage.catalog import Reading
 from storage.commit import Decided
 from storage.errors import Invalid, Unauthenticated, Unavailable, Unsupported
@@ -99,13 +100,17 @@ class Call:
             raise Unavailable(
                 "This node is an edge and writes nothing by itself.", "Send this to the origin.", retry_after_s=5
             )
-        at_ms = self.services.now_ms()
+        at_ms, reason = self.services.now_ms(), reason_in(self.request.headers.get(REASON, ""))
 
         def guarded(reading: Reading) -> Decided:
             principal = identify(reading, self.secret, at_ms)
             check_network(principal, _peer_of(self.request))
             self.permission.check(self.services, reading, principal, self.at)
-            return decide(reading, principal)._replace(workspace=journal)
+            decided = decide(reading, principal)
+            draft = decided.draft
+            if draft is not None and reason:
+                draft = msgspec.structs.replace(draft, reason=reason)
+            return decided._replace(draft=draft, workspace=journal)
 
         committed = await self.services.commit(guarded)
         return committed.value, {"Entrepot-Serial": f"{journal}={committed.serial}"}

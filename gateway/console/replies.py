@@ -347,3 +347,51 @@ class Storage(Told, frozen=True):
     saved_bytes: int
     by_cut: dict[str, Cut]
     complete: bool
+
+
+class Actor(Told, frozen=True):
+    """Who did it: the id, and what that was called then."""
+
+    id: str
+    name: str
+
+
+class AuditEntry(Told, frozen=True):
+    """An entry of the journal. Each of `changes` says what it is, `change`, and what it sets; in one entry alone also
+    what stood there `before` and `after`."""
+
+    workspace: str
+    serial: int
+    at_ms: int
+    actor: Actor
+    action: str
+    repository: str
+    reason: str
+    hash: str
+    changes: tuple[dict[str, Any], ...]
+
+
+class SignedHead(Told, frozen=True):
+    """The origin's word for an entry. `hash` (sha256), `key` (Ed25519) and `signature` in base64url."""
+
+    store: str
+    epoch: int
+    workspace: str
+    serial: int
+    hash: str
+    at_ms: int
+    key: str
+    signature: str
+
+
+class SignedHeads(Page[SignedHead], frozen=True):
+    key: str
+
+
+class AuditExport(Told, frozen=True):
+    """Lines of an export, what stands ahead of them and behind; `next` is the Serial to go on behind."""
+
+    opening: str
+    items: tuple[str, ...]
+    closing: SignedHead
+    next: int | None

@@ -1,6 +1,7 @@
 """What does the management API need of its node?
 
-The node assembly makes one `Services` for each worker. An edge gives no `commit`, `secrets`, `signing` or `authority`:
+The node assembly makes one `Services` for each worker. An edge gives no `commit`, `secrets`, `signing`,
+`authority`, `history` or `heads`:
 it answers reads from its own index, and its front relays writes to the origin before they come here.
 """
 
@@ -13,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from gateway.access.authority import Authority
+from gateway.access.heads import Heads
 from gateway.access.secrets import Secrets
 from gateway.access.signing import SigningKeys
 from gateway.access.tolls import Used
@@ -20,6 +22,7 @@ from gateway.access.verdicts import Principal
 from gateway.console.clock import now_ms, version
 from storage.catalog import Reading
 from storage.commit import Committed, Decided
+from storage.history import History
 from storage.ledger import BlobRow
 from storage.nouns import Token
 
@@ -114,6 +117,8 @@ class Services:
     reserved: Reserved = nothing
     work: Mapping[str, Work] = MappingProxyType({})
     authority: Authority | None = None
+    history: History | None = None
+    heads: Heads | None = None
     metrics_open: bool = False
     normalise: Callable[[str, str], str] = as_it_is
     outdated: Callable[[], bool] = never

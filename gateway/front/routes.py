@@ -39,7 +39,11 @@ def is_the_origins(head: Head) -> bool:
     segments = head.segments[2:]
     if segments[:2] == ("v1", "scrub"):
         return False
-    return head.method not in ("GET", "HEAD", "OPTIONS") or segments[:2] == ("v1", "sweep")
+    if segments[:2] in (("v1", "sweep"), ("v1", "audit")):
+        return True
+    if segments[1:2] == ("workspaces",) and segments[3:4] == ("audit",):
+        return True
+    return head.method not in ("GET", "HEAD", "OPTIONS")
 
 
 def host_name(host: str) -> str:

@@ -32,6 +32,7 @@ from gateway.delivery.requests import Request
 from gateway.front.complaints import finds_of
 from gateway.front.permits import Permit
 from gateway.front.reserving import growing, of_new_session, reserved
+from gateway.insight.reasons import REASON, reason_in
 from gateway.sandbox.pool import Sandbox
 from storage.catalog import Reading
 from storage.commit import Committed, Committer, Decided
@@ -332,4 +333,5 @@ def draft_of(ask: Ask, actor: str, decision: Decision) -> Draft | None:
     """What the journal gets; None where nothing changes."""
     if not decision.changes:
         return None
-    return Draft(ask.workspace, ask.repository, actor, decision.action, decision.changes)
+    reason = reason_in(ask.headers.get(REASON, ""))
+    return Draft(ask.workspace, ask.repository, actor, decision.action, decision.changes, reason)

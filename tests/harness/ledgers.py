@@ -48,6 +48,7 @@ class Ledger:
                 draft.action,
                 draft.repository,
                 draft.changes,
+                draft.reason,
             )
             raw = msgspec.msgpack.encode(entry)
             assert hashlib.sha256(raw).digest() != previous

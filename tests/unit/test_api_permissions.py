@@ -88,6 +88,7 @@ def address(route: Route, console: Console) -> str:
         "<member>": "user:alice",
         "<team>": "devs",
         "<role>": "publisher",
+        "<serial>": "1",
     }
     path = route.rule
     for part, value in parts.items():

@@ -50,7 +50,7 @@ def test_a_whole_frame_behind_a_broken_one_is_found() -> None:
     rotten = DATA[:20] + b"\xff" + DATA[21:]
     assert frames.whole_frame_after(rotten, 0)
     assert not frames.whole_frame_after(DATA[:first] + DATA[first:-1][:50], first)
-    assert not frames.whole_frame_after(b"\x99" * 200, 0)
+    assert not frames.whole_frame_after(b"\x9b" * 200, 0)
 
 
 def test_a_header_says_whose_segment_it_is() -> None:
