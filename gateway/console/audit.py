@@ -9,11 +9,11 @@ from itertools import islice
 
 import trio
 
+from gateway.access.audit import compared, line_of, opening, shown
 from gateway.access.heads import Heads
 from gateway.console import replies
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.permissions import NODE_ADMIN, WORKSPACE_ADMIN
-from gateway.insight.audit import compared, line_of, opening, shown
 from storage.errors import Absent, Invalid, Unavailable
 from storage.history import Head, History, Kept
 from storage.index import NO_HASH

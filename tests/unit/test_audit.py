@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway.access.audit import check_export, compared, shown
 from gateway.access.heads import KEPT, Heads, SignedHead, kept, verified
 from gateway.cli.main import with_reason
 from gateway.cli.output import Usage
-from gateway.insight.audit import check_export, compared, shown
 from gateway.insight.reasons import reason_in, told_reason
 from storage import frames
 from storage.chain import check_journal
