@@ -5,7 +5,9 @@ that is open: what a hit costs over that way. What else comes into the region is
 """
 
 import http.client
+import random
 import time
+from collections.abc import Buffer
 
 from bench.numbers import size_text
 from bench.regions.story import Story
@@ -15,6 +17,16 @@ from bench.servers import Filler, put
 ROUNDS = 5
 WANTED_BYTES = 1 << 20
 SETTLE_SECONDS = 2.0
+
+
+class Fresh(Filler):
+    """A body of which no part comes twice, so that no chunk of it is here for another's sake."""
+
+    def readinto(self, into: Buffer, /) -> int:
+        number, offset = divmod(self._at, WANTED_BYTES)
+        if not offset:
+            self._block = memoryview(random.Random(f"fresh {number}").randbytes(WANTED_BYTES))
+        return super().readinto(memoryview(into).cast("B")[: WANTED_BYTES - offset])
 
 
 class Ranges:
@@ -48,7 +60,7 @@ def far_range(story: Story, size: int) -> None:
     traffic.quiet.set()
     traffic.settle()
     with world.origin.site.entered():
-        put(f"{world.origin.url}{path}", Filler("large", size), world.bearer)
+        put(f"{world.origin.url}{path}", Fresh("large", size), world.bearer)
     for edge in world.edges:
         edge.until(path, 200, method="HEAD")
     traffic.paused.set()
