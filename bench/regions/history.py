@@ -19,7 +19,7 @@ def rolled_back(story: Story) -> None:
     traffic.settle()
     copy = world.home / "origin-copy"
     world.origin.stop()
-    shutil.copytree(world.origin.data, copy)
+    shutil.copytree(world.origin.data, copy, ignore=shutil.ignore_patterns("*.sock"))
     world.origin.start()
     world.origin.until("/-/ready", 200)
     paths = [f"{traffic.repositories[number % 2 == 0]}/generic/lost/{number}" for number in range(story.lengths.lost)]

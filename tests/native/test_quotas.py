@@ -1,5 +1,5 @@
 """Quotas at running nodes of several workers: exact under parallel uploads through origin and edge, told in each
-client's dialect, given back by what ends (O3, THREATS E5)."""
+client's dialect, given back by what ends (O3, THREATS E5, F9)."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Looking a store over: a whole one is whole, and any damage is found and named (THREATS E8)."""
+"""Looking a store over: a whole one is whole, and any damage is found and named (THREATS E8, F11)."""
 
 import os
 import random
