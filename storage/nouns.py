@@ -174,6 +174,26 @@ class Workspace(Noun, frozen=True):
     """The most that the files of all its Repositories may come to, as visible; 0 = no bound."""
 
 
+class Replication(Noun, frozen=True):
+    """What the nodes of one `region` hold of a Repository. `mode`: "metadata" (bytes pass through and are not kept),
+    "on-demand" (what was asked for is kept), "eager" (kept before anybody asks).
+
+    Eager is narrowed by `formats` and `packages` (patterns of names as the index has them, none = all). Where any of
+    the next three is told, of a Package only the Versions that meet one of them: a Tag that matches `tags` points to
+    it, it is one of the `newest_max`, or it is not older than `days_max`. `rate_max_bytes_s` 0 = as the node has it.
+    """
+
+    region: str
+    mode: str = "eager"
+    formats: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    newest_max: int = 0
+    days_max: int = 0
+    rate_max_bytes_s: int = 0
+    at_ms: int = 0
+
+
 class Repository(Noun, frozen=True):
     workspace: str
     name: str
@@ -186,6 +206,8 @@ class Repository(Noun, frozen=True):
     """How long an edge may serve it, where it is private, after it last heard its origin; 0 = as the edge has it."""
     quota_bytes: int = 0
     """The most that its files may come to, as visible; 0 = no bound."""
+    replications: tuple[Replication, ...] = ()
+    """One for a region at most, by its name."""
 
 
 class Quarantine(Noun, frozen=True):

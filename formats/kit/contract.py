@@ -446,6 +446,14 @@ class Governed(Protocol):
         ...
 
 
+class Composed(Protocol):
+    """What a room has besides, whose Versions are nothing without files that are not of that Version alone."""
+
+    def needs(self, facts: bytes) -> tuple[str, ...]:
+        """The names of the files of the same Package that a Version with these facts needs, by itself."""
+        ...
+
+
 def governed(room: Room, package: str) -> str | None:
     """The name by which grants speak of a Package: its own, where the room says nothing else."""
     asked: Governed | None = cast("Governed", room) if hasattr(room, "governed") else None

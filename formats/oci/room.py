@@ -20,7 +20,7 @@ from formats.kit.contract import (
 )
 from formats.oci import names, pages, setup, uploads, upstream, wire
 from formats.oci.decide import decide
-from formats.oci.manifest import MANIFEST_BYTES_MAX, packed, parse
+from formats.oci.manifest import MANIFEST_BYTES_MAX, packed, parse, unpacked
 from formats.oci.names import FORMAT
 from storage.errors import Problem
 from storage.nouns import Package, View
@@ -43,6 +43,12 @@ class Oci:
     def governed(self, package: str) -> str:
         """What refers to an image belongs to it."""
         return names.image_of(package)
+
+    def needs(self, facts: bytes) -> tuple[str, ...]:
+        """Its layers, and the manifests that it is an index of."""
+        found = unpacked(facts)
+        blobs = (names.blob_file(one) for one in found.blobs)
+        return (*blobs, *(names.manifest_file(one) for one in found.manifests))
 
     def withheld(self, package: Package) -> str:
         return ""

@@ -59,6 +59,9 @@ app.command("gateway.cli.describing:app", name="api", help="The management API, 
 app.command("gateway.cli.operate:fsck", name="fsck", help="Check what a node has stored.")
 app.command("gateway.cli.quotas:app", name="quota", help="What workspaces and repositories hold, and may hold.")
 app.command("gateway.cli.audit:app", name="audit", help="Who did what: list, show, export, verify.")
+app.command(
+    "gateway.cli.replication:app", name="replication", help="What nodes of a region hold before they are asked."
+)
 app.command("gateway.cli.upkeep:sweep", name="sweep", help="Give back the room of what no file names any more.")
 app.command("gateway.cli.upkeep:scrub", name="scrub", help="Read everything that a node has stored and compare.")
 app.command("gateway.cli.operate:rebuild_index", name="rebuild-index", help="Compute the index anew from the journal.")

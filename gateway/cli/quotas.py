@@ -36,7 +36,7 @@ def set_quota(place: str, size: str, /, *, json: AsJson = False, url: AtUrl = ""
         Bytes, as 500M or 10G (powers of 1024); 0 = no bound.
     """
     with reach(url, profile) as node:
-        told = node.call("PUT", f"{_address(place)}/quota", json={"bytes": _bytes(size)})
+        told = node.call("PUT", f"{_address(place)}/quota", json={"bytes": bytes_of(size)})
     bound = f"may hold {size_of(told['quota_bytes'])}" if told["quota_bytes"] else "has no bound"
     Output(json).fact(told, f"{place} {bound}, and holds {size_of(told['bytes'])}.")
 
@@ -48,7 +48,8 @@ def _address(place: str) -> str:
     return f"/repositories/{workspace}/{repository}" if slash else f"/workspaces/{workspace}"
 
 
-def _bytes(text: str) -> int:
+def bytes_of(text: str) -> int:
+    """A size as people write it. Raises Usage."""
     match = _SIZE.fullmatch(text)
     if match is None:
         raise Usage(f'"{text}" is no size.', "Write bytes, or a number with K, M, G or T behind it.")

@@ -19,6 +19,7 @@ from gateway.console import (
     people,
     problems,
     quotas,
+    replication,
     signing,
     tenancy,
     upkeep,
@@ -63,6 +64,8 @@ ROUTES: tuple[Route, ...] = (
     *edges.ROUTES.all,
     *quotas.ROUTES.all,
     *audit.ROUTES.all,
+    *replication.ROUTES.all,
+    *replication.NODE.all,
 )
 
 PRIVATE = (

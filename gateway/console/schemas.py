@@ -51,6 +51,24 @@ class NewHost(Body, frozen=True):
     redirects: bool = False
 
 
+Glob = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Globs = Annotated[tuple[Glob, ...], msgspec.Meta(max_length=20)]
+REPLICATIONS_MAX = 100
+REPLICATION_RATE_MIN = 1 << 10
+
+
+class NewReplication(Body, frozen=True):
+    """storage.nouns.Replication. `rate_max_bytes_s` is 0 or at least REPLICATION_RATE_MIN."""
+
+    mode: Literal["metadata", "on-demand", "eager"] = "eager"
+    formats: Globs = ()
+    packages: Globs = ()
+    tags: Globs = ()
+    newest_max: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
+    days_max: Annotated[int, msgspec.Meta(ge=0, le=36_600)] = 0
+    rate_max_bytes_s: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)] = 0
+
+
 class NewQuarantine(Body, frozen=True):
     """Of all versions where `version` is ""."""
 

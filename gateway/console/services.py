@@ -100,7 +100,8 @@ class Services:
     no package can be called; `governed` is the name by which grants speak of one.
     `inside_only(url)` is the host of an address that only private_network may reach, else ""; blocking.
     `used` is what a customer's token has used; an origin counts it. `metrics_open` lets anybody read the metrics.
-    `stored` tells how blobs lie here.
+    `stored` tells how blobs lie here. `replicated` tells how far the work of each Repository with a replication policy
+    for this node's region is.
     """
 
     role: str
@@ -127,5 +128,6 @@ class Services:
     used: Callable[[Token], Awaitable[Used]] | None = None
     inside_only: Callable[[str], str] = nowhere
     stored: Callable[[Sequence[bytes]], Sequence[BlobRow | None]] = nothing_known
+    replicated: Callable[[], Sequence[Mapping[str, object]]] = tuple
     now_ms: Callable[[], int] = now_ms
     version: str = version()

@@ -14,6 +14,7 @@ from storage.nouns import (
     Host,
     Package,
     Quarantine,
+    Replication,
     Repository,
     Role,
     Team,
@@ -38,6 +39,20 @@ def repository(noun: Repository) -> Shown:
         "upstreams": [upstream(one) for one in noun.upstreams],
         "created_ms": noun.at_ms,
         "lease_s": noun.lease_s,
+    }
+
+
+def replication(noun: Replication) -> Shown:
+    return {
+        "region": noun.region,
+        "mode": noun.mode,
+        "formats": list(noun.formats),
+        "packages": list(noun.packages),
+        "tags": list(noun.tags),
+        "newest_max": noun.newest_max,
+        "days_max": noun.days_max,
+        "rate_max_bytes_s": noun.rate_max_bytes_s,
+        "created_ms": noun.at_ms,
     }
 
 

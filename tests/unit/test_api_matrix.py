@@ -50,6 +50,7 @@ HIDDEN: dict[str, str] = {
     "<service>": "robot",
     "<team>": "devs",
     "<role>": "publisher",
+    "<region>": "asia",
     "<format>": "pypi",
     "<name>": "first",
     "<host>": "pkgs.example",

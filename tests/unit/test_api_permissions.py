@@ -32,6 +32,7 @@ BODIES: dict[str, Any] = {
     "PATCH /-/api/v1/edges/<name>": {"workspaces": ["acme"]},
     "PUT /-/api/v1/workspaces/<workspace>/quota": {"bytes": 10_000},
     "PUT /-/api/v1/repositories/<workspace>/<repository>/quota": {"bytes": 10_000},
+    "PUT /-/api/v1/repositories/<workspace>/<repository>/replication/<region>": {"tags": ["latest"]},
     "POST /-/api/v1/tokens": {"name": "child", "grants": [{"scope": "acme/main"}]},
     "POST /-/api/v1/tokens/<id>/rotate": {"overlap_s": 60},
     "POST /-/api/v1/workspaces/<workspace>/entitlements": {"name": "fresh", "repositories": ["main"]},
@@ -89,6 +90,7 @@ def address(route: Route, console: Console) -> str:
         "<team>": "devs",
         "<role>": "publisher",
         "<serial>": "1",
+        "<region>": "asia",
     }
     path = route.rule
     for part, value in parts.items():
@@ -115,6 +117,7 @@ async def filled(root: Path) -> Console:
     assert (await console.call("node admin", "POST", "/hosts", bound)).status == 201
     held = {"format": "pypi", "package": "thing"}
     assert (await console.call("node admin", "POST", "/repositories/acme/main/quarantine", held)).status == 201
+    assert (await console.call("node admin", "PUT", "/repositories/acme/main/replication/asia", {})).status == 200
     console.add_package("acme", "main", "pypi", "thing")
     console.add_people("acme")
     console.add_customer("acme")

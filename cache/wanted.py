@@ -1,0 +1,99 @@
+"""Which files does a replication policy want of a Repository? Pure: a policy and a view in, files out.
+
+Formats and packages narrow. Of a Package all files are wanted, or, where the policy asks by tag, age or rank, those of
+the Versions that meet one of these, with everything that those need (an image its layers).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+
+from storage.nouns import File, Replication, Repository, Version, View
+
+DAY_MS = 24 * 3600 * 1000
+
+Needs = Callable[[str, bytes], Sequence[str]]
+"""(format, facts of a Version) to the names of files of the same Package that it is nothing without."""
+
+
+def nothing_needed(format: str, facts: bytes) -> Sequence[str]:
+    return ()
+
+
+def policy_of(repository: Repository, region: str) -> Replication | None:
+    """What was said for a region; None for nothing, and for "" (a node without one)."""
+    return next((one for one in repository.replications if region and one.region == region), None)
+
+
+def passes_through(repository: Repository, region: str) -> bool:
+    """Are its bytes not to be kept in this region?"""
+    policy = policy_of(repository, region)
+    return policy is not None and policy.mode == "metadata"
+
+
+def chosen(
+    policy: Replication, format: str, view: View, now_ms: int, needs: Needs = nothing_needed
+) -> Iterator[tuple[str, File]]:
+    """(package, file) of all that an eager policy wants of one format, by package and name; foreign files are none."""
+    if policy.mode != "eager" or not matches(format, policy.formats):
+        return
+    for package in view.packages():
+        if matches(package.name, policy.packages):
+            for file in of_package(policy, format, view, package.name, now_ms, needs):
+                yield package.name, file
+
+
+def of_package(
+    policy: Replication, format: str, view: View, package: str, now_ms: int, needs: Needs = nothing_needed
+) -> list[File]:
+    """Those of one Package that a policy wants, by name."""
+    files = [one for one in view.files(package) if one.sha256]
+    if not (policy.tags or policy.newest_max or policy.days_max):
+        return files
+    versions = {one.name: one for one in view.versions(package)}
+    names = _versions_of(policy, view, package, versions, files, now_ms)
+    wanted = _with_needs(format, versions, files, names, needs)
+    return [one for one in files if one.name in wanted]
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Does it match one of them? None = everything does."""
+    return not patterns or any(fnmatchcase(name, one) for one in patterns)
+
+
+def _versions_of(
+    policy: Replication, view: View, package: str, versions: dict[str, Version], files: Sequence[File], now_ms: int
+) -> set[str]:
+    ages = {one.version: one.at_ms for one in sorted(files, key=lambda one: one.at_ms) if one.version}
+    ages |= {name: one.at_ms for name, one in versions.items()}
+    found: set[str] = set()
+    if policy.tags:
+        found.update(version for tag, version in view.tags(package).items() if matches(tag, policy.tags))
+    if policy.newest_max:
+        ranked = sorted(ages, key=lambda name: (ages[name], name), reverse=True)
+        found.update(ranked[: policy.newest_max])
+    if policy.days_max:
+        since_ms = now_ms - policy.days_max * DAY_MS
+        found.update(name for name, at_ms in ages.items() if at_ms >= since_ms)
+    return found
+
+
+def _with_needs(
+    format: str, versions: dict[str, Version], files: Sequence[File], names: set[str], needs: Needs
+) -> set[str]:
+    """The names of the files of these versions, and of what they need, however deep."""
+    by_name = {one.name: one for one in files}
+    wanted: set[str] = set()
+    left, seen = list(names), set(names)
+    by_version: dict[str, list[File]] = {}
+    for one in files:
+        by_version.setdefault(one.version, []).append(one)
+    while left:
+        name = left.pop()
+        facts = versions[name].facts if name in versions else b""
+        needed = [by_name[one] for one in needs(format, facts) if one in by_name] if facts else []
+        for file in (*by_version.get(name, ()), *needed):
+            wanted.add(file.name)
+            if file.version and file.version not in seen:
+                seen.add(file.version)
+                left.append(file.version)
+    return wanted
