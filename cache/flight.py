@@ -50,6 +50,8 @@ class Fill:
         self.stopping = False
         self.ask_owner = False
         self.source: Source | None = None
+        self.joined = 0
+        self.slot: Slot | None = None
         self._opener = opener
         self._bypasses = bypasses
         self._token = trio.lowlevel.current_trio_token()
@@ -335,6 +337,13 @@ class Flights:
             del self._asked[next(iter(self._asked))]
         return True
 
+    def hurried(self, key: bytes) -> bool:
+        """Does anybody else wait for the fetch of this key, here or in another process? From the filling thread."""
+        fill = self._running.get(key)
+        if fill is None:
+            return True
+        return fill.joined > 1 or (fill.slot is not None and fill.slot.hurried())
+
     async def pass_by(self, opener: Callable[[], Source], offset: int, length: int) -> "Bypass | None":
         """A range that is fetched alone and not kept; None where it cannot be had so."""
         return await self._bypasses.one(opener, offset, length)
@@ -367,6 +376,7 @@ class Flights:
             self._running[key] = fill
             fill.ask_owner = ask_owner
             self._nursery.start_soon(self._conduct, fill, size, dict(digests), remember)
+        fill.joined += 1
         await fill.opened()
         return fill
 
@@ -404,6 +414,7 @@ class Flights:
             own = slot or Slot(self._directory, fill.key, self._keeper.header_bytes)
             if not own.lead():
                 return own, None
+            fill.slot = own
             filling = Filling(
                 own,
                 fill,
@@ -430,6 +441,7 @@ class Flights:
 
     async def _follow(self, fill: Fill, slot: Slot) -> None:
         """Watch another process fetch; returns when that ended, or when nobody leads any more and we do."""
+        slot.hurry()
         part: Descriptor | None = None
         generation, moved_s = -1, time.monotonic()
         while not fill.over:

@@ -167,6 +167,15 @@ class Slot:
             raise Full("There is no room left to fetch into.", "Free disk space.")
         self._last = state
 
+    def hurry(self) -> None:
+        """Tell the leader that a client waits for this in another process."""
+        with contextlib.suppress(OSError):
+            os.pwrite(self._file.number, b"\1", STATE_BYTES)
+
+    def hurried(self) -> bool:
+        """Did another process say so?"""
+        return bool(os.pread(self._file.number, 1, STATE_BYTES))
+
     def part_path(self, generation: int) -> Path:
         return self._directory / f"{self._name}.{generation}.part"
 

@@ -1,10 +1,11 @@
 """Which files does a replication policy want of a Repository? Pure: a policy and a view in, files out.
 
 Formats and packages narrow. Of a Package all files are wanted, or, where the policy asks by tag, age or rank, those of
-the Versions that meet one of these, with everything that those need (an image its layers).
+the Versions that meet one of these, with everything that those need (an image its layers). In formats without versions
+each file is one.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from storage.nouns import File, Replication, Repository, Version, View
@@ -63,7 +64,10 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
 def _versions_of(
     policy: Replication, view: View, package: str, versions: dict[str, Version], files: Sequence[File], now_ms: int
 ) -> set[str]:
-    ages = {one.version: one.at_ms for one in sorted(files, key=lambda one: one.at_ms) if one.version}
+    ages: dict[str, int] = {}
+    for one in files:
+        if name := _version_of(one, versions):
+            ages[name] = max(ages.get(name, 0), one.at_ms)
     ages |= {name: one.at_ms for name, one in versions.items()}
     found: set[str] = set()
     if policy.tags:
@@ -77,6 +81,11 @@ def _versions_of(
     return found
 
 
+def _version_of(file: File, versions: Mapping[str, Version]) -> str:
+    """Of which Version a file is: where a Package has none, each file is one by itself."""
+    return file.version or ("" if versions else file.name)
+
+
 def _with_needs(
     format: str, versions: dict[str, Version], files: Sequence[File], names: set[str], needs: Needs
 ) -> set[str]:
@@ -86,7 +95,7 @@ def _with_needs(
     left, seen = list(names), set(names)
     by_version: dict[str, list[File]] = {}
     for one in files:
-        by_version.setdefault(one.version, []).append(one)
+        by_version.setdefault(_version_of(one, versions), []).append(one)
     while left:
         name = left.pop()
         facts = versions[name].facts if name in versions else b""

@@ -65,6 +65,14 @@ class Cache(Section, frozen=True):
     range_alone_bytes_min: int = 32 * MIB
 
 
+class Replication(Section, frozen=True):
+    """What an edge holds before anybody asks, by the policies for its region."""
+
+    rate_max_bytes_s: int = 0
+    files_at_a_time_max: int = 2
+    disk_share_max: float = 0.9
+
+
 class Upkeep(Section, frozen=True):
     """Work over the whole store, at its hours."""
 
@@ -131,6 +139,7 @@ class Node(Section, frozen=True):
     intake: Intake = Intake()
     sandbox: Sandbox = Sandbox()
     cache: Cache = Cache()
+    replication: Replication = Replication()
     upkeep: Upkeep = Upkeep()
     audit: Audit = Audit()
     limits: Limits = Limits()

@@ -5,11 +5,14 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import trio
 
+from cache.filling import Opener
 from cache.flight import Flights
 from cache.foreign import ForeignKnowledge
 from cache.foreign_files import ForeignFiles
+from cache.holding import Wish
 from cache.keeper import ShelfKeeper
 from cache.renders import Renders
+from cache.replicator import Replicator
 from formats import ROOMS
 from gateway.assembly import rooms
 from gateway.assembly.parts import Parts
@@ -17,6 +20,7 @@ from gateway.delivery.manage import Management
 from gateway.front.complaints import now_ms
 from gateway.front.conductor import Front
 from gateway.front.enrolling import AtEdge, AtOrigin, Enrolling
+from gateway.front.naming import ask_for
 from gateway.front.peering import Peering
 from gateway.front.pulling import Puller
 from gateway.front.reading import Reads
@@ -45,7 +49,8 @@ class Packages:
         self.renew: Renew = nothing_to_renew
         store, uplink = parts.store, parts.uplink
         knowledge, flights = self._knowledge(), self._flights()
-        files = self._files(flights)
+        files, sources = self._files(flights), self._sources()
+        self.replicator = self._replicator(flights, sources)
         renders = Renders(parts.shelf, store.cached, store.cache_intake)
         hosted = store.blobs if uplink is None else None
         reads = Reads(hosted, store.cached, parts.shelf, renders, knowledge, files, parts.evictor)
@@ -57,10 +62,11 @@ class Packages:
             knowledge,
             files,
             flights,
-            self._sources(),
+            sources,
             parts.evictor.grew,
             parts.evictor.has_room,
             range_alone_bytes_min=parts.config.cache.range_alone_bytes_min,
+            region=parts.holding.region,
         )
         sets = self._sets(flights)
         self.front = Front(
@@ -129,6 +135,28 @@ class Packages:
         if parts.uplink is not None:
             return ParentSources(parts.remote, parts.parent, parts.config.parent_token, parts.store.cached)
         return UpstreamSources(parts.remote, parts.secret_of)
+
+    def _replicator(self, flights: Flights, sources: Sources) -> Replicator:
+        parts, limits = self._parts, self._parts.config.replication
+
+        def source(wish: Wish) -> Opener:
+            where = wish.repository
+            ask = ask_for(where.workspace, where.name, wish.format, wish.package, wish.file.name)
+            return sources.open(ask, wish.file, ())
+
+        return Replicator(
+            parts.store.catalog,
+            parts.holding,
+            parts.store.cached,
+            flights,
+            source,
+            parts.evictor,
+            parts.replicated,
+            now_ms,
+            rate_max_bytes_s=limits.rate_max_bytes_s,
+            files_at_a_time_max=limits.files_at_a_time_max,
+            fill_seconds_max=parts.config.cache.fill_seconds_max,
+        )
 
     def _writes(self) -> Writes | None:
         store = self._parts.store

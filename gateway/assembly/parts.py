@@ -3,8 +3,11 @@
 from pathlib import Path
 
 from cache.eviction import Evictor
+from cache.holding import Holding
 from cache.pins import Pins
 from cache.pins import parse as parse_pin
+from cache.replicator import FILE_NAME as PROGRESS_NAME
+from cache.replicator import Progress
 from cache.shelf import Shelf
 from cache.upstream import Remote
 from formats import ROOMS
@@ -18,6 +21,7 @@ from gateway.access.secrets import Place as SecretPlace
 from gateway.access.secrets import Secrets
 from gateway.access.signing import FILE_NAME as SIGNING_NAME
 from gateway.access.signing import SigningKeys
+from gateway.assembly import rooms
 from gateway.assembly.chores import chores_of
 from gateway.assembly.uplink import Uplink
 from gateway.delivery.reactor import Reactor
@@ -56,7 +60,18 @@ class Parts:
         self.rates = Rates(Table(self.root / "rates", config.limits.window_seconds), config.limits)
         self.log = RequestLog(self.root / "log" / f"access-{number}.jsonl")
         pins = Pins(store.catalog, [parse_pin(one) for one in config.cache.pins], tuple(ROOMS))
-        self.evictor = Evictor(store.cached, config.cache.disk_bytes_max, pinned=pins.blobs)
+        self.holding = Holding(
+            store.catalog,
+            self.uplink.region if self.uplink is not None else "",
+            tuple(ROOMS),
+            int(config.cache.disk_bytes_max * config.replication.disk_share_max),
+            now_ms,
+            rooms.needs,
+        )
+        self.replicated = Progress(self.root / "cache" / PROGRESS_NAME)
+        self.evictor = Evictor(
+            store.cached, config.cache.disk_bytes_max, pinned=lambda: pins.blobs() | self.holding.blobs()
+        )
         self.chores = chores_of(store, config.upkeep, self.root / "upkeep", self._found_damage)
         relay = self.uplink.relay if self.uplink is not None else None
         self.paying = Paying(self.root, store.catalog, now_ms, relay, config.parent_token)

@@ -1,9 +1,12 @@
 """What do the parts of a node ask of a format by its name?"""
 
+from collections.abc import Sequence
+from typing import cast
+
 import msgspec
 
 from formats import ROOMS
-from formats.kit.contract import ABOUT, Foreign, Learn, about
+from formats.kit.contract import ABOUT, Composed, Foreign, Learn, about
 from formats.kit.contract import governed as governed_by
 
 
@@ -27,6 +30,12 @@ def fetch_of(format: str, package: str) -> Learn | None:
 def withheld(format: str, foreign: Foreign) -> str:
     """Why no file of a foreign package is given out."""
     return ROOMS[format].withheld(foreign.package)
+
+
+def needs(format: str, facts: bytes) -> Sequence[str]:
+    """The files that a Version with these facts is nothing without, beside its own."""
+    room = ROOMS[format]
+    return cast("Composed", room).needs(facts) if hasattr(room, "needs") else ()
 
 
 def foreign_of(raw: bytes) -> Foreign:

@@ -7,6 +7,8 @@ from formats import ROOMS
 from gateway.assembly import rooms
 from gateway.assembly.parts import Parts
 from gateway.console.services import Health, Services
+from gateway.front.complaints import now_ms
+from gateway.insight.replication import lines as replication_lines
 from gateway.insight.upkeep import WORKSPACES_MAX, Held, held_lines
 from gateway.insight.upkeep import lines as upkeep_lines
 
@@ -38,6 +40,7 @@ def services_of(parts: Parts) -> Services:
         governed=rooms.governed,
         used=parts.paying.used if is_origin else None,
         inside_only=inside_only,
+        replicated=lambda: [one.told(now_ms()) for one in parts.replicated.read()],
         stored=(store.blobs if is_origin else store.cached).rows,
     )
 
@@ -61,6 +64,8 @@ def status_of(parts: Parts) -> dict[str, object]:
         "serials": heads,
         "cache_bytes": sum(one.bytes for one in parts.store.cached.packs()),
         "workers": parts.config.workers,
+        "region": parts.holding.region,
+        "replication": [one.told(now_ms()) for one in parts.replicated.read()],
     }
 
 
@@ -69,7 +74,7 @@ def metrics_of(parts: Parts) -> str:
     work = {name: chore.told() for name, chore in parts.chores.items()}
     told = parts.metrics.render() + "".join(upkeep_lines(work))
     if parts.uplink is not None:
-        return told
+        return told + "".join(replication_lines(parts.replicated.read(), now_ms()))
     held = []
     with parts.store.catalog.read() as reading:
         for one in islice(reading.workspaces(), WORKSPACES_MAX):

@@ -34,6 +34,11 @@ class Uplink:
         """The preferred parent, by whose address things are asked for."""
         return self.parents.urls[0]
 
+    @property
+    def region(self) -> str:
+        """That it was invited for; "" without a certificate."""
+        return self.member.about.region if self.member is not None else ""
+
     def remote(self) -> ParentRemote:
         """How parents are asked for bytes and knowledge."""
         return ParentRemote(

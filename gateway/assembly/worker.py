@@ -95,6 +95,7 @@ class Worker:
         if parts.history is not None and parts.number == 0:
             nursery.start_soon(vouch, parts.heads, parts.history, parts.config.audit.heads_every_seconds)
         nursery.start_soon(parts.evictor.run)
+        nursery.start_soon(packages.replicator.run)
         nursery.start_soon(parts.paying.tolls.run)
         nursery.start_soon(parts.nearest.run)
         for chore in parts.chores.values():

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.access.names import slug
 from gateway.access.verdicts import Principal, judge
-from gateway.console import shown
+from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.permissions import REPOSITORY_ADMIN, REPOSITORY_READ, SOMEBODY
 from gateway.console.schemas import REPLICATION_RATE_MIN, REPLICATIONS_MAX, NewReplication
@@ -24,7 +24,7 @@ NODE = Routes("/-/api/v1/replication")
 Edit = Callable[[tuple[Replication, ...]], tuple[Replication, ...]]
 
 
-@NODE.add("GET", "", SOMEBODY)
+@NODE.add("GET", "", SOMEBODY, gives=replies.Page[replies.Replicated])
 async def show_progress(call: Call) -> Reply:
     """How far this node is, of the repositories that the caller may read."""
     with call.read() as reading:
@@ -32,12 +32,12 @@ async def show_progress(call: Call) -> Reply:
     return Reply(200, {"items": told, "next": None})
 
 
-@ROUTES.add("GET", "", REPOSITORY_READ)
+@ROUTES.add("GET", "", REPOSITORY_READ, gives=replies.Page[replies.Replication])
 async def list_policies(call: Call) -> Reply:
     return Reply(200, {"items": [shown.replication(one) for one in _policies(call)], "next": None})
 
 
-@ROUTES.add("GET", "/<region>", REPOSITORY_READ)
+@ROUTES.add("GET", "/<region>", REPOSITORY_READ, gives=replies.Replication)
 async def show_policy(call: Call) -> Reply:
     for one in _policies(call):
         if one.region == call.at["region"]:
@@ -45,7 +45,7 @@ async def show_policy(call: Call) -> Reply:
     raise _no_policy()
 
 
-@ROUTES.add("PUT", "/<region>", REPOSITORY_ADMIN)
+@ROUTES.add("PUT", "/<region>", REPOSITORY_ADMIN, takes=NewReplication, gives=replies.Replication)
 async def set_policy(call: Call) -> Reply:
     body = await call.body(NewReplication)
     policy = _policy_of(slug(call.at["region"], "A region"), body, call.services.now_ms())
@@ -63,7 +63,7 @@ async def set_policy(call: Call) -> Reply:
     return Reply(200, shown.replication(policy), headers)
 
 
-@ROUTES.add("DELETE", "/<region>", REPOSITORY_ADMIN)
+@ROUTES.add("DELETE", "/<region>", REPOSITORY_ADMIN, gives=None)
 async def clear_policy(call: Call) -> Reply:
     def edit(known: tuple[Replication, ...]) -> tuple[Replication, ...]:
         left = tuple(one for one in known if one.region != call.at["region"])

@@ -96,6 +96,8 @@ class Host(Told, frozen=True):
     name: str
     scope: str
     region: str
+    url: str
+    redirects: bool
     created_ms: int
 
 
@@ -305,6 +307,37 @@ class Package(Told, frozen=True):
 class Version(Told, frozen=True):
     name: str
     created_ms: int
+
+
+class Replication(Told, frozen=True):
+    """What the nodes of a region hold of a repository before anybody asks."""
+
+    region: str
+    mode: Literal["metadata", "on-demand", "eager"]
+    formats: Texts
+    packages: Texts
+    tags: Texts
+    newest_max: int
+    days_max: int
+    rate_max_bytes_s: int
+    created_ms: int
+
+
+class Replicated(Told, frozen=True):
+    """How far this node is: `whole_serial` is the last Serial at which all that is wanted was here, `lag_ms` how long
+    that has not been so. `left_out_bytes` have no room here."""
+
+    workspace: str
+    repository: str
+    files: int
+    bytes: int
+    here_files: int
+    here_bytes: int
+    left_out_bytes: int
+    serial: int
+    whole_serial: int
+    lag_ms: int
+    problem: str
 
 
 class Stored(Told, frozen=True):

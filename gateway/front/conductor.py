@@ -46,8 +46,9 @@ from gateway.front import registry
 from gateway.front.admitted import Admitted
 from gateway.front.complaints import answer_of, complain, finds_of, headers_of, now_ms, with_signals
 from gateway.front.leave import Lease, Leave, Subject, stands
+from gateway.front.naming import place_named, plan_named
 from gateway.front.nearest import PROBE_SECONDS, Nearest
-from gateway.front.peering import Peering
+from gateway.front.peering import Peering, asking_of
 from gateway.front.permits import Permit
 from gateway.front.piecing import KINDS, Piecing
 from gateway.front.pulling import Puller
@@ -231,13 +232,24 @@ class Front:
             with self._catalog.read() as reading:
                 edges.living_edge(reading, request.head.key)
         if request.head.segments[:2] == ("-", "peer") and request.head.segments[2:3] in PIECED:
-            await self._piecing.handle(request, self.admit)
+            await self._piecing.handle(request, self.admit, self.admit_named)
+        elif place_named(request.head) is not None:
+            await self._named(request)
         elif request.head.segments[:2] == ("-", "peer"):
             await self._peering.handle(request)
         elif self._relaying is not None and is_the_origins(request.head):
             await self._relaying.forward(request)
         else:
             await self._manage.proxy(request)
+
+    async def _named(self, request: Request) -> None:
+        """A peer fetches a file by its name in the index, to hold it."""
+        with self._catalog.read() as reading:
+            admitted = self.admit_named(reading, request.head)
+        request.repository = f"{admitted.ask.workspace}/{admitted.ask.repository}"
+        request.principal = admitted.principal.name
+        request.leave = _leave_of(admitted)
+        await self._puller.answer(request, admitted)
 
     async def _package(self, request: Request, place: Place) -> None:
         request.repository = f"{place.workspace}/{place.repository}"
@@ -349,6 +361,23 @@ class Front:
         if isinstance(plan, Manifest | Listed):
             plan = foreign_set(reading.view(ask.workspace, ask.repository, room.name), repository, room, plan)
         return Admitted(ask, room, principal, scope, right, plan)
+
+    def admit_named(self, reading: Reading, head: Head) -> Admitted:
+        """As `admit`, for a peer that names a published file as the index does. Raises Absent, Unauthenticated."""
+        at_ms = now_ms()
+        place = place_named(head)
+        room = self._rooms.get(place.format) if place is not None else None
+        if place is None or room is None or head.method != "GET" or not asking_of(reading, head).sees(place.workspace):
+            raise Absent("There is nothing at this address.")
+        principal = who(reading, place, head, at_ms)
+        ask = ask_of(head, place, principal.name, at_ms)
+        permit = self._verdict(reading, principal, ask, room, "read")
+        plan = plan_named(ask)
+        permit.read(plan)
+        if reading.view(ask.workspace, ask.repository, room.name).file(plan.package, plan.file) is None:
+            raise Absent("No such file was published here.")
+        scope = self._scope(reading, principal, permit.clearance.repository, at_ms)
+        return Admitted(ask, room, principal, scope, "read", plan)
 
     def _as_known(self, problem: Problem) -> Problem:
         """An edge that has not caught up once cannot say that a thing is absent, or a token unknown."""

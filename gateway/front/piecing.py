@@ -20,6 +20,7 @@ from gateway.delivery.heads import Head
 from gateway.delivery.requests import Request
 from gateway.front.admitted import Admitted
 from gateway.front.leave import Leave
+from gateway.front.naming import place_named
 from gateway.front.peering import asking_of
 from gateway.front.reading import Reads
 from gateway.front.routes import Place, place_of
@@ -41,6 +42,7 @@ _LEVEL = 1
 _OURS = "piece-"
 
 Admit = Callable[[Reading, Head, Place], Admitted]
+AdmitNamed = Callable[[Reading, Head], Admitted]
 
 
 class Piecing:
@@ -51,28 +53,28 @@ class Piecing:
         self._reads = reads
         self._threads = trio.CapacityLimiter(running_max)
 
-    async def handle(self, request: Request, admit: Admit) -> None:
+    async def handle(self, request: Request, admit: Admit, admit_named: AdmitNamed) -> None:
         """Serve one. Raises Absent, Unauthenticated, Invalid, and what a read of the path raises."""
-        leave = self._leave(request, admit)
+        leave = self._leave(request, admit, admit_named)
         assert isinstance(leave.held, Located)
         if request.head.segments[2] == "recipe":
             await self._recipe(request, leave.held)
         else:
             await self._pieces(request, leave.held, leave)
 
-    def _leave(self, request: Request, admit: Admit) -> Leave:
+    def _leave(self, request: Request, admit: Admit, admit_named: AdmitNamed) -> Leave:
         """The peer's leave to read the file, with its bytes."""
         head = request.head
         wanted = head.argument("piece-sha256")
         inner = inner_head(head)
-        place = place_of(inner)
+        place = place_named(inner) or place_of(inner)
         with self._catalog.read() as reading:
             asking = asking_of(reading, head)
             if place is None or head.method != "GET" or not asking.sees(place.workspace):
                 raise Absent("There is nothing at this address.")
             request.principal = asking.principal.name
             request.repository = f"{place.workspace}/{place.repository}"
-            admitted = admit(reading, inner, place)
+            admitted = admit_named(reading, inner) if place_named(inner) else admit(reading, inner, place)
             found = None
             if isinstance(admitted.plan, Serve):
                 found = self._reads.resolve(reading, admitted.scope, admitted.ask, admitted.room, admitted.plan)

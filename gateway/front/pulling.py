@@ -11,6 +11,7 @@ from cache.foreign_files import ForeignFiles
 from cache.outcome import Outcome
 from cache.renders import Rendered, Renders
 from cache.shelf import Shelf
+from cache.wanted import passes_through
 from formats.kit.contract import Ask, Room, Serve, Show
 from gateway.delivery.answers import Answer
 from gateway.delivery.answers import plan as plan_of
@@ -45,6 +46,7 @@ class Puller:
         has_room: Callable[[int], bool],
         renders_running_max: int = 4,
         range_alone_bytes_min: int = 32 << 20,
+        region: str = "",
     ) -> None:
         self._catalog = catalog
         self._reads = reads
@@ -57,6 +59,7 @@ class Puller:
         self._grew = grew
         self._has_room = has_room
         self._alone_bytes_min = range_alone_bytes_min
+        self._region = region
         self._limiter = trio.CapacityLimiter(renders_running_max)
         self._rendering: dict[bytes, trio.Event] = {}
 
@@ -175,7 +178,8 @@ class Puller:
         request.leave = Leave(admitted.scope.subject(admitted.room.name, need.serve.package, file.version))
         if await self._range_alone(request, admitted, need, answer):
             return
-        if not self._has_room(file.size) and await self._past(request, admitted, need, answer):
+        passing = passes_through(admitted.scope.repository, self._region)
+        if (passing or not self._has_room(file.size)) and await self._past(request, admitted, need, answer):
             return
         source = self._sources.open(by_name(ask, need), file, admitted.scope.repository.upstreams)
         fill = await self._flights.join(flight_key(need), file.size, digests, source, self._remember(need))
@@ -201,7 +205,8 @@ class Puller:
         return True
 
     async def _past(self, request: Request, admitted: Admitted, need: NeedBytes, answer: Answer) -> bool:
-        """The disk is full: what is asked for goes to the client alone, and is not kept. False where it cannot."""
+        """What is not to be kept, or has no room on a full disk, goes to the client alone,
+        False where it cannot."""
         file = need.file
         if file.size <= 0 or not file.sha256:
             return False

@@ -20,6 +20,7 @@ from cache.shelf import Shelf
 from formats.kit.contract import Ask, Foreign, Learn, Listed, Manifest, Pull, Room, Serve, Show
 from gateway.delivery.answers import Answer, date_seconds
 from gateway.front.leave import Leave, Subject, quarantine_of
+from gateway.front.naming import named
 from gateway.front.overlay import Overlay, may_draw
 from gateway.front.routes import full_home
 from storage import keys
@@ -482,7 +483,7 @@ def target_of(ask: Ask) -> str:
     """The client's own path, as an edge asks its parent for it: whole whatever its host implies, without slash ahead,
     with its query."""
     query = urllib.parse.urlencode(ask.query)
-    home = full_home(ask.workspace, ask.repository, ask.format)
+    home = ask.home if named(ask) else full_home(ask.workspace, ask.repository, ask.format)
     return f"{home[1:]}/{ask.raw_path}" + (f"?{query}" if query else "")
 
 

@@ -4,8 +4,11 @@ does."""
 import json
 import os
 import signal
+import ssl
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -97,6 +100,20 @@ def log_of(node: Node) -> list[dict[str, Any]]:
     """The lines of a node's access log as it lies there."""
     text = "".join(path.read_text() for path in sorted((node.data / "log").glob("*.jsonl")))
     return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+
+
+def said(data: Path, method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> int:
+    """The status that whoever has this edge's key is answered with."""
+    folder = data / "peers"
+    tls = ssl.create_default_context(cafile=str(folder / "authority.pem"))
+    tls.check_hostname = False
+    tls.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
+    request = urllib.request.Request(url, body, headers or {}, method=method)
+    try:
+        with urllib.request.build_opener(urllib.request.HTTPSHandler(context=tls)).open(request, timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 class Topology:

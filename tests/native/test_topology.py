@@ -4,11 +4,8 @@ between."""
 import hashlib
 import os
 import signal
-import ssl
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +15,7 @@ import pytest
 
 from cache.follower import SILENCE_SECONDS
 from tests.harness.running import ENTREPOT, clean_environment
-from tests.harness.topologies import Node, Topology, log_of
+from tests.harness.topologies import Node, Topology, log_of, said
 
 
 @pytest.fixture
@@ -197,17 +194,3 @@ def enrolling(world: Topology, data: Path, code: str) -> str:
     )
     assert done.returncode != 0
     return " ".join(done.stderr.split())
-
-
-def said(data: Path, method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> int:
-    """The status that whoever has this edge's key is answered with."""
-    folder = data / "peers"
-    tls = ssl.create_default_context(cafile=str(folder / "authority.pem"))
-    tls.check_hostname = False
-    tls.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
-    request = urllib.request.Request(url, body, headers or {}, method=method)
-    try:
-        with urllib.request.build_opener(urllib.request.HTTPSHandler(context=tls)).open(request, timeout=30) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code

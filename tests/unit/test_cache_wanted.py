@@ -61,6 +61,15 @@ def test_a_version_meets_one_of_tag_age_and_rank() -> None:
     }
 
 
+def test_where_there_are_no_versions_each_file_is_one() -> None:
+    changes: list[PutPackage | PutFile] = []
+    for name, days in (("a/old.bin", 50), ("a/new.bin", 1)):
+        changes.append(PutPackage("generic", Package(name)))
+        changes.append(PutFile("generic", name, File(name, "", SHA256, 10, at_ms=NOW_MS - days * DAY_MS)))
+    found = chosen(Replication("asia", days_max=7), "generic", MemoryView(*changes), NOW_MS)
+    assert [package for package, _ in found] == ["a/new.bin"]
+
+
 def test_a_foreign_file_is_never_wanted() -> None:
     view = MemoryView(PutPackage("generic", Package("a")), PutFile("generic", "a", File("x", "1", b"", 10, source="u")))
     assert wanted(Replication("asia"), view) == set()
