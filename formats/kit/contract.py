@@ -12,7 +12,7 @@ The way of a pull:   upstream(ask, plan) → Learn | Pull | None. After Learn: l
                      the core lays under the View. After Pull: the upstream's own file is the answer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol, cast
 
 import msgspec
@@ -458,6 +458,20 @@ def governed(room: Room, package: str) -> str | None:
     """The name by which grants speak of a Package: its own, where the room says nothing else."""
     asked: Governed | None = cast("Governed", room) if hasattr(room, "governed") else None
     return package if asked is None else asked.governed(package)
+
+
+class Ordered(Protocol):
+    """What a room has besides, whose versions have an order."""
+
+    def order(self, version: str) -> Any:
+        """A key: that of an older version is less than that of a newer one. Raises Invalid for what is no version."""
+        ...
+
+
+def order_of(room: Room) -> Callable[[str], Any] | None:
+    """The sort key of a room's versions, None where they have no order."""
+    asked: Ordered | None = cast("Ordered", room) if hasattr(room, "order") else None
+    return None if asked is None else asked.order
 
 
 # ---------------------------------------------------------------- sets of big documents

@@ -24,6 +24,10 @@ class Maven:
     def normalise(self, package: str) -> str:
         return names.package_of(package)
 
+    def order(self, version: str) -> object:
+        """As Maven compares versions; every text is one."""
+        return names.in_order(version)
+
     def withheld(self, package: Package) -> str:
         """This protocol has no quarantine of its own."""
         return ""

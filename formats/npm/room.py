@@ -33,6 +33,13 @@ class Npm:
             raise Invalid(f"{package[:80]!r} is no name of an npm package.", "Write it as NAME or @SCOPE/NAME.")
         return package
 
+    def order(self, version: str) -> object:
+        """The precedence of semver 2.0.0. Raises Invalid."""
+        parsed = names.semver(version)
+        if parsed is None:
+            raise Invalid("This is no semantic version.", "Write it as MAJOR.MINOR.PATCH.")
+        return parsed.order
+
     def withheld(self, package: Package) -> str:
         return ""
 

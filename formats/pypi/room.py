@@ -24,6 +24,10 @@ class PyPI:
     def normalise(self, package: str) -> str:
         return names.normalised(package)
 
+    def order(self, version: str) -> object:
+        """PEP 440. Raises Invalid."""
+        return names.version(version)
+
     def withheld(self, package: Package) -> str:
         """PEP 792: installers get nothing of a quarantined project."""
         facts = project_facts(package.facts)

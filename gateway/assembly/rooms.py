@@ -1,12 +1,12 @@
 """What do the parts of a node ask of a format by its name?"""
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import msgspec
 
 from formats import ROOMS
-from formats.kit.contract import ABOUT, Composed, Foreign, Learn, about
+from formats.kit.contract import ABOUT, Composed, Foreign, Learn, about, order_of
 from formats.kit.contract import governed as governed_by
 
 
@@ -19,6 +19,11 @@ def normalise(format: str, package: str) -> str:
 def governed(format: str, package: str) -> str | None:
     """The name by which grants speak of a package, None for what is part of the repository itself."""
     return governed_by(ROOMS[format], package) if format in ROOMS else package
+
+
+def version_order(format: str) -> Callable[[str], Any] | None:
+    """A sort key of the versions of a format, None where it has no order of them."""
+    return order_of(ROOMS[format]) if format in ROOMS else None
 
 
 def fetch_of(format: str, package: str) -> Learn | None:

@@ -38,6 +38,7 @@ def services_of(parts: Parts) -> Services:
         outdated=uplink.outdated if uplink is not None else lambda: False,
         spend=parts.rates.spend,
         governed=rooms.governed,
+        version_order=rooms.version_order,
         used=parts.paying.used if is_origin else None,
         inside_only=inside_only,
         replicated=lambda: [one.told(now_ms()) for one in parts.replicated.read()],

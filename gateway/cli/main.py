@@ -52,6 +52,7 @@ app.command("gateway.cli.withholding:app", name="quarantine", help="Packages tha
 app.command("gateway.cli.withholding:purge", name="purge", help="Have every node get anew what it keeps of a place.")
 app.command("gateway.cli.pushing:push", name="push", help="Publish files by the native protocol of their format.")
 app.command("gateway.cli.packages:ls", name="ls", help="List the packages of a repository.")
+app.command("gateway.cli.searching:search", name="search", help="Find packages in all repositories you may read.")
 app.command("gateway.cli.warming:warm", name="warm", help="Have an edge fetch what a lock file or a query names.")
 app.command("gateway.cli.packages:setup", name="setup", help="Show how to point a client at a repository.")
 app.command("gateway.cli.operate:status", name="status", help="Show how a node is doing.")

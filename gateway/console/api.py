@@ -20,6 +20,7 @@ from gateway.console import (
     problems,
     quotas,
     replication,
+    searching,
     signing,
     tenancy,
     upkeep,
@@ -66,6 +67,7 @@ ROUTES: tuple[Route, ...] = (
     *audit.ROUTES.all,
     *replication.ROUTES.all,
     *replication.NODE.all,
+    *searching.ROUTES.all,
 )
 
 PRIVATE = (

@@ -10,7 +10,11 @@ from storage.catalog import Reading
 
 def may_know(call: Call, reading: Reading) -> Callable[[str, str], bool]:
     """Of a format and a package of the Repository that the call's path names."""
-    ws, name = call.at["workspace"], call.at["repository"]
+    return may_know_in(call, reading, call.at["workspace"], call.at["repository"])
+
+
+def may_know_in(call: Call, reading: Reading, ws: str, name: str) -> Callable[[str, str], bool]:
+    """The same for a Repository by its names."""
     repository = reading.repository(ws, name)
     at_ms = 0 if repository is None else repository.at_ms
     stands = standing(reading, call.principal, ws)

@@ -367,6 +367,27 @@ class PackageWithFiles(Package, frozen=True):
     files: tuple[File, ...]
 
 
+class FoundVersion(Told, frozen=True):
+    """`size_bytes` is that of all its files."""
+
+    name: str
+    created_ms: int
+    size_bytes: int
+    tags: Texts
+
+
+class Found(Told, frozen=True):
+    """A package that a query finds. `versions` are the latest of the `versions_found`."""
+
+    workspace: str
+    repository: str
+    format: str
+    name: str
+    updated_ms: int
+    versions_found: int
+    versions: tuple[FoundVersion, ...]
+
+
 class Cut(Told, frozen=True):
     files: int
     bytes: int

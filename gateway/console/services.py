@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -65,6 +65,10 @@ def as_it_is(format: str, package: str) -> str:
     return package
 
 
+def without_order(format: str) -> None:
+    """No version is older than another."""
+
+
 def nowhere(url: str) -> str:
     """No address is looked up."""
     return ""
@@ -98,6 +102,7 @@ class Services:
     upstreams, `resigning` those where what an upstream signed can be signed anew.
     `normalise(format, package)` spells a package name as the View does, and raises Invalid for what
     no package can be called; `governed` is the name by which grants speak of one.
+    `version_order(format)` is a sort key of versions, None where a format has no order of them.
     `inside_only(url)` is the host of an address that only private_network may reach, else ""; blocking.
     `used` is what a customer's token has used; an origin counts it. `metrics_open` lets anybody read the metrics.
     `stored` tells how blobs lie here. `replicated` tells how far the work of each Repository with a replication policy
@@ -125,6 +130,7 @@ class Services:
     outdated: Callable[[], bool] = never
     spend: Callable[[Principal, str], object] = without_limit
     governed: Callable[[str, str], str | None] = as_it_is
+    version_order: Callable[[str], Callable[[str], Any] | None] = without_order
     used: Callable[[Token], Awaitable[Used]] | None = None
     inside_only: Callable[[str], str] = nowhere
     stored: Callable[[Sequence[bytes]], Sequence[BlobRow | None]] = nothing_known

@@ -9,6 +9,7 @@ import msgspec
 from quart import Quart
 
 from formats import ROOMS
+from formats.kit.contract import order_of
 from gateway.access import tokens
 from gateway.access.authority import Authority
 from gateway.access.secrets import Secrets
@@ -105,6 +106,7 @@ class Console:
             "authority": Authority(root / "authority.json"),
             "now_ms": lambda: self.now_ms,
             "work": {name: Working() for name in ("sweep", "scrub")},
+            "version_order": lambda format: order_of(ROOMS[format]),
             "normalise": lambda format, name: ROOMS[format].normalise(name) if format in ROOMS else name,
         }
         self.services = Services(**given | services)

@@ -189,6 +189,7 @@ async def test_f15_what_a_stranger_from_the_street_can_read(role: str, tmp_path:
             "/-/api/v1/workspaces",
             "/-/api/v1/workspaces/<workspace>",
             "/-/api/v1/repositories",
+            "/-/api/v1/search",
         }
     else:
         assert readable == set()

@@ -121,6 +121,14 @@ def test_lists_come_whole_over_many_pages(entrepot: Cli, node: Listening, monkey
     assert len(entrepot("token", "list", "--json").json["items"]) == len(node.console.ids)
 
 
+def test_search_tells_of_nothing_and_of_a_query_that_cannot_be_read(entrepot: Cli) -> None:
+    nothing = entrepot("search", "name:^nothing version:>=1", "--json")
+    assert (nothing.code, nothing.json) == (0, {"items": []})
+    wrong = entrepot("search", "(nothing")
+    assert wrong.code == 1
+    assert "nothing closes" in wrong.err
+
+
 def test_keys(entrepot: Cli) -> None:
     old, new = (entrepot("key", "add", "acme/main", "--json").json["fingerprint"] for _ in range(2))
     assert entrepot("key", "list", "acme/main").out == f"{old}\n{new}\n"

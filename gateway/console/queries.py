@@ -1,0 +1,332 @@
+"""What does somebody who searches for packages ask? A query is taken apart here, and held against one version.
+
+    query  = either *("OR" either)
+    either = one *(["AND"] one)                  what stands side by side must all hold
+    one    = ("NOT" | "-") one | "(" query ")" | term
+    term   = [field ":"] [">=" | "<=" | ">" | "<" | "=" | "~="] value
+    value  = a word, or a phrase in double quotes
+
+Words of `name`, `filename` and of no field are found within, whatever the case; ^ before one holds it to the beginning
+(a name then as its format spells it), $ behind it to the end, * and ? stand for any. `format`, `repository`,
+`workspace`, `tag`, `version` and `checksum` are meant whole; * and ? work there too. Versions are compared in the order
+of their format, and those of a format that has none are never below or above another. A size is bytes, or has k, m, g;
+a date is YYYY-MM-DD in UTC.
+
+Pure. A query has bounded length, depth and number of terms, and no pattern runs longer than its text times its length.
+"""
+
+import datetime
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from storage.errors import Invalid
+
+TERMS_MAX = 50
+DEPTH_MAX = 10
+QUERY_CHARS_MAX = 500
+DAY_MS = 24 * 3600 * 1000
+
+PACKAGE_FIELDS = ("name", "format", "repository", "workspace")
+VERSION_FIELDS = ("version", "tag", "filename", "checksum", "size", "uploaded")
+_WITHIN = ("name", "filename")
+_COMPARED = ("version", "size", "uploaded")
+_SIZES = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
+
+_TOKEN = re.compile(
+    r"\s*(?:(?P<paren>[()])|(?P<not>-(?=[^\s]))|"
+    r'(?:(?P<field>[a-z_]+):)?(?P<op>>=|<=|~=|>|<|=)?(?:"(?P<phrase>[^"]*)"|(?P<word>[^\s()"]+)))'
+)
+_SIZE = re.compile(r"(\d{1,15})([kmg]?)b?", re.IGNORECASE)
+
+Order = Callable[[str], Any]
+"""A sort key of a version within its format. Raises Invalid for what is none there."""
+
+
+class At(NamedTuple):
+    """A package where it is; the query is held against it first."""
+
+    workspace: str
+    repository: str
+    format: str
+    name: str
+    spelt: Callable[[str], str] = str
+    """How the format spells what a name begins with."""
+
+
+class Held(NamedTuple):
+    """One version of it with what was published as it; a package without versions is held with an empty one."""
+
+    version: str
+    tags: Sequence[str]
+    files: Sequence[tuple[str, str]]
+    """Names and hex sha256."""
+    size_bytes: int
+    at_ms: int
+
+
+class Part(Protocol):
+    """A part of a query. Without a version the answer is None where it depends on one."""
+
+    def holds(self, at: At, held: Held | None, order: Order | None) -> bool | None: ...
+
+
+class Term(NamedTuple):
+    """`field` "" = the name. `op` "" = as the field does."""
+
+    field: str
+    op: str
+    text: str
+    number: int = 0
+
+    def holds(self, at: At, held: Held | None, order: Order | None) -> bool | None:
+        if self.field == "name" and (typed := _beginning(self.text)):
+            begin = at.spelt(typed)
+            return at.name == begin if self.text.endswith("$") else at.name.startswith(begin)
+        if self.field in PACKAGE_FIELDS:
+            return matches(self.field, self.text, getattr(at, self.field))
+        if held is None:
+            return None
+        if self.field == "version":
+            return self._holds_version(held.version, order)
+        if self.field == "tag":
+            return any(matches("tag", self.text, one) for one in held.tags)
+        if self.field == "filename":
+            return any(matches("filename", self.text, name) for name, _ in held.files)
+        if self.field == "checksum":
+            return any(matches("checksum", self.text, one) for _, one in held.files)
+        if self.field == "size":
+            return _compared(self.op or "=", held.size_bytes, self.number)
+        return self._holds_day(held.at_ms)
+
+    def _holds_day(self, at_ms: int) -> bool:
+        day = at_ms - at_ms % DAY_MS
+        return _compared(self.op or "=", day, self.number)
+
+    def _holds_version(self, version: str, order: Order | None) -> bool:
+        if self.op in ("", "="):
+            return matches("version", self.text, version)
+        if order is None or not version:
+            return False
+        try:
+            mine, theirs = order(version), order(self.text)
+            if self.op != "~=":
+                return _compared(self.op, mine, theirs)
+            return bool(mine >= theirs) and _same_release(version, self.text)
+        except Invalid:
+            return False
+
+
+class Not(NamedTuple):
+    part: Part
+
+    def holds(self, at: At, held: Held | None, order: Order | None) -> bool | None:
+        found = self.part.holds(at, held, order)
+        return None if found is None else not found
+
+
+class All(NamedTuple):
+    parts: tuple[Part, ...]
+
+    def holds(self, at: At, held: Held | None, order: Order | None) -> bool | None:
+        unknown = False
+        for part in self.parts:
+            found = part.holds(at, held, order)
+            if found is False:
+                return False
+            unknown |= found is None
+        return None if unknown else True
+
+
+class Some(NamedTuple):
+    parts: tuple[Part, ...]
+
+    def holds(self, at: At, held: Held | None, order: Order | None) -> bool | None:
+        unknown = False
+        for part in self.parts:
+            found = part.holds(at, held, order)
+            if found:
+                return True
+            unknown |= found is None
+        return None if unknown else False
+
+
+def parse(text: str) -> Part:
+    """The query that `text` is. Raises Invalid, and says where it went wrong."""
+    if len(text) > QUERY_CHARS_MAX:
+        raise Invalid(f"A query has at most {QUERY_CHARS_MAX} characters.", "Ask for less at once.")
+    if not text.strip():
+        return All(())
+    reader = _Reader(_tokens(text))
+    found = reader.query(0)
+    if reader.at < len(reader.tokens):
+        raise Invalid('The query has a ")" that nothing opened.', "Leave it out, or open it.")
+    return found
+
+
+def beginning(part: Part) -> str:
+    """How the name of whatever the query finds must begin, "" where that is not told: then all names are looked at."""
+    if isinstance(part, Term) and part.field == "name":
+        return _beginning(part.text)
+    if isinstance(part, All):
+        return max((beginning(one) for one in part.parts), key=len, default="")
+    return ""
+
+
+def _beginning(pattern: str) -> str:
+    plain = pattern[1:].removesuffix("$")
+    return plain if pattern.startswith("^") and not set(plain) & set("*?") else ""
+
+
+def matches(field: str, pattern: str, text: str) -> bool:
+    """Is `text` what `pattern` means in this field? Names within, others whole; without regard to case."""
+    pattern, text = pattern.lower(), text.lower()
+    if field not in _WITHIN:
+        return _wild(pattern, text)
+    begins, ends = pattern.startswith("^"), pattern.endswith("$") and len(pattern) > 1
+    pattern = pattern[1 if begins else 0 : -1 if ends else None]
+    if not set(pattern) & set("*?"):
+        if begins and ends:
+            return pattern == text
+        if begins or ends:
+            return text.startswith(pattern) if begins else text.endswith(pattern)
+        return pattern in text
+    return _wild(pattern, text)
+
+
+def _wild(pattern: str, text: str) -> bool:
+    """Does `text` fit, with * for any characters and ? for one? Steps are at most the product of both lengths."""
+    if not set(pattern) & set("*?"):
+        return pattern == text
+    at, put, star, mark = 0, 0, -1, 0
+    while put < len(text):
+        if at < len(pattern) and pattern[at] == "*":
+            star, mark, at = at, put, at + 1
+        elif at < len(pattern) and pattern[at] in ("?", text[put]):
+            at, put = at + 1, put + 1
+        elif star >= 0:
+            mark += 1
+            at, put = star + 1, mark
+        else:
+            return False
+    return pattern[at:].strip("*") == ""
+
+
+def _compared(op: str, mine: Any, theirs: Any) -> bool:
+    if op == "=":
+        return bool(mine == theirs)
+    if op in (">=", "<="):
+        return bool(mine >= theirs if op == ">=" else mine <= theirs)
+    return bool(mine > theirs if op == ">" else mine < theirs)
+
+
+def _same_release(version: str, least: str) -> bool:
+    """All numbers but the last that `least` has are those of `version` (PEP 440, compatible release)."""
+    kept = re.split(r"[.\-+]", least.split("-")[0])[:-1]
+    return re.split(r"[.\-+]", version)[: len(kept)] == kept
+
+
+class _Token(NamedTuple):
+    kind: str
+    field: str = ""
+    op: str = ""
+    text: str = ""
+
+
+def _tokens(text: str) -> list[_Token]:
+    found, at = [], 0
+    while text[at:].strip():
+        match = _TOKEN.match(text, at)
+        if match is None:
+            raise Invalid(f"The query cannot be read from character {at + 1} on.", 'Close what a " opens.')
+        at = match.end()
+        if match["paren"]:
+            found.append(_Token(match["paren"]))
+        elif match["not"]:
+            found.append(_Token("NOT"))
+        elif match["word"] in ("AND", "OR", "NOT") and not match["field"] and not match["op"]:
+            found.append(_Token(match["word"]))
+        else:
+            word = match["phrase"] if match["phrase"] is not None else match["word"]
+            found.append(_Token("term", match["field"] or "", match["op"] or "", word))
+    return found
+
+
+class _Reader:
+    """Reads tokens from left to right."""
+
+    def __init__(self, tokens: list[_Token]) -> None:
+        self.tokens = tokens
+        self.at = 0
+        self.terms = 0
+
+    def next(self) -> str:
+        return self.tokens[self.at].kind if self.at < len(self.tokens) else ""
+
+    def query(self, depth: int) -> Part:
+        if depth > DEPTH_MAX:
+            raise Invalid(f"A query goes at most {DEPTH_MAX} deep.", "Use fewer parentheses.")
+        parts = [self.either(depth)]
+        while self.next() == "OR":
+            self.at += 1
+            parts.append(self.either(depth))
+        return parts[0] if len(parts) == 1 else Some(tuple(parts))
+
+    def either(self, depth: int) -> Part:
+        parts = [self.one(depth)]
+        while self.next() not in ("", "OR", ")"):
+            if self.next() == "AND":
+                self.at += 1
+            parts.append(self.one(depth))
+        return parts[0] if len(parts) == 1 else All(tuple(parts))
+
+    def one(self, depth: int) -> Part:
+        kind = self.next()
+        if depth > DEPTH_MAX:
+            raise Invalid(f"A query goes at most {DEPTH_MAX} deep.", "Use fewer of NOT and parentheses.")
+        if kind == "NOT":
+            self.at += 1
+            return Not(self.one(depth + 1))
+        if kind == "(":
+            self.at += 1
+            found = self.query(depth + 1)
+            if self.next() != ")":
+                raise Invalid('The query has a "(" that nothing closes.', "Close it.")
+            self.at += 1
+            return found
+        if kind != "term":
+            raise Invalid(f"The query ends, or goes on with {kind or 'nothing'}, where a word must stand.", "Add one.")
+        self.at += 1
+        self.terms += 1
+        if self.terms > TERMS_MAX:
+            raise Invalid(f"A query has at most {TERMS_MAX} terms.", "Ask for less at once.")
+        return _term(self.tokens[self.at - 1])
+
+
+def _term(token: _Token) -> Term:
+    field = token.field or "name"
+    if field not in (*PACKAGE_FIELDS, *VERSION_FIELDS):
+        known = ", ".join(sorted((*PACKAGE_FIELDS, *VERSION_FIELDS)))
+        raise Invalid("The query names a field that there is none of.", f"One of {known}; put a phrase in quotes.")
+    if token.op and field not in _COMPARED:
+        raise Invalid(f"The field {field} is not compared.", f"These are: {', '.join(_COMPARED)}.")
+    if token.op == "~=" and field != "version":
+        raise Invalid("Only a version can be compatible with another.", "Use >= and <.")
+    if not token.text or token.text in ("^", "$"):
+        raise Invalid(f"The field {field} is given without a value.", "Add one.")
+    if field == "size":
+        size = _SIZE.fullmatch(token.text)
+        if size is None:
+            raise Invalid("This is no size.", "Write bytes, or a number with k, m or g.")
+        return Term(field, token.op, token.text, int(size[1]) * _SIZES[size[2].lower()])
+    if field == "uploaded":
+        return Term(field, token.op, token.text, _day_ms(token.text))
+    return Term(field, token.op, token.text)
+
+
+def _day_ms(text: str) -> int:
+    try:
+        day = datetime.date.fromisoformat(text)
+    except ValueError:
+        raise Invalid("This is no date.", "Write it as YYYY-MM-DD.") from None
+    return (day - datetime.date(1970, 1, 1)).days * DAY_MS

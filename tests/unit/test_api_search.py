@@ -1,0 +1,182 @@
+"""Does a search find what the query says, of what the caller may see, from the commit on, and nothing else?"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.console import searching
+from gateway.console.queries import DEPTH_MAX, TERMS_MAX, At, matches, parse
+from storage.errors import Invalid
+from storage.nouns import Draft, DropVersion, File, Grant, Package, PutFile, PutPackage, PutTag, PutVersion, Version
+from tests.harness.consoles import Console
+
+DAY_MS = 24 * 3600 * 1000
+
+
+def publish(console: Console, ws: str, repo: str, format: str, name: str, *versions: str, size: int = 7) -> None:
+    changes: list[object] = [PutPackage(format, Package(name, DAY_MS))]
+    for number, one in enumerate(versions):
+        file = File(f"{name.rpartition('/')[2]}-{one}.tgz", one, bytes([number + 1]) * 32, size * (number + 1))
+        changes += [PutVersion(format, name, Version(one, DAY_MS * (number + 1))), PutFile(format, name, file)]
+    if versions:
+        changes.append(PutTag(format, name, "latest", versions[-1]))
+    console.ledger.write(Draft(ws, repo, "t", "t", tuple(changes)))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def console(tmp_path: Path) -> Iterator[Console]:
+    made = Console(tmp_path)
+    publish(made, "acme", "main", "pypi", "django", "1.9", "1.10", "2.0")
+    publish(made, "acme", "main", "pypi", "django-filter", "1.0rc1")
+    publish(made, "acme", "main", "npm", "@acme/django-ui", "1.2.0", "1.10.0", "2.0.0-beta.1")
+    publish(made, "acme", "open", "generic", "tools/Setup", "9", "10", size=1_000_000)
+    publish(made, "other", "main", "pypi", "django", "1.0")
+    publish(made, "other", "open", "pypi", "empty")
+    yield made
+    made.ledger.close()
+
+
+async def found(console: Console, role: str, query: str, more: str = "") -> list[str]:
+    got = await console.call(role, "GET", f"/search?q={quote(query, safe='')}{more}")
+    assert got.status == 200, got.body
+    return [f"{one['workspace']}/{one['repository']}/{one['format']}/{one['name']}" for one in got.json["items"]]
+
+
+D, F, U = "acme/main/pypi/django", "acme/main/pypi/django-filter", "acme/main/npm/@acme/django-ui"
+S, X, E = "acme/open/generic/tools/Setup", "other/main/pypi/django", "other/open/pypi/empty"
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("", [U, D, F, S, X, E]),
+        ("django", [U, D, F, X]),
+        ("DJANGO", [U, D, F, X]),
+        ("name:^django", [D, F, X]),
+        ("name:^Django$", [D, X]),
+        ("^Django_F", [F]),
+        ("name:filter$", [F]),
+        ("name:dj*r", [F]),
+        ("name:*set?p", [S]),
+        ('"django-f"', [F]),
+        ("django NOT filter", [U, D, X]),
+        ("django -filter workspace:acme", [U, D]),
+        ("filter OR setup", [F, S]),
+        ("django AND (format:npm OR repository:main workspace:other)", [U, X]),
+        ("NOT (django OR setup)", [E]),
+        ("format:pypi version:>=1.10", [D]),
+        ("version:>1.9 version:<2.0", [D]),
+        ("format:pypi version:<1.0", [F]),
+        ("format:npm version:<2.0.0 version:>1.9.0", [U]),
+        ("format:pypi version:~=1.9", [D]),
+        ("version:1.*", [U, D, F, X]),
+        ("version:=1.10", [D]),
+        ("tag:latest version:1.0rc1", [F]),
+        ("tag:latest version:1.9", []),
+        ("filename:setup-9", [S]),
+        ("checksum:" + "02" * 32, [U, D, S]),
+        ("size:>1m", [S]),
+        ("size:<=7 format:pypi", [D, F, X]),
+        ("uploaded:>=1970-01-03", [U, D, S]),
+        ("uploaded:1970-01-02 name:setup", [S]),
+    ],
+)
+async def test_o32_what_a_query_finds(console: Console, query: str, wanted: list[str]) -> None:
+    assert await found(console, "node admin", query) == wanted
+
+
+async def test_all_terms_hold_for_one_version(console: Console) -> None:
+    """And the versions are told that the query is about, newest first."""
+    got = await console.call("node admin", "GET", "/search?q=" + quote("name:^django$ version:<2 workspace:acme"))
+    (item,) = got.json["items"]
+    assert item["versions_found"] == 2
+    assert [one["name"] for one in item["versions"]] == ["1.10", "1.9"]
+    assert item["versions"][0] == {"name": "1.10", "created_ms": 2 * DAY_MS, "size_bytes": 14, "tags": []}
+
+
+async def test_o32_a_package_is_found_from_its_commit_on_and_not_behind_its_end(console: Console) -> None:
+    assert await found(console, "node admin", "version:3.0") == []
+    publish(console, "acme", "main", "pypi", "django", "3.0")
+    assert await found(console, "node admin", "version:3.0") == [D]
+    console.ledger.write(Draft("acme", "main", "t", "t", (DropVersion("pypi", "django", "3.0"),)))
+    assert await found(console, "node admin", "version:3.0") == []
+
+
+async def test_b9_nobody_finds_what_he_may_not_read(console: Console) -> None:
+    console.add_token("filters only", Grant("acme/main", formats=("pypi",), packages=("django-f*",)))
+    assert await found(console, "reader", "") == [U, D, F, S, E]
+    assert await found(console, "anonymous", "django") == []
+    assert await found(console, "stranger", "django") == [X]
+    assert await found(console, "filters only", "django") == [F]
+    assert await found(console, "filters only", "NOT django") == [S, E]
+
+
+async def test_b9_what_others_keep_costs_a_search_nothing(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that ended early because of what is hidden, or a cursor that stands there, would tell of it."""
+    console.add_token("filters only", Grant("acme/main", formats=("pypi",), packages=("zz*",)))
+    monkeypatch.setattr(searching, "LOOKS_MAX", 3)
+    who = ("anonymous", "filters only")
+    before = [(await console.call(role, "GET", "/search?q=nothing")).body for role in who]
+    for number in range(9):
+        publish(console, "acme", "main", "pypi", f"hidden{number}", "1.0")
+    assert [(await console.call(role, "GET", "/search?q=nothing")).body for role in who] == before
+
+
+@pytest.mark.parametrize("looks", [1, 2, 1000])
+async def test_pages_follow_each_other_without_gap_or_repetition(
+    console: Console, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "LOOKS_MAX", looks)
+    names, after, pages = [], "", 0
+    while True:
+        got = await console.call("node admin", "GET", f"/search?q=django&limit=2&after={quote(after)}")
+        names += [(one["workspace"], one["format"], one["name"]) for one in got.json["items"]]
+        after, pages = got.json["next"], pages + 1
+        if not after:
+            break
+    assert names == [
+        ("acme", "npm", "@acme/django-ui"),
+        ("acme", "pypi", "django"),
+        ("acme", "pypi", "django-filter"),
+        ("other", "pypi", "django"),
+    ]
+    assert pages <= 8
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "(", ")", "a)", "(a", "NOT", "a AND", "OR a", "a OR", '"open', "nonsense:x", "name:>x", "size:~=1", "size:x",
+        "uploaded:yesterday", "uploaded:1970-13-01", "^", "name:^", "(" * (DEPTH_MAX + 2) + "a", "NOT " * 30 + "a",
+        "a " * (TERMS_MAX + 1), "a" * 501, "a\0b",
+    ],
+)  # fmt: skip
+async def test_what_cannot_be_asked_is_refused_with_a_reason(console: Console, query: str) -> None:
+    got = await console.call("node admin", "GET", f"/search?q={quote(query, safe='')}")
+    assert (got.status, got.json["code"]) == (400, "invalid")
+    assert len(got.json["detail"]) > 10
+
+
+@given(st.text(max_size=200) | st.text(alphabet='ab()"-^$*?:<>=~ NOTANDOR', max_size=80))
+def test_any_text_is_a_query_or_refused(text: str) -> None:
+    with suppress(Invalid):
+        parse(text).holds(At("a", "b", "c", "d"), None, None)
+
+
+@given(st.text(alphabet="ab", max_size=8), st.text(alphabet="ab*?", max_size=8))
+def test_wildcards_mean_what_they_mean_elsewhere(text: str, pattern: str) -> None:
+    """Held against the same pattern by recursion over its first character."""
+
+    def fits(left: str, right: str) -> bool:
+        if not left:
+            return not right
+        if left[0] == "*":
+            return fits(left[1:], right) or (bool(right) and fits(left, right[1:]))
+        return bool(right) and left[0] in ("?", right[0]) and fits(left[1:], right[1:])
+
+    assert matches("tag", pattern, text) == fits(pattern, text)
