@@ -248,7 +248,9 @@ class Follower:
             nursery.cancel_scope.cancel()
 
     def _greeting(self) -> Greeting:
-        after = {name: serial for name, (serial, _) in self._applier.heads().items()}
+        """The last entry of each workspace is asked for again: its hash tells whether the parent's history is ours, also
+        where another one has grown just as long."""
+        after = {name: max(0, serial - 1) for name, (serial, _) in self._applier.heads().items()}
         return Greeting(after, self._applier.scope(), secrets.token_bytes(32) if self._verify is not None else b"")
 
     def _count(self) -> None:
