@@ -248,8 +248,8 @@ class Follower:
             nursery.cancel_scope.cancel()
 
     def _greeting(self) -> Greeting:
-        """The last entry of each workspace is asked for again: its hash tells whether the parent's history is ours, also
-        where another one has grown just as long."""
+        """The last entry of each workspace is asked for again: its hash tells whether the parent's history is ours, and
+        not another one that is just as long."""
         after = {name: max(0, serial - 1) for name, (serial, _) in self._applier.heads().items()}
         return Greeting(after, self._applier.scope(), secrets.token_bytes(32) if self._verify is not None else b"")
 

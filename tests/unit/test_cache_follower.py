@@ -129,6 +129,8 @@ class Edge:
             if entry.epoch > epoch:
                 raise Damaged("epoch")
             if entry.serial <= serial:
+                if entry.serial == serial and sha256(body) != hash:
+                    raise Damaged("another history")
                 continue
             if entry.serial != serial + 1 or entry.previous != hash:
                 raise Damaged("chain")
