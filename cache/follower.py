@@ -336,8 +336,10 @@ class Follower:
         self._forgotten(self._applier.forget_workspace(workspace))
 
     async def _behind(self, why: str, epoch: int) -> None:
-        """The parent has less history than we. Raises UpstreamFailed as long as another parent may have as much; what the
-        origin has signed for this connection needs no second opinion."""
+        """The parent has less history than we. Raises UpstreamFailed as long as another parent may have as much.
+
+        What the origin has signed for this connection needs no second opinion.
+        """
         self._less.add(self._at)
         others = [url for url in self._parents.urls if url not in self._less and not self._parents.resting(url)]
         if others and self._verify is None:
