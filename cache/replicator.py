@@ -293,7 +293,9 @@ class Replicator:
         else:
             self._retries.worked(wish.file.sha256)
             round.brought += 1
-            round.failures, held.problem = 0, ""
+            round.failures = 0
+            if self._retries.soonest_s() == float("inf"):  # else what is told is of a file that still fails
+                held.problem = ""
             held.here_files += 1
             held.here_bytes += wish.file.size
             self._judge(held)
