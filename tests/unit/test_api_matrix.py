@@ -51,6 +51,7 @@ HIDDEN: dict[str, str] = {
     "<team>": "devs",
     "<role>": "publisher",
     "<region>": "asia",
+    "<serial>": "1",
     "<format>": "pypi",
     "<name>": "first",
     "<host>": "pkgs.example",
