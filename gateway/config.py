@@ -90,6 +90,20 @@ class Audit(Section, frozen=True):
     heads_every_seconds: float = 60.0
 
 
+class Logs(Section, frozen=True):
+    """What clients asked for, in segments of columns."""
+
+    countries: str = ""
+    """Path of a file in MaxMind's format; "" = none"""
+    take_every_seconds: float = 60.0
+    take_bytes: int = 16 * MIB
+    keep_days: int = 90
+    keep_bytes_max: int = 16 * GIB
+    waiting_bytes_max: int = 1 * GIB
+    memory_bytes_max: int = 512 * MIB
+    seconds_max: float = 30.0
+
+
 class Limits(Section, frozen=True):
     """How many requests are taken in a window; 0 = any number."""
 
@@ -142,6 +156,7 @@ class Node(Section, frozen=True):
     replication: Replication = Replication()
     upkeep: Upkeep = Upkeep()
     audit: Audit = Audit()
+    logs: Logs = Logs()
     limits: Limits = Limits()
     regions: Regions = Regions()
     tls: Tls = Tls()

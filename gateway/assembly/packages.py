@@ -204,4 +204,5 @@ class Packages:
             parts.authority.sign if uplink is None else None,
             uplink.upward() if uplink is not None else None,
             parts.paying.lender,
+            parts.receiving,
         )

@@ -30,6 +30,8 @@ from gateway.front.nearest import Geography, Nearest
 from gateway.front.paying import Paying
 from gateway.insight.metrics import Metrics
 from gateway.insight.requestlog import RequestLog
+from gateway.logs.keeping import Receiving
+from gateway.logs.questions import Questions
 from gateway.sandbox.pool import Sandbox
 from storage.history import History
 from storage.nouns import Upstream
@@ -51,6 +53,8 @@ class Parts:
         self.authority = Authority(self.root / AUTHORITY_NAME)
         self.history = History(store.index, store.journal) if store.journal is not None else None
         self.heads = Heads(self.root, store.identity.id)
+        self.receiving = Receiving(self.root, origin=config.role == "origin")
+        self.questions = Questions(self.root, config.logs)
         self.sandbox = Sandbox(config.sandbox, self.root / "staging" / f"sandbox-{number}")
         self.uplink = Uplink(config, store, self.root) if config.role == "edge" else None
         self.remote = self.uplink.remote() if self.uplink is not None else _remote(config.cache)

@@ -34,6 +34,7 @@ def services_of(parts: Parts) -> Services:
         authority=parts.authority if is_origin else None,
         history=parts.history,
         heads=parts.heads if is_origin else None,
+        questions=parts.questions if is_origin else None,
         normalise=rooms.normalise,
         outdated=uplink.outdated if uplink is not None else lambda: False,
         spend=parts.rates.spend,

@@ -12,6 +12,7 @@ from gateway.access import membership
 from gateway.access.authority import PARENT_NAME
 from gateway.front.leave import EdgeLease
 from gateway.front.peering import Upward
+from gateway.logs.keeping import Way
 from storage.open import Store
 
 
@@ -49,6 +50,16 @@ class Uplink:
             connect_seconds_max=self._config.cache.connect_seconds_max,
             silence_seconds_max=self._config.peers.silence_seconds_max,
         )
+
+    @property
+    def node(self) -> str:
+        """What this edge is called in the client log."""
+        return self.member.about.name if self.member is not None else "edge"
+
+    def way(self) -> Way:
+        """How the client log gets to a parent."""
+        token = self._config.parent_token if self.member is None else ""
+        return Way(self.parents, token, self._tls, self._tls_name)
 
     def upward(self) -> Upward:
         """What passes on to edges behind this one."""

@@ -24,6 +24,8 @@ from gateway.delivery.manage import Management
 from gateway.delivery.reactor import Reactor
 from gateway.delivery.serving import serve
 from gateway.delivery.workers import hear_hangups, supervise
+from gateway.logs.keeping import Keeping
+from gateway.logs.segments import OWN
 from storage.composing import Composing
 from storage.open import open_store
 
@@ -94,6 +96,9 @@ class Worker:
         nursery.start_soon(self._look_after, packages)
         if parts.history is not None and parts.number == 0:
             nursery.start_soon(vouch, parts.heads, parts.history, parts.config.audit.heads_every_seconds)
+        if parts.number == 0:
+            way, node = (uplink.way(), uplink.node) if uplink is not None else (None, OWN)
+            nursery.start_soon(Keeping(parts.root, node, parts.config.logs, way).run)
         nursery.start_soon(parts.evictor.run)
         nursery.start_soon(packages.replicator.run)
         nursery.start_soon(parts.paying.tolls.run)

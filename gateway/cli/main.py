@@ -63,6 +63,9 @@ app.command("gateway.cli.audit:app", name="audit", help="Who did what: list, sho
 app.command(
     "gateway.cli.replication:app", name="replication", help="What nodes of a region hold before they are asked."
 )
+app.command("gateway.cli.usage:usage", name="usage", help="What clients were served, counted.")
+app.command("gateway.cli.usage:top", name="top", help="Which packages, countries, clients or principals the most.")
+app.command("gateway.cli.usage:logs", name="logs", help="Requests of clients, the latest first.")
 app.command("gateway.cli.upkeep:sweep", name="sweep", help="Give back the room of what no file names any more.")
 app.command("gateway.cli.upkeep:scrub", name="scrub", help="Read everything that a node has stored and compare.")
 app.command("gateway.cli.operate:rebuild_index", name="rebuild-index", help="Compute the index anew from the journal.")

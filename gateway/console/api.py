@@ -23,6 +23,7 @@ from gateway.console import (
     searching,
     signing,
     tenancy,
+    traffic,
     upkeep,
     upstreams,
     withholding,
@@ -68,6 +69,7 @@ ROUTES: tuple[Route, ...] = (
     *replication.ROUTES.all,
     *replication.NODE.all,
     *searching.ROUTES.all,
+    *traffic.ROUTES.all,
 )
 
 PRIVATE = (

@@ -449,3 +449,32 @@ class AuditExport(Told, frozen=True):
     items: tuple[str, ...]
     closing: SignedHead
     next: int | None
+
+
+class Traffic(msgspec.Struct, frozen=True):
+    """What clients were served, beside what it was counted by."""
+
+    requests: int
+    bytes: int
+
+
+class LogLine(Told, frozen=True):
+    """A request. `seconds` is null where it was answered from memory."""
+
+    time_ms: int
+    node: str
+    peer: str
+    country: str
+    method: str
+    status: int
+    bytes: int
+    outcome: str
+    principal: str
+    workspace: str
+    repository: str
+    format: str
+    package: str
+    version: str
+    file: str
+    client: str
+    seconds: float | None

@@ -1,7 +1,7 @@
 """What does the management API need of its node?
 
 The node assembly makes one `Services` for each worker. An edge gives no `commit`, `secrets`, `signing`,
-`authority`, `history` or `heads`:
+`authority`, `history`, `heads` or `questions`:
 it answers reads from its own index, and its front relays writes to the origin before they come here.
 """
 
@@ -20,6 +20,7 @@ from gateway.access.signing import SigningKeys
 from gateway.access.tolls import Used
 from gateway.access.verdicts import Principal
 from gateway.console.clock import now_ms, version
+from gateway.logs.questions import Questions
 from storage.catalog import Reading
 from storage.commit import Committed, Decided
 from storage.history import History
@@ -125,6 +126,7 @@ class Services:
     authority: Authority | None = None
     history: History | None = None
     heads: Heads | None = None
+    questions: Questions | None = None
     metrics_open: bool = False
     normalise: Callable[[str, str], str] = as_it_is
     outdated: Callable[[], bool] = never

@@ -39,11 +39,13 @@ class Answer:
     `etag` is quoted, "" for none; `modified_s` unix seconds, 0 for none. `size` is that of the whole body; where it is
     not given it is computed. `lease` is kept referenced while bytes are being sent. `variants` are the same resource
     under a content-encoding. `depends` are the labels (and their values) this was made from; `until_s` a deadline on
-    the clock of time.monotonic. `principal` is a display name for the access log. `forgettable` are the identities of
+    the clock of time.monotonic. `principal` (an id) and `about` (format, package,
+    version, file) are for the access log. `forgettable` are the identities of
     cached blobs that it is sent from.
     """
 
     __slots__ = (
+        "about",
         "body",
         "depends",
         "etag",
@@ -84,6 +86,7 @@ class Answer:
         principal: str = "",
         forgettable: tuple[bytes, ...] = (),
     ) -> None:
+        self.about: tuple[str, ...] = ()
         self.status = status
         self.forgettable = forgettable
         self.media = media

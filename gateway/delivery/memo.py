@@ -11,7 +11,7 @@ from collections.abc import Callable
 from gateway.delivery.answers import Answer, Extents, Wire, plan
 from gateway.delivery.heads import Head, Refused
 from gateway.insight.metrics import Metrics, Tally
-from gateway.insight.requestlog import fragment
+from gateway.insight.requestlog import family, fragment
 
 HEAD_BYTES_MAX = 4 << 10
 BYTES_MAX = 32 << 20
@@ -145,7 +145,7 @@ def entry_of(answer: Answer, head: Head, keep: bool, moment: int, metrics: Metri
     wire = plan(answer, head, keep)
     line = fragment(
         head.method, head.target, wire.status, wire.size, outcome=answer.outcome, principal=answer.principal,
-        repository=answer.repository,
+        repository=answer.repository, about=answer.about, client=family(head.headers.get("user-agent", "")),
     )  # fmt: skip
     return Entry(answer, wire, moment, line, metrics.tally((head.method, str(wire.status), answer.outcome)))
 

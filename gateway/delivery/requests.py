@@ -16,7 +16,7 @@ from gateway.delivery.answers import Answer, Extents, connection_lines, field_li
 from gateway.delivery.bodies import Body
 from gateway.delivery.connections import Connection, Engine, Gone, Phase
 from gateway.delivery.heads import Head
-from gateway.insight.requestlog import fragment
+from gateway.insight.requestlog import family, fragment
 from storage.errors import Problem
 
 log = logging.getLogger("entrepot.delivery")
@@ -40,6 +40,7 @@ class Request:
         "_started_s",
         "_status",
         "_stream",
+        "about",
         "body",
         "fields",
         "head",
@@ -58,6 +59,7 @@ class Request:
         self._stream: Stream | None = None
         self._started_s = monotonic()
         self.head = head
+        self.about: tuple[str, ...] = ()
         self.body = Body(engine, c, head)
         self.fields: tuple[tuple[str, str], ...] = ()
         self.outcome = ""
@@ -185,7 +187,8 @@ class Request:
         size = self._size if self._stream is None else self._stream.written
         line = fragment(
             self.head.method, self.head.target, self._status, size, outcome=self.outcome, principal=self.principal,
-            repository=self.repository, seconds=seconds,
+            repository=self.repository, seconds=seconds, about=self.about,
+            client=family(self.head.headers.get("user-agent", "")),
         )  # fmt: skip
         key = (self.head.method, str(self._status), self.outcome)
         self._engine.notes.record(self._c, line, key, size, seconds)

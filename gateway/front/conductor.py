@@ -177,6 +177,7 @@ class Front:
 
     def _counted(self, admitted: Admitted, head: Head, answer: Answer) -> Answer:
         """What is limited is counted each time, so that its answer is not remembered. Raises TooMany."""
+        answer.principal, answer.about = logged_as(admitted.principal), about_of(admitted)
         fields = self._rates.spend(admitted.principal, head.peer, admitted.ask.workspace)
         if fields:
             answer.headers = (*answer.headers, *fields)
@@ -256,7 +257,7 @@ class Front:
         with self._catalog.read() as reading:
             admitted = self.admit(reading, request.head, place)
         request.fields = self._rates.spend(admitted.principal, request.head.peer, place.workspace)
-        request.principal = admitted.principal.name
+        request.principal, request.about = logged_as(admitted.principal), about_of(admitted)
         request.leave = _leave_of(admitted)
         plan = admitted.plan
         if isinstance(plan, Reply):
@@ -473,3 +474,14 @@ def _login_of(room: Room, ask: Ask) -> Login | None:
     except Problem:
         return None
     return plan if isinstance(plan, Login) else None
+
+
+def logged_as(principal: Principal) -> str:
+    """Who it is to the client log: an id; an edge by its name, whatever it shows, as it asks for others."""
+    return f"edge:{principal.name}" if principal.kind == edges.KIND else principal.id
+
+
+def about_of(admitted: Admitted) -> tuple[str, ...]:
+    """Format, package, version (the room's file names tell it) and file, for the client log."""
+    package, file = getattr(admitted.plan, "package", ""), getattr(admitted.plan, "file", "")
+    return (admitted.ask.format, package, "", file)

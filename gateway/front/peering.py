@@ -30,6 +30,7 @@ from gateway.front.complaints import now_ms
 from gateway.front.enrolling import Enrolling
 from gateway.front.reading import upstreams_of
 from gateway.front.signed import Place, Signed
+from gateway.logs.keeping import SEGMENT_BYTES_MAX, Receiving
 from storage.catalog import Catalog, Reading
 from storage.errors import Absent, Invalid, MethodRefused, Problem, Unauthenticated, Unavailable, UpstreamFailed
 from storage.open import Store
@@ -61,7 +62,9 @@ class Peering:
         sign: Callable[[bytes], bytes] | None,
         upward: Upward | None,
         lender: Lender,
+        receiving: Receiving,
     ) -> None:
+        self._receiving = receiving
         self._lender = lender
         self._store = store
         self._catalog = catalog
@@ -85,6 +88,11 @@ class Peering:
                 await self._journal(request)
             case ("POST", "renew"):
                 await self._enrolling.renew(request)
+            case ("POST", "segment", name):
+                body = await request.body.whole(SEGMENT_BYTES_MAX)
+                node = asking.name or asking.principal.id
+                await trio.to_thread.run_sync(self._receiving.keep, node, name, body)
+                await request.reply(204, ())
             case ("GET", "foreign", workspace, repository, format) if asking.sees(workspace):
                 await self._foreign(request, workspace, repository, format)
             case ("POST", "toll" | "toll-back" as what):

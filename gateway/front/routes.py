@@ -39,9 +39,9 @@ def is_the_origins(head: Head) -> bool:
     segments = head.segments[2:]
     if segments[:2] == ("v1", "scrub"):
         return False
-    if segments[:2] in (("v1", "sweep"), ("v1", "audit")):
+    if segments[1:2] and segments[1] in ("sweep", "audit", "traffic", "logs"):
         return True
-    if segments[1:2] == ("workspaces",) and segments[3:4] == ("audit",):
+    if segments[1:2] == ("workspaces",) and segments[3:4] in (("audit",), ("traffic",), ("logs",)):
         return True
     return head.method not in ("GET", "HEAD", "OPTIONS")
 

@@ -22,6 +22,17 @@ FILE_BYTES_MAX = 64 << 20
 FILES_MAX = 4
 TARGET_CHARACTERS_MAX = 1_024
 
+Subject = tuple[str, ...]
+ABOUT = ("format", "package", "version", "file")
+FAMILIES = (
+    "pip", "uv", "poetry", "pdm", "twine", "npm", "pnpm", "yarn", "bun", "docker", "containerd", "buildkit", "podman",
+    "buildah", "skopeo", "crane", "oras", "cosign", "helm", "apache-maven", "gradle", "apache ivy", "sbt", "coursier",
+    "cargo", "debian apt", "apt", "dput", "libdnf", "dnf", "zypper", "apk-tools", "nuget", "dotnet", "gem", "bundler",
+    "go-http-client", "go", "huggingface_hub", "hf", "git", "curl", "wget", "python-requests", "python-httpx",
+    "python-urllib", "java", "okhttp", "entrepot", "mozilla",
+)  # fmt: skip
+"""What programs call themselves ahead of the version, in lower case; the longer of two that begin alike comes first."""
+
 _TOKEN_PATH = re.compile(r"^((?:https?://[^/?#]*)?/t/)[^/?#]+", re.IGNORECASE)
 _TOKEN_LIKE = re.compile(r"(?<![A-Za-z0-9])ent_[A-Za-z0-9]+")
 _SECRET_ARGUMENT = re.compile(
@@ -57,6 +68,14 @@ def peer_tag(peer: str, scheme: str) -> bytes:
     return f',"peer":{json.dumps(peer)},"scheme":{json.dumps(scheme)}'.encode()
 
 
+def family(user_agent: str) -> str:
+    """Which program asks, as one of FAMILIES: never the client's own words. "" where it does not say."""
+    if not user_agent:
+        return ""
+    lowered = user_agent[:64].lower()
+    return next((one for one in FAMILIES if lowered.startswith(one)), "other")
+
+
 def fragment(
     method: str,
     target: bytes,
@@ -67,8 +86,13 @@ def fragment(
     principal: str = "",
     repository: str = "",
     seconds: float = -1.0,
+    about: Subject = (),
+    client: str = "",
 ) -> bytes:
-    """The third fragment, with the end of the line. Control characters can only come out JSON-escaped."""
+    """The third fragment, with the end of the line. Control characters can only come out JSON-escaped.
+
+    `principal` is an id. `about` are format, package, version and file, as far as they are known.
+    """
     text = f',"method":{quoted(method)},"target":{quoted(redacted(target))},"status":{status},"bytes":{size}'
     if outcome:
         text += f',"outcome":{quoted(outcome)}'
@@ -77,6 +101,11 @@ def fragment(
     if repository:
         # a path may name anything, also where there is no such repository
         text += f',"repository":{quoted(_TOKEN_LIKE.sub("ent_-", repository))}'
+    for name, value in zip(ABOUT, about, strict=False):
+        if value:
+            text += f',"{name}":{quoted(_TOKEN_LIKE.sub("ent_-", value[:TARGET_CHARACTERS_MAX]))}'
+    if client:
+        text += f',"client":{quoted(client)}'
     if seconds >= 0:
         text += f',"seconds":{seconds:.6f}'
     return text.encode() + b"}\n"

@@ -1,0 +1,118 @@
+"""What was downloaded and by whom? Counted and listed from the client log, for who manages a Workspace or the node."""
+
+from collections.abc import Callable
+
+from gateway.access.edges import KIND, sees
+from gateway.console import replies
+from gateway.console.calls import Call, Reply, Routes
+from gateway.console.permissions import NODE_ADMIN, WORKSPACE_ADMIN
+from gateway.logs.columns import BY, Filter
+from gateway.logs.questions import Questions
+from storage.errors import Invalid, Unavailable
+
+ROUTES = Routes("/-/api/v1")
+NARROWING = ("repository", "format", "package", "principal", "country", "client", "status", "since_ms", "until_ms")
+DAY_MS = 24 * 3600 * 1000
+_TRAFFIC = replies.Page[replies.Traffic]
+_LINES = replies.Page[replies.LogLine]
+ORDERS = ("requests", "bytes")
+
+
+@ROUTES.add(
+    "GET",
+    "/traffic",
+    NODE_ADMIN,
+    (*NARROWING, "by", "order", "limit", "workspace"),
+    gives=_TRAFFIC,
+)
+async def traffic_of_all(call: Call) -> Reply:
+    return await _counted(call, call.argument("workspace"))
+
+
+@ROUTES.add("GET", "/logs", NODE_ADMIN, (*NARROWING, "limit", "workspace"), gives=_LINES)
+async def lines_of_all(call: Call) -> Reply:
+    return await _found(call, call.argument("workspace"))
+
+
+@ROUTES.add(
+    "GET",
+    "/workspaces/<workspace>/traffic",
+    WORKSPACE_ADMIN,
+    (*NARROWING, "by", "order", "limit"),
+    gives=_TRAFFIC,
+)
+async def traffic(call: Call) -> Reply:
+    return await _counted(call, call.at["workspace"])
+
+
+@ROUTES.add("GET", "/workspaces/<workspace>/logs", WORKSPACE_ADMIN, (*NARROWING, "limit"), gives=_LINES)
+async def lines(call: Call) -> Reply:
+    return await _found(call, call.at["workspace"])
+
+
+def _questions(call: Call) -> Questions:
+    if call.services.questions is None:
+        raise Unavailable("This node keeps no client log of others.", "Ask the origin.")
+    return call.services.questions
+
+
+async def _counted(call: Call, workspace: str) -> Reply:
+    asking = _questions(call)
+    by = tuple(call.argument("by", "repository").split(","))
+    if not set(by) <= set(BY) or len(set(by)) < len(by):
+        raise Invalid("That is nothing to count by.", f"By some of: {', '.join(BY)}.")
+    order = call.argument("order", "requests")
+    if order not in ORDERS:
+        raise Invalid("That is no order.", "Order by requests or bytes.")
+    items = await asking.count(
+        _filter(call, workspace), _nodes(call, workspace), by, call.limit(), by_bytes=order == "bytes"
+    )
+    return Reply(200, {"items": items, "next": None})
+
+
+async def _found(call: Call, workspace: str) -> Reply:
+    items = await _questions(call).find(_filter(call, workspace), _nodes(call, workspace), call.limit())
+    return Reply(200, {"items": items, "next": None})
+
+
+def _filter(call: Call, workspace: str) -> Filter:
+    now_ms = call.services.now_ms()
+    until_ms = _number(call, "until_ms", now_ms + 1000)
+    return Filter(
+        _number(call, "since_ms", max(0, until_ms - 30 * DAY_MS)),
+        until_ms,
+        workspace,
+        call.argument("repository"),
+        call.argument("format"),
+        call.argument("package"),
+        call.argument("principal"),
+        call.argument("country"),
+        call.argument("client"),
+        _number(call, "status", 0),
+    )
+
+
+def _number(call: Call, name: str, default: int) -> int:
+    text = call.argument(name)
+    if text and not (text.isascii() and text.isdigit() and len(text) < 15):
+        raise Invalid(f"The argument {name} is no number that can be used.")
+    number = int(text) if text else default
+    if name == "status" and number > 999:
+        raise Invalid("That is no status.")
+    return number
+
+
+def _nodes(call: Call, workspace: str) -> Callable[[str], bool]:
+    """Of one Workspace only those nodes may tell that may see it: no other can count for it."""
+    with call.read() as reading:
+        edges = {one.name: one for one in reading.edges()}
+        tokens = {
+            one.id for one in reading.tokens() if one.kind == KIND
+            and any(grant.scope in ("*", workspace) for grant in one.grants)
+        }  # fmt: skip
+
+    def may(node: str) -> bool:
+        edge = edges.get(node)
+        return not workspace or node in tokens or (edge is not None and sees(edge, workspace))
+
+    return may

@@ -1,0 +1,145 @@
+"""What clients did at every node: counted once at the origin, told to who may see it, and without any secret?
+
+At a running origin and its edge. THREATS C11, F11, F12.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from bench.hostile.speaking import Said
+from tests.harness.pairs import PRIVATE, PUBLIC, Pair, Served
+
+pytestmark = pytest.mark.native
+
+READS = 20
+PATIENCE_S = 60.0
+CANARY = "ent_" + "Canary" * 6 + "77"
+CONTENT = b"content\n" * 100
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    with Pair(tmp_path_factory.mktemp("logs") / "pair", logs={"take_every_seconds": 0.5}) as made:
+        yield made
+        assert '"level":"error"' not in made.words()
+
+
+def ask(node: Served, method: str, path: str, token: str = "", body: bytes = b"", **headers: str) -> Said:
+    fields = {
+        "Host": "registry.example",
+        "User-Agent": "pip/25.1",
+        **{k.replace("_", "-"): v for k, v in headers.items()},
+    }
+    fields |= {"Authorization": f"Bearer {token}"} if token else {}
+    fields |= {"Content-Length": str(len(body))} if body or method in ("PUT", "POST", "PATCH") else {}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    with node.speaker() as speaker:
+        speaker.send(f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode() + body)
+        return speaker.hear(head=method == "HEAD")
+
+
+def until(look: Any, wanted: Any) -> Any:
+    """What `look` gives, once it is this."""
+    end = time.monotonic() + PATIENCE_S
+    while (found := look()) != wanted:
+        assert time.monotonic() < end, found
+        time.sleep(0.2)
+    return found
+
+
+def test_o24_requests_at_every_node_are_counted_once(pair: Pair) -> None:
+    path = f"/{PUBLIC}/generic/tool/1.0/tool.bin"
+    assert ask(pair.edge, "PUT", path, pair.token, CONTENT).status == 201
+    for node in (pair.edge, pair.origin):
+        until(lambda node=node: ask(node, "HEAD", path).status, 200)
+        for _ in range(READS):
+            assert ask(node, "GET", path).body == CONTENT
+
+    def counted(*arguments: str) -> dict[str, int]:
+        code, told, errors = pair.entrepot("usage", "demo", *arguments)
+        assert code == 0, errors
+        return {one["outcome"]: one["requests"] for one in told["items"]}
+
+    def reads() -> dict[str, int]:
+        _, told, _ = pair.entrepot("logs", "demo", "--status", "200", "--limit", "1000")
+        found = [one for one in told["items"] if one["method"] == "GET" and one["bytes"] == len(CONTENT)]
+        mine = [one for one in found if not one["principal"].startswith("edge:")]
+        assert {one["client"] for one in mine} <= {"pip"}
+        assert {(one["format"], one["workspace"], one["repository"]) for one in mine} <= {("generic", "demo", "open")}
+        return {node: sum(one["node"] == node for one in mine) for node in ("origin", "edge")}
+
+    until(reads, {"origin": READS, "edge": READS})
+    time.sleep(2 * 2.5)  # more rounds of taking and sending: nothing comes twice
+    assert reads() == {"origin": READS, "edge": READS}
+    assert counted("--by", "outcome")["HIT"] >= READS
+    code, told, _ = pair.entrepot("top", "packages", "demo", node=pair.edge)
+    assert (code, told["items"][0]["package"][:8]) == (0, "generic:"), "an edge hands the question on"
+    assert not list((pair.edge.data / "segments" / "out").iterdir())
+
+
+def test_c11_no_secret_stands_in_any_log_segment_audit_or_metric(pair: Pair) -> None:
+    basic = "dG9rZW46" + "Q2FuYXJ5"
+    for node in (pair.origin, pair.edge):
+        for path in (
+            f"/t/{CANARY}/{PUBLIC}/generic/x", f"/{PUBLIC}/generic/{CANARY}/{CANARY}.bin", f"/{PUBLIC}/npm/{CANARY}",
+            f"/{PUBLIC}/generic/x?token={CANARY}", f"/{CANARY}/{CANARY}/pypi/x",
+        ):  # fmt: skip
+            ask(node, "GET", path, User_Agent=f"{CANARY}/1.0", Referer=f"http://x/{CANARY}", Cookie=f"s={CANARY}")
+            ask(node, "GET", path, CANARY, User_Agent=f"pip/1 {CANARY}")
+            ask(node, "GET", path, Authorization=f"Basic {basic}", X_Api_Key=CANARY)
+        body = json.dumps({"name": "x", "grants": [{"scope": PRIVATE}], "token": CANARY}).encode()
+        ask(node, "POST", "/-/api/v1/tokens", pair.token, body, Content_Type="application/json")
+        ask(node, "PATCH", f"/-/api/v1/repositories/{PUBLIC}", pair.token, b'{"public":true}',
+            Content_Type="application/json", Entrepot_Reason=f"because of {CANARY}")  # fmt: skip
+        ask(node, "PUT", f"/{PUBLIC}/generic/told", pair.token, b"x", Entrepot_Reason=CANARY)
+    mark = f"/{PUBLIC}/generic/last"
+    for node in (pair.origin, pair.edge):
+        ask(node, "GET", mark, User_Agent="Wget/1.25")
+    rows = until_taken(pair, "wget")
+    assert len(rows) > READS
+    told = json.dumps([pair.entrepot(*question)[1] for question in (
+        ("audit", "list"), ("logs", "--limit", "1000"), ("top", "packages"), ("top", "principals"), ("audit", "heads"),
+    )])  # fmt: skip
+    metrics = b"".join(ask(node, "GET", "/-/metrics", pair.token).body for node in (pair.origin, pair.edge))
+    logged = pair.origin.logged() + pair.edge.logged() + pair.words()
+    for secret in (CANARY, pair.token, basic):
+        for where, text in (
+            ("rows", json.dumps(rows)), ("told", told), ("metrics", metrics.decode()), ("logged", logged),
+        ):  # fmt: skip
+            assert secret not in text, where
+
+
+def until_taken(pair: Pair, client: str) -> list[list[str]]:
+    """Every row of every segment of the origin, once both nodes' requests by this client are there."""
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        rows: list[list[str]] = []
+        for path in (pair.origin.data / "segments" / "kept").rglob("*.parquet"):
+            rows += [list(map(str, row)) for row in read(path)]
+        if len({row[1] for row in rows if client in row}) == 2:
+            return rows
+        assert time.monotonic() < end, rows[-5:]
+        time.sleep(0.2)
+
+
+def read(path: Path) -> list[tuple[Any, ...]]:
+    with duckdb.connect(":memory:") as engine:
+        return engine.execute("select * from read_parquet(?)", [str(path)]).fetchall()
+
+
+def test_who_may_see_it(pair: Pair) -> None:
+    body = json.dumps({"name": "reader", "grants": [{"scope": "demo"}]}).encode()
+    made = ask(pair.origin, "POST", "/-/api/v1/tokens", pair.token, body, Content_Type="application/json")
+    reader = json.loads(made.body)["token"]
+    for path in ("/traffic", "/logs", "/workspaces/demo/traffic", "/workspaces/demo/logs", "/audit",
+                 "/workspaces/demo/audit"):  # fmt: skip
+        for token in ("", reader):
+            assert ask(pair.origin, "GET", f"/-/api/v1{path}", token).status in (401, 403), path
+    for bad in ("by=peer", "by=day,day", "order=x", "since_ms=x", "status=9999", "limit=0", "by=" + "x" * 50):
+        assert ask(pair.origin, "GET", f"/-/api/v1/workspaces/demo/traffic?{bad}", pair.token).status == 400, bad

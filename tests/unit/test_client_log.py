@@ -1,0 +1,184 @@
+"""Do lines of the access log come to be columns once, reach the origin once, and answer questions? THREATS C11, F12."""
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import maxminddb
+import pytest
+
+from gateway.config import Logs
+from gateway.insight.requestlog import FAMILIES, family, fragment, peer_tag, stamp
+from gateway.logs import segments
+from gateway.logs.columns import BY, Filter
+from gateway.logs.keeping import Keeping, Receiving
+from gateway.logs.questions import Questions
+from storage.errors import Invalid, Unavailable
+
+NOW_S = time.time()
+
+
+def line(number: int = 0, *, at_s: float = NOW_S, peer: str = "192.0.2.1", **more: Any) -> bytes:
+    """A line as the loop writes it."""
+    told = {
+        "outcome": "HIT",
+        "principal": "tok_a",
+        "repository": "acme/main",
+        "about": ("pypi", f"p{number}", "", f"p{number}-1.0.whl"),
+        "client": "pip",
+    }
+    told |= more
+    path = f"/acme/main/pypi/files/{number}".encode()
+    return stamp(at_s) + peer_tag(peer, "http") + fragment("GET", path, 200, 100 + number, **told)
+
+
+def wanted(**more: Any) -> Filter:
+    return Filter(**({"since_ms": int(NOW_S - 3600) * 1000, "until_ms": int(NOW_S + 3600) * 1000} | more))
+
+
+class Node:
+    """The client log of one node."""
+
+    def __init__(self, root: Path, **limits: Any) -> None:
+        (root / "log").mkdir(parents=True)
+        self.root, self.log = root, root / "log" / "access-0.jsonl"
+        self.limits = Logs(**limits)
+        self.keeping = Keeping(root, "origin", self.limits, None)
+        self.keeping.folders.make()
+        self.questions = Questions(root, self.limits)
+
+    def write(self, data: bytes) -> None:
+        with self.log.open("ab") as file:
+            file.write(data)
+
+    async def count(self, *by: str, **more: Any) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = await self.questions.count(
+            wanted(**more), lambda node: True, by, 100, by_bytes=False
+        )
+        return found
+
+    async def total(self) -> int:
+        return sum(one["requests"] for one in await self.count("workspace"))
+
+    def rotate(self) -> None:
+        self.log.rename(self.log.with_name("access-0.jsonl.1"))
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    return Node(tmp_path)
+
+
+async def test_each_line_is_taken_once(node: Node) -> None:
+    assert node.keeping.take() == 0
+    node.write(b"".join(line(n % 3) for n in range(30)) + b'{"time":"torn')
+    assert node.keeping.take() == 1
+    assert node.keeping.take() == 0
+    assert await node.total() == 30
+    node.log.write_bytes(node.log.read_bytes().removesuffix(b'{"time":"torn'))
+    node.write(line(1))
+    node.rotate()
+    node.write(line(2, peer="192.0.2.2"))
+    assert node.keeping.take() == 2
+    assert await node.total() == 32
+    # the state was not written before the node died: the segments' names tell
+    (node.keeping.folders.own / segments.STATE).unlink()
+    assert node.keeping.take() == 0
+
+
+async def test_a_build_that_broke_off_leaves_nothing_that_counts(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.write(line() * 5)
+    with monkeypatch.context() as broken:
+        broken.setattr("gateway.logs.keeping.COMMAND", ("false",))
+        with pytest.raises(Exception, match="status 1"):
+            node.keeping.take()
+    assert await node.total() == 0
+    assert node.keeping.take() == 1
+    assert await node.total() == 5
+
+
+async def test_what_is_asked(node: Node) -> None:
+    node.write(line(1) * 3 + line(2) + line(3, client="npm", principal="tok_b", repository="other/main"))
+    node.write(line(4, principal="edge:tokyo") + line(5, outcome="RELAYED") + line(6, repository="", about=()))
+    node.write(line(7, at_s=NOW_S - 7200) + b"not a line\n" + b'{"time":5}\n')
+    node.keeping.take()
+    assert await node.count("package", workspace="acme") == [
+        {"package": "pypi:p1", "requests": 3, "bytes": 303},
+        {"package": "pypi:p2", "requests": 1, "bytes": 102},
+    ]
+    assert [one["client"] for one in await node.count("client")] == ["pip", "npm"]
+    assert await node.count("principal", principal="tok_b", client="npm", status=200, format="pypi") == [
+        {"principal": "tok_b", "requests": 1, "bytes": 103}
+    ]
+    day = f"{datetime.fromtimestamp(NOW_S, UTC):%Y-%m-%d}"
+    assert (await node.count("repository", "day", workspace="acme"))[0] == {
+        "repository": "acme/main", "day": day, "requests": 4, "bytes": 405,
+    }  # fmt: skip
+    for by in BY:
+        assert await node.count(by)
+    found = await node.questions.find(wanted(workspace="acme", package="p1"), lambda name: True, 2)
+    assert [one["file"] for one in found] == ["p1-1.0.whl"] * 2
+    assert abs(found[0]["time_ms"] - NOW_S * 1000) < 2
+    assert await node.count("package", package="x' or 1=1 --") == []
+
+
+async def test_countries_come_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node(tmp_path, countries=str(tmp_path / "absent.mmdb"))
+    node.write(line())
+    with pytest.raises(Exception, match="status 1"):
+        node.keeping.take()
+    assert issubclass(maxminddb.InvalidDatabaseError, Exception)
+
+
+async def test_a_question_that_takes_too_much_is_ended(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.write(line())
+    node.keeping.take()
+    monkeypatch.setattr("gateway.logs.questions.COMMAND", ("false",))
+    with pytest.raises(Unavailable):
+        await node.count("package")
+
+
+def test_a_segment_is_kept_once_and_only_as_what_it_is(tmp_path: Path) -> None:
+    name, body = "20261127T100000-0-00112233445566aa-0-100.parquet", b"PAR1" + bytes(20) + b"PAR1"
+    origin, shield = Receiving(tmp_path / "o", origin=True), Receiving(tmp_path / "s", origin=False)
+    for receiving in (origin, shield):
+        assert receiving.keep("tokyo", name, body)
+        assert not receiving.keep("tokyo", name, body)
+    assert (tmp_path / "o/segments/kept/tokyo" / name).read_bytes() == body
+    (passed,) = (tmp_path / "s/segments/out").iterdir()
+    assert origin.keep("shield", passed.name, body)
+    for node, bad, data in (
+        ("tokyo", "../x.parquet", body), ("tokyo", "x.parquet", body), ("../x", name, body), ("origin", name, body),
+        ("tokyo", name.replace("-100", "-200"), b"x"), ("tokyo", "2999" + name[4:], body), (".", name, body),
+    ):  # fmt: skip
+        with pytest.raises(Invalid):
+            origin.keep(node, bad, data)
+
+
+def test_what_waits_or_is_old_is_bounded(tmp_path: Path) -> None:
+    for day in range(1, 10):
+        (tmp_path / f"2026110{day}T000000-0-00112233445566aa-0-{day}.parquet").write_bytes(bytes(100))
+    assert segments.trimmed(tmp_path, 10_000, "20261104") == 3
+    assert segments.trimmed(tmp_path, 250) == 4
+    assert sorted(path.name[:8] for path in tmp_path.iterdir()) == ["20261108", "20261109"]
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "told"),
+    [("pip/25.1 {}", "pip"), ("npm/11", "npm"), ("curl/8.14", "curl"), ("", ""), ("ent_secret pip/1", "other"),
+     ("Apache-Maven/3.9 (Java)", "apache-maven"), ("python-requests/2", "python-requests"), ("\x1b[31m", "other")],
+)  # fmt: skip
+def test_c11_of_a_user_agent_only_the_family_is_told(user_agent: str, told: str) -> None:
+    assert family(user_agent) == told
+    assert told in ("", "other", *FAMILIES)
+
+
+def test_c11_f12_what_stands_in_names_is_hidden_and_quoted() -> None:
+    token = "ent_" + "A1" * 19
+    data = line(about=("pypi", token, f'a"\n{token}', f"{token}.whl"), repository=f"acme/{token}")
+    assert token.encode() not in data
+    assert data.count(b"\n") == 1
+    assert json.loads(data)["version"] == 'a"\nent_-'
