@@ -20,6 +20,7 @@ from storage.nouns import (
     Host,
     Membership,
     Package,
+    Provider,
     Quarantine,
     Repository,
     Role,
@@ -46,6 +47,7 @@ _MEMBERSHIP = msgspec.msgpack.Decoder(Membership)
 _TEAM = msgspec.msgpack.Decoder(Team)
 _TEAMMATE = msgspec.msgpack.Decoder(Teammate)
 _ROLE = msgspec.msgpack.Decoder(Role)
+_PROVIDER = msgspec.msgpack.Decoder(Provider)
 _BINDING = msgspec.msgpack.Decoder(Binding)
 _EDGE = msgspec.msgpack.Decoder(Edge)
 
@@ -187,6 +189,12 @@ class Reading:
         """The Bindings of one subject, or all of a Workspace."""
         prefix = below(ws, subject) if subject else below(ws)
         return [_BINDING.decode(value) for _, value in self.under(self._t.bindings, "bindings", prefix)]
+
+    def provider(self, ws: str, id: str) -> Provider | None:
+        return self.one(self._t.providers, "providers", _PROVIDER, ws, id)
+
+    def providers(self, ws: str) -> list[Provider]:
+        return [_PROVIDER.decode(value) for _, value in self.under(self._t.providers, "providers", below(ws))]
 
     # ------------------------------------------------------------ edges
 

@@ -27,6 +27,7 @@ from storage.keys import (
     split,
     touched,
     unseal,
+    until,
 )
 from storage.nouns import (
     SYSTEM,
@@ -38,6 +39,7 @@ from storage.nouns import (
     DropHost,
     DropMembership,
     DropPackage,
+    DropProvider,
     DropQuarantine,
     DropRepository,
     DropRole,
@@ -57,6 +59,7 @@ from storage.nouns import (
     PutHost,
     PutMembership,
     PutPackage,
+    PutProvider,
     PutQuarantine,
     PutRepository,
     PutRole,
@@ -86,7 +89,7 @@ Labels = set[bytes]
 class Fold:
     """One entry being applied: the transaction, the tables, where the entry stands, and the labels it has touched."""
 
-    __slots__ = ("labels", "references", "repository", "serial", "t", "txn", "workspace")
+    __slots__ = ("at_ms", "labels", "references", "repository", "serial", "t", "txn", "workspace")
 
     def __init__(self, txn: Txn, tables: Tables, entry: Entry) -> None:
         self.txn = txn
@@ -94,6 +97,7 @@ class Fold:
         self.workspace = entry.workspace
         self.repository = entry.repository
         self.serial = entry.serial
+        self.at_ms = entry.at_ms
         self.labels: Labels = set()
         self.references = References(txn, tables)
 
@@ -299,6 +303,32 @@ def _put_token(fold: Fold, change: PutToken) -> None:
     fold.put(key, _encode(change.token), fold.t.tokens)
     fold.put(change.token.sha256, key, fold.t.secrets)
     fold.labels.add(label_token(change.token.id))
+    if change.token.exchange is not None:
+        fold.put(until(change.token.exchange.until_ms, change.token.id), b"", fold.t.exchanged)
+        _forget_exchanged(fold)
+
+
+EXCHANGED_FORGOTTEN = 4
+"""With each exchange at most so many that have had their time: their number stays that of a few hours."""
+
+
+def _forget_exchanged(fold: Fold) -> None:
+    """Tokens that nobody can use or be given again leave the index; the journal keeps what was done."""
+    cursor = fold.txn.cursor(db=fold.t.exchanged)
+    ended: list[bytes] = []
+    if cursor.first():
+        for key in cursor.iternext(values=False):
+            if len(ended) == EXCHANGED_FORGOTTEN or key >= until(fold.at_ms):
+                break
+            ended.append(key)
+    cursor.close()
+    for key in ended:
+        fold.txn.delete(key, db=fold.t.exchanged)
+        value = fold.txn.get(key[8:], db=fold.t.tokens)
+        if value is not None:
+            fold.txn.delete(_TOKEN.decode(unseal(value, "tokens")).sha256, db=fold.t.secrets)
+            fold.txn.delete(key[8:], db=fold.t.tokens)
+        fold.txn.delete(label_token(key[8:].decode()), db=fold.t.labels)
 
 
 def _put_account(fold: Fold, change: PutAccount) -> None:
@@ -375,6 +405,16 @@ def _drop_binding(fold: Fold, change: DropBinding) -> None:
     fold.labels.add(label_access(fold.workspace))
 
 
+def _put_provider(fold: Fold, change: PutProvider) -> None:
+    fold.put(join(fold.workspace, change.provider.id), _encode(change.provider), fold.t.providers)
+    fold.labels.add(label_access(fold.workspace))
+
+
+def _drop_provider(fold: Fold, change: DropProvider) -> None:
+    fold.txn.delete(join(fold.workspace, change.id), db=fold.t.providers)
+    fold.labels.add(label_access(fold.workspace))
+
+
 def _put_edge(fold: Fold, change: PutEdge) -> None:
     key = join(change.edge.name)
     before = fold.txn.get(key, db=fold.t.edges)
@@ -416,6 +456,8 @@ _FOLDS: dict[type, Callable[[Fold, Any], None]] = {
     DropRole: _drop_role,
     PutBinding: _put_binding,
     DropBinding: _drop_binding,
+    PutProvider: _put_provider,
+    DropProvider: _drop_provider,
     PutEdge: _put_edge,
 }
 
@@ -427,7 +469,7 @@ def replace_system(txn: Txn, tables: Tables, entry: Entry) -> None:
     """The rows of the SYSTEM journal are those that `entry` puts and no others; every label of it moves."""
     fold = Fold(txn, tables, entry)
     t = tables
-    for table in (t.workspaces, t.tokens, t.secrets, t.accounts, t.names, t.edges, t.edge_keys, t.hosts):
+    for table in (t.workspaces, t.tokens, t.secrets, t.exchanged, t.accounts, t.names, t.edges, t.edge_keys, t.hosts):
         txn.drop(table, delete=False)
     for kind in (b"w\0", b"t\0", b"u\0", b"e\0"):
         fold.labels.update(key for key, _ in fold.under(kind, tables.labels))
@@ -449,6 +491,7 @@ def forget_workspace(txn: Txn, tables: Tables, workspace: str) -> set[bytes]:
     for table in (
         t.repositories, t.packages, t.versions, t.files, t.tags, t.gone, t.claims, t.quarantines, t.purges, t.touched,
         t.places, t.memberships, t.teams, t.teammates, t.roles, t.bindings,
+        t.providers,
     ):  # fmt: skip
         fold.clear(prefix, table)
     for kind in (b"r\0", b"f\0", b"p\0"):
@@ -494,6 +537,8 @@ _WORKSPACE_CHANGES = (
     DropRole,
     PutBinding,
     DropBinding,
+    PutProvider,
+    DropProvider,
 )
 
 
@@ -526,7 +571,9 @@ def _check_names(workspace: str, repository: str, change: AnyChange) -> None:
             join(workspace, team_subject(made.name))
         case PutRole(made):
             join(workspace, made.name)
-        case DropTeam(name) | DropRole(name) | DropMembership(name):
+        case PutProvider(made):
+            join(workspace, made.id)
+        case DropTeam(name) | DropRole(name) | DropMembership(name) | DropProvider(name):
             join(workspace, name)
         case DropTeammate(team, account):
             join(workspace, account, team)

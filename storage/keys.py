@@ -58,6 +58,11 @@ def touched_package(key: bytes, ws: str, repo: str, format: str) -> tuple[int, s
     return int.from_bytes(tail[:8]), tail[8:].decode()
 
 
+def until(ms: int, id: str = "") -> bytes:
+    """The key of what is kept until `ms`; in byte order they end one after the other."""
+    return ms.to_bytes(8) + id.encode()
+
+
 # ---------------------------------------------------------------- labels: what a rendered or remembered answer rests on
 
 
@@ -97,8 +102,8 @@ def label_account(id: str) -> bytes:
 
 
 def label_access(ws: str) -> bytes:
-    """Moves when anything of who may do what in a Workspace changes: memberships, teams, roles, bindings. One label for
-    all of it, so that what rests on it stays short however many there are."""
+    """Moves when anything of who may do what in a Workspace changes: memberships, teams, roles, bindings, providers.
+    One label for all of it, so that what rests on it stays short however many there are."""
     return join("a", ws)
 
 

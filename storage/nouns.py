@@ -327,6 +327,38 @@ class Entitlement(Noun, frozen=True):
     metadata: dict[str, str] = {}
 
 
+class ClaimRule(Noun, frozen=True):
+    """Who shows all of these claims, with exactly these values, is the service account `account` (its id)."""
+
+    claims: dict[str, str]
+    account: str
+
+
+class Provider(Noun, frozen=True):
+    """Somebody else who says who is who: an OpenID issuer whose identity tokens for `audience` a Workspace takes in
+    exchange for tokens of its service accounts, which are good for `lifetime_s`. `private_network`: the issuer may be
+    elsewhere than on the public Internet, and speak plain http."""
+
+    id: str
+    name: str
+    issuer: str
+    audience: str
+    rules: tuple[ClaimRule, ...]
+    lifetime_s: int
+    private_network: bool = False
+    at_ms: int = 0
+
+
+class Exchange(Noun, frozen=True):
+    """What a Token was given for: the identity token of `subject` by `issuer`, which a Provider (its id) vouched for.
+    The Token is kept until `until_ms`, so that its id, which follows from the identity token, is not given twice."""
+
+    provider: str
+    issuer: str
+    subject: str
+    until_ms: int
+
+
 class Token(Noun, frozen=True):
     """A credential as stored: `sha256` of its text, never the text. `expires_ms` 0 = never. `kind`: api, edge,
     entitlement.
@@ -334,7 +366,8 @@ class Token(Noun, frozen=True):
     `verify_key` is the public half of the key that is derived from the text: it checks the passes that the token's
     holder was given, and makes none. With an `owner`, the Account that it acts for, its grants limit what that Account
     may do, none = no limit; without one they are all that it may do. `cidrs` are the networks that it can be
-    used from, none = any. A customer's token has an `entitlement`.
+    used from, none = any. A customer's token has an `entitlement`, one that was given for an identity token
+    an `exchange`.
     """
 
     id: str
@@ -351,6 +384,7 @@ class Token(Noun, frozen=True):
     """How many requests each node takes from it in its window; 0 = as the node has it."""
     cidrs: tuple[str, ...] = ()
     entitlement: Entitlement | None = None
+    exchange: Exchange | None = None
 
 
 MEMBERS = "members"
@@ -484,6 +518,16 @@ class DropBinding(Change, frozen=True, tag="db"):
     id: str
 
 
+class PutProvider(Change, frozen=True, tag="pi"):
+    provider: Provider
+
+
+class DropProvider(Change, frozen=True, tag="di"):
+    """Drops the Provider; the Tokens that rest on it can do nothing from then on."""
+
+    id: str
+
+
 class PutEdge(Change, frozen=True, tag="px"):
     edge: Edge
 
@@ -517,6 +561,8 @@ AnyChange = (
     | DropRole
     | PutBinding
     | DropBinding
+    | PutProvider
+    | DropProvider
     | PutEdge
 )
 

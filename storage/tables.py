@@ -14,6 +14,8 @@ environment of the cache as well.
     teammates     workspace, account, team                   -> Teammate
     roles         workspace, role                            -> Role
     bindings      workspace, subject, id                     -> Binding
+    providers     workspace, id                              -> Provider
+    exchanged     until (u64 ms, big-endian), id             -> nothing: exchanged tokens, by when they are forgotten
     edges         name                                       -> Edge
     edge_keys     sha256 of the public key (32 bytes)        -> name of the edge
     packages      workspace, repository, format, package     -> Package
@@ -52,8 +54,8 @@ import lmdb
 
 FOLD_TABLES = (
     "workspaces", "repositories", "tokens", "secrets", "edges", "edge_keys", "accounts", "names", "memberships",
-    "teams", "teammates", "roles", "bindings", "packages", "versions", "files", "tags", "gone", "claims",
-    "quarantines", "purges", "hosts", "labels", "touched", "heads", "places", "refs", "usage",
+    "teams", "teammates", "roles", "bindings", "providers", "exchanged", "packages", "versions", "files", "tags",
+    "gone", "claims", "quarantines", "purges", "hosts", "labels", "touched", "heads", "places", "refs", "usage",
 )  # fmt: skip
 WORK_TABLES = ("loose", "settled")
 BLOB_TABLES = ("blobs", "members", "packs", "chunks", "uncut", "open", "state", "damaged")
@@ -95,6 +97,8 @@ class Tables:
     teammates: Table
     roles: Table
     bindings: Table
+    providers: Table
+    exchanged: Table
     edges: Table
     edge_keys: Table
     packages: Table

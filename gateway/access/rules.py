@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from gateway.access.grants import EVERYTHING, OWN, Rule, rule_of
-from storage.nouns import MEMBERS, Account, Binding, Grant, Membership, Role, Teammate, team_subject
+from storage.nouns import MEMBERS, Account, Binding, Grant, Membership, Provider, Role, Teammate, team_subject
 
 OWNER, MANAGER, MEMBER, COLLABORATOR = "owner", "manager", "member", "collaborator"
 WORKSPACE_ROLES = (OWNER, MANAGER, MEMBER, COLLABORATOR)
@@ -35,6 +35,7 @@ class Given(Protocol):
     def teams_of(self, ws: str, account: str) -> list[Teammate]: ...
     def role(self, ws: str, name: str) -> Role | None: ...
     def bindings(self, ws: str, subject: str = "") -> list[Binding]: ...
+    def provider(self, ws: str, id: str) -> Provider | None: ...
 
 
 def own_rules(reading: Given, grants: Iterable[Grant], since_ms: int, name: str) -> tuple[Rule, ...]:

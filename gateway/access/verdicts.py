@@ -64,7 +64,7 @@ class Principal(NamedTuple):
     """Who is asking. `id` is "" for the anonymous. `since_ms` is when its grants were given. `only`: the (resource,
     right) pairs that its credential is for, None = whatever its grants allow (see passes). `owner` is the Account that
     it acts for, "" = none: then its grants are all that it has. `requests_max`: see rates; 0 = no limit of its own.
-    `cidrs` and `entitlement` are its Token's."""
+    `cidrs` and `entitlement` are its Token's. `provider` is what vouched for who it is, "" = nothing had to."""
 
     id: str
     name: str
@@ -77,6 +77,7 @@ class Principal(NamedTuple):
     requests_max: int = 0
     cidrs: tuple[str, ...] = ()
     entitlement: Entitlement | None = None
+    provider: str = ""
 
     @property
     def must_pay(self) -> bool:
@@ -174,6 +175,7 @@ def principal_of(token: Token) -> Principal:
         requests_max=token.requests_max,
         cidrs=token.cidrs,
         entitlement=token.entitlement,
+        provider=token.exchange.provider if token.exchange is not None else "",
     )
 
 
@@ -182,8 +184,15 @@ def standing(reading: Knows, principal: Principal, ws: str) -> Standing:
     own = own_rules(reading, principal.grants, principal.since_ms, principal.name)
     if not principal.owner:
         return Standing((own,))
+    if not vouched(reading, principal, ws):
+        return Standing(())
     theirs = account_rules(reading, principal.owner, ws)
     return Standing((theirs, own) if own else (theirs,))
+
+
+def vouched(reading: Knows, principal: Principal, ws: str) -> bool:
+    """Is the Provider still there that said who this is, if one had to? Then the end of it is the end of all rights."""
+    return not principal.provider or reading.provider(ws, principal.provider) is not None
 
 
 def admit(reading: Knows, principal: Principal, ws: str, repo_name: str, right: str, format: str = "") -> Clearance:
@@ -281,7 +290,7 @@ def seen(reading: Knows, principal: Principal, ws: str = "") -> list[Repository]
 
 def sees_workspace(reading: Knows, principal: Principal, ws: str) -> bool:
     """May `principal` know that this Workspace is there?"""
-    if principal.owner and reading.membership(ws, principal.owner) is not None:
+    if principal.owner and reading.membership(ws, principal.owner) and vouched(reading, principal, ws):
         return True
     stands = standing(reading, principal, ws)
     if any(stands.possible(What(action, ws)) for action in ACTIONS):
@@ -316,8 +325,9 @@ def has_all(stands: Standing, scope: str, actions: Iterable[str], at_ms: int) ->
 
 def controls(reading: Knows, principal: Principal, token: Token) -> bool:
     """May `principal` see and revoke this Token? Its own; those of its Account, unless it is limited itself; those of
-    the service accounts that it manages; and those without an owner whose every scope it has all rights in."""
-    if not principal.id:
+    the service accounts that it manages; and those without an owner whose every scope it has all rights in. What was
+    given for an identity token has itself alone: whatever it got hold of would outlive it (C8)."""
+    if not principal.id or (principal.provider and principal.id != token.id):
         return False
     if principal.id == token.id or on_node(principal, "admin"):
         return True

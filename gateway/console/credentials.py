@@ -5,12 +5,11 @@ import msgspec
 from gateway.access import tokens
 from gateway.access.grants import EVERYWHERE, PEOPLE
 from gateway.access.names import display
-from gateway.access.rules import account_rules
 from gateway.access.verdicts import Principal, controls, covers, judge_node, judge_workspace, living, not_allowed
 from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.entitlements import networks_of, networks_within
-from gateway.console.giving import account_of, grant_of, judge_all, judge_giving, judge_scope
+from gateway.console.giving import account_of, grant_of, judge_giving, judge_passing_on, judge_scope, judge_standing_in
 from gateway.console.permissions import BY_BODY, SOMEBODY, TOKEN_CONTROL, controlled_token
 from gateway.console.schemas import NewGrant, NewToken, Rotation
 from gateway.console.services import Services
@@ -51,6 +50,7 @@ async def create_token(call: Call) -> Reply:
     now_ms = call.services.now_ms()
 
     def decide(reading: Reading, principal: Principal) -> Decided:
+        judge_passing_on(principal)
         if body.kind == "edge":
             judge_node(principal, "admin")
         owner = _owner_of(reading, principal, body.owner)
@@ -114,15 +114,16 @@ async def rotate_token(call: Call) -> Reply:
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         old = controlled_token(reading, principal, call.at["id"])
+        judge_passing_on(principal)
         if old.kind != "api":
-            raise Invalid("This is no token of the API.", "A customer's is refreshed, an edge's made anew.")
+            raise Invalid("This is no token of the API.", "Others are refreshed, made anew, or exchanged again.")
         living(old, now_ms)
         if old.owner and old.owner != principal.owner:
             account = reading.account(old.owner)
             if account is None or not account.workspace:
                 judge_node(principal, "admin")
             else:
-                _judge_standing_in(reading, principal, account.workspace, account.id)
+                judge_standing_in(reading, principal, account.workspace, account.id)
         fresh = msgspec.structs.replace(old, id=parts.id, sha256=parts.sha256, verify_key=parts.verify_key)
         ends_ms = now_ms + body.overlap_s * 1000
         ending = msgspec.structs.replace(old, expires_ms=min(old.expires_ms or ends_ms, ends_ms))
@@ -167,18 +168,10 @@ def _owner_of(reading: Reading, principal: Principal, said: str) -> str:
         account = account_of(reading, ws, f"{kind}:{service}")
         membership = reading.membership(ws, account.id) if account is not None else None
         if membership is not None and account is not None:
-            _judge_standing_in(reading, principal, ws, account.id)
+            judge_standing_in(reading, principal, ws, account.id)
     if account is None:
         raise Absent("There is no such account.", "Write service:WORKSPACE/NAME, or user:NAME.")
     return account.id
-
-
-def _judge_standing_in(reading: Reading, principal: Principal, ws: str, account: str) -> None:
-    """Whoever gets a token of a service account can do what it can: nobody rises by it (C8)."""
-    rules = account_rules(reading, account, ws)
-    for rule in rules:
-        if not rule.grant.deny:
-            judge_all(principal, reading, rule.grant.scope, rule.actions)
 
 
 def _since_ms(reading: Reading, principal: Principal, owner: str, grant: Grant) -> int:

@@ -2,6 +2,7 @@
 
 from gateway.access.grants import ACTIONS, EVERYWHERE, GRANT, pattern, plain_actions, sample
 from gateway.access.names import slug
+from gateway.access.rules import account_rules
 from gateway.access.verdicts import (
     ACTIONS_IN,
     Principal,
@@ -169,3 +170,16 @@ def judge_all(principal: Principal, reading: Reading, scope: str, actions: froze
     wanted = actions & ACTIONS_IN[bool(slash)]
     if not on_node(principal, "admin") and not has_all(standing(reading, principal, ws), scope, wanted, at_ms):
         raise Forbidden("You cannot give what you do not have.", "Ask an owner of the workspace.")
+
+
+def judge_standing_in(reading: Reading, principal: Principal, ws: str, account: str) -> None:
+    """Whoever gets a token of a service account can do what it can: nobody rises by it (C8)."""
+    for rule in account_rules(reading, account, ws):
+        if not rule.grant.deny:
+            judge_all(principal, reading, rule.grant.scope, rule.actions)
+
+
+def judge_passing_on(principal: Principal) -> None:
+    """Raises Forbidden for who was let in by an identity token: what it made would outlive what it shows (C8)."""
+    if principal.provider:
+        raise Forbidden("A token that was given for an identity token makes no others.", "Use one that was made here.")

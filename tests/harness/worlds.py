@@ -1,7 +1,7 @@
 """What world do the access tests live in? Two Workspaces with a public and a private Repository each, and any token."""
 
 from gateway.access import tokens
-from storage.nouns import Account, Binding, Grant, Membership, Repository, Role, Teammate, Token, Workspace
+from storage.nouns import Account, Binding, Grant, Membership, Provider, Repository, Role, Teammate, Token, Workspace
 
 NOW_MS = 1_800_000_000_000
 
@@ -33,6 +33,9 @@ class Memory:
 
     def bindings(self, ws: str, subject: str = "") -> list[Binding]:
         return [one for place, one in self.all_bindings if place == ws and subject in ("", one.subject)]
+
+    def provider(self, ws: str, id: str) -> Provider | None:
+        return None
 
     def token(self, sha256: bytes) -> Token | None:
         return self.all_tokens.get(sha256)
