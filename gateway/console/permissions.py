@@ -78,6 +78,7 @@ def controlled_token(reading: Reading, principal: Principal, id: str) -> Token:
 ANYBODY = Permission("anybody; lists hold what the caller may see", _anybody)
 SOMEBODY = Permission("any living token", _somebody)
 BY_BODY = Permission("any living token; the scope named in the body is judged under the write lock", _somebody)
+BY_PROOF = Permission("whoever shows an identity token, in the body, that a provider vouches for", _anybody)
 NODE_ADMIN = Permission("admin on *", _node_admin)
 METRICS = Permission("read on *, unless the metrics are configured open", _metrics)
 WORKSPACE_READ = Permission("something to see in the workspace", _workspace_read)

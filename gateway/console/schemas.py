@@ -245,6 +245,38 @@ class NewToken(Body, frozen=True):
     cidrs: Cidrs = ()
 
 
+Claimed = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+
+
+class NewClaimRule(Body, frozen=True):
+    """Who shows all of these claims is the service account of this name."""
+
+    service: Name
+    claims: Annotated[dict[Name, Claimed], msgspec.Meta(min_length=1, max_length=20)]
+
+
+class NewProvider(Body, frozen=True):
+    """`lifetime_s` is how long the tokens are good that it stands for."""
+
+    name: Name
+    issuer: Annotated[str, msgspec.Meta(max_length=500)]
+    audience: Claimed
+    rules: Annotated[tuple[NewClaimRule, ...], msgspec.Meta(min_length=1, max_length=50)]
+    lifetime_s: Annotated[int, msgspec.Meta(ge=60, le=3600)] = 900
+    private_network: bool = False
+
+
+class IdentityToken(Body, frozen=True):
+    """`service` "" = the one that the claims lead to."""
+
+    workspace: Name
+    token: Annotated[str, msgspec.Meta(min_length=1, max_length=1 << 15)]
+    service: Name = ""
+
+    def __repr__(self) -> str:
+        return "IdentityToken(hidden)"
+
+
 class NewEdge(Body, frozen=True):
     """`workspaces` () = all. `parent`: other edges may follow through it. `expires_s` is how long its code is good."""
 

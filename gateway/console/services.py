@@ -7,7 +7,7 @@ it answers reads from its own index, and its front relays writes to the origin b
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ import msgspec
 
 from gateway.access.authority import Authority
 from gateway.access.heads import Heads
+from gateway.access.issuers import Issuers
 from gateway.access.secrets import Secrets
 from gateway.access.signing import SigningKeys
 from gateway.access.tolls import Used
@@ -108,6 +109,7 @@ class Services:
     `used` is what a customer's token has used; an origin counts it. `metrics_open` lets anybody read the metrics.
     `stored` tells how blobs lie here. `replicated` tells how far the work of each Repository with a replication policy
     for this node's region is.
+    `issuers` know the keys of identity providers.
     """
 
     role: str
@@ -137,5 +139,6 @@ class Services:
     inside_only: Callable[[str], str] = nowhere
     stored: Callable[[Sequence[bytes]], Sequence[BlobRow | None]] = nothing_known
     replicated: Callable[[], Sequence[Mapping[str, object]]] = tuple
+    issuers: Issuers = field(default_factory=Issuers)
     now_ms: Callable[[], int] = now_ms
     version: str = version()

@@ -13,6 +13,7 @@ from storage.nouns import (
     Grant,
     Host,
     Package,
+    Provider,
     Quarantine,
     Replication,
     Repository,
@@ -125,6 +126,19 @@ def binding(noun: Binding, subject: str) -> Shown:
     return {"id": noun.id, "subject": subject, "created_ms": noun.at_ms} | grant(noun.grant)
 
 
+def provider(noun: Provider, name_of: Callable[[str], str]) -> Shown:
+    """`name_of` tells the name of an account's id."""
+    return {
+        "name": noun.name,
+        "issuer": noun.issuer,
+        "audience": noun.audience,
+        "rules": [{"service": name_of(one.account), "claims": one.claims} for one in noun.rules],
+        "lifetime_s": noun.lifetime_s,
+        "private_network": noun.private_network,
+        "created_ms": noun.at_ms,
+    }
+
+
 def token(noun: Token, now_ms: int) -> Shown:
     state = "active"
     if noun.expires_ms and noun.expires_ms <= now_ms:
@@ -147,6 +161,8 @@ def token(noun: Token, now_ms: int) -> Shown:
 
 def _limits(noun: Token) -> Shown:
     told: Shown = {"cidrs": list(noun.cidrs)} if noun.cidrs else {}
+    if noun.exchange is not None:
+        told["issuer"], told["subject"] = noun.exchange.issuer, noun.exchange.subject
     limits = noun.entitlement
     if limits is not None:
         told["limits"] = {

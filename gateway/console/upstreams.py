@@ -50,7 +50,7 @@ async def add_upstream(call: Call) -> Reply:
             "Use https, or private_network for a registry on your own network.",
         )
 
-    await _check_place(call, upstream)
+    await check_place(call, upstream.url, upstream.private_network)
 
     def edit(known: tuple[Upstream, ...]) -> tuple[Upstream, ...]:
         if any((one.format, one.name) == (upstream.format, upstream.name) for one in known):
@@ -109,13 +109,13 @@ async def disallow_name(call: Call) -> Reply:
     return Reply(204, None, headers)
 
 
-async def _check_place(call: Call, upstream: Upstream) -> None:
-    """An upstream that could never be asked is refused when it is added, not at each request for a package."""
-    if upstream.private_network:
+async def check_place(call: Call, url: str, private_network: bool) -> None:
+    """What could never be asked is refused when it is added, not each time it is wanted."""
+    if private_network:
         return
     inside = ""
     with trio.move_on_after(RESOLVE_SECONDS_MAX):  # a name that is not resolved in time is no reason to say no
-        inside = await trio.to_thread.run_sync(call.services.inside_only, upstream.url, abandon_on_cancel=True)
+        inside = await trio.to_thread.run_sync(call.services.inside_only, url, abandon_on_cancel=True)
     if inside:
         raise Invalid(
             f"{inside} is not on the public Internet.",

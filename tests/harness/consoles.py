@@ -19,6 +19,7 @@ from gateway.console.services import Health, Services
 from storage.nouns import (
     SYSTEM,
     Account,
+    AnyChange,
     Binding,
     Draft,
     Entitlement,
@@ -159,7 +160,7 @@ class Console:
         self.ledger.write(Draft(SYSTEM, "", "t", "t", (PutToken(token),)))
         self.tokens["customer"], self.ids["customer"] = text, parts.id
 
-    def add_people(self, ws: str) -> None:
+    def add_people(self, ws: str, *more: AnyChange) -> None:
         """The user alice and the service account robot, both members; alice is of the team devs, which may read."""
         alice = Account("usr_alice", "user", "alice", at_ms=NOW_MS)
         robot = Account("svc_robot", "service", "robot", ws, at_ms=NOW_MS)
@@ -171,6 +172,7 @@ class Console:
             PutTeammate(Teammate("devs", alice.id, at_ms=NOW_MS)),
             PutRole(Role("publisher", ("publish", "tag"), NOW_MS)),
             PutBinding(Binding("bnd_devs", team_subject("devs"), Grant(ws), NOW_MS)),
+            *more,
         )
         self.ledger.write(Draft(ws, "", "t", "t", changes))
 

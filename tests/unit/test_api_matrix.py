@@ -13,13 +13,16 @@ from storage.nouns import (
     SYSTEM,
     Account,
     Binding,
+    ClaimRule,
     Draft,
     DropRepository,
     Grant,
     Membership,
+    Provider,
     PutAccount,
     PutBinding,
     PutMembership,
+    PutProvider,
     PutRepository,
     PutRole,
     PutTeam,
@@ -52,6 +55,7 @@ HIDDEN: dict[str, str] = {
     "<role>": "publisher",
     "<region>": "asia",
     "<serial>": "1",
+    "<provider>": "ci",
     "<format>": "pypi",
     "<name>": "first",
     "<host>": "pkgs.example",
@@ -64,6 +68,7 @@ STATES: tuple[dict[str, str], ...] = (
     {"<repository>": "never"},
     {"<workspace>": "nowhere"},
     {"<member>": "user:nobody", "<user>": "nobody", "<service>": "none", "<team>": "none", "<role>": "none"},
+    {"<provider>": "none"},
     {"<id>": "tok_0000000000000000", "<path:package>": "none", "<name>": "none", "<fingerprint>": "1" * 40},
 )
 
@@ -86,6 +91,7 @@ def secret_world(root: Path) -> Console:
         PutTeam(Team("devs")),
         PutRole(Role("publisher", ("publish",))),
         PutBinding(Binding("bnd_x", "team:devs", Grant("secret"), early)),
+        PutProvider(Provider("idp_x", "ci", "https://issuer.example", "a", (ClaimRule({"a": "b"}, robot.id),), 60)),
     )
     write(Draft("secret", "", "t", "t", people))
     console.add_package("secret", "main", "pypi", "thing")

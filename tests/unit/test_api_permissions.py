@@ -9,6 +9,7 @@ from gateway.access.signing import fingerprint
 from gateway.console import permissions
 from gateway.console.api import ROUTES
 from gateway.console.calls import Route
+from storage.nouns import ClaimRule, Provider, PutProvider
 from tests.harness.consoles import Console
 
 DECLARED = {one for one in vars(permissions).values() if isinstance(one, permissions.Permission)}
@@ -44,6 +45,13 @@ BODIES: dict[str, Any] = {
     "POST /-/api/v1/workspaces/<workspace>/teams": {"name": "fresh"},
     "PUT /-/api/v1/workspaces/<workspace>/teams/<team>/members/<member>": {"role": "manager"},
     "PUT /-/api/v1/workspaces/<workspace>/roles": {"name": "fresh", "actions": ["read"]},
+    "POST /-/api/v1/workspaces/<workspace>/providers": {
+        "name": "fresh",
+        "issuer": "https://issuer.example",
+        "audience": "entrepot",
+        "rules": [{"service": "robot", "claims": {"repository_id": "1"}}],
+    },
+    "POST /-/api/v1/oidc/exchange": {"workspace": "acme", "token": "e30.e30.e30"},
     "POST /-/api/v1/workspaces/<workspace>/grants": {"subject": "team:devs", "scope": "acme/main"},
 }
 # who may do what no permission of the route alone tells; all others are refused
@@ -91,6 +99,7 @@ def address(route: Route, console: Console) -> str:
         "<role>": "publisher",
         "<serial>": "1",
         "<region>": "asia",
+        "<provider>": "ci",
     }
     path = route.rule
     for part, value in parts.items():
@@ -119,7 +128,8 @@ async def filled(root: Path) -> Console:
     assert (await console.call("node admin", "POST", "/repositories/acme/main/quarantine", held)).status == 201
     assert (await console.call("node admin", "PUT", "/repositories/acme/main/replication/asia", {})).status == 200
     console.add_package("acme", "main", "pypi", "thing")
-    console.add_people("acme")
+    provider = Provider("idp_ci", "ci", "https://ci.example", "a", (ClaimRule({"a": "b"}, "svc_robot"),), 60)
+    console.add_people("acme", PutProvider(provider))
     console.add_customer("acme")
     console.ledger.entries.clear()
     return console
@@ -146,7 +156,8 @@ def test_c7_nothing_is_changed_by_a_route_that_reads_need() -> None:
     assert [key(route) for route in ROUTES if route.method != "GET" and route.permission in weak] == []
 
 
-CHANGING = [route for route in ROUTES if route.method != "GET"]
+CHANGING = [route for route in ROUTES if route.method != "GET" and route.permission is not permissions.BY_PROOF]
+"""By proof: test_api_oidc asks who gets what, and who nothing."""
 ASKING = {"POST /-/api/v1/sweep", "POST /-/api/v1/scrub"}
 """What these ask for changes nothing that the journal tells."""
 
