@@ -10,7 +10,7 @@ from gateway.access.names import display
 from gateway.access.verdicts import Principal, has_all, judge_action, judge_workspace, needs_token, standing
 from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes
-from gateway.console.giving import grant_of
+from gateway.console.giving import grant_of, judge_passing_on
 from gateway.console.permissions import BY_BODY, SOMEBODY
 from gateway.console.schemas import Accepting, EditEntitlement, NewEntitlement, NewGrant
 from storage.catalog import Reading
@@ -54,6 +54,7 @@ async def create_entitlement(call: Call) -> Reply:
     networks = networks_of(body.cidrs)
 
     def decide(reading: Reading, principal: Principal) -> Decided:
+        judge_passing_on(principal)
         since_ms = max([now_ms, *(_judged(reading, principal, one) for one in grants)])
         token = Token(
             parts.id,
@@ -122,6 +123,7 @@ async def refresh_entitlement(call: Call) -> Reply:
     now_ms = call.services.now_ms()
 
     def decide(reading: Reading, principal: Principal) -> Decided:
+        judge_passing_on(principal)
         token = _governed(reading, call, principal)
         if token.revoked_ms:
             raise Conflict("This entitlement was revoked.", "Make a new one.")

@@ -464,6 +464,7 @@ async def test_c8_the_token_makes_no_others_and_ends_in_time(world: World) -> No
     admin = "node admin"
     await world.console.call(admin, "PUT", "/workspaces/acme/members/service:robot", {"role": "owner"})
     for_ever = (await world.console.call(admin, "POST", "/tokens", {"name": "n", "owner": "service:acme/robot"})).json
+    world.console.add_customer("acme")
     await world.believe(lifetime_s=3600)
     got = (await world.exchange(world.issuer.token(world.claims()))).json
     world.console.tokens["build"] = got["token"]
@@ -472,6 +473,8 @@ async def test_c8_the_token_makes_no_others_and_ends_in_time(world: World) -> No
         ("POST", "/tokens", {"name": "child"}),
         ("POST", "/tokens", {"name": "child", "owner": "service:acme/robot"}),
         ("POST", "/tokens", {"name": "child", "grants": [{"scope": "acme"}]}),
+        ("POST", "/workspaces/acme/entitlements", {"name": "customer"}),
+        ("POST", f"/workspaces/acme/entitlements/{world.console.ids['customer']}/refresh", {}),
         ("POST", f"/tokens/{got['id']}/rotate", {}),
         ("POST", f"/tokens/{for_ever['id']}/rotate", {}),
         ("DELETE", f"/tokens/{for_ever['id']}", None),
