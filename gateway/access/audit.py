@@ -24,6 +24,7 @@ from storage.nouns import (
     DropHost,
     DropMembership,
     DropPackage,
+    DropProvider,
     DropQuarantine,
     DropRepository,
     DropRole,
@@ -41,7 +42,7 @@ LOOK_ENTRIES_MAX = 100_000
 _SECRET = ("code", "key", "verify_key")
 _DROPS = (
     DropPackage, DropVersion, DropFile, DropTag, DropRepository, DropHost, DropQuarantine, DropMembership, DropTeam,
-    DropTeammate, DropRole, DropBinding,
+    DropTeammate, DropRole, DropBinding, DropProvider,
 )  # fmt: skip
 _ENTRY = msgspec.msgpack.Decoder(Entry)
 
@@ -142,6 +143,7 @@ def subject(change: AnyChange, repository: str) -> tuple[str, ...]:
 _NAMED_BY: dict[str, tuple[str, ...]] = {
     "Token": ("id",),
     "Account": ("id",),
+    "Provider": ("id",),
     "Membership": ("account",),
     "Teammate": ("team", "account"),
     "Binding": ("subject", "id"),

@@ -21,7 +21,7 @@ from gateway.access.idtokens import (
 from gateway.access.issuers import issuer_of
 from gateway.access.names import slug
 from gateway.access.verdicts import ANONYMOUS, Principal, judge_node
-from gateway.console import shown
+from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.giving import judge_passing_on, judge_standing_in, member_of
 from gateway.console.people import new_id
@@ -56,7 +56,13 @@ _log = logging.getLogger("entrepot.oidc")
 # ---------------------------------------------------------------- the providers of a Workspace
 
 
-@ROUTES.add("GET", "/workspaces/<workspace>/providers", WORKSPACE_PEOPLE, ("after", "limit"))
+@ROUTES.add(
+    "GET",
+    "/workspaces/<workspace>/providers",
+    WORKSPACE_PEOPLE,
+    ("after", "limit"),
+    gives=replies.Page[replies.Provider],
+)
 async def list_providers(call: Call) -> Reply:
     after, limit, ws = call.argument("after"), call.limit(), call.at["workspace"]
     with call.read() as reading:
@@ -65,7 +71,14 @@ async def list_providers(call: Call) -> Reply:
     return Reply(200, page)
 
 
-@ROUTES.add("POST", "/workspaces/<workspace>/providers", WORKSPACE_PEOPLE)
+@ROUTES.add(
+    "POST",
+    "/workspaces/<workspace>/providers",
+    WORKSPACE_PEOPLE,
+    takes=NewProvider,
+    gives=replies.Provider,
+    status=201,
+)
 async def add_provider(call: Call) -> Reply:
     """Whoever adds one gives away tokens of the service accounts that it leads to, so must have all that they have."""
     body = await call.body(NewProvider)
@@ -103,7 +116,7 @@ async def add_provider(call: Call) -> Reply:
         return Reply(201, _shown(reading, made), headers)
 
 
-@ROUTES.add("DELETE", "/workspaces/<workspace>/providers/<provider>", WORKSPACE_PEOPLE)
+@ROUTES.add("DELETE", "/workspaces/<workspace>/providers/<provider>", WORKSPACE_PEOPLE, gives=None)
 async def remove_provider(call: Call) -> Reply:
     """What was exchanged through it can do nothing from then on."""
     ws, name = call.at["workspace"], call.at["provider"]
@@ -121,7 +134,7 @@ async def remove_provider(call: Call) -> Reply:
 # ---------------------------------------------------------------- the exchange
 
 
-@ROUTES.add("POST", "/oidc/exchange", BY_PROOF)
+@ROUTES.add("POST", "/oidc/exchange", BY_PROOF, takes=IdentityToken, gives=replies.MintedToken, status=201)
 async def exchange(call: Call) -> Reply:
     body = await call.body(IdentityToken)
     if call.services.commit is None:

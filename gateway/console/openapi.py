@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from gateway.console.calls import CURSOR_CHARS_MAX, PAGE_ITEMS, PAGE_ITEMS_MAX, Route
-from gateway.console.permissions import ANYBODY
+from gateway.console.permissions import ANYBODY, BY_PROOF
 from gateway.console.problems import MEDIA
 from gateway.console.replies import Refused
 
@@ -39,6 +39,7 @@ _WHY = {
     413: "Over a limit.",
     415: "The body is not declared as JSON.",
     429: "Over a limit of requests.",
+    502: "Who has to vouch for this does not answer, or not to the point.",
     503: "Not now.",
     507: "No room.",
 }
@@ -51,6 +52,8 @@ def refusals(route: Route) -> tuple[int, ...]:
         statuses |= {408, 413, 415}
     if route.method != "GET":
         statuses |= {409, 413, 507}
+    if route.permission is BY_PROOF:
+        statuses.add(502)
     return tuple(sorted(statuses))
 
 
@@ -92,7 +95,7 @@ def _operation(route: Route, known: dict[int, Object], refused: Object) -> Objec
         "summary": name.replace("_", " "),
         "description": f"{told}\n\nFor: {route.permission.name}.".strip(),
         "parameters": [*_parts(route.rule), *_arguments(sorted(route.arguments))],
-        "security": [*([{}] if route.permission is ANYBODY else []), *({one: []} for one in _SECURITY)],
+        "security": [*([{}] if route.permission in (ANYBODY, BY_PROOF) else []), *({one: []} for one in _SECURITY)],
         "responses": _responses(route, known, refused),
     }
     if route.takes is not None:

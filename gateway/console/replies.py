@@ -216,11 +216,11 @@ class Used(Told, frozen=True):
 
 
 class Token(Told, frozen=True, kw_only=True):
-    """`limits`, `eula` and `metadata` are of an entitlement. 0 ms = never."""
+    """`limits`, `eula` and `metadata` are of an entitlement, `issuer` and `subject` of an exchange. 0 ms = never."""
 
     id: str
     name: str
-    kind: Literal["api", "edge", "entitlement"]
+    kind: Literal["api", "edge", "entitlement", "oidc"]
     state: Literal["active", "expired", "revoked"]
     grants: tuple[Grant, ...]
     created_ms: int
@@ -232,6 +232,23 @@ class Token(Told, frozen=True, kw_only=True):
     limits: Limits | None = None
     eula: Eula | None = None
     metadata: dict[str, str] = {}
+    issuer: str = ""
+    subject: str = ""
+
+
+class ClaimRule(Told, frozen=True):
+    service: str
+    claims: dict[str, str]
+
+
+class Provider(Told, frozen=True):
+    name: str
+    issuer: str
+    audience: str
+    rules: tuple[ClaimRule, ...]
+    lifetime_s: int
+    private_network: bool
+    created_ms: int
 
 
 class MintedToken(Token, frozen=True, kw_only=True):
