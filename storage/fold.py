@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from storage.errors import Invalid
+from storage.exchanged import forget, remember
 from storage.keys import (
     below,
     join,
@@ -27,7 +28,6 @@ from storage.keys import (
     split,
     touched,
     unseal,
-    until,
 )
 from storage.nouns import (
     SYSTEM,
@@ -304,31 +304,8 @@ def _put_token(fold: Fold, change: PutToken) -> None:
     fold.put(change.token.sha256, key, fold.t.secrets)
     fold.labels.add(label_token(change.token.id))
     if change.token.exchange is not None:
-        fold.put(until(change.token.exchange.until_ms, change.token.id), b"", fold.t.exchanged)
-        _forget_exchanged(fold)
-
-
-EXCHANGED_FORGOTTEN = 4
-"""With each exchange at most so many that have had their time: their number stays that of a few hours."""
-
-
-def _forget_exchanged(fold: Fold) -> None:
-    """Tokens that nobody can use or be given again leave the index; the journal keeps what was done."""
-    cursor = fold.txn.cursor(db=fold.t.exchanged)
-    ended: list[bytes] = []
-    if cursor.first():
-        for key in cursor.iternext(values=False):
-            if len(ended) == EXCHANGED_FORGOTTEN or key >= until(fold.at_ms):
-                break
-            ended.append(key)
-    cursor.close()
-    for key in ended:
-        fold.txn.delete(key, db=fold.t.exchanged)
-        value = fold.txn.get(key[8:], db=fold.t.tokens)
-        if value is not None:
-            fold.txn.delete(_TOKEN.decode(unseal(value, "tokens")).sha256, db=fold.t.secrets)
-            fold.txn.delete(key[8:], db=fold.t.tokens)
-        fold.txn.delete(label_token(key[8:].decode()), db=fold.t.labels)
+        remember(fold.txn, fold.t, change.token.id, change.token.exchange.until_ms)
+        forget(fold.txn, fold.t, fold.at_ms)
 
 
 def _put_account(fold: Fold, change: PutAccount) -> None:

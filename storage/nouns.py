@@ -533,38 +533,11 @@ class PutEdge(Change, frozen=True, tag="px"):
 
 
 AnyChange = (
-    PutPackage
-    | DropPackage
-    | PutVersion
-    | DropVersion
-    | PutFile
-    | DropFile
-    | PutTag
-    | DropTag
-    | PutWorkspace
-    | PutRepository
-    | DropRepository
-    | PutToken
-    | PutHost
-    | DropHost
-    | PutQuarantine
-    | DropQuarantine
-    | Purge
-    | PutAccount
-    | PutMembership
-    | DropMembership
-    | PutTeam
-    | DropTeam
-    | PutTeammate
-    | DropTeammate
-    | PutRole
-    | DropRole
-    | PutBinding
-    | DropBinding
-    | PutProvider
-    | DropProvider
-    | PutEdge
-)
+    PutPackage | DropPackage | PutVersion | DropVersion | PutFile | DropFile | PutTag | DropTag | PutWorkspace
+    | PutRepository | DropRepository | PutToken | PutHost | DropHost | PutQuarantine | DropQuarantine | Purge
+    | PutAccount | PutMembership | DropMembership | PutTeam | DropTeam | PutTeammate | DropTeammate | PutRole
+    | DropRole | PutBinding | DropBinding | PutProvider | DropProvider | PutEdge
+)  # fmt: skip
 
 SYSTEM = "-"
 """The journal of what belongs to no Workspace: workspaces themselves, accounts, tokens and edges. No Workspace can
