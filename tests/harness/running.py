@@ -89,10 +89,10 @@ def get(url: str, headers: dict[str, str] | None = None, method: str = "GET", bo
         return Got(answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read())
 
 
-def seen_in_time(url: str, headers: dict[str, str] | None = None) -> "Got":
+def seen_in_time(url: str, headers: dict[str, str] | None = None, method: str = "GET") -> "Got":
     """What was written at another node is had here as soon as its journal is: asked until it is no 404, for 10 s."""
     end = time.monotonic() + VISIBLE_SECONDS_MAX
-    while (got := get(url, headers)).status == 404 and time.monotonic() < end:
+    while (got := get(url, headers, method)).status == 404 and time.monotonic() < end:
         time.sleep(0.02)
     return got
 

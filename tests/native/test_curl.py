@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.clients import program, run
-from tests.harness.running import Up, get
+from tests.harness.running import Up, get, seen_in_time
 
 pytestmark = pytest.mark.native
 
@@ -26,6 +26,7 @@ def test_what_is_put_comes_back_at_both_doors(node: Up, tmp_path: Path, door: st
     path = f"/{node.private}/generic/curl/{door}-{size}.bin"
     curl("-u", f"token:{node.token}", "-T", str(sent), getattr(node, door) + path)
     for url in (node.origin, node.edge):
+        seen_in_time(url + path, {"Authorization": f"Bearer {node.token}"})
         curl("-u", f"token:{node.token}", "-o", str(got), url + path)
         assert got.read_bytes() == data
 
@@ -37,6 +38,7 @@ def test_a_cold_download_resumes_at_the_edge(node: Up, tmp_path: Path) -> None:
     path = f"/{node.public}/generic/curl/resume.bin"
     curl("-u", f"token:{node.token}", "-T", str(sent), node.origin + path)
     got.write_bytes(data[:700_001])
+    seen_in_time(node.edge + path, method="HEAD")  # a GET would warm it
     curl("-C", "-", "-o", str(got), node.edge + path)
     assert got.read_bytes() == data
     curl("-r", "1999990-", "-o", str(got), node.edge + path)
