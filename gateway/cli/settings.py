@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import maxminddb
 import msgspec
 
 from gateway.access.tokens import well_formed
@@ -129,6 +130,11 @@ def _check(node: Node) -> None:
         raise Usage(
             f"The regions are not understood: {error}.", "docs/config.toml shows how they are written."
         ) from error
+    try:
+        if node.logs.countries:
+            maxminddb.open_database(node.logs.countries).close()
+    except (OSError, maxminddb.InvalidDatabaseError) as error:
+        raise Usage(f"The file of countries cannot be used: {error}.", "Name an .mmdb file, or none.") from error
     if not 1 <= node.workers <= WORKERS_MAX:
         raise Usage(f"{node.workers} workers cannot be.", f"Use 1 to {WORKERS_MAX}; one fills about one core.")
     if not (0 < node.port < 65536 and 0 <= node.tls.port < 65536 and 0 <= node.peers.port < 65536):

@@ -5,6 +5,7 @@ its own, at low priority, with bounds on memory and time, sees one folder, and c
 parameters: no text of a caller's is ever part of one.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -145,10 +146,10 @@ def _build(engine: duckdb.DuckDBPyConnection, task: Build) -> int:
 
 
 def _locate(engine: duckdb.DuckDBPyConnection, task: Build) -> None:
-    """The country of each address, where the file knows it."""
+    """The country of each address, where the file knows it; of none where the file is gone since the node's start."""
     peers = [row[0] for row in engine.execute("select distinct peer from lines where peer is not null").fetchall()]
     found: list[dict[str, str]] = []
-    with maxminddb.open_database(task.countries) as database:
+    with suppress(OSError, maxminddb.InvalidDatabaseError), maxminddb.open_database(task.countries) as database:
         for peer in peers:
             if code := _country(database, peer):
                 found.append({"address": peer, "code": code})

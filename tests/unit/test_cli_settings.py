@@ -45,6 +45,16 @@ def test_a_file_with_a_mistake_is_refused_by_the_key(tmp_path: Path, text: str) 
         node_of(tmp_path / "none.toml", {}, None)
 
 
+@pytest.mark.parametrize("content", [None, b"no database"])
+def test_a_file_of_countries_that_cannot_be_used_is_refused_at_the_start(tmp_path: Path, content: bytes | None) -> None:
+    file, countries = tmp_path / "node.toml", tmp_path / "countries.mmdb"
+    file.write_text(f'[logs]\ncountries = "{countries}"\n')
+    if content is not None:
+        countries.write_bytes(content)
+    with pytest.raises(Usage, match="file of countries"):
+        node_of(file, {}, None)
+
+
 def test_an_edge_takes_its_token_from_a_file_or_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
