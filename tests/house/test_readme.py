@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.options import SCENARIOS
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -47,3 +49,9 @@ def test_commands_install_locked_versions_only() -> None:
         command = shell_blocks(section)[0]
         assert f"--require-hashes -r {lock}" in command
         assert "--no-deps --no-build-isolation" in command
+
+
+def test_the_bench_tells_of_every_scenario() -> None:
+    text = (ROOT / "bench/README.md").read_text()
+    for name in SCENARIOS:
+        assert f"python -m bench {name} " in text, name
