@@ -24,7 +24,9 @@ def status(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") ->
         told: dict[str, Any] = node.health()
         if node.has_token:
             told |= {"url": node.url} | (node.get("/status") or {})
-    lines = [f"{name.replace('_', ' ')}: {_said(value)}" for name, value in told.items()]
+    # lists have commands of their own, such as `replication status`
+    said = {name: value for name, value in told.items() if value != "" and not isinstance(value, list)}
+    lines = [f"{name.replace('_', ' ')}: {_said(value)}" for name, value in said.items()]
     Output(json).fact(told, "\n".join(lines))
     return 0 if told.get("status") == "ok" else UNWELL
 
