@@ -24,7 +24,7 @@ pytestmark = pytest.mark.native
 
 CORPORA = corpora()
 CRAFTED_MIN = 100
-MUTANTS = 150
+MUTANTS = 60
 
 
 @pytest.fixture(scope="module")

@@ -165,6 +165,8 @@ def test_o5_a_thousand_eager_clients_are_one_fetch_of_a_region(world: Topology) 
     for node in (shield, *edges):  # an edge whose shield does not know the file yet asks the origin itself
         node.until("/-/ready", 200)
         node.until(path, 200, method="HEAD")
+    for edge in edges:
+        through(world, mine, edge, shield)
     with ThreadPoolExecutor(50) as clients:
         answers = list(clients.map(lambda number: edges[number % 4].get(path), range(200)))
     assert {hashlib.sha256(one.body).digest() for one in answers} == {hashlib.sha256(body).digest()}
@@ -178,6 +180,19 @@ def test_an_edge_that_was_not_invited_as_a_shield_is_nobodys_parent(world: Topol
     edge.start("--peer-port", "1")
     edge.process.wait(30)
     assert "not invited to be a parent" in edge.words()
+
+
+def through(world: Topology, repository: str, edge: Node, shield: Node) -> None:
+    """Until this edge asks its shield: one that began before its shield answered asks the origin for a while."""
+    for number in range(60):
+        path = f"/{repository}/generic/through/{edge.name}/{number}.bin"
+        assert world.put(repository, f"through/{edge.name}/{number}.bin", b"x").status == 201
+        shield.until(path, 200, method="HEAD")
+        edge.until(path, 200)
+        if asked(shield, path):
+            return
+        time.sleep(0.5)
+    raise AssertionError("the edge does not go back to its shield")
 
 
 def asked(node: Node, path: str) -> list[dict[str, Any]]:
