@@ -230,8 +230,8 @@ class Reactor:
                         continue
                     if n != len(out):
                         c.pend = memoryview(out)[n:]
-                        self.push(c, b"")
-                        continue
+                        if not self.push(c, b""):
+                            continue
                 elif entry.warm_until_s > now:
                     if not self._sender.send_file(c, entry, out):
                         begin_window(c, now)
