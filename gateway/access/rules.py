@@ -17,7 +17,6 @@ from gateway.access.grants import EVERYTHING, OWN, Rule, rule_of
 from storage.nouns import MEMBERS, Account, Binding, Grant, Membership, Provider, Role, Teammate, team_subject
 
 OWNER, MANAGER, MEMBER, COLLABORATOR = "owner", "manager", "member", "collaborator"
-WORKSPACE_ROLES = (OWNER, MANAGER, MEMBER, COLLABORATOR)
 _ROLE_ACTIONS = {OWNER: EVERYTHING, MANAGER: EVERYTHING - {OWN}}
 
 BINDINGS_MAX = 1_000
