@@ -219,6 +219,7 @@ class Filling:
         source = self._opener(self._hasher.size)
         self._board.source = source
         try:
+            self._check_stop()  # while it was opened there was nothing to break
             self._agree(source)
             self._open(part, soon=False)
             with _buffers.one(self._buffer_bytes) as buffer:

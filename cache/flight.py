@@ -7,6 +7,7 @@ waiters as they are written, except the last, which stay until every announced d
 of its waiters and stores nothing; the next request begins anew.
 """
 
+import contextlib
 import logging
 import threading
 import time
@@ -31,6 +32,7 @@ _FIRST_SECONDS_MAX = 0.02
 _CROWD = 16
 _ASKED_MAX = 1000
 _ABANDONED_SECONDS = 24 * 3600.0
+_LEAVE_SECONDS_MAX = 5.0
 log = logging.getLogger("entrepot.cache")
 
 
@@ -206,6 +208,31 @@ class Fill:
         if self._problem is not None:
             known = self._problem
             raise type(known)(known.message, known.remedy, retry_after_s=known.retry_after_s)
+
+
+class _Thread:
+    """A step in a thread that may be left behind, and is waited for a while: what it writes in belongs to those who
+    may be about to close it."""
+
+    def __init__(self, step: Callable[[], tuple[Slot, State | None]]) -> None:
+        self._step = step
+        self._begun = False
+        self._ended = trio.Event()
+        self._token = trio.lowlevel.current_trio_token()
+
+    def run(self) -> tuple[Slot, State | None]:
+        self._begun = True
+        try:
+            return self._step()
+        finally:
+            with contextlib.suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self._ended.set)
+
+    async def left(self) -> None:
+        """Until it has ended, if it ever began; no longer than a connection that cannot be broken may take."""
+        with trio.move_on_after(_LEAVE_SECONDS_MAX, shield=True):
+            if self._begun:
+                await self._ended.wait()
 
 
 class _Bypasses:
@@ -429,11 +456,13 @@ class Flights:
             )
             return own, filling.run()
 
+        thread = _Thread(fetch)
         try:
-            return await trio.to_thread.run_sync(fetch, limiter=self._threads, abandon_on_cancel=True)
+            return await trio.to_thread.run_sync(thread.run, limiter=self._threads, abandon_on_cancel=True)
         except trio.Cancelled:
             fill.stopping = True
             close_quietly(fill.source)
+            await thread.left()
             raise
 
     def _located(self, state: State) -> Located | None:

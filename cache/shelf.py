@@ -21,6 +21,8 @@ import lmdb
 import xxhash
 
 from storage.errors import Full
+from storage.gate import Gate
+from storage.tables import Txn
 
 _NUMBER = struct.Struct(">Q")
 _KEY_BYTES_MAX = 480
@@ -33,11 +35,16 @@ class Shelf:
 
     def __init__(self, env: lmdb.Environment, *, bytes_max: int = 4 << 30, value_bytes_max: int = 256 << 20) -> None:
         self._env = env
+        self._gate = Gate(env)
         self._bytes_max = bytes_max
         self._value_bytes_max = min(value_bytes_max, bytes_max // 4)
         self._records = env.open_db(b"records")
         self._age = env.open_db(b"records_age")
         self._sum = env.open_db(b"records_sum")
+
+    def close(self) -> None:
+        """Before its environment is closed: nothing is written any more."""
+        self._gate.close()
 
     def __repr__(self) -> str:
         return f"<Shelf {self.bytes_used()} of {self._bytes_max} bytes>"
@@ -76,12 +83,12 @@ class Shelf:
             self.drop(kind, key)
             return
         name = _name(kind, key)
-        with _writing(self._env) as writing:
+        with self._writing() as writing:
             self._put(writing, name, value)
 
     def drop(self, kind: str, key: bytes) -> None:
         """Forget it. What was never there is forgotten too."""
-        with _writing(self._env) as writing:
+        with self._writing() as writing:
             used = self._number(writing, b"bytes") - self._forget(writing, _name(kind, key))
             writing.put(b"bytes", _NUMBER.pack(max(0, used)), db=self._sum)
 
@@ -106,7 +113,7 @@ class Shelf:
         """
         name = _name("claim", key)
         now = time.monotonic_ns()
-        with _writing(self._env) as writing:
+        with self._writing() as writing:
             row = writing.get(name, db=self._records)
             if row is not None and len(row) == 24:
                 until = _NUMBER.unpack(row[16:])[0]
@@ -123,7 +130,16 @@ class Shelf:
             row = reading.get(b"bytes")
             return int(_NUMBER.unpack(row)[0]) if row is not None else 0
 
-    def _put(self, writing: lmdb.Transaction, name: bytes, value: bytes) -> None:
+    @contextmanager
+    def _writing(self) -> Iterator[Txn]:
+        """A write transaction whose foreign errors are Problems."""
+        try:
+            with self._gate.writing() as transaction:
+                yield transaction
+        except (lmdb.MapFullError, lmdb.DiskError) as error:
+            raise Full("There is no room left for the cache's records.", "Free disk space.") from error
+
+    def _put(self, writing: Txn, name: bytes, value: bytes) -> None:
         used = self._number(writing, b"bytes") - self._forget(writing, name)
         number = self._number(writing, b"next")
         tail = _NUMBER.pack(number) + value
@@ -134,7 +150,7 @@ class Shelf:
         used -= self._drop_oldest(writing, used - self._bytes_max)
         writing.put(b"bytes", _NUMBER.pack(max(0, used)), db=self._sum)
 
-    def _drop_oldest(self, writing: lmdb.Transaction, excess: int) -> int:
+    def _drop_oldest(self, writing: Txn, excess: int) -> int:
         """Bytes freed: at least `excess`, or as many as one write may be made to wait for."""
         freed = 0
         for _ in range(_DROPS_MAX):
@@ -148,7 +164,7 @@ class Shelf:
             writing.delete(age, db=self._age)
         return freed
 
-    def _forget(self, writing: lmdb.Transaction, name: bytes) -> int:
+    def _forget(self, writing: Txn, name: bytes) -> int:
         row = writing.get(name, db=self._records)
         if row is None:
             return 0
@@ -156,7 +172,7 @@ class Shelf:
         writing.delete(row[8:16], db=self._age)
         return len(name) + len(row) - 8 + _OVERHEAD_BYTES
 
-    def _number(self, writing: lmdb.Transaction, name: bytes) -> int:
+    def _number(self, writing: Txn, name: bytes) -> int:
         row = writing.get(name, db=self._sum)
         return int(_NUMBER.unpack(row)[0]) if row is not None else 0
 
@@ -165,13 +181,3 @@ def _name(kind: str, key: bytes) -> bytes:
     """The row's key: LMDB bounds it, so a long one is replaced by its digest."""
     name = kind.encode() + b"\0" + key
     return name if len(name) <= _KEY_BYTES_MAX else kind.encode() + b"\0" + hashlib.sha256(key).digest()
-
-
-@contextmanager
-def _writing(env: lmdb.Environment) -> Iterator[lmdb.Transaction]:
-    """A write transaction whose foreign errors are Problems."""
-    try:
-        with env.begin(write=True) as transaction:
-            yield transaction
-    except (lmdb.MapFullError, lmdb.DiskError) as error:
-        raise Full("There is no room left for the cache's records.", "Free disk space.") from error

@@ -27,6 +27,7 @@ from storage import disk
 from storage.chunker import key_of
 from storage.digest import Hasher
 from storage.errors import Conflict, Damaged
+from storage.gate import Gate
 from storage.intake import Staged
 from storage.ledger import BlobRow, ChunkRow, Ledger, PackRow
 from storage.packs import (
@@ -161,6 +162,7 @@ class BlobShelf:
         self._handles_max = handles_max
         self._handles: OrderedDict[int, PackHandle] = OrderedDict()
         self._lock = threading.Lock()
+        self._gate = Gate(env)
         self._writer: PackWriter | None = None
         self._next = 1
         self._sound: set[bytes] = set()
@@ -169,6 +171,7 @@ class BlobShelf:
         return self.root / f"{pack:08x}.pack"
 
     def close(self) -> None:
+        self._gate.close()
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -276,7 +279,7 @@ class BlobShelf:
         with self.env.begin() as txn:
             if self.ledger.is_damaged(txn, sha256) == damaged:
                 return
-        with self.env.begin(write=True) as txn:
+        with self._gate.writing() as txn:
             self.ledger.mark_damaged(txn, sha256, damaged)
 
     def doubt(self) -> None:
@@ -302,7 +305,7 @@ class BlobShelf:
         self.prepare(staged)
         with disk.room("for this blob"):
             try:
-                with self.env.begin(write=True) as txn:
+                with self._gate.writing() as txn:
                     if self.ledger.has(txn, staged.sha256):
                         return
                     self._write_or_roll_back(txn, [staged])
@@ -513,7 +516,7 @@ class BlobShelf:
         """Let nobody find chunks in a pack that is about to go, some at a time."""
         keys = chunk_keys(self.path(pack))
         while batch := list(itertools.islice(keys, _CHUNKS_MAX)):
-            with self.env.begin(write=True) as txn:
+            with self._gate.writing() as txn:
                 self.ledger.drop_chunks(txn, pack, batch)
 
     def _reserve(self) -> int:
@@ -539,7 +542,7 @@ class BlobShelf:
     def drop(self, pack: int) -> None:
         """Forget a pack with its blobs, then unlink it. Raises Conflict where another process appends to it."""
         self.forget_chunks(pack)
-        with self.env.begin(write=True) as txn:
+        with self._gate.writing() as txn:
             row = self.ledger.pack(txn, pack)
             if self._writer is not None and self._writer.header.id == pack:
                 self._writer.close()
@@ -562,7 +565,7 @@ class BlobShelf:
         located = self.find(sha256)
         if located is None:
             return False
-        with disk.room("for this blob"), self.env.begin(write=True) as txn:
+        with disk.room("for this blob"), self._gate.writing() as txn:
             row = self.ledger.blob(txn, sha256)
             if row is None or len(self.ledger.members(txn, row.extents[0].pack)) == 1:
                 return False
@@ -577,7 +580,7 @@ class BlobShelf:
 
     def forget(self, sha256: bytes) -> None:
         """Drop one blob's row; its bytes go with their pack."""
-        with self.env.begin(write=True) as txn:
+        with self._gate.writing() as txn:
             self.ledger.remove(txn, sha256)
         self._sound.discard(sha256)
 

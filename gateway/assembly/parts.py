@@ -97,6 +97,7 @@ class Parts:
         self.log.close()
         self.sandbox.close()
         self.remote.close()
+        self.shelf.close()
 
     def _found_damage(self) -> None:
         """A scrub of any process of this node found rotten bytes: none are sent from memory or on trust."""

@@ -359,6 +359,24 @@ async def test_the_end_of_the_server_ends_a_fill_at_once_and_leaves_its_part(nod
     assert node.server.asked[-1].headers["range"] == "bytes=700000-"
 
 
+async def test_the_end_of_the_server_waits_for_threads_that_may_still_write(node: Node) -> None:
+    entered, go_on, left = threading.Event(), threading.Event(), threading.Event()
+
+    def opener(offset: int) -> Source:
+        entered.set()
+        go_on.wait(20)
+        left.set()
+        raise UpstreamFailed("It broke off while it was asked.")
+
+    async with trio.open_nursery() as service:
+        flights = Flights(service, node.keeper, node.root / "fills")
+        service.start_soon(flights.join, b"key", SIZE, {}, opener)
+        assert await trio.to_thread.run_sync(entered.wait, 20)
+        threading.Timer(0.1, go_on.set).start()
+        service.cancel_scope.cancel()
+    assert left.is_set()
+
+
 # ---------------------------------------------------------------- ranges far ahead
 
 

@@ -88,6 +88,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         made = World(tmp_path, Shelf(env), blobs, keeper, [one, two])
         yield made
         made.remote.close()
+        made.shelf.close()
     env.close()
 
 

@@ -15,6 +15,7 @@ from storage.errors import Conflict, Damaged, Full
 from storage.intake import Staged
 from storage.open import Store
 from storage.packs import SINGLE_START, PackWriter
+from storage.tables import BlobTables
 from tests.harness.stores import opened, publish
 
 LIMITS: dict[str, Any] = {"memory_bytes_max": 2000, "cache_pack_bytes_max": 4000}
@@ -94,6 +95,8 @@ def test_a_pack_that_another_process_writes_to_is_not_dropped(store: Store) -> N
     store.cached.close()
     other = PackWriter.adopt(store.cached.path(pack.id), pack.bytes, durable=False)
     assert other is not None
+    env = store.cache_env
+    store.cached = BlobShelf(store.cached.root, env, BlobTables.of(env), store.cached.store, durable=False)
     with pytest.raises(Conflict):
         store.cached.drop(pack.id)
     assert put(store, b"more")
