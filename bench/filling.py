@@ -16,8 +16,8 @@ import trio
 from bench.hostile.archives import END, member
 from formats import ROOMS
 from formats.kit.contract import Ask, Blob, Received
-from storage.catalog import Reading
 from storage.commit import Decided
+from storage.index.catalog import Reading
 from storage.nouns import Draft
 from storage.open import Store, now_ms, open_store
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from cache.eviction import LOW_SHARE, Queues
-from storage.blobs import PackInfo
+from storage.blobs.shelf import PackInfo
 
 LARGE_BYTES = 1 << 20
 PACKS_IN_SHARE = 64

@@ -24,7 +24,7 @@ import lmdb
 import trio
 
 from storage import disk
-from storage.blobs import BlobShelf, PackInfo
+from storage.blobs.shelf import BlobShelf, PackInfo
 from storage.errors import Conflict, Full, Problem
 
 HITS_MAX = 3

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from storage.errors import Damaged, Invalid, UpstreamFailed
-from storage.frames import BODY_BYTES_MAX
+from storage.journal.frames import BODY_BYTES_MAX
 
 LENGTH = struct.Struct("<I")
 _BEAT = struct.Struct("<QQQ")

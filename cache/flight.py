@@ -20,7 +20,7 @@ from cache.filling import BUFFER_BYTES, Filling, Opener, Remember, close_quietly
 from cache.keeper import Keeper
 from cache.spool import Descriptor, Phase, Slot, State, retold, sweep
 from cache.upstream import Source
-from storage.blobs import Located
+from storage.blobs.shelf import Located
 from storage.errors import Problem, Unavailable, UpstreamFailed
 
 FAR_BYTES = 8 << 20

@@ -70,7 +70,7 @@ Slowly = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 class Applier(Protocol):
-    """What takes entries in (storage.applier)."""
+    """What takes entries in (storage.index.applier)."""
 
     def heads(self) -> dict[str, tuple[int, bytes]]: ...
     def epoch(self) -> int: ...

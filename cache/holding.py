@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from typing import NamedTuple
 
 from cache.wanted import Needs, chosen, nothing_needed, policy_of
-from storage.catalog import Catalog, Reading
+from storage.index.catalog import Catalog, Reading
 from storage.nouns import File, Replication, Repository
 
 FILES_MAX = 1_000_000

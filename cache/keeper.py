@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Protocol
 
 from storage import disk
-from storage.blobs import BlobShelf, Located
+from storage.blobs.intake import MEMORY_BYTES_MAX, Staged
+from storage.blobs.packs import SINGLE_START
+from storage.blobs.shelf import BlobShelf, Located
 from storage.errors import Unavailable
-from storage.intake import MEMORY_BYTES_MAX, Staged
-from storage.packs import SINGLE_START
 
 
 class Keeper(Protocol):

@@ -13,10 +13,10 @@ import trio
 
 from cache.feed import ANEW, Forget, Sealer, Seen, Snapshot, beat, entries, marked
 from cache.scope import Scope
-from storage.catalog import Catalog, Reading
 from storage.digest import sha256
 from storage.errors import Conflict
-from storage.journal import HEAD_DECODER, Journal, JournalReader
+from storage.index.catalog import Catalog, Reading
+from storage.journal.journal import HEAD_DECODER, Journal, JournalReader
 from storage.nouns import SYSTEM, Entry
 
 BEAT_SECONDS = 1.0

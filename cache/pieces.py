@@ -15,11 +15,11 @@ from typing import IO, NamedTuple, cast
 import zstandard
 
 from cache.upstream import Source
-from storage.blobs import BlobShelf
-from storage.chunker import ARCHIVE_BYTES_MIN, CHUNK_BYTES_MAX, key_of
+from storage.blobs.chunker import ARCHIVE_BYTES_MIN, CHUNK_BYTES_MAX, key_of
+from storage.blobs.ledger import ChunkRow
+from storage.blobs.recipes import ENTRY_BYTES, HEADER_BYTES, WINDOW_MAX, Part, RecipeHead, decode_window
+from storage.blobs.shelf import BlobShelf
 from storage.errors import Absent, Damaged, UpstreamFailed
-from storage.ledger import ChunkRow
-from storage.recipes import ENTRY_BYTES, HEADER_BYTES, WINDOW_MAX, Part, RecipeHead, decode_window
 
 BATCH_BYTES_MAX = 8 << 20
 BATCH_RANGES_MAX = 128

@@ -8,7 +8,7 @@ up when room is made and the index has moved since, so a new version is pinned a
 from collections.abc import Sequence, Set
 from typing import NamedTuple
 
-from storage.catalog import Catalog, Reading
+from storage.index.catalog import Catalog, Reading
 
 BLOBS_MAX = 1_000_000
 

@@ -14,8 +14,8 @@ import trio
 
 from cache.connecting import trust
 from cache.parents import Parents
-from storage.catalog import Catalog
 from storage.errors import Unavailable, UpstreamFailed
+from storage.index.catalog import Catalog
 
 PIECE_BYTES = 256 << 10
 LOOK_SECONDS = 0.002

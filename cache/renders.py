@@ -13,8 +13,8 @@ import msgspec
 import zstandard
 
 from cache.shelf import Shelf
-from storage.blobs import BlobShelf, Located
-from storage.intake import Intake
+from storage.blobs.intake import Intake
+from storage.blobs.shelf import BlobShelf, Located
 
 KIND = "document"
 INLINE_BYTES_MAX = 16 << 10

@@ -23,9 +23,9 @@ from cache.flight import Flights
 from cache.holding import Holding, Wish
 from cache.pacing import Bucket, Paced
 from storage import disk
-from storage.blobs import BlobShelf
-from storage.catalog import Catalog
+from storage.blobs.shelf import BlobShelf
 from storage.errors import Full, Problem
+from storage.index.catalog import Catalog
 
 FILE_NAME = "replication.json"
 LOOK_SECONDS = 60.0

@@ -21,8 +21,8 @@ import lmdb
 import xxhash
 
 from storage.errors import Full
-from storage.gate import Gate
-from storage.tables import Txn
+from storage.index.gate import Gate
+from storage.index.tables import Txn
 
 _NUMBER = struct.Struct(">Q")
 _KEY_BYTES_MAX = 480

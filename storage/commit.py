@@ -20,18 +20,20 @@ import lmdb
 import msgspec
 import trio
 
-from storage import disk, fold, frames
-from storage.blobs import BlobShelf
-from storage.catalog import Reading
+from storage import disk
+from storage.blobs.intake import Staged
+from storage.blobs.shelf import BlobShelf
 from storage.errors import Full, Invalid, TooLarge
-from storage.frames import FRAME_BYTES
-from storage.index import Index
-from storage.intake import Staged
-from storage.journal import End, Journal
+from storage.index import fold
+from storage.index.catalog import Reading
+from storage.index.index import Index
+from storage.index.tables import Txn
+from storage.journal import frames
+from storage.journal.frames import FRAME_BYTES
+from storage.journal.journal import End, Journal
 from storage.nouns import Draft, Entry, PutFile
 from storage.quotas import Quotas, Reservation
 from storage.recovery import catch_up
-from storage.tables import Txn
 
 GROUP_MAX = 100
 GROUP_BYTES_MAX = 16 << 20

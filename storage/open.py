@@ -20,17 +20,17 @@ import lmdb
 import msgspec
 
 from storage import disk, recovery
-from storage.applier import Applier
-from storage.blobs import CACHE_PACK_BYTES_MAX, PACK_BYTES_MAX, BlobShelf
-from storage.catalog import Catalog
+from storage.blobs.intake import MEMORY_BYTES_MAX, Intake
+from storage.blobs.sessions import Sessions
+from storage.blobs.shelf import CACHE_PACK_BYTES_MAX, PACK_BYTES_MAX, BlobShelf
 from storage.commit import ROOM, Committer, Room
 from storage.errors import Damaged
-from storage.index import Index, open_environment
-from storage.intake import MEMORY_BYTES_MAX, Intake
-from storage.journal import SEGMENT_BYTES_MAX, Journal, segments_in
+from storage.index.applier import Applier
+from storage.index.catalog import Catalog
+from storage.index.index import Index, open_environment
+from storage.index.tables import BlobTables
+from storage.journal.journal import SEGMENT_BYTES_MAX, Journal, segments_in
 from storage.quotas import Quotas
-from storage.sessions import Sessions
-from storage.tables import BlobTables
 
 FORMAT = 1
 DATA_BYTES_MIN = 8192

@@ -19,12 +19,12 @@ from pathlib import Path
 import lmdb
 
 from storage import disk
-from storage.catalog import Reading
 from storage.errors import OverQuota
-from storage.index import Index, open_environment
-from storage.keys import join, seal
+from storage.index.catalog import Reading
+from storage.index.index import Index, open_environment
+from storage.index.keys import join, seal
+from storage.index.tables import Table, Txn
 from storage.nouns import Draft, DropFile, DropPackage, DropVersion, File, PutFile
-from storage.tables import Table, Txn
 
 GROW_BYTES = 1 << 20
 _SUM = struct.Struct("<Q")

@@ -12,16 +12,16 @@ from pathlib import Path
 import msgspec
 
 from storage import disk
-from storage.blobs import BlobShelf, PackHandle
+from storage.blobs.ledger import PackRow
+from storage.blobs.packs import BODY, COMPOSED, MEMBERS, PACK_HEADER_BYTES, RECIPE, SHARED, SINGLE, Record, records
+from storage.blobs.relearning import recompose, take_recipe
+from storage.blobs.shelf import BlobShelf, PackHandle
 from storage.errors import Damaged
-from storage.frames import FRAME_BYTES, HEADER_BYTES
-from storage.index import Index
-from storage.journal import End, Journal
-from storage.ledger import PackRow
+from storage.index.index import Index
+from storage.index.tables import Txn
+from storage.journal.frames import FRAME_BYTES, HEADER_BYTES
+from storage.journal.journal import End, Journal
 from storage.nouns import Entry, PutFile
-from storage.packs import BODY, COMPOSED, MEMBERS, PACK_HEADER_BYTES, RECIPE, SHARED, SINGLE, Record, records
-from storage.relearning import recompose, take_recipe
-from storage.tables import Txn
 
 _ENTRY = msgspec.msgpack.Decoder(Entry)
 

@@ -25,12 +25,12 @@ from bench.options import Options
 from bench.report import Result, Row
 from bench.scenarios.cold import timed
 from bench.servers import Node, ask, put
-from storage.blobs import BlobShelf
-from storage.composing import Composer
-from storage.index import open_environment
-from storage.intake import Staged
-from storage.ledger import ChunkRow, PackRow
-from storage.tables import BlobTables
+from storage.blobs.intake import Staged
+from storage.blobs.ledger import ChunkRow, PackRow
+from storage.blobs.shelf import BlobShelf
+from storage.index.index import open_environment
+from storage.index.tables import BlobTables
+from storage.upkeep.composing import Composer
 
 WHEELS = {"numpy": ("2.3.0", "2.3.1", "2.3.2", "2.3.3"), "scipy": ("1.15.0", "1.15.1", "1.15.2", "1.15.3")}
 MEASURED = {

@@ -12,11 +12,10 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.access.heads import SignedHead, read_head, verified
-from storage.chain import Checked, check_bodies
 from storage.digest import sha256
 from storage.errors import Damaged, Problem
-from storage.history import Head, Kept
-from storage.index import NO_HASH
+from storage.index.history import Head, Kept
+from storage.index.index import NO_HASH
 from storage.nouns import (
     AnyChange,
     DropBinding,
@@ -35,6 +34,7 @@ from storage.nouns import (
     Entry,
     Noun,
 )
+from storage.upkeep.chain import Checked, check_bodies
 
 KIND = "audit export 1"
 LOOK_ENTRIES_MAX = 100_000

@@ -19,9 +19,9 @@ import trio
 from gateway.access import tokens
 from gateway.access.grants import EVERYWHERE
 from gateway.access.verdicts import identify, principal_of
-from storage.catalog import Reading
 from storage.commit import Decided
 from storage.errors import Conflict, Unauthenticated
+from storage.index.catalog import Reading
 from storage.nouns import (
     SYSTEM,
     AnyChange,

@@ -13,9 +13,9 @@ import string
 from cache.scope import Scope
 from gateway.access.grants import EVERYWHERE
 from gateway.access.verdicts import Principal, on_node
-from storage import keys
-from storage.catalog import Reading
 from storage.errors import Absent, Unauthenticated
+from storage.index import keys
+from storage.index.catalog import Reading
 from storage.nouns import Edge, Grant
 
 KIND = "edge"

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from gateway.access.secretfile import SecretFile
 from storage.errors import Damaged, Invalid
-from storage.history import Head
+from storage.index.history import Head
 
 FILE_NAME = "heads.json"
 KEPT = Path("audit") / "heads.jsonl"

@@ -10,11 +10,11 @@ from gateway.access.heads import Heads
 from gateway.front.complaints import now_ms
 from gateway.insight.errorlog import report
 from storage.errors import Problem
-from storage.history import History
+from storage.index.history import History
 from storage.open import Store
-from storage.scrub import Scrub
-from storage.sweep import Rules, Sweep
-from storage.upkeep import Chore
+from storage.upkeep.rounds import Chore
+from storage.upkeep.scrub import Scrub
+from storage.upkeep.sweep import Rules, Sweep
 
 
 def chores_of(

@@ -33,7 +33,7 @@ from gateway.insight.requestlog import RequestLog
 from gateway.logs.keeping import Receiving
 from gateway.logs.questions import Questions
 from gateway.sandbox.pool import Sandbox
-from storage.history import History
+from storage.index.history import History
 from storage.nouns import Upstream
 from storage.open import Store
 

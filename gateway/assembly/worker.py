@@ -26,8 +26,8 @@ from gateway.delivery.serving import serve
 from gateway.delivery.workers import hear_hangups, supervise
 from gateway.logs.keeping import Keeping
 from gateway.logs.segments import OWN
-from storage.composing import Composing
 from storage.open import open_store
+from storage.upkeep.composing import Composing
 
 REAP_SECONDS = 30.0
 

@@ -17,10 +17,10 @@ from gateway.cli.operate import DATA, origin_of
 from gateway.cli.output import Output, Usage
 from gateway.cli.words import AsJson, AsProfile, AtUrl, seconds
 from gateway.console.clock import now_ms
-from storage.chain import check_journal
 from storage.errors import Absent
-from storage.history import Head
+from storage.index.history import Head
 from storage.nouns import SYSTEM
+from storage.upkeep.chain import check_journal
 
 app = App(name="audit", help="Who did what: list, show, export, verify.")
 LIMIT = 50

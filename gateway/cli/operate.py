@@ -9,7 +9,7 @@ from gateway.cli.output import Output
 from gateway.cli.words import AsJson, AsProfile, AtUrl
 from storage.errors import Absent, Problem
 from storage.open import rebuild_index as rebuild
-from storage.verify import verify
+from storage.upkeep.verify import verify
 
 UNWELL = 5
 """The exit code of `status` for a node that answers and takes no work."""

@@ -15,9 +15,9 @@ from gateway.console import replies
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.permissions import NODE_ADMIN, WORKSPACE_ADMIN
 from storage.errors import Absent, Invalid, Unavailable
-from storage.history import Head, History, Kept
-from storage.index import NO_HASH
-from storage.journal import End
+from storage.index.history import Head, History, Kept
+from storage.index.index import NO_HASH
+from storage.journal.journal import End
 from storage.nouns import SYSTEM
 
 ROUTES = Routes("/-/api/v1")

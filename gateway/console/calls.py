@@ -18,9 +18,9 @@ from gateway.access.verdicts import ANONYMOUS, Principal, check_network, identif
 from gateway.console.permissions import Permission
 from gateway.console.services import Services
 from gateway.insight.reasons import REASON, reason_in
-from storage.catalog import Reading
 from storage.commit import Decided
 from storage.errors import Invalid, Unauthenticated, Unavailable, Unsupported
+from storage.index.catalog import Reading
 
 API = "/-/api/"
 BODY_BYTES_MAX = 512 << 10

@@ -13,9 +13,9 @@ from gateway.console.giving import account_of, grant_of, judge_giving, judge_pas
 from gateway.console.permissions import BY_BODY, SOMEBODY, TOKEN_CONTROL, controlled_token
 from gateway.console.schemas import NewGrant, NewToken, Rotation
 from gateway.console.services import Services
-from storage.catalog import Reading
 from storage.commit import Decided
 from storage.errors import Absent, Forbidden, Invalid
+from storage.index.catalog import Reading
 from storage.nouns import SYSTEM, Draft, Grant, PutToken, Token
 
 ROUTES = Routes("/-/api/v1")

@@ -16,9 +16,9 @@ from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.permissions import NODE_ADMIN
 from gateway.console.schemas import EditEdge, NewEdge
-from storage.catalog import Reading
 from storage.commit import Decided
 from storage.errors import Absent, Conflict, Invalid, Unavailable
+from storage.index.catalog import Reading
 from storage.nouns import SYSTEM, Draft, Edge, PutEdge
 
 ROUTES = Routes("/-/api/v1")

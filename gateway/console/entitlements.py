@@ -13,9 +13,9 @@ from gateway.console.calls import Call, Reply, Routes
 from gateway.console.giving import grant_of, judge_passing_on
 from gateway.console.permissions import BY_BODY, SOMEBODY
 from gateway.console.schemas import Accepting, EditEntitlement, NewEntitlement, NewGrant
-from storage.catalog import Reading
 from storage.commit import Decided
 from storage.errors import Absent, Conflict, Forbidden, Invalid, Unavailable
+from storage.index.catalog import Reading
 from storage.nouns import SYSTEM, Draft, Entitlement, Grant, PutToken, Token
 
 ROUTES = Routes("/-/api/v1")

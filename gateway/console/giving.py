@@ -19,8 +19,8 @@ from gateway.access.verdicts import (
 )
 from gateway.console.schemas import NewGrant
 from gateway.console.services import Services
-from storage.catalog import Reading
 from storage.errors import Absent, Forbidden, Invalid
+from storage.index.catalog import Reading
 from storage.nouns import MEMBERS, Account, Grant, team_subject
 
 

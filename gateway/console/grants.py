@@ -12,9 +12,9 @@ from gateway.console.giving import actions_of, grant_of, judge_all, judge_giving
 from gateway.console.people import new_id
 from gateway.console.permissions import WORKSPACE_GRANT
 from gateway.console.schemas import NewBinding, NewRole
-from storage.catalog import Reading
 from storage.commit import Decided
 from storage.errors import Absent, Conflict, Invalid
+from storage.index.catalog import Reading
 from storage.nouns import Binding, Draft, DropBinding, DropRole, Grant, PutBinding, PutRole, Role
 
 ROUTES = Routes("/-/api/v1")

@@ -16,9 +16,9 @@ from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.permissions import NODE_ADMIN
 from gateway.console.schemas import NewHost
-from storage.catalog import Reading
 from storage.commit import Decided
 from storage.errors import Absent, Conflict, Invalid
+from storage.index.catalog import Reading
 from storage.nouns import SYSTEM, AnyChange, Draft, DropHost, Host, PutHost
 
 ROUTES = Routes("/-/api/v1")

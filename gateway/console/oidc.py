@@ -28,9 +28,9 @@ from gateway.console.people import new_id
 from gateway.console.permissions import BY_PROOF, WORKSPACE_PEOPLE
 from gateway.console.schemas import IdentityToken, NewProvider
 from gateway.console.upstreams import check_place
-from storage.catalog import Reading
 from storage.commit import Decided
 from storage.errors import Absent, Conflict, Invalid, Unauthenticated, Unavailable
+from storage.index.catalog import Reading
 from storage.nouns import (
     SYSTEM,
     Account,

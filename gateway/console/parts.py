@@ -5,7 +5,7 @@ from collections.abc import Callable
 from gateway.access.grants import READ, What
 from gateway.access.verdicts import standing
 from gateway.console.calls import Call
-from storage.catalog import Reading
+from storage.index.catalog import Reading
 
 
 def may_know(call: Call, reading: Reading) -> Callable[[str, str], bool]:

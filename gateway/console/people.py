@@ -20,9 +20,9 @@ from gateway.console.calls import Call, Decision, Reply, Routes
 from gateway.console.giving import account_of, member_of, told
 from gateway.console.permissions import NODE_ADMIN, WORKSPACE_PEOPLE
 from gateway.console.schemas import EditMembership, EditTeammate, NewService, NewTeam, NewUser
-from storage.catalog import Reading
 from storage.commit import Decided
 from storage.errors import Absent, Conflict, Forbidden, Invalid
+from storage.index.catalog import Reading
 from storage.nouns import (
     SYSTEM,
     Account,

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from gateway.access.grants import GRANT, PEOPLE
 from gateway.access.verdicts import Principal, controls, judge, judge_node, judge_workspace, needs_token
 from gateway.console.services import Services
-from storage.catalog import Reading
 from storage.errors import Absent
+from storage.index.catalog import Reading
 from storage.nouns import Token
 
 Check = Callable[[Services, Reading, Principal, Mapping[str, str]], None]

@@ -12,9 +12,9 @@ from gateway.console.calls import Call, Reply, Routes
 from gateway.console.permissions import NODE_ADMIN, REPOSITORY_READ, WORKSPACE_ADMIN
 from gateway.console.schemas import NewQuota
 from gateway.console.shown import Shown
-from storage.catalog import Reading
 from storage.commit import Decided
 from storage.errors import Absent
+from storage.index.catalog import Reading
 from storage.nouns import SYSTEM, Draft, PutRepository, PutWorkspace, Repository, Workspace
 
 ROUTES = Routes("/-/api/v1")

@@ -13,9 +13,9 @@ from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.permissions import REPOSITORY_ADMIN, REPOSITORY_READ, SOMEBODY
 from gateway.console.schemas import REPLICATION_RATE_MIN, REPLICATIONS_MAX, NewReplication
-from storage.catalog import Reading
 from storage.commit import Decided
 from storage.errors import Absent, Invalid, Problem, TooLarge
+from storage.index.catalog import Reading
 from storage.nouns import Draft, PutRepository, Replication
 
 ROUTES = Routes("/-/api/v1/repositories/<workspace>/<repository>/replication")

@@ -18,8 +18,8 @@ from gateway.console.calls import Call, Reply, Routes
 from gateway.console.parts import may_know_in
 from gateway.console.permissions import ANYBODY
 from gateway.console.queries import All, At, Held, Part, beginning, parse
-from storage.catalog import Reading
 from storage.errors import Invalid
+from storage.index.catalog import Reading
 from storage.nouns import Package, Repository, View
 
 ROUTES = Routes("/-/api/v1")

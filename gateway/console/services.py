@@ -22,10 +22,10 @@ from gateway.access.tolls import Used
 from gateway.access.verdicts import Principal
 from gateway.console.clock import now_ms, version
 from gateway.logs.questions import Questions
-from storage.catalog import Reading
+from storage.blobs.ledger import BlobRow
 from storage.commit import Committed, Decided
-from storage.history import History
-from storage.ledger import BlobRow
+from storage.index.catalog import Reading
+from storage.index.history import History
 from storage.nouns import Token
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from gateway.access.signing import fingerprint
 from gateway.access.verdicts import Principal
-from storage.ledger import BlobRow
+from storage.blobs.ledger import BlobRow
 from storage.nouns import (
     Account,
     Binding,

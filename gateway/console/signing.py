@@ -13,9 +13,9 @@ from gateway.access.verdicts import Principal, judge
 from gateway.console import replies
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.permissions import REPOSITORY_ADMIN
-from storage.catalog import Reading
 from storage.commit import Decided
 from storage.errors import Absent, Conflict, Unavailable
+from storage.index.catalog import Reading
 from storage.nouns import Draft, PutRepository, Repository
 
 ROUTES = Routes("/-/api/v1/repositories/<workspace>/<repository>/keys")

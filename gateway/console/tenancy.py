@@ -10,9 +10,9 @@ from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.permissions import ANYBODY, BY_BODY, NODE_ADMIN, REPOSITORY_ADMIN, REPOSITORY_READ, WORKSPACE_READ
 from gateway.console.schemas import EditRepository, NewRepository, NewWorkspace
-from storage.catalog import Reading
 from storage.commit import Decided
 from storage.errors import Conflict, Invalid
+from storage.index.catalog import Reading
 from storage.nouns import SYSTEM, Draft, DropRepository, PutRepository, PutWorkspace, Repository, Workspace
 
 ROUTES = Routes("/-/api/v1")

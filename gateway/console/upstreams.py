@@ -18,9 +18,9 @@ from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.permissions import REPOSITORY_ADMIN, REPOSITORY_READ
 from gateway.console.schemas import ALLOWED_MAX, UPSTREAMS_MAX, AllowName, NewCredential, NewUpstream
-from storage.catalog import Reading
 from storage.commit import Decided
 from storage.errors import Absent, Conflict, Full, Invalid, TooLarge, Unavailable
+from storage.index.catalog import Reading
 from storage.nouns import Draft, PutRepository, Repository, Upstream
 
 ROUTES = Routes("/-/api/v1/repositories/<workspace>/<repository>/upstreams")

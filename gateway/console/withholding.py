@@ -13,9 +13,9 @@ from gateway.console.calls import Call, Reply, Routes
 from gateway.console.parts import may_know
 from gateway.console.permissions import REPOSITORY_ADMIN, REPOSITORY_READ
 from gateway.console.schemas import NewPurge, NewQuarantine
-from storage.catalog import Reading
 from storage.commit import Decided
 from storage.errors import Absent, Invalid
+from storage.index.catalog import Reading
 from storage.nouns import AnyChange, Draft, DropQuarantine, Purge, PutQuarantine, Quarantine
 
 ROUTES = Routes("/-/api/v1")

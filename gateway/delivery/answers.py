@@ -14,7 +14,7 @@ from math import inf
 from time import gmtime
 
 from gateway.delivery.heads import Head
-from storage.blobs import Laid
+from storage.blobs.shelf import Laid
 
 Extents = tuple[tuple[int, int, int], ...]
 

@@ -59,9 +59,9 @@ from gateway.front.routes import OCI, V2, Place, ask_of, check_slashes, host_nam
 from gateway.front.signed import Signed
 from gateway.front.writing import Writes
 from gateway.insight.errorlog import report_bug
-from storage import keys
-from storage.catalog import Catalog, Reading
 from storage.errors import Absent, Forbidden, Full, Problem, TooMany, Unauthenticated, Unavailable
+from storage.index import keys
+from storage.index.catalog import Catalog, Reading
 from storage.nouns import Host, Repository
 
 LOGIN_METHODS = ("PUT", "POST")

@@ -13,9 +13,9 @@ from gateway.access.authority import Authority
 from gateway.access.edges import code_hash, living_edge
 from gateway.delivery.requests import Request
 from gateway.front.complaints import now_ms
-from storage.catalog import Catalog, Reading
 from storage.commit import Committer, Decided
 from storage.errors import Absent, Forbidden, Invalid, Unauthenticated
+from storage.index.catalog import Catalog, Reading
 from storage.nouns import SYSTEM, Draft, Edge, PutEdge
 
 BODY_BYTES_MAX = 16 << 10

@@ -20,7 +20,7 @@ import msgspec
 from formats.kit.contract import Room, governed
 from gateway.access.grants import READ, What
 from gateway.access.verdicts import principal_of, standing
-from storage.catalog import Reading
+from storage.index.catalog import Reading
 from storage.nouns import Quarantine, Repository
 
 

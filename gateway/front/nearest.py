@@ -23,7 +23,7 @@ from cache.connecting import trust
 from gateway.config import Regions
 from gateway.delivery.answers import Answer
 from gateway.delivery.heads import Head
-from storage.catalog import Catalog
+from storage.index.catalog import Catalog
 from storage.nouns import Host
 
 PROBE_SECONDS = 2.0

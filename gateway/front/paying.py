@@ -12,8 +12,8 @@ import trio
 
 from cache.relay import Relay
 from gateway.access.tolls import Ledger, Lender, Lending, Lent, Return, Tolls, Used, Wish
-from storage.catalog import Catalog
 from storage.errors import Unavailable, UpstreamFailed
+from storage.index.catalog import Catalog
 from storage.nouns import Token
 
 FOLDER = "tolls"

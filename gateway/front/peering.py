@@ -31,8 +31,8 @@ from gateway.front.enrolling import Enrolling
 from gateway.front.reading import upstreams_of
 from gateway.front.signed import Place, Signed
 from gateway.logs.keeping import SEGMENT_BYTES_MAX, Receiving
-from storage.catalog import Catalog, Reading
 from storage.errors import Absent, Invalid, MethodRefused, Problem, Unauthenticated, Unavailable, UpstreamFailed
+from storage.index.catalog import Catalog, Reading
 from storage.open import Store
 
 _IDENTITY = re.compile("[0-9a-f]{64}")

@@ -25,11 +25,11 @@ from gateway.front.peering import asking_of
 from gateway.front.reading import Reads
 from gateway.front.routes import Place, place_of
 from storage import disk
-from storage.blobs import Located
-from storage.catalog import Catalog, Reading
-from storage.chunker import Cut
+from storage.blobs.chunker import Cut
+from storage.blobs.recipes import window
+from storage.blobs.shelf import Located
 from storage.errors import Absent, Damaged, Invalid
-from storage.recipes import window
+from storage.index.catalog import Catalog, Reading
 
 KINDS = ("recipe", "pieces")
 RECIPE_MEDIA = "application/vnd.entrepot.recipe"

@@ -22,8 +22,8 @@ from gateway.front.overlay import Overlay
 from gateway.front.reading import PULLED, NeedBytes, NeedFile, NeedForeign, NeedRender, Reads, document_labels
 from gateway.front.sources import Sources
 from gateway.front.streaming import stream_bypass, stream_fill, stream_past
-from storage.catalog import Catalog
 from storage.errors import Absent, Unavailable
+from storage.index.catalog import Catalog
 from storage.nouns import File
 
 ROUNDS_MAX = 6

@@ -23,10 +23,10 @@ from gateway.front.leave import Leave, Subject, quarantine_of
 from gateway.front.naming import named
 from gateway.front.overlay import Overlay, may_draw
 from gateway.front.routes import full_home
-from storage import keys
-from storage.blobs import BlobShelf, Located
-from storage.catalog import Reading
+from storage.blobs.shelf import BlobShelf, Located
 from storage.errors import Absent, Forbidden
+from storage.index import keys
+from storage.index.catalog import Reading
 from storage.nouns import File, Repository, Upstream, View
 
 SMALL_BYTES_MAX = 16 << 10

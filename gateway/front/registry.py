@@ -20,8 +20,8 @@ from gateway.delivery.heads import Head
 from gateway.delivery.requests import Request
 from gateway.front.complaints import headers_of, now_ms
 from gateway.front.routes import host_name, implied_by
-from storage.catalog import Catalog, Reading
 from storage.errors import Absent, Invalid, MethodRefused, Problem, Unauthenticated
+from storage.index.catalog import Catalog, Reading
 
 FORM_BYTES_MAX = 64 << 10
 FIELDS_MAX = 100

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from cache.relay import Relay, await_serial
 from gateway.delivery.requests import Request
-from storage.catalog import Catalog
 from storage.errors import Unavailable
+from storage.index.catalog import Catalog
 
 SERIAL_SECONDS_MAX = 10.0
 

@@ -8,9 +8,9 @@ exact: it counts the files themselves.
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from storage.catalog import Reading
+from storage.blobs.sessions import Session
+from storage.index.catalog import Reading
 from storage.quotas import Quotas, Reservation, limits, over
-from storage.sessions import Session
 
 FRAMING_BYTES = 64 << 10
 """The most that a form usually carries beside its file."""

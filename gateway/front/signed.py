@@ -11,7 +11,7 @@ from formats.kit.contract import Room
 from gateway.delivery.answers import Answer
 from gateway.delivery.requests import Request
 from gateway.front.admitted import Admitted
-from storage.catalog import Reading
+from storage.index.catalog import Reading
 
 
 class Place(msgspec.Struct, frozen=True):

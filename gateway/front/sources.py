@@ -11,7 +11,7 @@ from cache.pieces import CODING, ZSTD, Parent, Range, Unpacked, open_pieces, ran
 from cache.upstream import Remote, Source
 from formats.kit.contract import Ask
 from gateway.front.reading import target_of
-from storage.blobs import BlobShelf
+from storage.blobs.shelf import BlobShelf
 from storage.errors import Absent, UpstreamFailed
 from storage.nouns import File, Upstream
 

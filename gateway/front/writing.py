@@ -34,13 +34,13 @@ from gateway.front.permits import Permit
 from gateway.front.reserving import growing, of_new_session, reserved
 from gateway.insight.reasons import REASON, reason_in
 from gateway.sandbox.pool import Sandbox
-from storage.catalog import Reading
+from storage.blobs.intake import Intake, Staged
+from storage.blobs.sessions import Session, Sessions
 from storage.commit import Committed, Committer, Decided
 from storage.errors import Absent, Forbidden, Invalid, Problem, RangeRefused, Unauthenticated
-from storage.intake import Intake, Staged
+from storage.index.catalog import Reading
 from storage.nouns import Draft
 from storage.quotas import Quotas, Reservation
-from storage.sessions import Session, Sessions
 
 COPY_BYTES = 1 << 20
 

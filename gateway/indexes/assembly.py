@@ -20,8 +20,8 @@ from cache.shelf import Shelf
 from formats.kit.contract import Indexed, Made, Part
 from formats.kit.pieces import Piece, join, piece
 from formats.kit.runs import Fragments, changed, cut, is_cut, spans
-from storage.blobs import BlobShelf
-from storage.intake import Intake
+from storage.blobs.intake import Intake
+from storage.blobs.shelf import BlobShelf
 from storage.nouns import View
 
 RUN = "run"

@@ -20,11 +20,11 @@ from gateway.front.signed import Place
 from gateway.indexes.assembly import Row
 from gateway.indexes.generations import Generation, Generations, Serials, serials_of
 from gateway.indexes.resigning import Resigning
-from storage.blobs import BlobShelf
-from storage.catalog import Catalog, Reading
+from storage.blobs.intake import Intake
+from storage.blobs.shelf import BlobShelf
 from storage.commit import Committer, Decided
 from storage.errors import Absent, Problem, UpstreamFailed
-from storage.intake import Intake
+from storage.index.catalog import Catalog, Reading
 from storage.nouns import Draft, PutRepository, Repository
 
 ANSWER_BYTES_MAX = 256 << 20

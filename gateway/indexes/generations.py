@@ -17,9 +17,9 @@ from formats.kit.contract import Indexed, Making, Written
 from gateway.access.signing import SigningKeys
 from gateway.front.signed import Place
 from gateway.indexes.assembly import Assembly, Row, made_of
-from storage import keys
-from storage.catalog import Catalog, Reading
 from storage.errors import Absent, Unavailable
+from storage.index import keys
+from storage.index.catalog import Catalog, Reading
 
 KIND = "generation"
 OLDER_MAX = 1024

@@ -18,8 +18,8 @@ from gateway.access.signing import SigningKeys, opened
 from gateway.front.reading import upstreams_of
 from gateway.front.signed import Place
 from gateway.indexes.generations import Generation, Generations, serials_of
-from storage.catalog import Catalog, Reading
 from storage.errors import Absent, UpstreamFailed
+from storage.index.catalog import Catalog, Reading
 from storage.nouns import Repository, Upstream, View
 
 _GONE = (404, 410)

@@ -26,10 +26,10 @@ from gateway.front.streaming import stream_fill
 from gateway.indexes.assembly import Row
 from gateway.indexes.generations import Generation, Generations, Serials, serials_of
 from gateway.indexes.resigning import signed_anew
-from storage import keys
-from storage.blobs import BlobShelf
-from storage.catalog import Catalog, Reading
+from storage.blobs.shelf import BlobShelf
 from storage.errors import Absent, Unavailable, UpstreamFailed
+from storage.index import keys
+from storage.index.catalog import Catalog, Reading
 from storage.nouns import Repository
 
 SMALL_BYTES_MAX = 16 << 10

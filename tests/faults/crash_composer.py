@@ -13,10 +13,10 @@ from typing import Any
 
 import trio
 
-from storage import chunker, ledger
-from storage.composing import Composer
+from storage.blobs import chunker, ledger
 from storage.nouns import DropFile
 from storage.open import Store
+from storage.upkeep.composing import Composer
 from tests.harness.stores import opened, publish, write
 from tests.harness.sweeping import swept
 from tests.harness.versions import model

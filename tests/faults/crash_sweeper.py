@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from storage.open import now_ms
-from storage.sweep import Rules, Sweep
+from storage.upkeep.sweep import Rules, Sweep
 from tests.faults.crash_writer import LIMITS
 from tests.harness.stores import opened
 

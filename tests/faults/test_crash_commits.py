@@ -18,7 +18,7 @@ from storage.disk import EXIT_FSYNC
 from storage.errors import Full
 from storage.nouns import DropFile
 from storage.open import rebuild_index
-from storage.verify import verify
+from storage.upkeep.verify import verify
 from tests.faults import powercut
 from tests.faults.crash_writer import LIMITS, data_of
 from tests.harness.stores import content, opened, publish, write

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from storage.open import rebuild_index
-from storage.verify import verify
+from storage.upkeep.verify import verify
 from tests.faults import powercut
 from tests.faults.crash_composer import LIMITS, VERSIONS, cut_all, data_of
 from tests.harness.stores import content, opened
@@ -34,9 +34,9 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def _smaller(monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in ("storage.chunker.ARCHIVE_BYTES_MIN", "storage.ledger.ARCHIVE_BYTES_MIN"):
+    for place in ("storage.blobs.chunker.ARCHIVE_BYTES_MIN", "storage.blobs.ledger.ARCHIVE_BYTES_MIN"):
         monkeypatch.setattr(place, 256 << 10)
-    monkeypatch.setattr("storage.chunker.CONTENT_BYTES_MIN", 256 << 10)
+    monkeypatch.setattr("storage.blobs.chunker.CONTENT_BYTES_MIN", 256 << 10)
 
 
 def run(root: Path, *, inject: str = "") -> tuple[list[str], str]:

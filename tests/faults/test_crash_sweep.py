@@ -15,7 +15,7 @@ import pytest
 
 from storage.nouns import DropFile
 from storage.open import rebuild_index
-from storage.verify import verify
+from storage.upkeep.verify import verify
 from tests.faults import powercut
 from tests.faults.crash_writer import LIMITS, data_of
 from tests.harness.stores import content, opened, publish, write

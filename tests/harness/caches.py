@@ -13,10 +13,10 @@ import trio
 from cache.flight import Fill, Flights
 from cache.keeper import Keeper, ShelfKeeper
 from cache.upstream import Remote
-from storage.blobs import BlobShelf
+from storage.blobs.shelf import BlobShelf
 from storage.errors import Problem
-from storage.index import open_environment
-from storage.tables import BlobTables
+from storage.index.index import open_environment
+from storage.index.tables import BlobTables
 
 
 @contextmanager

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from storage.catalog import Catalog, Reading
 from storage.commit import Committed, Decided
-from storage.index import Index
+from storage.index.catalog import Catalog, Reading
+from storage.index.index import Index
 from storage.nouns import Draft, Entry
 
 NOW_MS = 1_800_000_000_000

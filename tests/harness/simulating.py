@@ -12,15 +12,15 @@ from typing import Any
 
 import trio
 
-from storage.blobs import Located
+from storage.blobs.intake import Staged
+from storage.blobs.shelf import Located
 from storage.commit import Decided
 from storage.digest import sha256
 from storage.errors import Invalid
-from storage.intake import Staged
+from storage.index.tables import Txn
 from storage.nouns import DropFile, DropPackage, DropRepository, File, Package, PutFile, PutPackage
 from storage.open import Store
-from storage.sweep import Rules, Sweep
-from storage.tables import Txn
+from storage.upkeep.sweep import Rules, Sweep
 from tests.harness.stores import draft, opened
 
 LIMITS: dict[str, Any] = {"memory_bytes_max": 2_000, "pack_bytes_max": 6_000}

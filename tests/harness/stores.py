@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from storage.catalog import Reading
 from storage.commit import Committed, Decided, Room
+from storage.index.catalog import Reading
 from storage.nouns import AnyChange, Draft, File, Package, PutFile, PutPackage, PutVersion, Version
 from storage.open import Store, open_store
 

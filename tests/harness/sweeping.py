@@ -1,7 +1,7 @@
 """How do tests sweep a store: with which rules, and in one go?"""
 
 from storage.open import Store, now_ms
-from storage.sweep import Progress, Rules, Sweep
+from storage.upkeep.sweep import Progress, Rules, Sweep
 
 AT_ONCE = Rules(grace_ms=0, waste_bytes_min=0)
 

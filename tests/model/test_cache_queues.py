@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cache.eviction import HITS_MAX, SHORT_SHARE, Drop, Queues
-from storage.blobs import PackInfo
+from storage.blobs.shelf import PackInfo
 
 BYTES_MAX = 1000
 GHOSTS_MAX = 4

@@ -8,10 +8,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from storage.catalog import Reading
 from storage.digest import sha256
 from storage.errors import OverQuota
-from storage.index import Index
+from storage.index.catalog import Reading
+from storage.index.index import Index
 from storage.nouns import (
     SYSTEM,
     AnyChange,

@@ -11,9 +11,10 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.catalog import Catalog, Reading
 from storage.digest import sha256
-from storage.index import NO_HASH, Index
+from storage.index.catalog import Catalog, Reading
+from storage.index.index import NO_HASH, Index
+from storage.index.references import count_of, loose_since, usage_of
 from storage.nouns import (
     SYSTEM,
     AnyChange,
@@ -41,7 +42,6 @@ from storage.nouns import (
     Version,
     Workspace,
 )
-from storage.references import count_of, loose_since, usage_of
 
 WORKSPACES = ("w", "w2")
 REPOSITORIES = ("r", "r2")

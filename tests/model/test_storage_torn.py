@@ -9,8 +9,8 @@ import pytest
 import trio
 
 from storage.errors import Damaged
-from storage.frames import FRAME_BYTES, HEADER_BYTES
-from storage.index import Dump
+from storage.index.index import Dump
+from storage.journal.frames import FRAME_BYTES, HEADER_BYTES
 from storage.open import rebuild_index
 from tests.harness.stores import content, opened, publish, write
 

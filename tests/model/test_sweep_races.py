@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from storage.open import rebuild_index
-from storage.verify import verify
+from storage.upkeep.verify import verify
 from tests.harness.simulating import Simulation
 
 SEEDS = int(os.environ.get("ENTREPOT_SWEEP_SEEDS", "40"))

@@ -9,8 +9,8 @@ import pytest
 from gateway.access import bootstrap
 from gateway.access.bootstrap import alone, prepare, prepare_up, renew_admin
 from gateway.access.verdicts import identify, judge
-from storage.catalog import Reading
 from storage.errors import Conflict, Unauthenticated
+from storage.index.catalog import Reading
 from storage.open import open_store
 
 NOW_MS = 1_800_000_000_000

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.access.secrets import Credential, Place
 from gateway.console.services import Health
-from storage import keys
+from storage.index import keys
 from storage.nouns import SYSTEM
 from tests.harness.consoles import Console
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from gateway.console.services import Decide
-from storage.catalog import Reading
 from storage.commit import Committed, Decided
+from storage.index.catalog import Reading
 from storage.nouns import SYSTEM, Draft, PutToken
 from tests.harness.consoles import Console, basic
 

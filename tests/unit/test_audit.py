@@ -15,13 +15,12 @@ from gateway.access.heads import KEPT, Heads, SignedHead, kept, verified
 from gateway.cli.main import with_reason
 from gateway.cli.output import Usage
 from gateway.insight.reasons import reason_in, told_reason
-from storage import frames
-from storage.chain import check_journal
 from storage.commit import Decided
 from storage.digest import sha256
 from storage.errors import Damaged, Invalid
-from storage.frames import HEADER_BYTES
-from storage.history import History
+from storage.index.history import History
+from storage.journal import frames
+from storage.journal.frames import HEADER_BYTES
 from storage.nouns import (
     SYSTEM,
     AnyChange,
@@ -41,6 +40,7 @@ from storage.nouns import (
     Workspace,
 )
 from storage.open import Store
+from storage.upkeep.chain import check_journal
 from tests.harness.consoles import Console
 from tests.harness.stores import opened
 

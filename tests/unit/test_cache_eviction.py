@@ -13,9 +13,9 @@ from cache import eviction
 from cache.eviction import BALLAST_BYTES, Evictor
 from cache.pins import Pins, parse
 from storage import disk
-from storage.blobs import BlobShelf
+from storage.blobs.intake import Intake
+from storage.blobs.shelf import BlobShelf
 from storage.digest import sha256
-from storage.intake import Intake
 from storage.nouns import Draft, File, Package, PutFile, PutPackage
 from tests.harness.caches import cache_at
 from tests.harness.ledgers import Ledger

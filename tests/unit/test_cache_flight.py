@@ -16,7 +16,7 @@ from cache.flight import FAR_BYTES, Fill, Flights
 from cache.keeper import Keeper
 from cache.spool import Slot
 from cache.upstream import Remote, Source
-from storage.blobs import BlobShelf
+from storage.blobs.shelf import BlobShelf
 from storage.errors import Absent, Full, Unavailable, UpstreamFailed
 from tests.harness.caches import cache_at, drain, spawn_fetch
 from tests.harness.upstreams import Item, Upstream, digests_of, noise, upstream

@@ -21,7 +21,7 @@ from cache.keeper import Keeper
 from cache.shelf import Shelf
 from cache.upstream import Remote
 from formats.kit.contract import Pull
-from storage.blobs import BlobShelf
+from storage.blobs.shelf import BlobShelf
 from storage.errors import Absent, Unavailable, UpstreamFailed
 from storage.nouns import Upstream as Source
 from tests.harness.caches import cache_at, drain

@@ -16,13 +16,13 @@ from cache.flight import Flights
 from cache.keeper import ShelfKeeper
 from cache.pieces import Parent, PieceSource, Range, Unpacked, open_pieces, parse_ranges, ranges_text
 from cache.upstream import Source
-from storage.blobs import BlobShelf
-from storage.chunker import Chunk, chunks, decide, key_of
-from storage.composing import Composer
+from storage.blobs.chunker import Chunk, chunks, decide, key_of
+from storage.blobs.intake import Staged
+from storage.blobs.recipes import ENTRY_BYTES, HEADER_BYTES, Part, decode, decode_window, encode, window
+from storage.blobs.shelf import BlobShelf
 from storage.digest import sha256
 from storage.errors import Absent, Damaged, UpstreamFailed
-from storage.intake import Staged
-from storage.recipes import ENTRY_BYTES, HEADER_BYTES, Part, decode, decode_window, encode, window
+from storage.upkeep.composing import Composer
 from tests.harness.caches import cache_at, drain
 from tests.harness.versions import edited, model
 

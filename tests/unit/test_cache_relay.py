@@ -12,8 +12,8 @@ from trio.testing import MockClock
 
 from cache.parents import Parents
 from cache.relay import Relay, await_serial, passed_on
-from storage.catalog import Catalog
 from storage.errors import Unavailable, UpstreamFailed
+from storage.index.catalog import Catalog
 
 
 class Body:

@@ -13,7 +13,7 @@ from cache.holding import Holding, Wish
 from cache.keeper import Keeper
 from cache.replicator import FILE_NAME, Held, Progress, Replicator, Retries
 from cache.upstream import Remote
-from storage.blobs import BlobShelf
+from storage.blobs.shelf import BlobShelf
 from storage.nouns import (
     Draft,
     DropRepository,

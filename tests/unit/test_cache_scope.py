@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from cache.scope import NOWHERE, Scope
-from storage.applier import Applier
 from storage.digest import sha256
 from storage.errors import Damaged
-from storage.index import Index
+from storage.index.applier import Applier
+from storage.index.index import Index
 from storage.nouns import (
     SYSTEM,
     Account,

@@ -10,7 +10,7 @@ from netaddr import IPSet
 
 from gateway.config import Regions
 from gateway.front.nearest import Geography, Nearest
-from storage.catalog import Catalog
+from storage.index.catalog import Catalog
 from storage.nouns import Host
 
 

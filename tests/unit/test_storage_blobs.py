@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from xxhash import xxh3_64_digest
 
-from storage.blobs import HANDLES_MAX, BlobShelf
+from storage.blobs.intake import Staged
+from storage.blobs.packs import SINGLE_START, PackWriter
+from storage.blobs.shelf import HANDLES_MAX, BlobShelf
 from storage.digest import sha256
 from storage.errors import Conflict, Damaged, Full
-from storage.intake import Staged
+from storage.index.tables import BlobTables
 from storage.open import Store
-from storage.packs import SINGLE_START, PackWriter
-from storage.tables import BlobTables
 from tests.harness.stores import opened, publish
 
 LIMITS: dict[str, Any] = {"memory_bytes_max": 2000, "cache_pack_bytes_max": 4000}

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import chunker
-from storage.chunker import CHUNK_BYTES_MAX, Chunk, Cut, Read, chunks, decide, key_of
+from storage.blobs import chunker
+from storage.blobs.chunker import CHUNK_BYTES_MAX, Chunk, Cut, Read, chunks, decide, key_of
 from tests.harness.versions import edited, layer, model, wheel
 
 

@@ -9,11 +9,12 @@ import lmdb
 import pytest
 import trio
 
-from storage import disk, frames
-from storage.catalog import Reading
+from storage import disk
 from storage.commit import GROUP_MAX, Committer, Decided, Room
 from storage.errors import Conflict, Full, Invalid, Problem, TooLarge
-from storage.keys import label_format, label_package, label_repository, label_token, label_workspace
+from storage.index.catalog import Reading
+from storage.index.keys import label_format, label_package, label_repository, label_token, label_workspace
+from storage.journal import frames
 from storage.nouns import (
     SYSTEM,
     DropFile,

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.delivery.answers import cut
-from storage.blobs import BlobShelf
-from storage.chunker import Cut
-from storage.composing import Composer
+from storage.blobs.chunker import Cut
+from storage.blobs.ledger import BlobRow, PackRow
+from storage.blobs.shelf import BlobShelf
 from storage.digest import sha256
-from storage.ledger import BlobRow, PackRow
 from storage.nouns import DropFile
 from storage.open import Store, rebuild_index
-from storage.verify import verify
+from storage.upkeep.composing import Composer
+from storage.upkeep.verify import verify
 from tests.harness.stores import content, opened, publish, write
 from tests.harness.sweeping import swept
 from tests.harness.versions import edited, layer, model, wheel

@@ -6,9 +6,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from storage.applier import Applier
 from storage.digest import sha256
 from storage.errors import Conflict, Damaged
+from storage.index.applier import Applier
 from storage.nouns import SYSTEM, Entry, PutWorkspace, Workspace
 from storage.open import Store
 from tests.harness.stores import opened, publish, write

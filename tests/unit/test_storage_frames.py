@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from storage import frames
-from storage.frames import Header
+from storage.journal import frames
+from storage.journal.frames import Header
 from storage.nouns import Entry
 
 

@@ -8,7 +8,7 @@ import lmdb
 import pytest
 
 from storage.errors import Unavailable
-from storage.gate import Gate
+from storage.index.gate import Gate
 
 PATIENCE_S = 20.0
 

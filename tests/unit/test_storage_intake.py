@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from storage import disk
+from storage.blobs.intake import Intake
+from storage.blobs.packs import SINGLE_START
 from storage.errors import Full
-from storage.intake import Intake
-from storage.packs import SINGLE_START
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 
 from storage import open as opening
 from storage.errors import Damaged
-from storage.index import Dump
+from storage.index.index import Dump
 from storage.open import CacheMark, rebuild_index
-from storage.verify import verify
+from storage.upkeep.verify import verify
 from tests.harness.stores import content, opened, publish
 
 

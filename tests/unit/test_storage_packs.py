@@ -5,9 +5,9 @@ from pathlib import Path
 
 from xxhash import xxh3_64_digest
 
-from storage import packs
+from storage.blobs import packs
+from storage.blobs.packs import PackHeader, PackWriter, Record
 from storage.digest import sha256
-from storage.packs import PackHeader, PackWriter, Record
 
 STORE = bytes(range(16))
 BODIES = [b"", b"a" * 10, b"b" * 1000, os.urandom(70)]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.catalog import Catalog, Reading
-from storage.index import READERS_MAX, Index
+from storage.index.catalog import Catalog, Reading
+from storage.index.index import READERS_MAX, Index
 
 
 def test_a8_readings_that_are_over_take_no_readers_slot(tmp_path: Path) -> None:

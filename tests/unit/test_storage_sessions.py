@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from storage.blobs.sessions import BEGUN_SECONDS_MAX, Session, Sessions
 from storage.commit import Decided
 from storage.errors import Absent, Conflict, Invalid, RangeRefused, TooMany
 from storage.nouns import File, PutFile
-from storage.sessions import BEGUN_SECONDS_MAX, Session, Sessions
 from tests.harness.stores import content, draft, opened
 
 

@@ -10,8 +10,8 @@ from storage.digest import sha256
 from storage.errors import Damaged
 from storage.nouns import DropFile, DropPackage, DropRepository, File, Package, PutFile, PutPackage
 from storage.open import Store, rebuild_index
-from storage.sweep import Rules, keeping_packs, only_one
-from storage.verify import verify
+from storage.upkeep.sweep import Rules, keeping_packs, only_one
+from storage.upkeep.verify import verify
 from tests.harness.stores import content, opened, publish, write
 from tests.harness.sweeping import sweeping, swept
 
@@ -165,7 +165,7 @@ async def test_a_dry_run_tells_what_a_run_then_does_and_changes_nothing(store: S
 
 
 async def test_it_stops_anywhere_and_the_next_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.sweep.BATCH_BLOBS", 5)
+    monkeypatch.setattr("storage.upkeep.sweep.BATCH_BLOBS", 5)
     names = await filled(store, 60)
     for name in names[:40]:
         await write(store, DropFile("generic", "pkg", name))

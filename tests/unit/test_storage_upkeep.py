@@ -12,9 +12,9 @@ from storage.digest import sha256
 from storage.errors import Damaged
 from storage.nouns import DropFile, File, PutFile
 from storage.open import Store
-from storage.scrub import Scrub
-from storage.sweep import Progress
-from storage.upkeep import Chore
+from storage.upkeep.rounds import Chore
+from storage.upkeep.scrub import Scrub
+from storage.upkeep.sweep import Progress
 from tests.harness.stores import content, opened, publish, write
 
 LIMITS: dict[str, Any] = {"memory_bytes_max": 20_000, "pack_bytes_max": 60_000}

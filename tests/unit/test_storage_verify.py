@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from storage.errors import Damaged
-from storage.index import Index
-from storage.keys import seal
-from storage.verify import verify
+from storage.index.index import Index
+from storage.index.keys import seal
+from storage.upkeep.verify import verify
 from tests.harness.stores import opened, publish
 
 FLIPS = int(os.environ.get("ENTREPOT_FLIPS", "40"))

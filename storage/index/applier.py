@@ -10,7 +10,7 @@ import msgspec
 
 from storage.digest import sha256
 from storage.errors import Damaged
-from storage.index import Index
+from storage.index.index import Index
 from storage.nouns import SYSTEM, Entry, PutAccount, PutEdge, PutHost, PutToken, PutWorkspace
 
 _ENTRY = msgspec.msgpack.Decoder(Entry)

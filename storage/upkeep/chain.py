@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from storage import frames
 from storage.digest import sha256
 from storage.errors import Damaged
-from storage.frames import HEADER_BYTES, Header
-from storage.history import Head
-from storage.index import NO_HASH, Index
-from storage.journal import End, EntryHead, segments_in
+from storage.index.history import Head
+from storage.index.index import NO_HASH, Index
+from storage.journal import frames
+from storage.journal.frames import HEADER_BYTES, Header
+from storage.journal.journal import End, EntryHead, segments_in
 from storage.open import Identity, probe, read_identity
 
 _HEAD = msgspec.msgpack.Decoder(EntryHead)

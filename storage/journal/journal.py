@@ -1,6 +1,6 @@
 """What happened, in which order, and how is that kept?
 
-Segments `NNNNNNNN.seg` of frames (storage.frames), shared by every worker process of an origin. Whoever holds the
+Segments `NNNNNNNN.seg` of frames (frames.py), shared by every worker process of an origin. Whoever holds the
 write lock (the write transaction of the index) may append; the index records how far the journal counts, its End.
 Bytes beyond the End were written by a process that did not live to commit them: the next holder of the lock reads
 them with `tail`, applies what is whole and cuts what is torn. Readers never look beyond the End.
@@ -13,9 +13,10 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from storage import disk, frames
+from storage import disk
 from storage.errors import Damaged
-from storage.frames import HEADER_BYTES, Header
+from storage.journal import frames
+from storage.journal.frames import HEADER_BYTES, Header
 
 SEGMENT_BYTES_MAX = 64 << 20
 READ_BYTES = 1 << 20

@@ -1,6 +1,6 @@
 """How is the room of what nothing names any more given back, while everything goes on?
 
-The index tells what is cited (storage.references), so nothing is searched for. First the rows of blobs go that nothing
+The index tells what is cited (references.py), so nothing is searched for. First the rows of blobs go that nothing
 has named for longer than the grace. Then packs that are mostly dead are emptied: what lives in them is written into a
 new pack, made durable, and one transaction a batch lets the rows point there. A pack in which nothing lives any more
 loses its name. Whoever reads from it has it open, and reads on; whoever has only looked up its row looks again.
@@ -21,16 +21,16 @@ from typing import NamedTuple
 import lmdb
 
 from storage import disk
-from storage.blobs import BlobShelf
+from storage.blobs.ledger import BlobRow, PackRow
+from storage.blobs.packs import PackWriter
+from storage.blobs.shelf import BlobShelf
 from storage.errors import Damaged
-from storage.evacuating import Evacuation
-from storage.index import Index
-from storage.journal import Journal
-from storage.ledger import BlobRow, PackRow
-from storage.packs import PackWriter
+from storage.index.index import Index
+from storage.index.references import count_of, loose_since
+from storage.index.tables import Txn
+from storage.journal.journal import Journal
 from storage.recovery import catch_up
-from storage.references import count_of, loose_since
-from storage.tables import Txn
+from storage.upkeep.evacuating import Evacuation
 
 GRACE_SECONDS = 24 * 3600
 GARBAGE_SHARE_MIN = 0.5

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from storage.errors import Invalid
-from storage.exchanged import forget, remember
-from storage.keys import (
+from storage.index.exchanged import forget, remember
+from storage.index.keys import (
     below,
     join,
     label_access,
@@ -29,6 +29,8 @@ from storage.keys import (
     touched,
     unseal,
 )
+from storage.index.references import References
+from storage.index.tables import Table, Tables, Txn
 from storage.nouns import (
     SYSTEM,
     Account,
@@ -73,8 +75,6 @@ from storage.nouns import (
     Token,
     team_subject,
 )
-from storage.references import References
-from storage.tables import Table, Tables, Txn
 
 _encode = msgspec.msgpack.Encoder().encode
 _FILE = msgspec.msgpack.Decoder(File)

@@ -15,12 +15,9 @@ from typing import NamedTuple, Protocol
 from xxhash import xxh3_64
 
 from storage import disk
-from storage.blobs import BlobShelf
-from storage.chunker import Chunk, Cut, key_of
-from storage.errors import Damaged
-from storage.ledger import BlobRow, ChunkRow, PackRow
-from storage.nouns import Extent
-from storage.packs import (
+from storage.blobs.chunker import Chunk, Cut, key_of
+from storage.blobs.ledger import BlobRow, ChunkRow, PackRow
+from storage.blobs.packs import (
     COMPOSED,
     NO_BLOB,
     PACK_HEADER_BYTES,
@@ -34,8 +31,11 @@ from storage.packs import (
     record_header,
     records,
 )
-from storage.recipes import Part, decode, encode
-from storage.tables import Txn
+from storage.blobs.recipes import Part, decode, encode
+from storage.blobs.shelf import BlobShelf
+from storage.errors import Damaged
+from storage.index.tables import Txn
+from storage.nouns import Extent
 
 STEP_BYTES = 8 << 20
 ROWS_MAX = 1000

@@ -16,17 +16,8 @@ from pathlib import Path
 import lmdb
 import msgspec
 
-from storage.blobs import BlobShelf
-from storage.digest import sha256
-from storage.errors import Damaged, Problem
-from storage.frames import HEADER_BYTES
-from storage.index import NO_HASH, Index
-from storage.journal import End, Journal
-from storage.keys import split, unseal
-from storage.ledger import BlobRow
-from storage.nouns import Entry, Extent, File
-from storage.open import Identity, probe, read_identity
-from storage.packs import (
+from storage.blobs.ledger import BlobRow
+from storage.blobs.packs import (
     COMPOSED,
     PACK_HEADER_BYTES,
     RECIPE,
@@ -36,9 +27,18 @@ from storage.packs import (
     read_body,
     records,
 )
-from storage.recipes import decode
-from storage.sweep import keeping_packs
-from storage.tables import BLOB_TABLES, FOLD_TABLES, WORK_TABLES, Txn
+from storage.blobs.recipes import decode
+from storage.blobs.shelf import BlobShelf
+from storage.digest import sha256
+from storage.errors import Damaged, Problem
+from storage.index.index import NO_HASH, Index
+from storage.index.keys import split, unseal
+from storage.index.tables import BLOB_TABLES, FOLD_TABLES, WORK_TABLES, Txn
+from storage.journal.frames import HEADER_BYTES
+from storage.journal.journal import End, Journal
+from storage.nouns import Entry, Extent, File
+from storage.open import Identity, probe, read_identity
+from storage.upkeep.sweep import keeping_packs
 
 _ENTRY = msgspec.msgpack.Decoder(Entry)
 _FILE = msgspec.msgpack.Decoder(File)

@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 
 from storage import disk
+from storage.blobs.intake import Staged
+from storage.blobs.packs import SINGLE_START
 from storage.errors import Absent, Conflict, Invalid, RangeRefused, TooMany
-from storage.intake import Staged
-from storage.packs import SINGLE_START
 
 BEGUN_SECONDS_MAX = 3600
 _ID = re.compile(r"[A-Za-z0-9_-]{32}")

@@ -4,7 +4,7 @@ A pack begins with a header of 64 bytes. A record is a header of 80 bytes and th
 shared pack begin on 64 bytes. A single pack holds one large body at byte 4096 and was written once: received in place,
 then given its headers and its name. A sealed shared pack ends with a record that lists its members. A composed pack
 holds what a blob does not share with others, as one run of chunks. A recipe says which chunks the record ahead of it
-consists of (see storage.recipes); it follows a run always, and the body of a single pack where that was cut. All
+consists of (see storage.blobs.recipes); it follows a run always, and the body of a single pack where that was cut. All
 integers are little-endian; headers carry a crc32, bodies an xxh3_64 beside the sha256 that names them.
 """
 

@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from xxhash import xxh3_64_digest
 
-from storage.chunker import ARCHIVE_BYTES_MIN, Cut
+from storage.blobs.chunker import ARCHIVE_BYTES_MIN, Cut
+from storage.blobs.packs import BODY, Record
 from storage.errors import Damaged
-from storage.keys import seal, unseal
+from storage.index.keys import seal, unseal
+from storage.index.tables import BlobTables, Txn
 from storage.nouns import Extent
-from storage.packs import BODY, Record
-from storage.tables import BlobTables, Txn
 
 _BLOB = struct.Struct("<BBHQQ8s")
 _EXTENT = struct.Struct("<IQQ")

@@ -16,9 +16,9 @@ from typing import Self
 from xxhash import xxh3_64
 
 from storage import disk
+from storage.blobs.packs import SINGLE_START
 from storage.digest import Hasher
 from storage.errors import Full
-from storage.packs import SINGLE_START
 
 MEMORY_BYTES_MAX = 1 << 20
 SLOW_REMOVAL_BYTES = 32 << 20

@@ -6,14 +6,14 @@ other chunks lie wherever packs have them; so those are resolved when all packs 
 
 from contextlib import suppress
 
-from storage.blobs import BlobShelf
+from storage.blobs.layout import coalesced
+from storage.blobs.ledger import BlobRow, ChunkRow
+from storage.blobs.packs import BODY, NO_BLOB, Record, read_body
+from storage.blobs.recipes import decode
+from storage.blobs.shelf import BlobShelf
 from storage.errors import Damaged
-from storage.layout import coalesced
-from storage.ledger import BlobRow, ChunkRow
+from storage.index.tables import Txn
 from storage.nouns import Extent
-from storage.packs import BODY, NO_BLOB, Record, read_body
-from storage.recipes import decode
-from storage.tables import Txn
 
 
 def take_recipe(txn: Txn, shelf: BlobShelf, pack: int, described: Record, recipe: Record) -> None:

@@ -24,13 +24,10 @@ import lmdb
 from xxhash import xxh3_64_digest
 
 from storage import disk
-from storage.chunker import key_of
-from storage.digest import Hasher
-from storage.errors import Conflict, Damaged
-from storage.gate import Gate
-from storage.intake import Staged
-from storage.ledger import BlobRow, ChunkRow, Ledger, PackRow
-from storage.packs import (
+from storage.blobs.chunker import key_of
+from storage.blobs.intake import Staged
+from storage.blobs.ledger import BlobRow, ChunkRow, Ledger, PackRow
+from storage.blobs.packs import (
     BODY,
     PACK_HEADER_BYTES,
     RECORD_BYTES,
@@ -43,8 +40,11 @@ from storage.packs import (
     pack_header,
     single_headers,
 )
-from storage.recipes import chunk_keys
-from storage.tables import BlobTables, Txn
+from storage.blobs.recipes import chunk_keys
+from storage.digest import Hasher
+from storage.errors import Conflict, Damaged
+from storage.index.gate import Gate
+from storage.index.tables import BlobTables, Txn
 
 PACK_BYTES_MAX = 256 << 20
 CACHE_PACK_BYTES_MAX = 64 << 20

@@ -10,8 +10,10 @@ from typing import TypeVar
 
 import msgspec
 
-from storage.index import Index
-from storage.keys import below, join, split, touched, touched_package, unseal
+from storage.index.index import Index
+from storage.index.keys import below, join, split, touched, touched_package, unseal
+from storage.index.references import Usage, usage_of
+from storage.index.tables import Table, Tables, Txn
 from storage.nouns import (
     Account,
     Binding,
@@ -30,8 +32,6 @@ from storage.nouns import (
     Version,
     Workspace,
 )
-from storage.references import Usage, usage_of
-from storage.tables import Table, Tables, Txn
 
 _U64 = struct.Struct("<Q")
 _FILE = msgspec.msgpack.Decoder(File)

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from storage.chunker import Chunk
-from storage.ledger import ChunkRow
+from storage.blobs.chunker import Chunk
+from storage.blobs.ledger import ChunkRow
 from storage.nouns import Extent
 
 EXTENT_BYTES_MIN = 32 << 10

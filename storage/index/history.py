@@ -11,10 +11,10 @@ import msgspec
 
 from storage.digest import sha256
 from storage.errors import Absent
-from storage.index import Index
-from storage.journal import End, Journal
+from storage.index.index import Index
+from storage.index.tables import Txn
+from storage.journal.journal import End, Journal
 from storage.nouns import Entry
-from storage.tables import Txn
 
 _ENTRY = msgspec.msgpack.Decoder(Entry)
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import lmdb
 
 from storage.errors import Unavailable
-from storage.tables import Txn
+from storage.index.tables import Txn
 
 
 class Gate:

@@ -5,9 +5,9 @@ Part of the fold: what it does follows from the entry and the rows before it.
 
 import msgspec
 
-from storage.keys import label_token, seal, unseal, until
+from storage.index.keys import label_token, seal, unseal, until
+from storage.index.tables import Tables, Txn
 from storage.nouns import Token
-from storage.tables import Tables, Txn
 
 FORGOTTEN_MAX = 4
 """With each exchange at most so many that have had their time: their number stays that of a few hours."""

@@ -12,9 +12,9 @@ import struct
 from collections import defaultdict
 from typing import NamedTuple
 
-from storage.keys import join, seal, unseal
+from storage.index.keys import join, seal, unseal
+from storage.index.tables import Tables, Txn
 from storage.nouns import File
-from storage.tables import Tables, Txn
 
 _U64 = struct.Struct("<Q")
 _USAGE = struct.Struct("<QQ")

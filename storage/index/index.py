@@ -1,6 +1,6 @@
 """Where does the fold of the journal lie, and how is a row of it read and written?
 
-One LMDB environment. Its fold tables are computed from the entries alone by storage.fold, so they can be thrown away
+One LMDB environment. Its fold tables are computed from the entries alone by fold.py, so they can be thrown away
 and come back equal byte for byte; its physical tables say where bytes lie on this machine. Its write transaction is
 the write lock between worker processes.
 """
@@ -12,14 +12,14 @@ from pathlib import Path
 
 import lmdb
 
-from storage import fold
 from storage.digest import sha256
 from storage.errors import Conflict, Damaged
-from storage.journal import End
-from storage.keys import place, seal, unseal
+from storage.index import fold
+from storage.index.keys import place, seal, unseal
+from storage.index.references import loosen
+from storage.index.tables import FOLD_TABLES, Tables, Txn
+from storage.journal.journal import End
 from storage.nouns import Entry
-from storage.references import loosen
-from storage.tables import FOLD_TABLES, Tables, Txn
 
 MAP_BYTES = 1 << 40
 READERS_MAX = 1024

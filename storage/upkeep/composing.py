@@ -22,14 +22,10 @@ import trio
 from xxhash import xxh3_64
 
 from storage import disk
-from storage.blobs import BlobShelf, Located
-from storage.chunker import Chunk, Cut, Read, chunks, decide
-from storage.digest import Hasher
-from storage.errors import Damaged, Problem
-from storage.layout import Stretch, lay_out
-from storage.ledger import BlobRow, ChunkRow, PackRow
-from storage.nouns import Extent
-from storage.packs import (
+from storage.blobs.chunker import Chunk, Cut, Read, chunks, decide
+from storage.blobs.layout import Stretch, lay_out
+from storage.blobs.ledger import BlobRow, ChunkRow, PackRow
+from storage.blobs.packs import (
     COMPOSED,
     PACK_HEADER_BYTES,
     RECIPE,
@@ -41,8 +37,12 @@ from storage.packs import (
     record_bytes,
     record_header,
 )
-from storage.recipes import Part, encode
-from storage.sweep import unheld
+from storage.blobs.recipes import Part, encode
+from storage.blobs.shelf import BlobShelf, Located
+from storage.digest import Hasher
+from storage.errors import Damaged, Problem
+from storage.nouns import Extent
+from storage.upkeep.sweep import unheld
 
 BLOB_BYTES_MAX = 16 << 30
 """Larger blobs stay whole: their list of chunks is held in memory while they are cut."""

@@ -12,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from storage.chunker import CHUNK_BYTES_MAX, Chunk, Cut
+from storage.blobs.chunker import CHUNK_BYTES_MAX, Chunk, Cut
+from storage.blobs.packs import RECIPE, read_body, records
 from storage.errors import Damaged
-from storage.packs import RECIPE, read_body, records
 
 HEADER_BYTES = 32
 ENTRY_BYTES = 40

@@ -41,10 +41,10 @@ environment of the cache as well.
     uncut         sha256                                     -> nothing: a large blob that nobody has looked at yet
     open          pack (u32 big-endian)                      -> nothing: a shared pack that may still be appended to
     damaged       sha256                                     -> nothing: a scrub found that its bytes are rotten
-    state         end, epoch, store, next                    -> see storage.index, storage.blobs
+    state         end, epoch, store, next                    -> see index.py, blobs
 
     loose         sha256                                     -> since when nothing names this blob (u64 ms); physical:
-                                                                sweep takes rows away (see storage.sweep)
+                                                                sweep takes rows away (see storage.upkeep.sweep)
     settled       id of a reservation                        -> nothing: its files are visible (see storage.quotas)
 """
 

@@ -13,15 +13,15 @@ import lmdb
 import msgspec
 
 from storage import disk
-from storage.blobs import BlobShelf
+from storage.blobs.shelf import BlobShelf
 from storage.digest import Hasher
 from storage.errors import Damaged
-from storage.frames import HEADER_BYTES
-from storage.index import Index
-from storage.journal import End, Journal
-from storage.keys import split, unseal
+from storage.index.index import Index
+from storage.index.keys import split, unseal
+from storage.index.tables import BLOB_TABLES, FOLD_TABLES, WORK_TABLES, Table
+from storage.journal.frames import HEADER_BYTES
+from storage.journal.journal import End, Journal
 from storage.nouns import File
-from storage.tables import BLOB_TABLES, FOLD_TABLES, WORK_TABLES, Table
 
 STEP_BYTES = 8 << 20
 STEP_ROWS = 2_000
