@@ -88,7 +88,7 @@ def test_what_cannot_be(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     assert TOKEN not in caught.value.text()
 
 
-@pytest.mark.parametrize("text", ["", "ent_short", TOKEN[:-1]])
+@pytest.mark.parametrize("text", ["", "ent_short", TOKEN[:-1]], ids=["empty", "short", "cut"])
 def test_c11_a_token_that_is_none_is_refused_and_not_repeated(tmp_path: Path, text: str) -> None:
     file = tmp_path / "token"
     file.write_text(text)
