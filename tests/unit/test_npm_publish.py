@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 import tarfile
 from pathlib import Path
@@ -314,6 +315,7 @@ GOOD = ("package/package.json", tarfile.REGTYPE, b'{"name": "demo", "version": "
         raw_tarball(("package/package.json", tarfile.SYMTYPE, b"other.json"), ("package/other.json", *GOOD[1:])),
         raw_tarball(GOOD, ("package/device", tarfile.CHRTYPE, b"")),
     ],
+    ids=map(str, itertools.count()),  # not by what they are: a gzip has its hour in it
 )
 def test_d4_tarballs_that_could_be_read_in_two_ways_or_not_at_all(registry: Registry, data: bytes) -> None:
     with pytest.raises(Invalid):
