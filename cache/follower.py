@@ -4,7 +4,8 @@ One worker of the node follows: whoever holds the lock file. The others see what
 when it last heard the origin in the file itself (monotonic time is one clock for all processes of a machine, so a wall
 clock that jumps prolongs no lease). Silence ends a connection like an error. An entry that does not fit is asked for
 once more; if it still does not fit, or the epoch is another, or the origin has less history than we, the edge starts
-anew: two histories are never merged.
+anew: two histories are never merged. Meanwhile it shows what it had, unless that was nothing, and the other history
+takes its place in one step once it is whole. That time is no contact: leases of private packages run, writes wait.
 
 With several parents the first healthy one is followed, and a preferred one that comes back is gone back to. A parent
 that has less history than we is no reason to go back: another one is asked, and only if all that can be reached say the
@@ -72,6 +73,8 @@ Slowly = Callable[[Callable[[], Any]], Awaitable[Any]]
 class Applier(Protocol):
     """What takes entries in (storage.index.applier)."""
 
+    @property
+    def anew(self) -> bool: ...
     def heads(self) -> dict[str, tuple[int, bytes]]: ...
     def epoch(self) -> int: ...
     def scope(self) -> bytes: ...
@@ -80,6 +83,7 @@ class Applier(Protocol):
     def replace_system(self, body: bytes, hash: bytes, scope: bytes) -> None: ...
     def forget_workspace(self, workspace: str) -> set[bytes]: ...
     def reset_for_resync(self, epoch: int = 0) -> None: ...
+    def take_over(self) -> None: ...
 
 
 class Followed(Protocol):
@@ -134,10 +138,12 @@ class Follower:
         name: str = "",
         verify: Verify | None = None,
         forgotten: Callable[[set[bytes]], None] = lambda blobs: None,
+        replaced: Callable[[], None] = lambda: None,
         slowly: Slowly = trio.to_thread.run_sync,
     ) -> None:
         """`name` is that of the edge, `verify` judges the origin's signature; without it no signature is asked for.
-        `forgotten` is called, away from the loop, with the blobs that no file names once a workspace was taken away."""
+        `forgotten` is called, away from the loop, with the blobs that no file names once a workspace was taken away,
+        `replaced` when another history has taken the place of the one that was shown."""
         assert store.applier is not None
         self._applier: Applier = store.applier
         self._parents = parents
@@ -145,6 +151,7 @@ class Follower:
         self._name = name
         self._verify = verify
         self._forgotten = forgotten
+        self._replaced = replaced
         self._slowly = slowly
         self._lock = lock
         self._contact = Contact(lock)
@@ -152,6 +159,7 @@ class Follower:
         self._level_s = 0.0
         self._total = 0
         self._doubtful = False
+        self._stirred = False
         self._at = parents.urls[0]
         self._less: set[str] = set()
         """Parents that had less history than we, since one last had as much."""
@@ -193,7 +201,7 @@ class Follower:
         pause_s = RETRY_SECONDS[0]
         began_s = trio.current_time()
         while True:
-            heard_s = self.last_contact_s
+            heard_s, self._stirred = self.last_contact_s, False
             self._at = self._parents.order()[0]
             try:
                 await self._follow()
@@ -214,7 +222,7 @@ class Follower:
                 if full is None:
                     raise
                 log.error("this edge cannot take entries in: %s", full.message)
-            pause_s = RETRY_SECONDS[0] if self.last_contact_s > heard_s else min(2 * pause_s, RETRY_SECONDS[1])
+            pause_s = RETRY_SECONDS[0] if self._stirred else min(2 * pause_s, RETRY_SECONDS[1])
             await trio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
 
     async def _mend(self, problem: Damaged) -> None:
@@ -371,10 +379,19 @@ class Follower:
         self._less.clear()
         self._parents.worked(self._at)
         if self._total == beat.total:
+            await self._take_over()
             self._synced = True
             self._level_s = time.monotonic()
         self._hear()
         return True
+
+    async def _take_over(self) -> None:
+        """All of the other history is here: show it."""
+        if not self._applier.anew:
+            return
+        await self._slowly(self._applier.take_over)
+        await self._slowly(self._replaced)
+        log.warning("this edge has its origin's other history now")
 
     def _judge_delay(self, beat: Beat) -> None:
         """A parent that lets the origin's words age is as good as silent; clocks that differ do not matter here."""
@@ -386,7 +403,11 @@ class Follower:
             raise UpstreamFailed("A parent holds back what the origin says.")
 
     def _hear(self) -> None:
-        """The origin was heard; an entry that was just applied does not make a level edge stale."""
+        """The origin was heard; an entry that was just applied does not make a level edge stale. What is shown while
+        another history is learned rests on no word of the origin's."""
+        self._stirred = True
+        if self._applier.anew:
+            return
         now_s = time.monotonic()
         if self._level_s and self._level_s >= self.last_contact_s:
             self._level_s = now_s

@@ -6,7 +6,7 @@ to repeat. An answer that comes before the body was sent is passed on as it is.
 """
 
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Protocol
 
 import httpx2
@@ -156,16 +156,20 @@ def _unreached() -> Unavailable:
     )
 
 
-async def await_serial(catalog: Catalog, workspace: str, serial: int, seconds: float) -> bool:
-    """Has the own index passed this Serial, now or within `seconds`?"""
-    moment = -1
+async def await_serial(
+    catalog: Catalog, workspace: str, serial: int, seconds: float, synced: Callable[[], bool] = lambda: True
+) -> bool:
+    """Has the own index passed this Serial, now or within `seconds`? Not while it is `synced` with nothing: then its
+    Serials may be those of another history."""
+    moment, passed = -1, False
     with trio.move_on_after(seconds):
         while True:
             now_moment = catalog.moment()
             if now_moment != moment:
                 moment = now_moment
                 with catalog.read() as reading:
-                    if reading.serial(workspace) >= serial:
-                        return True
+                    passed = reading.serial(workspace) >= serial
+            if passed and synced():
+                return True
             await trio.sleep(LOOK_SECONDS)
     return False

@@ -92,6 +92,27 @@ class Shelf:
             used = self._number(writing, b"bytes") - self._forget(writing, _name(kind, key))
             writing.put(b"bytes", _NUMBER.pack(max(0, used)), db=self._sum)
 
+    def drop_kind(self, kind: str) -> int:
+        """Forget all records of a kind, some at a time; how many."""
+        prefix, dropped = kind.encode() + b"\0", 0
+        while True:
+            with self._writing() as writing:
+                names = self._some(writing, prefix)
+                freed = sum(self._forget(writing, name) for name in names)
+                writing.put(b"bytes", _NUMBER.pack(max(0, self._number(writing, b"bytes") - freed)), db=self._sum)
+            dropped += len(names)
+            if len(names) < _DROPS_MAX:
+                return dropped
+
+    def _some(self, writing: Txn, prefix: bytes) -> list[bytes]:
+        names: list[bytes] = []
+        with writing.cursor(db=self._records) as cursor:
+            going = cursor.set_range(prefix)
+            while going and len(names) < _DROPS_MAX and bytes(cursor.key()).startswith(prefix):
+                names.append(bytes(cursor.key()))
+                going = cursor.next()
+        return names
+
     def scan(self, kind: str) -> Iterator[tuple[bytes, bytes]]:
         """Every record of a kind whose key is short enough to be kept as it is: (key, value), by key."""
         prefix = kind.encode() + b"\0"

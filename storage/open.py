@@ -26,6 +26,7 @@ from storage.blobs.shelf import CACHE_PACK_BYTES_MAX, PACK_BYTES_MAX, BlobShelf
 from storage.commit import ROOM, Committer, Room
 from storage.errors import Damaged
 from storage.index.applier import Applier
+from storage.index.beside import FOLDER as BESIDE
 from storage.index.catalog import Catalog
 from storage.index.index import Index, open_environment
 from storage.index.tables import BlobTables
@@ -100,6 +101,8 @@ class Store:
             self.committer.close()
         if self.journal is not None:
             self.journal.close()
+        if self.applier is not None:
+            self.applier.close()
         self.blobs.close()
         self.cached.close()
         with _taking_turns(self.root):
@@ -251,6 +254,8 @@ def _open_index(
     root: Path, identity: Identity, alone: bool, pack_bytes_max: int, segment_bytes_max: int, undo: ExitStack
 ) -> tuple[Index, BlobShelf, Journal | None]:
     origin = identity.role == "origin"
+    if alone:
+        disk.remove_tree(root / BESIDE)  # what an edge was learning when its processes died
     sound = not alone or _is_sound(root / "index", identity)
     if not sound:
         _set_aside(root / "index")

@@ -76,7 +76,7 @@ class Packages:
             puller,
             sets,
             self._writes(),
-            Relaying(uplink.relay, store.catalog, uplink.lost) if uplink is not None else None,
+            Relaying(uplink.relay, store.catalog, uplink.lost, uplink.lease.synced) if uplink is not None else None,
             self._peering(knowledge, sets),
             manage,
             parts.rates,

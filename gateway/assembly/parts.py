@@ -56,9 +56,9 @@ class Parts:
         self.receiving = Receiving(self.root, origin=config.role == "origin")
         self.questions = Questions(self.root, config.logs)
         self.sandbox = Sandbox(config.sandbox, self.root / "staging" / f"sandbox-{number}")
-        self.uplink = Uplink(config, store, self.root) if config.role == "edge" else None
-        self.remote = self.uplink.remote() if self.uplink is not None else _remote(config.cache)
         self.shelf = Shelf(store.cache_env)
+        self.uplink = Uplink(config, store, self.shelf, self.root) if config.role == "edge" else None
+        self.remote = self.uplink.remote() if self.uplink is not None else _remote(config.cache)
         self.metrics = Metrics(self.root / "metrics", number)
         self.nearest = Nearest(store.catalog, Geography(config.regions))
         self.rates = Rates(Table(self.root / "rates", config.limits.window_seconds), config.limits)

@@ -7,11 +7,16 @@ from cache.follower import Connect, Follower, over_http
 from cache.parenting import ParentRemote
 from cache.parents import Parents
 from cache.relay import Relay
+from cache.renders import KIND as DOCUMENT
+from cache.shelf import Shelf
 from gateway import config as settings
 from gateway.access import membership
 from gateway.access.authority import PARENT_NAME
 from gateway.front.leave import EdgeLease
 from gateway.front.peering import Upward
+from gateway.front.reading import PURGED
+from gateway.indexes.assembly import PARTS
+from gateway.indexes.generations import KIND as GENERATION
 from gateway.logs.keeping import Way
 from storage.open import Store
 
@@ -19,9 +24,10 @@ from storage.open import Store
 class Uplink:
     """An edge's parents. `member` is its membership, None where it has a token instead of a certificate."""
 
-    def __init__(self, config: settings.Node, store: Store, root: Path) -> None:
+    def __init__(self, config: settings.Node, store: Store, shelf: Shelf, root: Path) -> None:
         self._config = config
         self._store = store
+        self._shelf = shelf
         self.member = membership.find(root)
         self.parents = Parents(config.parents)
         self._tls = self.member.client() if self.member else None
@@ -89,9 +95,15 @@ class Uplink:
             name=name,
             verify=verify,
             forgotten=self._forget_blobs,
+            replaced=self._forget_documents,
         )
 
     def _forget_blobs(self, blobs: set[bytes]) -> None:
         """Of a workspace that this edge may not see any more."""
         for blob in blobs:
             self._store.cached.forget(blob)
+
+    def _forget_documents(self) -> None:
+        """What was made of a history that the origin has given up: its Serials mean other things now."""
+        for kind in (DOCUMENT, GENERATION, PARTS, PURGED):
+            self._shelf.drop_kind(kind)

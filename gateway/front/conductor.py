@@ -401,7 +401,8 @@ class Front:
         return Permit(cleared, room)
 
     def _scope(self, reading: Reading, principal: Principal, repository: Repository, at_ms: int) -> Scope:
-        labels = [keys.label_hosts(), keys.label_repository(repository.workspace, repository.name)]
+        at = repository.workspace, repository.name
+        labels = [keys.label_history(), keys.label_hosts(), keys.label_repository(*at)]
         if principal.id:
             labels.append(keys.label_token(principal.id))
             if principal.owner or any(grant.role for grant in principal.grants):

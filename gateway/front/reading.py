@@ -506,10 +506,10 @@ def document_key(ask: Ask, room: Room, plan: Show) -> bytes:
 
 def document_labels(ask: Ask, room: Room, plan: Show) -> tuple[bytes, ...]:
     """The labels that a document of this plan depends on."""
-    repository = keys.label_repository(ask.workspace, ask.repository)
+    always = keys.label_history(), keys.label_repository(ask.workspace, ask.repository)
     if plan.package:
-        return (repository, keys.label_package(ask.workspace, ask.repository, room.name, plan.package))
-    return (repository, keys.label_format(ask.workspace, ask.repository, room.name))
+        return (*always, keys.label_package(ask.workspace, ask.repository, room.name, plan.package))
+    return (*always, keys.label_format(ask.workspace, ask.repository, room.name))
 
 
 def etag_of(file: File) -> str:

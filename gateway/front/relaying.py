@@ -13,11 +13,19 @@ SERIAL_SECONDS_MAX = 10.0
 class Relaying:
     """Writes and API calls at an edge."""
 
-    def __init__(self, relay: Relay, catalog: Catalog, lost: Callable[[], bool] = lambda: False) -> None:
-        """`lost`: the origin was heard before, and is silent now. What is silent would not answer a write either."""
+    def __init__(
+        self,
+        relay: Relay,
+        catalog: Catalog,
+        lost: Callable[[], bool] = lambda: False,
+        synced: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`lost`: the origin was heard before, and is silent now. What is silent would not answer a write either.
+        `synced`: this edge shows its origin's own history, and not one that the origin has given up."""
         self._relay = relay
         self._catalog = catalog
         self._lost = lost
+        self._synced = synced
 
     async def forward(self, request: Request) -> None:
         """Send the request on and the answer back; read-your-writes holds at this edge when the client is told."""
@@ -37,7 +45,9 @@ class Relaying:
 
     async def _caught_up(self, serial: str) -> None:
         workspace, _, number = serial.rpartition("=")
-        if number.isdigit() and not await await_serial(self._catalog, workspace, int(number), SERIAL_SECONDS_MAX):
+        if not number.isdigit():
+            return
+        if not await await_serial(self._catalog, workspace, int(number), SERIAL_SECONDS_MAX, self._synced):
             raise Unavailable(
                 "The origin took this, and this edge has not seen it yet.",
                 "It is safe at the origin; repeat the request or wait a moment.",

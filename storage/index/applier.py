@@ -1,7 +1,7 @@
 """How does an edge take in its origin's entries?
 
 In order, in one transaction, chain and epoch checked; what was applied before is passed over. History that differs is
-never merged: it is Damaged, and the edge starts anew.
+never merged: it is Damaged, and the edge starts anew, beside what it shows until it has all of it.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import msgspec
 
 from storage.digest import sha256
 from storage.errors import Damaged
+from storage.index.beside import Beside
 from storage.index.index import Index
 from storage.nouns import SYSTEM, Entry, PutAccount, PutEdge, PutHost, PutToken, PutWorkspace
 
@@ -22,7 +23,18 @@ class Applier:
     """For one follower at a time. Synchronous, one sync a call: call it in a thread."""
 
     def __init__(self, index: Index) -> None:
-        self._index = index
+        self._live = index
+        self._beside: Beside | None = None
+
+    @property
+    def _index(self) -> Index:
+        """What entries are taken into."""
+        return self._live if self._beside is None else self._beside.index
+
+    @property
+    def anew(self) -> bool:
+        """Is another history being learned beside the one that is shown?"""
+        return self._beside is not None
 
     def heads(self) -> dict[str, tuple[int, bytes]]:
         """Serial and hash of the last entry by workspace."""
@@ -100,8 +112,11 @@ class Applier:
 
     def forget_workspace(self, workspace: str) -> set[bytes]:
         """Drop what is here of a Workspace that this node may not see any more; the blobs that no file names now."""
-        with self._index.env.begin(write=True) as txn:
-            return self._index.forget_workspace(txn, workspace)
+        if self._beside is not None:
+            with self._index.env.begin(write=True) as txn:
+                self._index.forget_workspace(txn, workspace)
+        with self._live.env.begin(write=True) as txn:
+            return self._live.forget_workspace(txn, workspace)
 
     def _decoded(self, body: bytes) -> Entry:
         try:
@@ -110,8 +125,26 @@ class Applier:
             raise Damaged("The origin sent an entry that cannot be read.", _ANEW) from None
 
     def reset_for_resync(self, epoch: int = 0) -> None:
-        """Forget everything that was followed, in one transaction. `epoch` is the origin's present one, 0 = the first
-        entry tells; entries of earlier epochs are part of the same history."""
+        """Begin anew: entries are taken from the first one on. What is shown stays until `take_over`, where there is
+        anything. `epoch` is the origin's present one, 0 = the first entry tells; entries of earlier epochs are part of
+        the same history."""
+        self.close()
+        with self._live.env.begin() as txn:
+            shows = bool(self._live.heads(txn))
+        if shows:
+            self._beside = Beside(self._live)
         with self._index.env.begin(write=True) as txn:
             self._index.drop_fold(txn)
             self._index.set_epoch(txn, epoch)
+
+    def take_over(self) -> None:
+        """The other history is whole: show it, in one step."""
+        if self._beside is not None:
+            self._beside.take_over()
+            self.close()
+
+    def close(self) -> None:
+        """Let go of a history that is being learned."""
+        beside, self._beside = self._beside, None
+        if beside is not None:
+            beside.discard()

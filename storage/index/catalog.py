@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from storage.index.index import Index
-from storage.index.keys import below, join, split, touched, touched_package, unseal
+from storage.index.keys import below, join, label_history, split, touched, touched_package, unseal
 from storage.index.references import Usage, usage_of
 from storage.index.tables import Table, Tables, Txn
 from storage.nouns import (
@@ -34,6 +34,7 @@ from storage.nouns import (
 )
 
 _U64 = struct.Struct("<Q")
+_HISTORY = label_history()
 _FILE = msgspec.msgpack.Decoder(File)
 _PACKAGE = msgspec.msgpack.Decoder(Package)
 _VERSION = msgspec.msgpack.Decoder(Version)
@@ -71,7 +72,9 @@ class Reading:
         del self._txn
 
     def label(self, key: bytes) -> int:
-        """The Serial that last moved this label; 0 if nothing ever did."""
+        """The Serial that last moved this label; 0 if nothing ever did. Of `label_history` the history's number."""
+        if key == _HISTORY:
+            return self._index.history(self._txn)
         value = self._txn.get(key, db=self._t.labels)
         return 0 if value is None else int(_U64.unpack(unseal(value, "labels"))[0])
 

@@ -56,11 +56,11 @@ def open_environment(path: Path, *, durable: bool) -> lmdb.Environment:
 class Index:
     """The tables of one store. Methods with a `txn` work within it; the others open a short read of their own."""
 
-    def __init__(self, path: Path, *, edge: bool = False) -> None:
+    def __init__(self, path: Path, *, edge: bool = False, durable: bool = True) -> None:
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.edge = edge
-        self.env = open_environment(path, durable=True)
+        self.env = open_environment(path, durable=durable)
         self.tables = Tables.open(self.env)
 
     def close(self) -> None:
@@ -87,7 +87,7 @@ class Index:
         """What this node may see of the SYSTEM journal, as of this Serial, in the place of what it saw."""
         fold.replace_system(txn, self.tables, entry)
         txn.put(entry.workspace.encode(), seal(_HEAD.pack(entry.serial, hash)), db=self.tables.heads)
-        txn.put(b"scope", seal(scope), db=self.tables.state)
+        self.set_scope(txn, scope)
 
     def forget_workspace(self, txn: Txn, workspace: str) -> set[bytes]:
         """Drop all rows of a Workspace; the blobs that no file names any more."""
@@ -97,6 +97,9 @@ class Index:
         """By what the SYSTEM rows were chosen for this node; b"" = they are all there are."""
         value = txn.get(b"scope", db=self.tables.state)
         return b"" if value is None else unseal(value, "state")
+
+    def set_scope(self, txn: Txn, scope: bytes) -> None:
+        txn.put(b"scope", seal(scope), db=self.tables.state)
 
     def check_chain(self, txn: Txn, entry: Entry) -> None:
         """Raises Damaged unless `entry` follows the head of its Workspace."""
@@ -138,6 +141,15 @@ class Index:
 
     def set_epoch(self, txn: Txn, epoch: int) -> None:
         txn.put(b"epoch", seal(_U64.pack(epoch)), db=self.tables.state)
+
+    def history(self, txn: Txn) -> int:
+        """Another number for each history that this index was ever made of anew; 0 for its first. Two histories may
+        have the same Serials, so that what rests on labels alone could not tell them apart."""
+        value = txn.get(b"history", db=self.tables.state)
+        return 0 if value is None else int(_U64.unpack(unseal(value, "state"))[0])
+
+    def set_history(self, txn: Txn, history: int) -> None:
+        txn.put(b"history", seal(_U64.pack(history)), db=self.tables.state)
 
     def store(self, txn: Txn) -> bytes:
         """The id of the store that this index belongs to; b"" in a fresh one."""

@@ -112,6 +112,11 @@ def label_edge(name: str) -> bytes:
     return join("e", name)
 
 
+def label_history() -> bytes:
+    """Moves when the index was made anew of another history, in which the same Serials mean other things."""
+    return join("y")
+
+
 # ---------------------------------------------------------------- values
 
 

@@ -195,6 +195,11 @@ class EdgeIndex:
         self._heads.pop(workspace, None)
         return set()
 
+    anew = False
+
+    def take_over(self) -> None:
+        raise AssertionError("nothing is learned beside this")
+
     def reset_for_resync(self, epoch: int = 0) -> None:
         self.resets += bool(self._heads)
         self._heads, self._epoch, self._mark, self.tokens = {}, epoch, b"", set()

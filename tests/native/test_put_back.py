@@ -5,12 +5,15 @@ knows, as long, or longer.
 """
 
 import shutil
+import threading
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.harness.topologies import Topology
+from tests.harness.topologies import Node, Topology
 
 pytestmark = pytest.mark.native
 
@@ -52,3 +55,72 @@ def test_e12_an_edge_that_comes_back_never_merges_two_histories(world: Topology,
         edge.until(f"/{mine}/generic/other/{number}/a.bin", 200)
     assert edge.get(f"/{mine}/generic/kept/1/a.bin").body == b"kept"
     assert "starting anew" in edge.words(), "its operator is told"
+
+
+def test_f3_e12_public_hits_go_on_while_an_edge_learns_another_history(world: Topology) -> None:
+    """Everything that was warm is answered throughout. Then the other history holds, also where both gave a path the
+    same Serial, and the edge's memory and kept documents knew the first one's."""
+    mine, hidden = world.repository("mine", "one", public=True), world.repository("mine", "two")
+    for number in range(150):
+        assert world.put(mine, f"kept/{number}/a.bin", b"kept %d" % number).status == 201
+    assert world.put(hidden, "kept/1/a.bin", b"hidden").status == 201
+    edge = world.edge("tokyo", "asia")
+    copy = world.folder / "copy"
+    world.origin.stop()
+    shutil.copytree(world.origin.data, copy, ignore=shutil.ignore_patterns("*.sock"))
+    world.origin.start()
+    world.origin.until("/-/ready", 200)
+    for number in range(LOST):
+        assert world.put(mine, f"same/{number}/a.bin", b"old").status == 201
+    warm = [f"/{mine}/generic/kept/{number}/a.bin" for number in range(150)]
+    same = [f"/{mine}/generic/same/{number}/a.bin" for number in range(LOST)]
+    listing = f"/{mine}/generic/same/0/"
+    for path in (*warm, *same):
+        edge.until(path, 200)
+    old_listing = edge.get(listing).body
+    world.origin.stop()
+    with asked_without_end(edge, warm) as answers:
+        shutil.rmtree(world.origin.data)
+        copy.rename(world.origin.data)
+        world.origin.start()
+        world.origin.until("/-/ready", 200)
+        for number in range(LOST):
+            assert world.put(mine, f"same/{number}/a.bin", b"newer").status == 201
+        for path in same:
+            until_body(edge, path, b"newer")
+        edge.until(f"/{hidden}/generic/kept/1/a.bin", 200, world.token)
+    assert set(answers) == {200}, answers
+    assert answers[200] > 150
+    assert edge.get(listing).body != old_listing, "a document of the other history"
+    assert world.put(mine, "after/1/a.bin", b"after", edge).status == 201
+    assert edge.get(f"/{mine}/generic/after/1/a.bin").body == b"after"
+    assert not (edge.data / "index.next").exists()
+    assert "has its origin's other history now" in edge.words()
+
+
+def until_body(edge: Node, path: str, body: bytes) -> None:
+    edge.until("/-/ready", 200)
+    for _ in range(1000):
+        if edge.get(path).body == body:
+            return
+    raise AssertionError(f"{path} is still {edge.get(path)}")
+
+
+@contextmanager
+def asked_without_end(edge: Node, paths: list[str]) -> Iterator[Counter[int]]:
+    """Someone asks for these over and over meanwhile; how often which status was the answer."""
+    answers: Counter[int] = Counter()
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            for path in paths:
+                answers[edge.get(path).status] += 1
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield answers
+    finally:
+        over.set()
+        asking.join()

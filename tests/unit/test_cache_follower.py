@@ -152,6 +152,11 @@ class Edge:
     def forget_workspace(self, workspace: str) -> None:
         raise AssertionError("this edge sees everything")
 
+    anew = False
+
+    def take_over(self) -> None:
+        raise AssertionError("nothing is learned beside this")
+
     def reset_for_resync(self, epoch: int = 0) -> None:
         self.resets += bool(self._heads)
         self._heads, self._epoch = {}, epoch

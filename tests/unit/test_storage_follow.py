@@ -1,14 +1,19 @@
 """Following a journal: everything once, in order, from anywhere, and never two histories merged (THREATS F3, F4)."""
 
 import random
+import shutil
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from storage.digest import sha256
 from storage.errors import Conflict, Damaged
 from storage.index.applier import Applier
+from storage.index.beside import differences
+from storage.index.keys import label_history
 from storage.nouns import SYSTEM, Entry, PutWorkspace, Workspace
 from storage.open import Store
 from tests.harness.stores import opened, publish, write
@@ -145,11 +150,106 @@ async def test_f3_a_new_epoch_is_followed_after_starting_anew(tmp_path: Path) ->
         bodies = read_all(origin, {})
         with pytest.raises(Damaged, match="epoch"):
             applier.apply_raw(bodies)
+        before = edge.index.dump()
         applier.reset_for_resync(origin.journal.epoch)
+        assert applier.anew
         assert applier.heads() == {}
-        assert edge.index.dump().rows == ()
         assert applier.apply_raw(bodies) == len(bodies)
         assert applier.heads() == _heads(origin)
+        assert edge.index.dump() == before, "what was shown stays until all of the other history is here"
+        applier.take_over()
+        assert not applier.anew
+        assert applier.heads() == _heads(origin)
+        assert rows_of(edge) == rows_of(origin)
+
+
+async def test_f3_e12_another_history_takes_the_place_of_the_one_shown_in_one_step(tmp_path: Path) -> None:
+    """Byte for byte as in an edge that never knew the first one, and nothing is left beside."""
+    with (
+        opened(tmp_path / "a") as first,
+        opened(tmp_path / "b") as second,
+        opened(tmp_path / "e", role="edge") as edge,
+        opened(tmp_path / "f", role="edge") as fresh,
+    ):
+        await fill(first, 9)
+        await fill(second, 6)
+        await publish(second, "f7", b"of the second alone")
+        applier = applier_of(edge)
+        applier.apply_raw(read_all(first, {}))
+        shown, moment = edge.index.dump(), edge.catalog.moment()
+        bodies = read_all(second, {})
+        applier.reset_for_resync(second.epoch)
+        for body in bodies:
+            applier.apply_raw([body])
+            assert (edge.index.dump(), edge.catalog.moment()) == (shown, moment)
+        with edge.catalog.read() as reading:
+            first_history = reading.label(label_history())
+            applier.take_over()
+            assert rows_of(edge) == rows_of(second)
+            assert reading.label(label_history()) == first_history == 0, "who reads has one moment throughout"
+        with edge.catalog.read() as reading:
+            assert reading.label(label_history()) != first_history, "equal Serials of two histories are told apart"
+        applier_of(fresh).apply_raw(bodies)
+        assert edge.index.dump() == fresh.index.dump()
+        assert applier.epoch() == second.epoch
+        assert not (tmp_path / "e" / "index.next").exists()
+        await publish(second, "later", b"later")
+        assert applier.apply_raw(read_all(second, {name: serial for name, (serial, _) in applier.heads().items()})) == 1
+
+
+async def test_f3_what_was_learned_beside_is_begun_anew_after_a_death(tmp_path: Path) -> None:
+    with opened(tmp_path / "o") as origin:
+        await fill(origin, 6)
+        bodies = read_all(origin, {})
+        with opened(tmp_path / "e", role="edge") as edge:
+            applier_of(edge).apply_raw(bodies)
+        copy = tmp_path / "e" / "index.next"
+        shutil.copytree(tmp_path / "e" / "index", copy)
+        with opened(tmp_path / "e", role="edge") as edge:
+            assert not copy.exists()
+            applier = applier_of(edge)
+            assert not applier.anew
+            applier.reset_for_resync()
+            applier.apply_raw(bodies[:4])
+            applier.reset_for_resync()
+            assert applier.heads() == {}, "a second beginning knows nothing of the first"
+            assert applier.apply_raw(bodies) == len(bodies)
+        assert not copy.exists(), "closing lets go of it"
+
+
+async def test_what_is_forgotten_meanwhile_is_not_shown_either(tmp_path: Path) -> None:
+    with opened(tmp_path / "o") as origin, opened(tmp_path / "e", role="edge") as edge:
+        await fill(origin, 6)
+        bodies, applier = read_all(origin, {}), applier_of(edge)
+        applier.apply_raw(bodies)
+        applier.reset_for_resync(origin.epoch)
+        applier.apply_raw(bodies)
+        assert applier.forget_workspace("acme")
+        with edge.catalog.read() as reading:
+            assert reading.workspace("acme") is None
+            assert "acme" not in reading.heads()
+        applier.take_over()
+        assert set(applier.heads()) == {SYSTEM}
+
+
+ROWS = st.dictionaries(st.binary(max_size=3), st.binary(max_size=2))
+
+
+@given(ROWS, ROWS)
+def test_differences_make_one_equal_to_the_other(old: dict[bytes, bytes], new: dict[bytes, bytes]) -> None:
+    made, written = dict(old), 0
+    for key, value in differences(iter(sorted(old.items())), iter(sorted(new.items()))):
+        written += 1
+        if value is None:
+            del made[key]
+        else:
+            made[key] = value
+    assert made == new
+    assert written == len(old.items() ^ new.items()) - sum(old[key] != new[key] for key in old.keys() & new.keys())
+
+
+def rows_of(store: Store) -> list[tuple[str, bytes, bytes]]:
+    return [row for row in store.index.dump().rows if row[0] != "places"]
 
 
 async def test_f11_entries_are_chained_by_their_bytes(tmp_path: Path) -> None:
