@@ -2,7 +2,8 @@
 
 One blocking thread per object: receive into one buffer, write, hash; all three run beside the interpreter. Nothing is
 stored before every announced digest holds. A source that breaks off is continued by a range where a digest will prove
-that both halves belong together; without an announced digest a broken fetch is a failed fetch.
+that both halves belong together; without an announced digest a broken fetch is a failed fetch. One that breaks off
+before its first byte is asked for no more, unless another node has the same.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ from xxhash import xxh3_64
 
 from cache.keeper import Keeper
 from cache.spool import Descriptor, Phase, Slot, State, told, write_whole
-from cache.upstream import Source
+from cache.upstream import BrokenOff, Source
 from storage.digest import ALGORITHMS, Hasher
 from storage.errors import Problem, Unavailable, UpstreamFailed
 
@@ -209,10 +210,15 @@ class Filling:
                 self._receive_once(part)
                 return
             except (UpstreamFailed, Unavailable) as problem:
-                hopeless = isinstance(problem, _Lied) or not self._digests or self._hasher.size == before
-                if hopeless or attempt == RESUMES_MAX:
+                if not self._hopeful(problem, before) or attempt == RESUMES_MAX:
                     raise
                 log.info("continuing a fetch that broke off: %s", problem.message)
+
+    def _hopeful(self, problem: Problem, before: int) -> bool:
+        """Is it worth asking again, after a source that began with `before` bytes here?"""
+        if isinstance(problem, _Lied) or (self._hasher.size and not self._digests):
+            return False
+        return self._hasher.size > before or isinstance(problem, BrokenOff)
 
     def _receive_once(self, part: Descriptor) -> None:
         self._check_stop()

@@ -70,11 +70,15 @@ class ParentRemote(Remote):
                 body.close()
                 continue
             self._parents.worked(parent)
-            body.broken = partial(self._parents.failed, parent)
+            body.broken = partial(self._broken, parent)
             with self._lock:
                 self._bodies[body] = parent
             return body
         raise AssertionError("there is at least one parent")
+
+    def _broken(self, parent: str) -> bool:
+        self._parents.failed(parent)
+        return self._parents.others(parent)
 
     def _follow(self, here: Place, headers: dict[str, str], private_network: bool, method: str) -> Body:
         """A parent's answer is its own: it sends nobody anywhere else."""

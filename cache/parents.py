@@ -51,6 +51,10 @@ class Parents:
         with self._lock:
             return max(0.0, self._breakers[url].until_s - self._now_s())
 
+    def others(self, url: str) -> bool:
+        """Is there a healthy one besides this?"""
+        return any(not self.resting(other) for other in self.urls if other != url)
+
     def failed(self, url: str) -> None:
         """It did not answer, answered wrongly, or fell silent."""
         with self._lock:

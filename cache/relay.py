@@ -27,6 +27,8 @@ HOP_BY_HOP = frozenset(
 )  # fmt: skip
 RELAYED = "x-entrepot-relayed"
 """Says that the client's own credential is the only one that counts, not the certificate of the edge between."""
+SEEN = "x-entrepot-seen"
+"""The Serial that an edge knows of the Workspace it asks about. Who is behind it waits, or says that it is."""
 OUR_OWN = "x-entrepot-"
 """Headers that a node sets itself: a client's are not believed, so they are not passed on."""
 
@@ -154,6 +156,17 @@ def _unreached() -> Unavailable:
     return Unavailable(
         "The origin cannot be reached, and only it can do this.", "Try again in a moment.", retry_after_s=2
     )
+
+
+def seen_at(workspace: str, serial: int) -> str:
+    """The value of SEEN."""
+    return f"{workspace}={serial}"
+
+
+def parse_seen(text: str) -> tuple[str, int] | None:
+    """(workspace, Serial) of a value of SEEN, or of `entrepot-serial`; None for nothing that could be one."""
+    workspace, _, number = text.rpartition("=")
+    return (workspace, int(number)) if number.isascii() and number.isdigit() and len(number) < 20 else None
 
 
 async def await_serial(

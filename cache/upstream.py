@@ -315,8 +315,13 @@ class Refused(UpstreamFailed):
     headers: Mapping[str, str] = MappingProxyType({})
 
 
-def _nothing() -> None:
-    """Nobody wants to know."""
+class BrokenOff(UpstreamFailed):
+    """A body ended as a failure, and another node is there that may have the same."""
+
+
+def _nowhere_else() -> bool:
+    """Nobody wants to know, and nobody else has it."""
+    return False
 
 
 class Body:
@@ -341,8 +346,8 @@ class Body:
         self._give_back = give_back
         self._ended = self.length == 0
         self._silence_s = connection.channel.gettimeout() or 0.0
-        self.broken: Callable[[], None] = _nothing
-        """Called where the body ends as a failure."""
+        self.broken: Callable[[], bool] = _nowhere_else
+        """Called where the body ends as a failure: may another node have the same?"""
         self._direct = False
         """Nothing of the body is left in http.client's buffer: the rest is received from the socket itself."""
 
@@ -353,8 +358,8 @@ class Body:
             count = self._read_known(buffer) if self._left >= 0 else self._read_unknown(buffer)
         except (http.client.HTTPException, OSError, ValueError) as error:
             self._connection.close()
-            self.broken()
-            raise _mapped(error, self.place) from error
+            problem = _mapped(error, self.place)
+            raise (BrokenOff(problem.message, problem.remedy) if self.broken() else problem) from error
         if self._left == 0 or not count:
             self._ended = True
         return count

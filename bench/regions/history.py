@@ -44,7 +44,7 @@ def rolled_back(story: Story) -> None:
     reads = traffic.reads(begun_s, until_s, warm=True)
     public = [one for one in reads if one.public]
     story.say(f"{what}: until no edge serves any of them", forgot_s - back_s, "s", note="from the origin's being ready")
-    story.say(f"{what}: public hits not served meanwhile", lost(public), f"of {len(public)}", note=why(public))
+    story.say(f"{what}: public hits not served meanwhile", lost(public), f"of {len(public)}", "0", why(public))
     story.say(
         f"{what}: private hits not served meanwhile", lost(reads) - lost(public), f"of {len(reads) - len(public)}"
     )

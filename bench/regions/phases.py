@@ -142,7 +142,7 @@ def partition(story: Story) -> None:
     story.say(f"{what}: private hits served after it", len(after) - lost(after), f"of {len(after)}", "0")
     story.say(f"{what}: private hits were served for", until_s, "s", f"<= {lengths.lease_s}")
     story.say(f"{what}: a write is answered", written.status, "status", "503", f"Retry-After: {written.retry_after}")
-    story.say(f"{what}: the write's answer took", written.first_byte_ms, "ms")
+    story.say(f"{what}: the write's answer took", written.first_byte_ms, "ms", "<= 6000")
     story.say(f"{what}: private reads again after the heal", recovered_s, "s")
     queued = traffic.lags(cut_s, healed_s, names)
     caught_up_s = max(

@@ -76,7 +76,7 @@ class Packages:
             puller,
             sets,
             self._writes(),
-            Relaying(uplink.relay, store.catalog, uplink.lost, uplink.lease.synced) if uplink is not None else None,
+            self._relaying(),
             self._peering(knowledge, sets),
             manage,
             parts.rates,
@@ -84,6 +84,14 @@ class Packages:
             uplink.lease if uplink is not None else None,
             parts.paying.tolls,
         )
+
+    def _relaying(self) -> Relaying | None:
+        uplink = self._parts.uplink
+        if uplink is None:
+            return None
+        relaying = Relaying(uplink.relay, self._parts.store.catalog, uplink.lost, uplink.lease.synced)
+        self._nursery.start_soon(relaying.run)
+        return relaying
 
     def _flights(self) -> Flights:
         limits = self._parts.config.cache
@@ -133,8 +141,13 @@ class Packages:
     def _sources(self) -> Sources:
         parts = self._parts
         if parts.uplink is not None:
-            return ParentSources(parts.remote, parts.parent, parts.config.parent_token, parts.store.cached)
+            cached, token = parts.store.cached, parts.config.parent_token
+            return ParentSources(parts.remote, parts.parent, token, cached, self._serial_of)
         return UpstreamSources(parts.remote, parts.secret_of)
+
+    def _serial_of(self, workspace: str) -> int:
+        with self._parts.store.catalog.read() as reading:
+            return reading.serial(workspace)
 
     def _replicator(self, flights: Flights, sources: Sources) -> Replicator:
         parts, limits = self._parts, self._parts.config.replication

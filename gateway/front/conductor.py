@@ -56,6 +56,7 @@ from gateway.front.reading import Reads, Scope, foreign_set, holds, release
 from gateway.front.relaying import Relaying
 from gateway.front.reserving import foretell
 from gateway.front.routes import OCI, V2, Place, ask_of, check_slashes, host_name, is_the_origins, place_of
+from gateway.front.seeing import Seeing
 from gateway.front.signed import Signed
 from gateway.front.writing import Writes
 from gateway.insight.errorlog import report_bug
@@ -110,6 +111,7 @@ class Front:
         self._nearest = nearest
         self._lease = lease
         self._registry = registry.Registry(catalog)
+        self._seeing = Seeing(catalog, lease)
 
     # ------------------------------------------------------------ the delivery loop's questions
 
@@ -142,7 +144,7 @@ class Front:
             with self._catalog.read() as reading:
                 host = reading.host(host_name(head.host))
                 place = place_of(head, host)
-                if place is None:
+                if place is None or self._seeing.ahead(reading, head) is not None:
                     return None
                 admitted = self.admit(reading, head, place)
                 answer = self._elsewhere(reading, admitted, head, host) or self._known(reading, admitted, place)
@@ -200,6 +202,7 @@ class Front:
         """Answer `request`, whatever it takes; a Problem is told in the client's dialect, a bug as a plain 500."""
         place = None
         try:
+            await self._seeing.catch_up(request.head)
             with self._catalog.read() as reading:
                 place = _place(reading, request.head)
             if request.head.segments[:1] == ("-",):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from cache.pieces import CODING, ZSTD, Parent, Range, Unpacked, open_pieces, ranges_text, windows_bytes_max
+from cache.relay import SEEN, seen_at
 from cache.upstream import Remote, Source
 from formats.kit.contract import Ask
 from gateway.front.reading import target_of
@@ -61,10 +62,14 @@ class UpstreamSources:
 
 
 class ParentSources:
-    """An edge's: the same path at its parent. `cached` is where the edge may have parts of it."""
+    """An edge's: the same path at its parent. `cached` is where the edge may have parts of it; `serial_of` tells what
+    it knows of a Workspace, so that a parent that is behind does not deny what it has not heard of yet."""
 
-    def __init__(self, remote: Remote, parent: str, token: str, cached: BlobShelf) -> None:
+    def __init__(
+        self, remote: Remote, parent: str, token: str, cached: BlobShelf, serial_of: Callable[[str], int]
+    ) -> None:
         self._remote = remote
+        self._serial_of = serial_of
         self._parent = parent.rstrip("/")
         self._headers = {"authorization": f"Bearer {token}"}
         self._cached = cached
@@ -85,20 +90,25 @@ class ParentSources:
 
     def open_range(self, ask: Ask, file: File, upstreams: tuple[Upstream, ...]) -> Opening:
         url = f"{self._parent}/{target_of(ask)}"
+        headers = self._told(ask)
 
         def opener(offset: int, length: int) -> Source:
-            return self._remote.open_stream(url, self._headers, offset=offset, length=length, private_network=True)
+            return self._remote.open_stream(url, headers, offset=offset, length=length, private_network=True)
 
         return opener
 
+    def _told(self, ask: Ask) -> dict[str, str]:
+        return {**self._headers, SEEN: seen_at(ask.workspace, self._serial_of(ask.workspace))}
+
     def _asking(self, ask: Ask, sha256: str) -> Parent:
         """How the parent is asked for recipe and pieces of one file."""
+        headers = self._told(ask)
         target = target_of(ask)
         target += f"{'&' if '?' in target else '?'}piece-sha256={sha256}"
 
         def recipe(offset: int) -> bytes:
             url = f"{self._parent}/-/peer/recipe/{target}&piece-at={offset}"
-            told = self._remote.fetch_document(url, self._headers, bytes_max=windows_bytes_max(), private_network=True)
+            told = self._remote.fetch_document(url, headers, bytes_max=windows_bytes_max(), private_network=True)
             if told.status == 200:
                 return told.body
             if told.status in (404, 410):
@@ -107,7 +117,7 @@ class ParentSources:
 
         def pieces(ranges: Sequence[Range]) -> Source:
             url = f"{self._parent}/-/peer/pieces/{target}&piece-ranges={ranges_text(ranges)}"
-            body = self._remote.open_stream(url, {**self._headers, CODING: ZSTD}, private_network=True)
+            body = self._remote.open_stream(url, {**headers, CODING: ZSTD}, private_network=True)
             size = sum(length for _, length in ranges)
             return Unpacked(body, size) if body.headers.get(CODING) == ZSTD else body
 

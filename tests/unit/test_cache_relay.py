@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from cache.parents import Parents
-from cache.relay import Relay, await_serial, passed_on
+from cache.relay import Relay, await_serial, parse_seen, passed_on, seen_at
 from storage.errors import Unavailable, UpstreamFailed
 from storage.index.catalog import Catalog
 
@@ -200,3 +200,17 @@ async def test_a_write_is_told_when_this_edge_has_seen_it(autojump_clock: MockCl
     assert trio.current_time() - start_s <= 5.01
     assert not await await_serial(catalog, "w", target + 100, 3)
     assert not await await_serial(catalog, "other", 1, 3)
+
+
+async def test_f3_serials_of_another_history_are_none(autojump_clock: MockClock) -> None:
+    catalog, start_s = cast(Catalog, Growing()), trio.current_time()
+    assert await await_serial(catalog, "w", 0, 10, lambda: trio.current_time() >= start_s + 5)
+    assert trio.current_time() - start_s >= 5
+    assert not await await_serial(catalog, "w", 0, 3, lambda: False)
+
+
+def test_what_a_node_says_that_it_knows_is_read_strictly() -> None:
+    assert parse_seen(seen_at("acme", 12)) == ("acme", 12)
+    assert parse_seen(seen_at("", 12)) == ("", 12)
+    for wrong in ("", "acme", "acme=", "acme=-1", "acme=1.0", "acme=٣", "acme=99999999999999999999"):
+        assert parse_seen(wrong) is None

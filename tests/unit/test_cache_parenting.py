@@ -1,0 +1,88 @@
+"""Does a fetch go on at another parent, wherever the first one breaks, and end where nobody else has it?"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from cache.filling import HOLD_BYTES
+from cache.flight import Flights
+from cache.keeper import Keeper
+from cache.parenting import ParentRemote
+from cache.parents import Parents
+from cache.upstream import Remote, Source
+from storage.errors import UpstreamFailed
+from tests.harness.caches import cache_at, drain
+from tests.harness.upstreams import Item, Upstream, digests_of, noise, upstream
+
+SIZE = 1_500_000
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Upstream, Upstream]]:
+    with upstream() as one, upstream() as two:
+        yield one, two
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Iterator[Keeper]:
+    with cache_at(tmp_path / "cache") as (_, made):
+        yield made
+
+
+def opener(remote: Remote, url: str) -> Callable[[int], Source]:
+    return lambda offset: remote.open_stream(f"{url}/f", offset=offset, private_network=True)
+
+
+def parents_of(*servers: Upstream) -> ParentRemote:
+    return ParentRemote(Parents([one.url for one in servers]), "", connect_seconds_max=2, silence_seconds_max=1)
+
+
+@pytest.mark.parametrize("cut_at", [0, 1, HOLD_BYTES, SIZE - 1])
+@pytest.mark.parametrize("announced", [True, False])
+async def test_f2_a_fetch_goes_on_at_another_parent_wherever_the_first_breaks(
+    pair: tuple[Upstream, Upstream], keeper: Keeper, tmp_path: Path, nursery: trio.Nursery, cut_at: int, announced: bool
+) -> None:
+    """Without a digest only where nothing of it was there yet: two halves could be of two files."""
+    body, (one, two) = noise(SIZE), pair
+    one.items["/f"], two.items["/f"] = Item(body, cut_at=cut_at), Item(body)
+    remote = parents_of(one, two)
+    flights = Flights(nursery, keeper, tmp_path / "fills")
+    fill = await flights.join(b"key", SIZE, digests_of(body) if announced else {}, opener(remote, one.url))
+    if announced or not cut_at:
+        assert await drain(fill) == body
+        assert (one.count("/f"), two.count("/f")) == (1, 1)
+    else:
+        with pytest.raises(UpstreamFailed):
+            await drain(fill)
+    remote.close()
+
+
+async def test_f2_a_parent_that_falls_silent_before_its_first_byte_is_left(
+    pair: tuple[Upstream, Upstream], keeper: Keeper, tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    body, (one, two) = noise(SIZE), pair
+    one.items["/f"], two.items["/f"] = Item(body, pause_at=0), Item(body)
+    remote = parents_of(one, two)
+    fill = await Flights(nursery, keeper, tmp_path / "fills").join(
+        b"key", SIZE, digests_of(body), opener(remote, one.url)
+    )
+    assert await drain(fill) == body
+    one.items["/f"].gate.set()
+    remote.close()
+
+
+async def test_where_nobody_else_has_it_a_fetch_that_brings_nothing_is_not_repeated(
+    pair: tuple[Upstream, Upstream], keeper: Keeper, tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    body, (one, two) = noise(SIZE), pair
+    one.items["/f"], two.items["/f"] = Item(body, cut_at=0), Item(body, cut_at=0)
+    flights = Flights(nursery, keeper, tmp_path / "fills")
+    for number, (remote, asked) in enumerate(
+        [(Remote(silence_seconds_max=1), (1, 0)), (parents_of(one), (2, 0)), (parents_of(one, two), (3, 1))]
+    ):
+        with pytest.raises(UpstreamFailed):
+            await drain(await flights.join(b"%d" % number, SIZE, digests_of(body), opener(remote, one.url)))
+        assert (one.count("/f"), two.count("/f")) == asked
+        remote.close()
