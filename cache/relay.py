@@ -29,6 +29,10 @@ RELAYED = "x-entrepot-relayed"
 """Says that the client's own credential is the only one that counts, not the certificate of the edge between."""
 SEEN = "x-entrepot-seen"
 """The Serial that an edge knows of the Workspace it asks about. Who is behind it waits, or says that it is."""
+CLIENT = "x-entrepot-client"
+"""The address of the client that an edge asks for; believed from edges alone."""
+EDGE = "x-entrepot-edge"
+"""The token of an edge that has no certificate: it shows who says CLIENT."""
 OUR_OWN = "x-entrepot-"
 """Headers that a node sets itself: a client's are not believed, so they are not passed on."""
 
@@ -77,9 +81,11 @@ class Relay:
         *,
         tls: ssl.SSLContext | None = None,
         tls_name: str = "",
+        token: str = "",
         answer_seconds_max: float = ANSWER_SECONDS_MAX,
     ) -> None:
         self._parents = parents
+        self._token = token
         self._extensions = {"sni_hostname": tls_name} if tls_name else {}
         secure = any(url.startswith("https:") for url in parents.urls)
         self._client = httpx2.AsyncClient(
@@ -94,15 +100,27 @@ class Relay:
         await self._client.aclose()
 
     async def forward(
-        self, method: str, target: bytes, headers: Mapping[str, str], host: str, length: int, body: Readable
+        self,
+        method: str,
+        target: bytes,
+        headers: Mapping[str, str],
+        host: str,
+        length: int,
+        body: Readable,
+        client: str = "",
     ) -> Relayed:
-        """Send a request on; `length` -1 = chunked. Raises Unavailable where the origin does not answer."""
+        """Send a request on, for a client at the address `client`, "" = for this node itself; `length` -1 = chunked.
+        Raises Unavailable where the origin does not answer."""
         passed = dict(passed_on(headers.items()))
         if host:  # HTTP/1.0 may go without
             passed["host"] = host
         if length >= 0:
             passed["content-length"] = str(length)
         passed[RELAYED] = "1"
+        if client:
+            passed[CLIENT] = client
+            if self._token:
+                passed[EDGE] = self._token
         sent = _Sent(body)
         order = self._parents.order()
         for parent in (*order, order[0]):

@@ -124,6 +124,14 @@ class Regions(Section, frozen=True):
     default: str = ""
 
 
+class Proxies(Section, frozen=True):
+    """Somebody else's proxies and load balancers ahead of this node."""
+
+    trusted: tuple[str, ...] = ()
+    """Networks, as 10.1.0.0/16."""
+    protocol: bool = False
+
+
 class Tls(Section, frozen=True):
     """Certificates by host name: the first is the default. Paths of PEM files."""
 
@@ -159,5 +167,6 @@ class Node(Section, frozen=True):
     logs: Logs = Logs()
     limits: Limits = Limits()
     regions: Regions = Regions()
+    proxies: Proxies = Proxies()
     tls: Tls = Tls()
     peers: Peers = Peers()

@@ -167,11 +167,22 @@ class Upstream(Noun, frozen=True):
     keys. Empty = passed on as its owner signed it."""
 
 
+class NetworkRule(Noun, frozen=True):
+    """Are clients let in that are in one of `networks` ("10.0.0.0/8") or `countries` (ISO codes)? All, if neither."""
+
+    allow: bool
+    networks: tuple[str, ...] = ()
+    countries: tuple[str, ...] = ()
+    note: str = ""
+
+
 class Workspace(Noun, frozen=True):
     name: str
     at_ms: int = 0
     quota_bytes: int = 0
     """The most that the files of all its Repositories may come to, as visible; 0 = no bound."""
+    networks: tuple[NetworkRule, ...] = ()
+    """Asked where none of a Repository's own decides."""
 
 
 class Replication(Noun, frozen=True):
@@ -208,6 +219,8 @@ class Repository(Noun, frozen=True):
     """The most that its files may come to, as visible; 0 = no bound."""
     replications: tuple[Replication, ...] = ()
     """One for a region at most, by its name."""
+    networks: tuple[NetworkRule, ...] = ()
+    """From where clients may use it; the first that is about a client decides."""
 
 
 class Quarantine(Noun, frozen=True):

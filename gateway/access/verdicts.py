@@ -15,9 +15,7 @@ remembered between calls: everything is derived from the catalog each time.
 """
 
 import hmac
-import ipaddress
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from gateway.access.grants import (
@@ -46,6 +44,7 @@ from gateway.access.grants import (
 from gateway.access.names import is_slug
 from gateway.access.rules import Given, account_rules, own_rules
 from gateway.access.tokens import TEXT_CHARS, hash_of, well_formed
+from gateway.delivery.addresses import address_of, network_of
 from storage.errors import Absent, Forbidden, Unauthenticated
 from storage.nouns import Entitlement, Grant, Repository, Token, Workspace
 
@@ -147,19 +146,9 @@ def check_network(principal: Principal, peer: str) -> None:
     """Raises Unauthenticated where the token cannot be used from the address `peer`, "" = not known."""
     if not principal.cidrs:
         return
-    try:
-        address = ipaddress.ip_address(peer.partition("%")[0])
-    except ValueError:
-        address = None
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    if address is None or not any(address in _network(one) for one in principal.cidrs):
+    address = address_of(peer)
+    if address is None or not any(address in network_of(one) for one in principal.cidrs):
         raise Unauthenticated("This token cannot be used from this network.", "Ask whoever gave it to you.")
-
-
-@lru_cache(maxsize=4096)
-def _network(cidr: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    return ipaddress.ip_network(cidr)
 
 
 def principal_of(token: Token) -> Principal:

@@ -83,6 +83,7 @@ class Packages:
             parts.nearest,
             uplink.lease if uplink is not None else None,
             parts.paying.tolls,
+            parts.geography.country_of,
         )
 
     def _relaying(self) -> Relaying | None:

@@ -14,6 +14,7 @@ from formats import ROOMS
 from gateway import config as settings
 from gateway.access.authority import FILE_NAME as AUTHORITY_NAME
 from gateway.access.authority import Authority
+from gateway.access.geography import Geography
 from gateway.access.heads import Heads
 from gateway.access.rates import Rates, Table
 from gateway.access.secrets import FILE_NAME as SECRETS_NAME
@@ -26,7 +27,7 @@ from gateway.assembly.chores import chores_of
 from gateway.assembly.uplink import Uplink
 from gateway.delivery.reactor import Reactor
 from gateway.front.complaints import now_ms
-from gateway.front.nearest import Geography, Nearest
+from gateway.front.nearest import Nearest
 from gateway.front.paying import Paying
 from gateway.insight.metrics import Metrics
 from gateway.insight.requestlog import RequestLog
@@ -60,7 +61,8 @@ class Parts:
         self.uplink = Uplink(config, store, self.shelf, self.root) if config.role == "edge" else None
         self.remote = self.uplink.remote() if self.uplink is not None else _remote(config.cache)
         self.metrics = Metrics(self.root / "metrics", number)
-        self.nearest = Nearest(store.catalog, Geography(config.regions))
+        self.geography = Geography(config.regions)
+        self.nearest = Nearest(store.catalog, self.geography)
         self.rates = Rates(Table(self.root / "rates", config.limits.window_seconds), config.limits)
         self.log = RequestLog(self.root / "log" / f"access-{number}.jsonl")
         pins = Pins(store.catalog, [parse_pin(one) for one in config.cache.pins], tuple(ROOMS))

@@ -42,6 +42,7 @@ def services_of(parts: Parts) -> Services:
         version_order=rooms.version_order,
         used=parts.paying.used if is_origin else None,
         inside_only=inside_only,
+        country_of=parts.geography.country_of,
         replicated=lambda: [one.told(now_ms()) for one in parts.replicated.read()],
         stored=(store.blobs if is_origin else store.cached).rows,
     )

@@ -32,7 +32,7 @@ class Uplink:
         self.parents = Parents(config.parents)
         self._tls = self.member.client() if self.member else None
         self._tls_name = PARENT_NAME if self.member else ""
-        self.relay = Relay(self.parents, tls=self._tls, tls_name=self._tls_name)
+        self.relay = Relay(self.parents, tls=self._tls, tls_name=self._tls_name, token=config.parent_token)
         self.follower = self._follower(root)
         self.lease = EdgeLease(self.follower, config.cache.lease_seconds)
 

@@ -21,6 +21,7 @@ from gateway.assembly.parts import Parts
 from gateway.assembly.told import services_of
 from gateway.console.api import make_app
 from gateway.delivery.manage import Management
+from gateway.delivery.proxies import Proxies
 from gateway.delivery.reactor import Reactor
 from gateway.delivery.serving import serve
 from gateway.delivery.workers import hear_hangups, supervise
@@ -122,6 +123,7 @@ class Worker:
             log=parts.log,
             metrics=parts.metrics,
             workers=parts.config.workers,
+            proxies=Proxies(parts.config.proxies),
             task_status=task_status,
         )
 

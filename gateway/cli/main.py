@@ -61,6 +61,7 @@ app.command("gateway.cli.describing:app", name="api", help="The management API, 
 app.command("gateway.cli.operate:fsck", name="fsck", help="Check what a node has stored.")
 app.command("gateway.cli.quotas:app", name="quota", help="What workspaces and repositories hold, and may hold.")
 app.command("gateway.cli.audit:app", name="audit", help="Who did what: list, show, export, verify.")
+app.command("gateway.cli.networks:app", name="network", help="From where a repository can be used.")
 app.command(
     "gateway.cli.replication:app", name="replication", help="What nodes of a region hold before they are asked."
 )

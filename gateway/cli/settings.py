@@ -10,11 +10,12 @@ from typing import Any
 import maxminddb
 import msgspec
 
+from gateway.access.geography import Geography
 from gateway.access.tokens import well_formed
 from gateway.cli.output import Usage
 from gateway.cli.words import address
 from gateway.config import Node, Tls
-from gateway.front.nearest import Geography
+from gateway.delivery.proxies import Proxies
 
 PARENT_TOKEN_VARIABLE = "ENTREPOT_PARENT_TOKEN"  # noqa: S105 - the name of a variable
 EDGE_DATA = "./entrepot-data/edge"
@@ -130,6 +131,10 @@ def _check(node: Node) -> None:
         raise Usage(
             f"The regions are not understood: {error}.", "docs/config.toml shows how they are written."
         ) from error
+    try:
+        Proxies(node.proxies)
+    except ValueError as error:
+        raise Usage(f"The proxies are not understood: {error}.", "Write networks, as 10.1.0.0/16.") from error
     try:
         if node.logs.countries:
             maxminddb.open_database(node.logs.countries).close()

@@ -292,6 +292,32 @@ class InvitedEdge(Edge, frozen=True, kw_only=True):
     code: str
 
 
+class NetworkRule(Told, frozen=True):
+    action: Literal["allow", "deny"]
+    networks: Texts
+    countries: Texts
+    note: str
+
+
+class NetworkRules(Told, frozen=True):
+    """In their order."""
+
+    rules: tuple[NetworkRule, ...]
+
+
+class Ruling(Told, frozen=True):
+    """Rule `number` (from 1) of `place` decides, 0 and "" = none does. `country` "" = the geo-IP file does not know it,
+    null = this node has none."""
+
+    address: str
+    country: str | None
+    allowed: bool
+    why: str
+    place: Literal["", "repository", "workspace"]
+    number: int
+    rule: NetworkRule | None
+
+
 class Usage(Told, frozen=True, kw_only=True):
     """`quota_bytes` 0 = no bound."""
 

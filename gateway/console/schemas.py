@@ -85,6 +85,27 @@ class NewPurge(Body, frozen=True):
     package: Annotated[str, msgspec.Meta(max_length=300)] = ""
 
 
+NETWORKS_MAX = 1_000
+Cidr = Annotated[str, msgspec.Meta(min_length=1, max_length=50)]
+Country = Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")]
+
+
+class NewNetworkRule(Body, frozen=True):
+    """About clients in one of `networks` (ADDRESS/BITS) or `countries` (ISO codes); about all, if neither is given."""
+
+    action: Literal["allow", "deny"]
+    networks: Annotated[tuple[Cidr, ...], msgspec.Meta(max_length=NETWORKS_MAX)] = ()
+    countries: Annotated[tuple[Country, ...], msgspec.Meta(max_length=300)] = ()
+    note: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+class NetworkRules(Body, frozen=True):
+    """The first that is about a client decides. `replaces`: only if these are the rules now; null = in any case."""
+
+    rules: Annotated[tuple[NewNetworkRule, ...], msgspec.Meta(max_length=100)]
+    replaces: Annotated[tuple[NewNetworkRule, ...], msgspec.Meta(max_length=100)] | None = None
+
+
 class NewQuota(Body, frozen=True):
     """0 = no bound."""
 

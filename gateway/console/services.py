@@ -16,6 +16,7 @@ import msgspec
 from gateway.access.authority import Authority
 from gateway.access.heads import Heads
 from gateway.access.issuers import Issuers
+from gateway.access.networks import CountryOf, without_file
 from gateway.access.secrets import Secrets
 from gateway.access.signing import SigningKeys
 from gateway.access.tolls import Used
@@ -109,7 +110,7 @@ class Services:
     `used` is what a customer's token has used; an origin counts it. `metrics_open` lets anybody read the metrics.
     `stored` tells how blobs lie here. `replicated` tells how far the work of each Repository with a replication policy
     for this node's region is.
-    `issuers` know the keys of identity providers.
+    `issuers` know the keys of identity providers. `country_of` an address is as the node's geo-IP file has it.
     """
 
     role: str
@@ -139,6 +140,7 @@ class Services:
     inside_only: Callable[[str], str] = nowhere
     stored: Callable[[Sequence[bytes]], Sequence[BlobRow | None]] = nothing_known
     replicated: Callable[[], Sequence[Mapping[str, object]]] = tuple
+    country_of: CountryOf = without_file
     issuers: Issuers = field(default_factory=Issuers)
     now_ms: Callable[[], int] = now_ms
     version: str = version()

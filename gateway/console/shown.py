@@ -12,6 +12,7 @@ from storage.nouns import (
     File,
     Grant,
     Host,
+    NetworkRule,
     Package,
     Provider,
     Quarantine,
@@ -40,6 +41,15 @@ def repository(noun: Repository) -> Shown:
         "upstreams": [upstream(one) for one in noun.upstreams],
         "created_ms": noun.at_ms,
         "lease_s": noun.lease_s,
+    }
+
+
+def network_rule(noun: NetworkRule) -> Shown:
+    return {
+        "action": "allow" if noun.allow else "deny",
+        "networks": list(noun.networks),
+        "countries": list(noun.countries),
+        "note": noun.note,
     }
 
 

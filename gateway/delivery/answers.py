@@ -41,12 +41,13 @@ class Answer:
     under a content-encoding. `depends` are the labels (and their values) this was made from; `until_s` a deadline on
     the clock of time.monotonic. `principal` (an id) and `about` (format, package,
     version, file) are for the access log. `forgettable` are the identities of
-    cached blobs that it is sent from.
+    cached blobs that it is sent from. `by_address`: it hangs on where the client is, too.
     """
 
     __slots__ = (
         "about",
         "body",
+        "by_address",
         "depends",
         "etag",
         "extents",
@@ -87,6 +88,7 @@ class Answer:
         forgettable: tuple[bytes, ...] = (),
     ) -> None:
         self.about: tuple[str, ...] = ()
+        self.by_address = False
         self.status = status
         self.forgettable = forgettable
         self.media = media

@@ -46,6 +46,7 @@ class Connection:
     peer shall see a reset; `late`: the deadline passed while a task reads; `told`: an answer is out that ends it.
     `leave`: what a request task answers under.
     `key`: the sha256 of the public key of its certificate, b"" for none.
+    `proxied`: a listed proxy is at the other end, and each head tells its own client; `tag` is b"" then.
     """
 
     __slots__ = (
@@ -73,6 +74,7 @@ class Connection:
         "pend",
         "phase",
         "plain",
+        "proxied",
         "recv",
         "scope",
         "send",
@@ -88,11 +90,14 @@ class Connection:
         "warming",
     )
 
-    def __init__(self, sock: socket.socket, peer: str, memo: Memo, tls: ssl.SSLObject | None = None) -> None:
+    def __init__(
+        self, sock: socket.socket, peer: str, memo: Memo, tls: ssl.SSLObject | None = None, proxied: bool = False
+    ) -> None:
         self.sock = sock
         self.fd = sock.fileno()
         self.peer = peer
-        self.tag = peer_tag(peer, "http" if tls is None else "https")
+        self.proxied = proxied
+        self.tag = b"" if proxied else peer_tag(peer, "http" if tls is None else "https")
         self.memo = memo
         self.tls = tls
         self.shaking = tls is not None
@@ -139,6 +144,10 @@ class Connection:
     @property
     def scheme(self) -> str:
         return "http" if self.tls is None else "https"
+
+    def who(self, peer: str, scheme: str) -> bytes:
+        """The part of an access log line that `tag` does not tell."""
+        return peer_tag(peer, scheme) if self.proxied else b""
 
     def wake(self) -> None:
         """Lets the request task that waits on this connection look again."""

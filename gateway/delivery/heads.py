@@ -25,7 +25,7 @@ METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 _LINE = re.compile(rb"([A-Z]{1,24}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
 _FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*((?:[\x21-\x7e\x80-\xff][\x20-\x7e\x80-\xff\t]*)?)")
 _BARE = re.compile(rb"(?<!\r)\n|\r(?!\n)")
-_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _ABSOLUTE = re.compile(r"(?i:https?)://([^/?#]*)(.*)")
 _PATH = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@/%\[\]]*")
 _QUERY = re.compile(r"[\x21\x22\x24-\x7e]*")
@@ -279,7 +279,7 @@ def _headers_of(block: bytes) -> dict[str, str]:
             value = headers[name] + ("; " if name == "cookie" else ", ") + value
         headers[name] = value
     host = headers.get("host")
-    if host is not None and _HOST.fullmatch(host) is None:
+    if host is not None and HOST.fullmatch(host) is None:
         raise Refused(400, "The Host field is malformed.")
     return headers
 
@@ -332,7 +332,7 @@ def split_target(target: str, host: str) -> tuple[str, tuple[tuple[str, str], ..
         match = _ABSOLUTE.fullmatch(target)
         if match is None:
             raise Refused(400, "The request target is malformed.")
-        if _HOST.fullmatch(match[1]) is None or match[1].lower() != host.lower():
+        if HOST.fullmatch(match[1]) is None or match[1].lower() != host.lower():
             raise Refused(400, "The request target names another host than the Host field.")
         target = match[2]
         if not target.startswith("/"):

@@ -17,6 +17,7 @@ HEAD_BYTES_MAX = 4 << 10
 BYTES_MAX = 32 << 20
 ENTRY_BYTES = 700
 JOINED_BYTES_MAX = 32 << 10
+CLIENTS_MAX = 128
 
 
 class Entry:
@@ -68,6 +69,9 @@ class Entry:
 class Memo:
     """Entries by exact head bytes, at most `entries_max` and BYTES_MAX. `young` is what the hot path looks into."""
 
+    alone = False
+    """Do its heads tell one client, so that answers which hang on the address may be kept in it?"""
+
     def __init__(
         self, entries_max: int, bytes_max: int = BYTES_MAX, *, in_use: Callable[[Answer], None] | None = None
     ) -> None:
@@ -117,45 +121,99 @@ class Memo:
         self._old = {}
 
 
+class Alone(Memo):
+    """For connections whose heads tell one client: those of one address, or of listed proxies. Once retired, it keeps
+    nothing more, and who holds it gets another one."""
+
+    alone = True
+
+    def keep(self, head: bytes, entry: Entry) -> None:
+        if self.alone:
+            super().keep(head, entry)
+
+    def retire(self) -> None:
+        """Its room is given to somebody else."""
+        self.alone = False
+        self.clear()
+
+
 class Forgetful(Memo):
     """Keeps nothing: two connections may send the same head and be two principals."""
+
+    alone = True
 
     def keep(self, head: bytes, entry: Entry) -> None:
         """Not here."""
 
 
 class Memos:
-    """One Memo for each scheme, since heads do not tell it; none for peers, whom their certificates tell apart."""
+    """Which Memo does a connection look into? One for each scheme, since heads do not tell it; none for peers, whom
+    their certificates tell apart; one of their own for listed proxies, whose heads tell the client.
+
+    What hangs on the client's address as well (network rules, a token's networks) is never kept where others look. A
+    connection that asks for such a thing goes over to the Memo of its address, with all that it asks from then on, so
+    that whoever asks for nothing of the kind pays nothing. CLIENTS_MAX addresses have one, the latest.
+    """
 
     def __init__(self, entries_max: int, in_use: Callable[[Answer], None]) -> None:
+        self._entries_max, self._in_use = entries_max, in_use
         self.of = {scheme: Memo(entries_max, in_use=in_use) for scheme in ("http", "https")}
         self.of["peers"] = Forgetful(0)
+        self._proxied = {scheme: Alone(entries_max, in_use=in_use) for scheme in ("http", "https")}
+        self._clients: dict[tuple[str, str], Alone] = {}
+
+    def at_first(self, kind: str, peer: str, proxied: bool) -> Memo:
+        """That of a new connection: `kind` as its listener has it."""
+        if proxied:
+            return self._proxied[kind]
+        return self._clients.get((kind, peer), self.of[kind])
+
+    def of_client(self, scheme: str, peer: str) -> Memo:
+        """That of an address."""
+        known = self._clients.pop((scheme, peer), None)
+        if known is None:
+            if len(self._clients) >= CLIENTS_MAX:
+                self._clients.pop(next(iter(self._clients))).retire()
+            known = Alone(self._entries_max, BYTES_MAX // CLIENTS_MAX, in_use=self._in_use)
+        self._clients[(scheme, peer)] = known
+        return known
+
+    def keep(self, memo: Memo, scheme: str, peer: str, head: bytes, entry: Entry) -> Memo:
+        """Remember what a connection that looks into `memo` was told; the Memo that it looks into from now on."""
+        if entry.answer.by_address and not memo.alone:
+            memo = self.of_client(scheme, peer)
+        memo.keep(head, entry)
+        return memo
 
     def age(self) -> None:
-        for memo in self.of.values():
+        for memo in self._all():
             memo.age()
 
     def clear(self) -> None:
-        for memo in self.of.values():
+        for memo in self._all():
             memo.clear()
 
+    def _all(self) -> list[Memo]:
+        return [*self.of.values(), *self._proxied.values(), *self._clients.values()]
 
-def entry_of(answer: Answer, head: Head, keep: bool, moment: int, metrics: Metrics) -> Entry:
-    """What `answer` is for this head, with its line of the log and its counter."""
+
+def entry_of(answer: Answer, head: Head, keep: bool, moment: int, metrics: Metrics, who: bytes = b"") -> Entry:
+    """What `answer` is for this head, with its line of the log (`who` ahead, where a connection does not tell it) and
+    its counter."""
     wire = plan(answer, head, keep)
-    line = fragment(
+    line = who + fragment(
         head.method, head.target, wire.status, wire.size, outcome=answer.outcome, principal=answer.principal,
         repository=answer.repository, about=answer.about, client=family(head.headers.get("user-agent", "")),
     )  # fmt: skip
     return Entry(answer, wire, moment, line, metrics.tally((head.method, str(wire.status), answer.outcome)))
 
 
-def refusal(refused: Refused, metrics: Metrics) -> Entry:
+def refusal(refused: Refused, metrics: Metrics, who: bytes = b"") -> Entry:
     """The answer to a head that is not accepted. Nothing of it is repeated, neither here nor in the log."""
     body = f"{refused.reason}\n".encode()
     later = b"Retry-After: 1\r\n" if refused.status == 503 else b""
     rest = b"Content-Type: text/plain; charset=utf-8\r\n%bConnection: close\r\nContent-Length: %d\r\n\r\n"
     rest %= (later, len(body))
     wire = Wire(refused.status, rest, body, (), len(body), True)
-    line = fragment("-", b"-", refused.status, len(body))
+    line = who + fragment("-", b"-", refused.status, len(body))
     return Entry(Answer(), wire, 0, line, metrics.tally(("-", str(refused.status), "REFUSED")))

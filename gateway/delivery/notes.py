@@ -5,8 +5,11 @@ The hot path of the reactor does by itself what `counted` does; whatever changes
 
 from time import monotonic
 
+from gateway.delivery import memo
+from gateway.delivery.answers import Answer
 from gateway.delivery.clock import Clock
 from gateway.delivery.connections import Connection
+from gateway.delivery.heads import Head, Refused
 from gateway.delivery.memo import Entry
 from gateway.insight.metrics import Key, Metrics
 from gateway.insight.requestlog import LINES_A_BATCH, RequestLog
@@ -38,6 +41,17 @@ class Notes:
         entry.tally.bytes += entry.size
         preamble = self.clock.preambles.get(entry.status) or self.preamble(entry.status)
         return entry.out if entry.stamped is preamble else entry.begin(preamble)
+
+    def entry_of(self, c: Connection, answer: Answer, head: Head, keep: bool, moment: int) -> Entry:
+        """What an answer is for this head. What a listed proxy asks for itself is not remembered for others."""
+        entry = memo.entry_of(answer, head, keep, moment, self.metrics, c.who(head.peer, head.scheme))
+        if c.proxied and head.peer == c.peer:
+            entry.until_s = 0.0
+        return entry
+
+    def refusal(self, c: Connection, refused: Refused) -> Entry:
+        """The answer to a head that is not accepted."""
+        return memo.refusal(refused, self.metrics, c.who(c.peer, c.scheme))
 
     def record(self, c: Connection, line: bytes, key: Key, size: int, seconds: float) -> None:
         """One answer of a request task."""

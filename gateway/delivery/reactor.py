@@ -19,11 +19,12 @@ from gateway.config import Delivery
 from gateway.delivery.answers import Extents
 from gateway.delivery.connections import Connection, Gone, Phase
 from gateway.delivery.deadlines import begin_window, enforce
-from gateway.delivery.heads import Head, Refused, complaint, parse
+from gateway.delivery.heads import Head, Refused, complaint
 from gateway.delivery.listening import Doors, Listener
-from gateway.delivery.memo import Entry, Memos, entry_of, refusal
+from gateway.delivery.memo import Entry, Memos
 from gateway.delivery.notes import Notes
 from gateway.delivery.parting import Parting, hang_up
+from gateway.delivery.proxies import DIRECT, Arrivals, Proxies
 from gateway.delivery.recalling import Recall
 from gateway.delivery.requests import Handler, attend
 from gateway.delivery.rounds import go_round
@@ -66,6 +67,7 @@ class Reactor:
         metrics: Metrics,
         nursery: trio.Nursery,
         hot_turns: int = HOT_TURNS,
+        proxies: Proxies = DIRECT,
     ) -> None:
         self.config = config
         self.draining = False
@@ -80,6 +82,7 @@ class Reactor:
         self._epoll.register(self._bell, _IN | _ET)
         self._asleep = False
         self._doors = Doors(self._epoll)
+        self._arrivals = Arrivals(proxies, nursery, config.head_seconds_max, self._welcome)
         self._connections: dict[int, Connection] = {}
         self._seal = Seal()
         self._sender = Sender(nursery, self._seal, self._later)
@@ -284,19 +287,19 @@ class Reactor:
     def _on_other(self, number: int) -> None:
         if number in self._doors:
             for sock, peer, listener in self._doors.accept(number):
-                self._welcome(sock, peer, listener)
+                self._arrivals.come(sock, peer, listener)
         elif number == self._bell:
             os.eventfd_read(self._bell)
 
-    def _welcome(self, sock: socket.socket, peer: str, listener: Listener) -> None:
+    def _welcome(self, sock: socket.socket, peer: str, listener: Listener, proxied: bool) -> None:
         """A new connection. One over the limit is told so, as long as that itself does not become a crowd."""
         crowd = len(self._connections) - self.config.connections_max
         if crowd >= (CROWD if listener.context is None else 0):
             sock.close()
             return
         tls = None if listener.context is None else self._seal.wrap(listener.context)
-        c = Connection(sock, peer, self.memos.of[listener.memo], tls)
-        c.deadline = self._now + self.config.head_seconds_max
+        c = Connection(sock, peer, self.memos.at_first(listener.memo, peer, proxied), tls, proxied)
+        c.deadline = monotonic() + self.config.head_seconds_max
         self._connections[c.fd] = c
         self._epoll.register(c.fd, _ALL)
         if crowd >= 0:
@@ -464,7 +467,7 @@ class Reactor:
                 return
             c.memo.drop(raw)
         try:
-            head = parse(raw, peer=c.peer, scheme=c.scheme, key=c.key)
+            head = self._arrivals.read(c, raw)
             entry = self._look(c, raw, head)
         except Refused as refused:
             self.refuse(c, refused)
@@ -484,10 +487,10 @@ class Reactor:
         answer = self._handler.look(head) if reads else None
         if answer is None:
             return None
-        entry = entry_of(answer, head, head.keep and not self.draining, self._moment, self.notes.metrics)
+        entry = self.notes.entry_of(c, answer, head, head.keep and not self.draining, self._moment)
         if entry.until_s > self._now and not self.draining:
             self._sender.hold_small(entry, self.config.small_body_bytes_max)
-            c.memo.keep(raw, entry)
+            c.memo = self.memos.keep(c.memo, c.scheme, c.peer, raw, entry)
         return entry
 
     # ------------------------------------------------------------ sending
@@ -538,7 +541,7 @@ class Reactor:
     def refuse(self, c: Connection, refused: Refused) -> None:
         """A head that is not accepted: one answer, and no further request from this connection."""
         c.buf = b""
-        entry = refusal(refused, self.notes.metrics)
+        entry = self.notes.refusal(c, refused)
         self._send_rest(c, entry, self.notes.counted(c, entry))
 
     # ------------------------------------------------------------ request tasks

@@ -185,7 +185,7 @@ class Request:
         """One line in the access log, one count."""
         seconds = monotonic() - self._started_s
         size = self._size if self._stream is None else self._stream.written
-        line = fragment(
+        line = self._c.who(self.head.peer, self.head.scheme) + fragment(
             self.head.method, self.head.target, self._status, size, outcome=self.outcome, principal=self.principal,
             repository=self.repository, seconds=seconds, about=self.about,
             client=family(self.head.headers.get("user-agent", "")),

@@ -12,6 +12,7 @@ import trio
 
 from gateway.config import Delivery
 from gateway.delivery.listening import Listener
+from gateway.delivery.proxies import DIRECT, Proxies
 from gateway.delivery.reactor import HOT_TURNS, Reactor
 from gateway.delivery.requests import Handler
 from gateway.insight.metrics import Metrics
@@ -31,11 +32,13 @@ async def serve(
     log: RequestLog,
     metrics: Metrics,
     workers: int = 1,
+    proxies: Proxies = DIRECT,
     task_status: trio.TaskStatus[Reactor] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled, or until the Reactor given at the start was told to drain and has."""
     async with trio.open_nursery() as nursery:
-        reactor: Reactor = await nursery.start(_run, handler, listeners, config, log, metrics, hot_turns(workers))
+        hot = hot_turns(workers)
+        reactor: Reactor = await nursery.start(_run, handler, listeners, config, log, metrics, hot, proxies)
         task_status.started(reactor)
         try:
             await reactor.ended.wait()
@@ -50,11 +53,14 @@ async def _run(
     log: RequestLog,
     metrics: Metrics,
     hot: int,
+    proxies: Proxies,
     task_status: trio.TaskStatus[Reactor],
 ) -> None:
     with trio.CancelScope(shield=True):
         async with trio.open_nursery() as nursery:
-            reactor = Reactor(handler, config, log=log, metrics=metrics, nursery=nursery, hot_turns=hot)
+            reactor = Reactor(
+                handler, config, log=log, metrics=metrics, nursery=nursery, hot_turns=hot, proxies=proxies
+            )
             for listener in listeners:
                 reactor.listen(listener)
             nursery.start_soon(reactor.watch)

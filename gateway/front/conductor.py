@@ -26,7 +26,7 @@ from formats.kit.contract import (
     Serve,
     Show,
 )
-from gateway.access import edges, passes
+from gateway.access import edges, networks, passes
 from gateway.access.rates import Rates
 from gateway.access.tolls import Tolls
 from gateway.access.verdicts import (
@@ -58,6 +58,7 @@ from gateway.front.reserving import foretell
 from gateway.front.routes import OCI, V2, Place, ask_of, check_slashes, host_name, is_the_origins, place_of
 from gateway.front.seeing import Seeing
 from gateway.front.signed import Signed
+from gateway.front.vouching import settle
 from gateway.front.writing import Writes
 from gateway.insight.errorlog import report_bug
 from storage.errors import Absent, Forbidden, Full, Problem, TooMany, Unauthenticated, Unavailable
@@ -95,7 +96,9 @@ class Front:
         nearest: Nearest | None = None,
         lease: Lease | None = None,
         tolls: Tolls | None = None,
+        country_of: networks.CountryOf = networks.without_file,
     ) -> None:
+        self._country_of = country_of
         self._tolls = tolls
         self._catalog = catalog
         self._rooms = rooms
@@ -146,10 +149,13 @@ class Front:
                 place = place_of(head, host)
                 if place is None or self._seeing.ahead(reading, head) is not None:
                     return None
+                vouched = settle(reading, head, place.workspace)
                 admitted = self.admit(reading, head, place)
                 answer = self._elsewhere(reading, admitted, head, host) or self._known(reading, admitted, place)
                 if answer is not None and host is not None and host.redirects:
                     answer.until_s = min(answer.until_s, time.monotonic() + PROBE_SECONDS)  # soon an edge may be well
+                if answer is not None and vouched:
+                    answer.until_s = 0.0  # the head alone does not tell that it was an edge who said it
                 return None if answer is None else self._counted(admitted, head, answer)
         except Problem as problem:
             problem = self._as_counted(head, problem)
@@ -180,6 +186,7 @@ class Front:
     def _counted(self, admitted: Admitted, head: Head, answer: Answer) -> Answer:
         """What is limited is counted each time, so that its answer is not remembered. Raises TooMany."""
         answer.principal, answer.about = logged_as(admitted.principal), about_of(admitted)
+        answer.by_address = admitted.scope.by_address
         fields = self._rates.spend(admitted.principal, head.peer, admitted.ask.workspace)
         if fields:
             answer.headers = (*answer.headers, *fields)
@@ -205,6 +212,7 @@ class Front:
             await self._seeing.catch_up(request.head)
             with self._catalog.read() as reading:
                 place = _place(reading, request.head)
+                settle(reading, request.head, place.workspace if place is not None else "")
             if request.head.segments[:1] == ("-",):
                 await self._own(request)
             elif registry.is_own(request.head):
@@ -291,11 +299,12 @@ class Front:
         def still_allowed(reading: Reading) -> Permit:
             """The body may have taken hours: the credential itself is looked at again, not what it once was."""
             principal = who(reading, place, request.head, ask.at_ms)
-            return self._verdict(reading, principal, ask, room, admitted.right)
+            return self._verdict(reading, principal, ask, room, admitted.right, request.head.peer)
 
         def may_borrow(reading: Reading, plan: Borrow) -> None:
             principal = who(reading, place, request.head, ask.at_ms)
             cleared = admit(reading, principal, plan.workspace, plan.repository, "read", room.name)
+            self._check_network(reading, principal, cleared.repository, request.head.peer)
             Permit(cleared, room).may_read(plan.package)
             release(reading, Subject(plan.workspace, plan.repository, "", room.name, plan.package))
             require(principal, cast("Scoped", room).borrowed(plan), "read")
@@ -307,7 +316,8 @@ class Front:
         """A POST that only reads (an audit, a query): decide over the local view, nothing is written."""
         body = await request.body.whole(plan.bytes_max)
         with self._catalog.read() as reading:
-            self._verdict(reading, admitted.principal, admitted.ask, admitted.room, admitted.right).reads_all()
+            ask, room = admitted.ask, admitted.room
+            self._verdict(reading, admitted.principal, ask, room, admitted.right, request.head.peer).reads_all()
             view = reading.view(admitted.ask.workspace, admitted.ask.repository, admitted.room.name)
             decision = admitted.room.decide(admitted.ask, finds_of(body, plan), view)
         assert not decision.changes, "a read right never leads to a change"
@@ -353,7 +363,7 @@ class Front:
             # its credential is in the body; nothing of the repository is told before that was checked
             scope = Scope(Repository(ask.workspace, ask.repository), (), 0.0)
             return Admitted(ask, room, principal, scope, right, login)
-        permit = self._verdict(reading, principal, ask, room, right)
+        permit = self._verdict(reading, principal, ask, room, right, head.peer)
         repository = permit.clearance.repository
         plan = room.read(ask)
         if right == "read":
@@ -375,7 +385,7 @@ class Front:
             raise Absent("There is nothing at this address.")
         principal = who(reading, place, head, at_ms)
         ask = ask_of(head, place, principal.name, at_ms)
-        permit = self._verdict(reading, principal, ask, room, "read")
+        permit = self._verdict(reading, principal, ask, room, "read", head.peer)
         plan = plan_named(ask)
         permit.read(plan)
         if reading.view(ask.workspace, ask.repository, room.name).file(plan.package, plan.file) is None:
@@ -389,9 +399,10 @@ class Front:
             return problem
         return Unavailable("This edge is still learning what its origin holds.", "Try again.", retry_after_s=1)
 
-    def _verdict(self, reading: Reading, principal: Principal, ask: Ask, room: Room, right: str) -> Permit:
+    def _verdict(self, reading: Reading, principal: Principal, ask: Ask, room: Room, right: str, peer: str) -> Permit:
         cleared = admit(reading, principal, ask.workspace, ask.repository, right, room.name)
         repository = cleared.repository
+        self._check_network(reading, principal, repository, peer)
         limits = principal.entitlement
         if limits is not None and limits.eula != limits.accepted and not repository.public:
             raise Forbidden("The terms of this token are not accepted yet.", "POST their revision to /-/api/v1/eula.")
@@ -403,21 +414,29 @@ class Front:
             )
         return Permit(cleared, room)
 
+    def _check_network(self, reading: Reading, principal: Principal, repository: Repository, peer: str) -> None:
+        """Raises Forbidden. Edges judge their own clients."""
+        workspace = reading.workspace(repository.workspace)
+        if networks.is_ruled(repository, workspace) and principal.kind != edges.KIND:
+            networks.check(repository, workspace, peer, self._country_of)
+
     def _scope(self, reading: Reading, principal: Principal, repository: Repository, at_ms: int) -> Scope:
-        at = repository.workspace, repository.name
-        labels = [keys.label_history(), keys.label_hosts(), keys.label_repository(*at)]
+        ws = repository.workspace
+        labels = [keys.label_history(), keys.label_hosts(), keys.label_workspace(ws)]
+        labels.append(keys.label_repository(ws, repository.name))
         if principal.id:
             labels.append(keys.label_token(principal.id))
             if principal.owner or any(grant.role for grant in principal.grants):
-                labels.append(keys.label_access(repository.workspace))
+                labels.append(keys.label_access(ws))
             if principal.owner:
                 labels.append(keys.label_account(principal.owner))
-        until_s = 0.0 if principal.cidrs else float("inf")  # what is remembered does not ask from where
+        until_s, by_address = float("inf"), networks.is_ruled(repository, reading.workspace(ws))
         if principal.expires_ms:
             until_s = min(until_s, time.monotonic() + (principal.expires_ms - at_ms) / 1000)
         if self._lease is not None and not repository.public:
             until_s = min(until_s, self._lease.until_s(repository))
-        return Scope(repository, tuple((label, reading.label(label)) for label in labels), until_s, principal.id)
+        depends = tuple((label, reading.label(label)) for label in labels)
+        return Scope(repository, depends, until_s, principal.id, by_address or bool(principal.cidrs))
 
     def _refusal(self, head: Head, place: Place | None, problem: Problem) -> Reply:
         """The refusal in the format's own dialect where one is known."""

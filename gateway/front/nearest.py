@@ -10,17 +10,14 @@ No Location ever carries a credential (THREATS C11, C12): whoever shows one is a
 credential when they are sent to another host, and the others would hand a long-lived secret to whatever is there.
 """
 
-import ipaddress
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import httpx2
-import maxminddb
 import trio
 
 from cache.connecting import trust
-from gateway.config import Regions
+from gateway.access.geography import Geography
 from gateway.delivery.answers import Answer
 from gateway.delivery.heads import Head
 from storage.index.catalog import Catalog
@@ -31,54 +28,7 @@ PROBE_SECONDS_MAX = 1.5
 PROBES_RUNNING_MAX = 32
 log = logging.getLogger("entrepot.front")
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Probe = Callable[[str], bool]
-
-
-class Geography:
-    """Which region is an address in? Reads its file once. Raises OSError, ValueError for what it cannot use."""
-
-    def __init__(self, regions: Regions) -> None:
-        networks = [(ipaddress.ip_network(text), region) for text, region in regions.networks]
-        self._networks: list[tuple[Network, str]] = sorted(networks, key=lambda one: -one[0].prefixlen)
-        self._places = dict(regions.places)
-        self._default = regions.default
-        self._geo = _opened(Path(regions.geo)) if regions.geo else None
-
-    def region_of(self, peer: str) -> str:
-        """The region, "" where nothing says."""
-        try:
-            address = ipaddress.ip_address(peer.partition("%")[0])
-        except ValueError:
-            return self._default
-        for network, region in self._networks:
-            if address.version == network.version and address in network:
-                return region
-        for place in self._places_of(str(address)):
-            if place in self._places:
-                return self._places[place]
-        return self._default
-
-    def _places_of(self, address: str) -> Sequence[str]:
-        """Its country and continent by the file."""
-        try:
-            found = self._geo.get(address) if self._geo is not None else None
-        except ValueError:  # an IPv6 address in a file of IPv4, or a broken record
-            return ()
-        if not isinstance(found, dict):
-            return ()
-        parts = (found.get("country"), found.get("continent"))
-        codes = [
-            part.get(name) for part, name in zip(parts, ("iso_code", "code"), strict=True) if isinstance(part, dict)
-        ]
-        return [code for code in codes if isinstance(code, str)]
-
-
-def _opened(path: Path) -> maxminddb.Reader:
-    try:
-        return maxminddb.open_database(path, maxminddb.MODE_MEMORY)
-    except maxminddb.InvalidDatabaseError as error:
-        raise ValueError(f"{path} is no geo-IP file: {error}") from error
 
 
 class Nearest:

@@ -41,12 +41,13 @@ PURGED = "purged"
 
 class Scope(msgspec.Struct, frozen=True):
     """What an access decision rested on: an answer given under it holds as long as these labels and until then.
-    `token_id` is whose leave it is, "" the anonymous one's."""
+    `token_id` is whose leave it is, "" the anonymous one's. `by_address`: it hangs on where the client is, too."""
 
     repository: Repository
     depends: tuple[tuple[bytes, int], ...]
     until_s: float
     token_id: str = ""
+    by_address: bool = False
 
     def subject(self, format: str = "", package: str = "", version: str = "") -> Subject:
         """What is sent under it."""

@@ -62,7 +62,9 @@ class Relaying:
 
     async def _asked(self, request: Request) -> Relayed:
         head = request.head
-        return await self._relay.forward(head.method, head.target, head.headers, head.host, head.length, request.body)
+        return await self._relay.forward(
+            head.method, head.target, head.headers, head.host, head.length, request.body, head.peer
+        )
 
     @contextmanager
     def _unless_lost(self) -> Iterator[None]:

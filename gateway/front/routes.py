@@ -14,7 +14,9 @@ from gateway.delivery.heads import Head
 from storage.errors import Invalid
 from storage.nouns import Host
 
-CREDENTIAL_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "x-nuget-apikey"})
+CREDENTIAL_HEADERS = frozenset(
+    {"authorization", "proxy-authorization", "cookie", "x-api-key", "x-nuget-apikey", "x-entrepot-edge"}
+)
 """Never shown to a room."""
 
 V2 = "v2"

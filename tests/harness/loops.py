@@ -14,6 +14,7 @@ from gateway.config import Delivery
 from gateway.delivery.answers import Answer
 from gateway.delivery.heads import Head
 from gateway.delivery.listening import Listener, listen
+from gateway.delivery.proxies import DIRECT, Proxies
 from gateway.delivery.reactor import Reactor
 from gateway.delivery.requests import Request
 from gateway.delivery.serving import serve
@@ -77,6 +78,10 @@ class Fake:
             self.seen.append(head.raw_path)
         elif head.raw_path == "/whoami":
             return Answer(body=(head.secret or "nobody").encode())
+        elif head.raw_path == "/where":
+            where = Answer(body=f"{head.peer} {head.scheme} {head.host}".encode())
+            where.by_address = True
+            return where
         return page
 
     async def handle(self, request: Request) -> None:
@@ -188,9 +193,9 @@ class Loop:
     metrics: Metrics
     clients: list[trio.SocketStream] = field(default_factory=list)
 
-    async def client(self) -> Client:
-        """A new connection, closed with the test."""
-        self.clients.append(await trio.open_tcp_stream(*self.address))
+    async def client(self, source: str | None = None) -> Client:
+        """A new connection, from the address `source`, closed with the test."""
+        self.clients.append(await trio.open_tcp_stream(*self.address, local_address=source))
         return Client(self.clients[-1])
 
     async def close_clients_at_the_end(self) -> None:
@@ -209,6 +214,7 @@ async def started(
     context: Any = None,
     log_path: Path | None = None,
     workers: int = 1,
+    proxies: Proxies = DIRECT,
     **limits: float,
 ) -> Loop:
     """A loop on a free port of loopback; `limits` replace those of the configuration."""
@@ -220,7 +226,14 @@ async def started(
 
     async def run(task_status: trio.TaskStatus[Reactor]) -> None:
         await serve(
-            fake, [Listener(sock, context)], config, log=log, metrics=metrics, workers=workers, task_status=task_status
+            fake,
+            [Listener(sock, context)],
+            config,
+            log=log,
+            metrics=metrics,
+            workers=workers,
+            proxies=proxies,
+            task_status=task_status,
         )
 
     reactor: Reactor = await nursery.start(run)

@@ -33,6 +33,8 @@ BODIES: dict[str, Any] = {
     "PATCH /-/api/v1/edges/<name>": {"workspaces": ["acme"]},
     "PUT /-/api/v1/workspaces/<workspace>/quota": {"bytes": 10_000},
     "PUT /-/api/v1/repositories/<workspace>/<repository>/quota": {"bytes": 10_000},
+    "PUT /-/api/v1/repositories/<workspace>/<repository>/networks": {"rules": [{"action": "deny"}]},
+    "PUT /-/api/v1/workspaces/<workspace>/networks": {"rules": [{"action": "allow", "countries": ["DE"]}]},
     "PUT /-/api/v1/repositories/<workspace>/<repository>/replication/<region>": {"tags": ["latest"]},
     "POST /-/api/v1/tokens": {"name": "child", "grants": [{"scope": "acme/main"}]},
     "POST /-/api/v1/tokens/<id>/rotate": {"overlap_s": 60},

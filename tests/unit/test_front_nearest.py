@@ -8,8 +8,9 @@ import pytest
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
+from gateway.access.geography import Geography
 from gateway.config import Regions
-from gateway.front.nearest import Geography, Nearest
+from gateway.front.nearest import Nearest
 from storage.index.catalog import Catalog
 from storage.nouns import Host
 
