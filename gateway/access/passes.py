@@ -2,15 +2,16 @@
 
 A pass: a short-lived credential for some resources, bound to the Token that it was fetched with.
 
-    entp_ + base64url(body) + "." + base64url(Ed25519 signature over MARK + body)
-    body = msgpack [token id, expires_ms, ((resource, actions), ...)]
+    entp_ + base64url(body) + "." + base64url(Ed25519 signature over MARK + body) + "." + base64url(seed)
+    body = msgpack [token id, expires_ms, ((resource, actions), ...), public key of the seed's Ed25519 key]
 
 The key is derived from the token's text, which the client presents when it fetches the pass and which no node keeps.
 Its public half stands in the Token's record, so every node, origin or edge, can check a pass from its own index and
 none can make one for somebody whose text it has not just been shown: a stolen journal, backup or edge gives no pass.
 A pass says less than its token: the rights are those that the token has at the moment of use, and of these only what
 the pass names. When the token is revoked or expires, so are all its passes, wherever the entry arrives. Nothing is
-kept of a pass, and it is no token: the API and the other formats do not know it.
+kept of a pass, and it is no token: the API and the other formats do not know it. Its seed is for making tickets
+(tickets.py) for who shows it.
 """
 
 import base64
@@ -22,7 +23,7 @@ from typing import NamedTuple
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from gateway.access.tokens import signing_key
 from gateway.access.verdicts import ANONYMOUS, Knows, Principal, living, principal_of
@@ -55,6 +56,16 @@ class Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     token_id: str
     expires_ms: int
     scopes: tuple[Scope, ...]
+    public: bytes
+
+
+class Shown(NamedTuple):
+    """A pass taken apart: what is signed, as sent, the signature, and the seed of its own key."""
+
+    body: Body
+    raw: bytes
+    signature: bytes
+    seed: bytes
 
 
 def is_pass(secret: str) -> bool:
@@ -74,8 +85,10 @@ def issue(text: str, token: Token, scopes: Iterable[Scope], now_ms: int) -> tupl
     seconds = PASS_SECONDS_MAX
     if token.expires_ms:
         seconds = max(1, min(seconds, (token.expires_ms - now_ms) // 1000))
-    body = msgspec.msgpack.encode(Body(token.id, now_ms + seconds * 1000, tuple(scopes)))
-    return f"{PREFIX}{_text(body)}.{_text(key.sign(MARK + body))}", seconds
+    own = Ed25519PrivateKey.generate()
+    public, seed = own.public_key().public_bytes_raw(), own.private_bytes_raw()
+    body = msgspec.msgpack.encode(Body(token.id, now_ms + seconds * 1000, tuple(scopes), public))
+    return f"{PREFIX}{_text(body)}.{_text(key.sign(MARK + body))}.{_text(seed)}", seconds
 
 
 def holder(reading: Knows, secret: str, at_ms: int, now_ms: int) -> Principal:
@@ -86,19 +99,34 @@ def holder(reading: Knows, secret: str, at_ms: int, now_ms: int) -> Principal:
     """
     if secret == ANONYMOUS_PASS:
         return ANONYMOUS
-    body, raw, signature = _taken_apart(secret)
+    body, raw, signature, seed = opened(secret)
     token = reading.token_by_id(body.token_id)
-    if token is None or not token.verify_key or not _signed(raw, signature, token.verify_key):
+    if token is None or vouched(raw, signature, token) is None or not _belongs(seed, body.public):
         raise Unauthenticated("This pass is not known here.", "Fetch a new one.")
     if not at_ms - SKEW_SECONDS_MAX * 1000 < body.expires_ms <= at_ms + (PASS_SECONDS_MAX + SKEW_SECONDS_MAX) * 1000:
         raise Unauthenticated("This pass has expired.", "Fetch a new one.")
     principal = principal_of(living(token, now_ms))
     ends_ms = min(body.expires_ms, principal.expires_ms or body.expires_ms)
-    return principal._replace(expires_ms=ends_ms, only=frozenset(_pairs(body)))
+    return principal._replace(expires_ms=ends_ms, only=pairs_of(body))
+
+
+def vouched(raw: bytes, signature: bytes, token: Token) -> Body | None:
+    """What a pass says, if it was signed for this token; whether it is still good is the caller's to say."""
+    if not token.verify_key or not _signed(raw, signature, token.verify_key):
+        return None
+    try:
+        body = msgspec.msgpack.decode(raw, type=Body)
+    except (ValueError, msgspec.MsgspecError, RecursionError):
+        return None
+    return body if body.token_id == token.id else None
+
+
+def pairs_of(body: Body) -> frozenset[tuple[str, str]]:
+    """(resource, right) of all that the pass names."""
+    return frozenset(_pairs(body))
 
 
 def _pairs(body: Body) -> Iterable[tuple[str, str]]:
-    """(resource, right) of all that the pass names."""
     for resource, actions in body.scopes:
         for action in actions:
             for right in ("read", "write") if action == "*" else (RIGHT_OF[action],) if action in RIGHT_OF else ():
@@ -108,16 +136,27 @@ def _pairs(body: Body) -> Iterable[tuple[str, str]]:
 RIGHT_OF = {"pull": "read", "push": "write", "delete": "write"}
 
 
-def _taken_apart(secret: str) -> tuple[Body, bytes, bytes]:
+def opened(secret: str) -> Shown:
+    """The parts of a pass, unjudged. Raises Unauthenticated for what cannot be one."""
     malformed = Unauthenticated("This is not a pass of this registry.", "Fetch a new one.")
-    if len(secret) > PASS_CHARS_MAX:
+    parts = secret[len(PREFIX) :].split(".")
+    if len(secret) > PASS_CHARS_MAX or len(parts) != 3:
         raise malformed
-    body, _, signature = secret[len(PREFIX) :].partition(".")
     try:
-        raw = _bytes(body)
-        return msgspec.msgpack.decode(raw, type=Body), raw, _bytes(signature)
+        raw, signature, seed = (_bytes(part) for part in parts)
+        return Shown(msgspec.msgpack.decode(raw, type=Body), raw, signature, seed)
     except (binascii.Error, ValueError, msgspec.MsgspecError, RecursionError):
         raise malformed from None
+
+
+@lru_cache(maxsize=4096)
+def _belongs(seed: bytes, public: bytes) -> bool:
+    """Without its seed a pass is what a ticket carries, and none."""
+    try:
+        own = Ed25519PrivateKey.from_private_bytes(seed)
+    except ValueError:
+        return False
+    return hmac.compare_digest(own.public_key().public_bytes_raw(), public)
 
 
 @lru_cache(maxsize=4096)

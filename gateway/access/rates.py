@@ -24,6 +24,7 @@ from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
+from gateway.access.tickets import USES_MAX as TICKET_USES_MAX
 from gateway.access.verdicts import Principal
 from gateway.config import Limits
 from storage.errors import TooMany
@@ -133,6 +134,8 @@ class Rates:
         if principal.kind == "edge":
             return []
         found = []
+        if principal.ticket:
+            found.append(Bucket("ticket", principal.ticket, TICKET_USES_MAX))
         if principal.id:
             if most := principal.requests_max or limits.token_requests_max:
                 found.append(Bucket("token", principal.id, most))

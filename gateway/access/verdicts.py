@@ -63,7 +63,8 @@ class Principal(NamedTuple):
     """Who is asking. `id` is "" for the anonymous. `since_ms` is when its grants were given. `only`: the (resource,
     right) pairs that its credential is for, None = whatever its grants allow (see passes). `owner` is the Account that
     it acts for, "" = none: then its grants are all that it has. `requests_max`: see rates; 0 = no limit of its own.
-    `cidrs` and `entitlement` are its Token's. `provider` is what vouched for who it is, "" = nothing had to."""
+    `cidrs` and `entitlement` are its Token's. `provider` is what vouched for who it is, "" = nothing had to. `ticket`
+    names the ticket that it came with, "" = none; then `cidrs` are the ticket's."""
 
     id: str
     name: str
@@ -77,6 +78,7 @@ class Principal(NamedTuple):
     cidrs: tuple[str, ...] = ()
     entitlement: Entitlement | None = None
     provider: str = ""
+    ticket: str = ""
 
     @property
     def must_pay(self) -> bool:

@@ -6,6 +6,7 @@ Both go the same way: place → room → principal → verdict → plan. No byte
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Protocol, cast
 
 from cache.relay import RELAYED
@@ -26,7 +27,7 @@ from formats.kit.contract import (
     Serve,
     Show,
 )
-from gateway.access import edges, networks, passes
+from gateway.access import edges, networks, passes, tickets
 from gateway.access.rates import Rates
 from gateway.access.tolls import Tolls
 from gateway.access.verdicts import (
@@ -162,16 +163,21 @@ class Front:
             return answer_of(self._refusal(head, place, self._as_known(problem)), place) if place is not None else None
 
     def _elsewhere(self, reading: Reading, admitted: Admitted, head: Head, host: Host | None) -> Answer | None:
-        """The way to the nearest edge, for who reads by a global name. Whoever shows a credential is answered here: no
-        Location carries one, and tools drop theirs on the way (C11). Of images only files are sent for elsewhere: not
-        every client follows where it asks for a manifest by its tag or for a list."""
+        """The way to the nearest edge, for who reads by a global name. Who shows a credential is sent there for files
+        alone, with a ticket in its place: what a page names is asked for where the page came from, and tools drop their
+        credential on the way (C11, C12). Of images only files are sent for elsewhere: not every client follows where it
+        asks for a manifest by its tag or for a list."""
         if host is None or not host.redirects or self._nearest is None:
             return None
-        if admitted.principal.id or not isinstance(admitted.plan, Serve | Show | Manifest | Listed | Keyring):
+        if not isinstance(admitted.plan, Serve | Show | Manifest | Listed | Keyring):
             return None
         if admitted.room.name == OCI and not (isinstance(admitted.plan, Serve) and "/blobs/" in admitted.ask.path):
             return None
-        return self._nearest.answer(head, reading.hosts, host)
+        if not admitted.principal.id:
+            return self._nearest.answer(head, reading.hosts, host)
+        if not isinstance(admitted.plan, Serve) or admitted.principal.kind == edges.KIND or in_path(head):
+            return None
+        return self._nearest.answer(head, reading.hosts, host, partial(tickets.issue, reading, head, now_ms=now_ms()))
 
     def _known(self, reading: Reading, admitted: Admitted, place: Place) -> Answer | None:
         if isinstance(admitted.plan, Manifest | Listed | Keyring):
@@ -451,12 +457,15 @@ class Front:
 def who(reading: Reading, place: Place, head: Head, at_ms: int) -> Principal:
     """The principal behind the credential of a request that began at `at_ms`. Passes are known by OCI alone.
 
+    A ticket counts where nothing else is shown.
+
     An edge with a certificate asks as itself, within the workspaces that it was given; what it hands on for a client
     without a credential is nobody's.
 
     Raises Unauthenticated, Absent.
     """
     secret = place.secret or head.secret
+    ticket = "" if secret or head.key or not head.query else head.argument(tickets.ARGUMENT)
     if head.key:
         edge = edges.living_edge(reading, head.key)
         if not edges.sees(edge, place.workspace):
@@ -465,10 +474,17 @@ def who(reading: Reading, place: Place, head: Head, at_ms: int) -> Principal:
             return edges.principal_of(edge)
     if secret and place.format == OCI and passes.is_pass(secret):
         principal = passes.holder(reading, secret, at_ms, now_ms())
+    elif ticket:
+        principal = tickets.holder(reading, ticket, head, at_ms, now_ms())
     else:
         principal = identify(reading, secret, now_ms())
     check_network(principal, head.peer)
     return principal
+
+
+def in_path(head: Head) -> bool:
+    """Is a credential part of the path itself? Then no Location may hold that path."""
+    return head.segments[0] == "t"
 
 
 def require(principal: Principal, resource: str, right: str) -> None:

@@ -6,8 +6,8 @@ file by country and continent, then from the default. Health is what a client wo
 asked for /-/ready, by each worker, each PROBE_SECONDS; who does not answer well and soon is passed over. Where nobody
 is well, the node that was asked answers itself.
 
-No Location ever carries a credential (THREATS C11, C12): whoever shows one is answered here. Most tools drop their
-credential when they are sent to another host, and the others would hand a long-lived secret to whatever is there.
+Who shows a credential is answered here, but for files: for those the Location carries a ticket
+(gateway.access.tickets), good for this one read for a minute. It never carries a credential (THREATS C11, C12).
 """
 
 import logging
@@ -18,6 +18,7 @@ import trio
 
 from cache.connecting import trust
 from gateway.access.geography import Geography
+from gateway.access.tickets import ARGUMENT as TICKET
 from gateway.delivery.answers import Answer
 from gateway.delivery.heads import Head
 from storage.index.catalog import Catalog
@@ -39,15 +40,23 @@ class Nearest:
         self._geography = geography
         self._well: frozenset[str] = frozenset()
 
-    def answer(self, head: Head, hosts: Callable[[], list[Host]], host: Host) -> Answer | None:
+    def answer(
+        self, head: Head, hosts: Callable[[], list[Host]], host: Host, sign: Callable[[str], str] | None = None
+    ) -> Answer | None:
         """The way on from `host`; None where this node shall answer itself. It is never remembered: the next client
-        that sends these bytes may be somewhere else."""
+        that sends these bytes may be somewhere else. `sign` makes a ticket for who shows a credential, of the host and
+        port that it is sent to; "" = there is none for it."""
         url = self.choose(self._geography.region_of(head.peer), hosts(), host.scope)
         if url is None:
             return None
         if not head.target.startswith(b"/"):
             return None  # asked for as a proxy is: its target names a host already
         location = url + head.target.decode("ascii")
+        if sign is not None:
+            ticket = sign(url.partition("://")[2].rstrip("/"))
+            if not ticket:
+                return None
+            location += f"{'&' if '?' in location else '?'}{TICKET}={ticket}"
         return Answer(
             status=307,
             body=b"",

@@ -10,6 +10,7 @@ operator would like, so that room lies at /v2/{workspace}/{repository}/, and the
 import msgspec
 
 from formats.kit.contract import Ask, Room
+from gateway.access.tickets import ARGUMENT as TICKET
 from gateway.delivery.heads import Head
 from storage.errors import Invalid
 from storage.nouns import Host
@@ -96,7 +97,7 @@ def ask_of(head: Head, place: Place, principal: str, at_ms: int) -> Ask:
         method=head.method,
         path="/".join(place.segments),
         raw_path=place.raw_path,
-        query=head.query,
+        query=tuple(pair for pair in head.query if pair[0] != TICKET) if head.query else (),
         headers={name: value for name, value in head.headers.items() if name not in CREDENTIAL_HEADERS},
         base=f"{head.scheme}://{head.host}{place.home}",
         workspace=place.workspace,

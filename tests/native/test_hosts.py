@@ -11,10 +11,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 
 from bench.hostile.speaking import Said
+from gateway.access.tickets import USES_MAX
 from tests.harness import images
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair, Served
 from tests.harness.registry import Image, bearer
@@ -26,6 +28,7 @@ pytestmark = pytest.mark.native
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="a mount namespace needs root")
 WORKSPACE, OPEN, CLOSED = "demo.example", "open.demo.example", "main.demo.example"
 WHEEL = "thing-1.0-py3-none-any.whl"
+SIMPLE_JSON = "application/vnd.pypi.simple.v1+json"
 JSON = {"Content-Type": "application/json"}
 
 
@@ -223,6 +226,95 @@ def test_c11_a_global_name_sends_readers_on_and_answers_who_shows_a_credential(p
     assert at(pair.origin, global_name, f"/{PRIVATE}/pypi/simple/thing/").status == 401
     assert at(pair.origin, global_name, f"/{PUBLIC}/pypi/simple/thing/", "ent_" + "x" * 38).status == 401
     assert get(pair.origin.url + f"/{PUBLIC}/pypi/simple/thing/").status == 200
+
+
+def sent_on(pair: Pair, path: str, token: str, *, method: str = "GET") -> tuple[str, dict[str, str]]:
+    """The path and query that the origin sends who shows this token to, and the fields that name the host there."""
+    with pair.origin.speaker() as speaker:
+        line = f"{method} {path} HTTP/1.1\r\nHost: {GLOBAL}\r\nAuthorization: Bearer {token}\r\n\r\n"
+        speaker.send(line.encode())
+        said = speaker.hear(head=method == "HEAD")
+    assert said.status == 307, said
+    location = said.headers["location"]
+    assert location.startswith(_near(pair))
+    assert token not in location
+    assert (said.headers["cache-control"], said.headers["referrer-policy"]) == ("no-store", "no-referrer")
+    return location.removeprefix(_near(pair)), {"Host": f"localhost:{port(pair.edge)}"}
+
+
+def test_c12_a_file_of_a_private_repository_is_sent_for_with_a_ticket(pair: Pair, global_name: str) -> None:
+    """Good for one read of it, there, from the client's network, for a minute and some uses; and for nothing once the
+    token is revoked."""
+    made = call(pair, "POST", "/tokens", {"name": "reader", "grants": [{"scope": PRIVATE, "read": True}]})
+    token, other = made["token"], f"/{PRIVATE}/generic/other.bin"
+    path = f"/{PRIVATE}/generic/ticketed.bin"
+    for one in (path, other):
+        assert get(pair.origin.url + one, bearer(pair.token), "PUT", b"private").status == 201
+    target, host = sent_on(pair, path, token)
+    url = pair.edge.url + target
+    assert get(url, host).body == b"private"
+    assert get(url, host | {"Range": "bytes=0-3"}).body == b"priv"
+    signature = target.partition("?")[2]
+    wrong = {
+        "another file": get(f"{pair.edge.url}{other}?{signature}", host),
+        "more asked": get(f"{url}&x=1", host),
+        "another method": get(url, host, "HEAD"),
+        "another host": get(url, host | {"Host": "else.example"}),
+        "the origin": get(pair.origin.url + target, {"Host": "localhost:1"}),
+        "a write": get(url, host, "PUT", b"mine"),
+        "changed": get(url[:-4] + ("AAAA" if url[-4:] != "AAAA" else "BBBB"), host),
+        "none": get(pair.edge.url + path, host),
+        "the API": get(f"{pair.edge.url}/-/api/v1/whoami?{signature}", host),
+    }
+    assert {name: said.status for name, said in wrong.items()} == dict.fromkeys(wrong, 401)
+    assert get(url, host | bearer("ent_" + "x" * 38)).status == 401, "what is shown counts, and not what comes along"
+    used = [get(url, host).status for _ in range(USES_MAX)]
+    assert used == [200] * (USES_MAX - 2) + [429] * 2
+    fresh, _ = sent_on(pair, path, token)
+    assert get(pair.edge.url + fresh, host).status == 200, "another one of the same token"
+    call(pair, "DELETE", f"/tokens/{made['id']}")
+    assert get(pair.edge.url + fresh, host).status == 401
+    assert signature.partition("=")[2] not in pair.edge.logged()
+    assert "entrepot-signature=-" in pair.edge.logged()
+
+
+@ROOT
+def test_c12_real_clients_that_drop_their_credential_get_private_files(
+    pair: Pair, global_name: str, tmp_path: Path
+) -> None:
+    layer = b"private layer" * 1000
+    Image(pair.origin.url, f"{PRIVATE}/app", bearer(pair.token)).push("2", layer)
+    at_edge = len(pair.edge.logged())
+    here = f"{global_name}:{port(pair.origin)}"
+    pip = [sys.executable, "-m", "pip", "download", "--no-cache-dir", "--no-deps", "--disable-pip-version-check"]
+    pip += ["--trusted-host", global_name, "--trusted-host", "localhost", "--index-url"]
+    login = f"crane auth login {here} -u token -p {pair.token} && "
+    image = f"{here}/{PRIVATE}/app"
+    copy = ["skopeo", "copy", "--insecure-policy", "--src-tls-verify=false", f"--src-creds=token:{pair.token}"]
+    wheel = json.loads(
+        at(pair.origin, "x.example", f"/{PRIVATE}/pypi/simple/thing/", pair.token, Accept=SIMPLE_JSON).body
+    )["files"][0]["url"]
+    file = urljoin(f"/{PRIVATE}/pypi/simple/thing/", wheel)
+    commands = {
+        "pip": [*pip, f"http://token:{pair.token}@{here}/{PRIVATE}/pypi/simple/", "thing"],
+        "curl": ["curl", "-sSfL", "-o", "got", "-u", f"token:{pair.token}", f"http://{here}{file}"],
+        "crane": ["sh", "-c", f"{login}crane blob --insecure {image}@{images.digest_of(layer)}"],
+        "skopeo": [*copy, f"docker://{image}:2", f"dir:{tmp_path}/copied"],
+    }
+    ran = []
+    for name, command in commands.items():
+        if shutil.which(name) is None:
+            continue
+        folder = tmp_path / name
+        folder.mkdir()
+        done = named(command, folder)
+        assert done.returncode == 0, (name, done.stderr)
+        ran.append(name)
+    assert "curl" in ran
+    lines = [json.loads(line) for line in pair.edge.logged()[at_edge:].splitlines() if line.startswith("{")]
+    served = [line for line in lines if "entrepot-signature=-" in line["target"] and line["status"] == 200]
+    assert len(served) >= len(ran), "each of them was sent to the edge, and had its bytes there"
+    assert "ent_" not in pair.edge.logged(), "no credential came along"
 
 
 @ROOT

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,9 +105,11 @@ def test_c10_nobody_makes_a_pass_without_the_text_of_its_token() -> None:
     with pytest.raises(Unauthenticated):
         issue(other, token, PULL, NOW_MS)
     # a body that names another token, signed with one's own key
-    body = msgspec.msgpack.encode(passes.Body(token.id, NOW_MS + 1000, PULL))
+    own = Ed25519PrivateKey.generate()
+    body = msgspec.msgpack.encode(passes.Body(token.id, NOW_MS + 1000, PULL, own.public_key().public_bytes_raw()))
     signature = tokens.signing_key(other).sign(passes.MARK + body)
-    forged = ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (body, signature))
+    parts = (body, signature, own.private_bytes_raw())
+    forged = ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
     with pytest.raises(Unauthenticated):
         holder(world, passes.PREFIX + forged, NOW_MS, NOW_MS)
     assert mine.verify_key != token.verify_key
