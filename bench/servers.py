@@ -19,6 +19,7 @@ from typing import IO, Self
 from urllib.parse import urlsplit
 
 from bench.machine import SERVER_CORE, need, pinned
+from bench.ports import free_port
 
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 40.0
@@ -103,12 +104,6 @@ class Running:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def certificate(directory: Path) -> tuple[Path, Path]:

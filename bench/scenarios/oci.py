@@ -21,8 +21,9 @@ from bench.clients import ROOT, Refused, own
 from bench.images import TAG, Image, image
 from bench.machine import SERVER_CORE, need, use_all_cores, warm_memory
 from bench.options import Options
+from bench.ports import free_port
 from bench.report import Result, Row
-from bench.servers import Nginx, Node, Running, ask, free_port
+from bench.servers import Nginx, Node, Running, ask
 
 IMAGE_BYTES_MIN = 512 << 20
 IMAGE_BYTES_QUICK = 16 << 20

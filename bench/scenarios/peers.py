@@ -25,8 +25,9 @@ from urllib.parse import urljoin
 from bench.clients import Refused, own, wrk
 from bench.machine import Skipped, need
 from bench.options import Options
+from bench.ports import free_port
 from bench.report import Result, Row
-from bench.servers import Node, Running, ask, free_port
+from bench.servers import Node, Running, ask
 
 PLACE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "entrepot-bench"
 BIN = PLACE / "python" / "bin"

@@ -18,8 +18,9 @@ from bench.machine import use_all_cores
 from bench.namespaces import Site, Sites, Way
 from bench.numbers import percentile
 from bench.options import Options
+from bench.ports import free_port
 from bench.report import Result, Row
-from bench.servers import Running, ask, entrepot, free_port
+from bench.servers import Running, ask, entrepot
 from bench.watching import ROUND_SECONDS_MAX, Line, Watch, watch
 from gateway.access import bootstrap, tokens
 from storage.nouns import SYSTEM, Draft, Grant, PutToken, Token

@@ -1,13 +1,13 @@
 """How does a test get a real foreign registry? Debian's docker-registry on loopback, which tells what it was asked."""
 
 import re
-import socket
 import subprocess
 import time
 import urllib.request
 from pathlib import Path
 from types import TracebackType
 
+from bench.ports import free_port
 from tests.harness.clients import program
 
 CONFIG = """\
@@ -62,10 +62,3 @@ class DockerRegistry:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
-
-
-def free_port() -> int:
-    """A port that nobody listens on: this registry cannot be given a socket, nor tell which port it took."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

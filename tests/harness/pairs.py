@@ -12,7 +12,8 @@ from typing import Any
 
 from bench.hostile.speaking import Said, Speaker
 from bench.hostile.watching import exchange
-from bench.servers import certificate, free_port
+from bench.ports import free_port
+from bench.servers import certificate
 from gateway.access import bootstrap
 from tests.harness.running import ENTREPOT, clean_environment
 

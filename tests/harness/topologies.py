@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from bench.servers import free_port
+from bench.ports import free_port
 from gateway.access import bootstrap
 from tests.harness.running import ENTREPOT, Got, clean_environment, get
 

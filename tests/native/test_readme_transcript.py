@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.ports import free_port
 from tests.harness.clients import program, python_upstream
 from tests.harness.running import ENTREPOT, Up, clean_environment, get
 from tests.native.test_python_clients import wheel
-from tests.native.test_tls import free_port
 from tests.native.test_upstreams import reachable
 
 pytestmark = pytest.mark.native
