@@ -260,14 +260,18 @@ def edge_killed(story: Story) -> None:
         again = [Asker(host).ask("GET", path) for path in had[:50]]
     reads = traffic.reads(killed_s, until_s, [host.name])
     others = traffic.reads(killed_s, until_s, [one.name for one in world.edges[1:]], warm=True)
-    back = traffic.reads(started_s + serves_s, until_s, [host.name], warm=True)
+    back = [
+        # what is private waits for a word of the origin, what is public for nobody
+        *traffic.reads(started_s + serves_s, until_s, [host.name], public=True, warm=True),
+        *traffic.reads(started_s + ready_s, until_s, [host.name], public=False, warm=True),
+    ]
     what = f"edge killed, down for {story.lengths.down_s / 2:.0f} s"
     broken = sum(one.answer.status == 0 for one in reads)
     story.say(f"{what}: its clients' requests without an answer", broken, f"of {len(reads)}")
     story.say(f"{what}: hits not served at the others", lost(others), f"of {len(others)}", "0")
     story.say(f"{what}: from its start to the first hit", serves_s, "s")
     story.say(f"{what}: from its start to level with the origin", ready_s, "s")
-    story.say(f"{what}: warm reads not served after that", lost(back), f"of {len(back)}", "0")
+    story.say(f"{what}: warm reads not served after that", lost(back), f"of {len(back)} {why(back)}", "0")
     refetched = sum(one.outcome in ("FILL", "JOINED") for one in again)
     story.say(f"{what}: packages that it fetched again", refetched, f"of {len(again)}", "0")
     story.say(f"{what}: bytes through its wire meanwhile", (host.site.passed_bytes() - before) / 1e3, "KB")
