@@ -4,145 +4,46 @@ One meaning each, everywhere. All are frozen msgspec structs: they go to the jou
 msgpack, so a field is only ever appended, with a default. Times are milliseconds since 1970 UTC (`_ms`), sizes bytes.
 """
 
-from collections.abc import Iterator
-from typing import Protocol
+from storage.contents import (
+    Binned,
+    Change,
+    DropBinned,
+    DropFile,
+    DropPackage,
+    DropTag,
+    DropVersion,
+    File,
+    Noun,
+    Package,
+    PutBinned,
+    PutFile,
+    PutPackage,
+    PutTag,
+    PutVersion,
+    Version,
+    View,
+)
 
-import msgspec
-
-
-class Noun(msgspec.Struct, frozen=True, array_like=True, omit_defaults=False):
-    """Base of what is stored: compact arrays, fields only appended."""
-
-
-# ---------------------------------------------------------------- what a repository holds
-
-
-class File(Noun, frozen=True):
-    """One downloadable thing of a Package.
-
-    `sha256` is its identity (32 bytes), or b"" for a foreign file not yet fetched; then `source` is the address at the
-    upstream and `digests` hold what the upstream announced (hex, keys of storage.digest.ALGORITHMS).
-    `size` is -1 where a foreign registry does not tell it. `facts` is the room's own msgpack.
-    """
-
-    name: str
-    version: str
-    sha256: bytes
-    size: int
-    media: str = "application/octet-stream"
-    at_ms: int = 0
-    digests: dict[str, str] = {}
-    facts: bytes = b""
-    source: str = ""
-
-
-class Version(Noun, frozen=True):
-    """A published version of a Package with the room's own facts."""
-
-    name: str
-    at_ms: int = 0
-    facts: bytes = b""
-
-
-class Package(Noun, frozen=True):
-    """A named thing with versions, under its normalised name; `facts` keep the spelling and the room's own."""
-
-    name: str
-    at_ms: int = 0
-    facts: bytes = b""
-
-
-class View(Protocol):
-    """One format of one Repository as of one Serial. Reads are synchronous and see one moment.
-
-    Names are in the room's normalised form. Lists come sorted by name.
-    """
-
-    @property
-    def serial(self) -> int: ...
-    def package(self, package: str) -> Package | None: ...
-    def packages(self, prefix: str = "", after: str = "") -> Iterator[Package]: ...
-    def version(self, package: str, version: str) -> Version | None: ...
-    def versions(self, package: str) -> list[Version]: ...
-    def file(self, package: str, name: str) -> File | None: ...
-    def files(self, package: str) -> list[File]: ...
-    def tags(self, package: str) -> dict[str, str]: ...
-    def tag(self, package: str, tag: str) -> str | None:
-        """The version that a Tag points to."""
-        ...
-
-    def claimed(self, package: str) -> bool:
-        """Was this name ever published here? Then no upstream may answer for it unless it is allowed by name."""
-        ...
-
-    def touched(self, after: int) -> Iterator[tuple[int, str]]:
-        """Serial and name of every package that changed or was dropped behind Serial `after`: once, in this order."""
-        ...
-
-    def gone(self, package: str, name: str) -> bytes | None:
-        """The sha256 of a file that was once published here and removed; None if there was none."""
-        ...
-
-
-# ---------------------------------------------------------------- changes: what an Entry does to the index
-
-
-class Change(Noun, frozen=True, tag=True):
-    """One write to the index. `format` and `package` place it."""
-
-
-class PutPackage(Change, frozen=True, tag="pp"):
-    format: str
-    package: Package
-
-
-class DropPackage(Change, frozen=True, tag="dp"):
-    """Drops the Package with its versions, tags and files; the files' identities are remembered as gone."""
-
-    format: str
-    package: str
-
-
-class PutVersion(Change, frozen=True, tag="pv"):
-    format: str
-    package: str
-    version: Version
-
-
-class DropVersion(Change, frozen=True, tag="dv"):
-    """Drops the Version, its files, and the tags that point to it."""
-
-    format: str
-    package: str
-    version: str
-
-
-class PutFile(Change, frozen=True, tag="pf"):
-    format: str
-    package: str
-    file: File
-
-
-class DropFile(Change, frozen=True, tag="df"):
-    """Drops one file and remembers its identity as gone: the name never gets other bytes again, unless `forget`."""
-
-    format: str
-    package: str
-    file: str
-    forget: bool = False
-
-
-class PutTag(Change, frozen=True, tag="pt"):
-    format: str
-    package: str
-    tag: str
-    version: str
-
-
-class DropTag(Change, frozen=True, tag="dt"):
-    format: str
-    package: str
-    tag: str
+__all__ = (
+    "Binned",
+    "Change",
+    "DropBinned",
+    "DropFile",
+    "DropPackage",
+    "DropTag",
+    "DropVersion",
+    "File",
+    "Noun",
+    "Package",
+    "PutBinned",
+    "PutFile",
+    "PutPackage",
+    "PutTag",
+    "PutVersion",
+    "Version",
+    "View",
+)
+"""What rooms work with is told in `storage.contents`."""
 
 
 # ---------------------------------------------------------------- tenancy and access
@@ -221,6 +122,8 @@ class Repository(Noun, frozen=True):
     """One for a region at most, by its name."""
     networks: tuple[NetworkRule, ...] = ()
     """From where clients may use it; the first that is about a client decides."""
+    bin_s: int = 0
+    """For how long what is deleted can come back; 0 = it is gone at once."""
 
 
 class Quarantine(Noun, frozen=True):
@@ -337,7 +240,7 @@ class Entitlement(Noun, frozen=True):
     reset_ms: int = 0
     eula: str = ""
     accepted: str = ""
-    metadata: dict[str, str] = {}
+    metadata: dict[str, str] = {}  # noqa: RUF012  # a msgspec.Struct by way of Noun
 
 
 class ClaimRule(Noun, frozen=True):
@@ -548,8 +451,8 @@ class PutEdge(Change, frozen=True, tag="px"):
 AnyChange = (
     PutPackage | DropPackage | PutVersion | DropVersion | PutFile | DropFile | PutTag | DropTag | PutWorkspace
     | PutRepository | DropRepository | PutToken | PutHost | DropHost | PutQuarantine | DropQuarantine | Purge
-    | PutAccount | PutMembership | DropMembership | PutTeam | DropTeam | PutTeammate | DropTeammate | PutRole
-    | DropRole | PutBinding | DropBinding | PutProvider | DropProvider | PutEdge
+    | PutBinned | DropBinned | PutAccount | PutMembership | DropMembership | PutTeam | DropTeam | PutTeammate
+    | DropTeammate | PutRole | DropRole | PutBinding | DropBinding | PutProvider | DropProvider | PutEdge
 )  # fmt: skip
 
 SYSTEM = "-"

@@ -1,13 +1,13 @@
 """May this much more come into a Workspace or a Repository?
 
-A quota bounds the logical size: the sum of the sizes of the files that are visible, whoever shares their bytes. What is
-on its way counts too: before a body is read its room is reserved, in an environment of its own that all processes share
-and that is not synced, so reserving costs microseconds. What is visible is in the index. The two are never added wrong,
-because the transaction that makes a file visible also says, in the index, that its reservation is `settled`: who adds
-looks at one moment of the index, and leaves out the reservations that are settled in it.
+A quota bounds the logical size: the sum of the sizes of the files that are visible or in the bin, whoever shares their
+bytes. What is on its way counts too: before a body is read its room is reserved, in an environment of its own that all
+processes share and that is not synced, so reserving costs microseconds. What is visible is in the index. The two are
+never added wrong, because the transaction that makes a file visible also says, in the index, that its reservation is
+`settled`: who adds looks at one moment of the index, and leaves out the reservations that are settled in it.
 
 A reservation belongs to a process, and is void when that is gone; or to a Session, and lasts as long as that. The
-commit has the last word, under the write lock: what is visible never exceeds a quota.
+commit has the last word, under the write lock: what a place holds never exceeds a quota.
 """
 
 import os
@@ -20,11 +20,12 @@ import lmdb
 
 from storage import disk
 from storage.errors import OverQuota
+from storage.index.bins import size_of
 from storage.index.catalog import Reading
 from storage.index.index import Index, open_environment
 from storage.index.keys import join, seal
 from storage.index.tables import Table, Txn
-from storage.nouns import Draft, DropFile, DropPackage, DropVersion, File, PutFile
+from storage.nouns import Draft, DropBinned, DropFile, DropPackage, DropVersion, File, PutBinned, PutFile
 
 GROW_BYTES = 1 << 20
 _SUM = struct.Struct("<Q")
@@ -103,7 +104,7 @@ class Quotas:
                 with self._index.env.begin() as seen:
                     reading = Reading(self._index, seen)
                     for place, limit in limits(reading, workspace, repository):
-                        used = reading.usage(*place).bytes
+                        used = held(reading, place)
                         others = self._reserved(txn, seen, place)
                         if limit and used + others + size - before > limit:
                             raise over(place, limit, used, others - before, size)
@@ -139,7 +140,7 @@ class Quotas:
             return
         with self._env.begin() as rows:
             for place, limit in bounds:
-                used = reading.usage(*place).bytes
+                used = held(reading, place)
                 others = 0
                 if own is None or size > own.size:  # more than was promised: only what nobody else was promised
                     gone = sum(self._size(rows, one.id) for one in settled if _is_within(one.place, place))
@@ -275,6 +276,10 @@ def growth(reading: Reading, draft: Draft) -> int:
                 sizes[key] = file
             case DropFile(format, package, name):
                 gone = [(format, package, name)]
+            case PutBinned(binned):
+                total += size_of(binned) - _binned(reading, draft, binned.id)
+            case DropBinned(id):
+                total -= _binned(reading, draft, id)
             case DropVersion(format, package, _) | DropPackage(format, package):
                 stored = reading.view(draft.workspace, draft.repository, format).files(package)
                 keys = {(format, package, one.name) for one in stored} | {
@@ -288,6 +293,16 @@ def growth(reading: Reading, draft: Draft) -> int:
     return total
 
 
+def held(reading: Reading, place: tuple[str, ...]) -> int:
+    """The bytes that count in a place: what is visible, and what is in a bin."""
+    return reading.usage(*place).bytes + reading.bin_usage(*place).bytes
+
+
+def _binned(reading: Reading, draft: Draft, id: str) -> int:
+    before = reading.binned(draft.workspace, draft.repository, id)
+    return size_of(before) if before is not None else 0
+
+
 def over(place: tuple[str, ...], limit: int, used: int, reserved: int, size: int) -> OverQuota:
     """Which quota stands in the way, and by how much."""
     kind = "repository" if len(place) == 2 else "workspace"
@@ -295,7 +310,7 @@ def over(place: tuple[str, ...], limit: int, used: int, reserved: int, size: int
     return OverQuota(
         f"The {kind} {'/'.join(place)} may hold {in_words(limit)}: {in_words(used)} are used{coming}, and this needs "
         f"{in_words(size)}.",
-        "Delete what is not needed, or have the quota raised.",
+        "Delete what is not needed, empty the bin, or have the quota raised.",
     )
 
 

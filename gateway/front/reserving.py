@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from storage.blobs.sessions import Session
 from storage.index.catalog import Reading
-from storage.quotas import Quotas, Reservation, limits, over
+from storage.quotas import Quotas, Reservation, held, limits, over
 
 FRAMING_BYTES = 64 << 10
 """The most that a form usually carries beside its file."""
@@ -64,7 +64,7 @@ def foretell(reading: Reading, workspace: str, repository: str, kind: str, annou
     size = least_of(kind, announced)
     if size >= FORETOLD_BYTES_MIN:
         for place, limit in limits(reading, workspace, repository):
-            used = reading.usage(*place).bytes
+            used = held(reading, place)
             if limit and used + size > limit:
                 raise over(place, limit, used, 0, size)
 

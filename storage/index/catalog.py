@@ -10,13 +10,15 @@ from typing import TypeVar
 
 import msgspec
 
+from storage.index import bins
 from storage.index.index import Index
 from storage.index.keys import below, join, label_history, split, touched, touched_package, unseal
-from storage.index.references import Usage, usage_of
+from storage.index.references import Usage, bin_usage_of, usage_of
 from storage.index.tables import Table, Tables, Txn
 from storage.nouns import (
     Account,
     Binding,
+    Binned,
     Edge,
     File,
     Host,
@@ -109,6 +111,10 @@ class Reading:
         """What a Workspace, or one Repository of it, holds as visible."""
         return usage_of(self._txn, self._t, join(ws, repo) if repo else join(ws))
 
+    def bin_usage(self, ws: str, repo: str = "") -> Usage:
+        """What the bins of a Workspace, or the bin of one Repository of it, hold."""
+        return bin_usage_of(self._txn, self._t, join(ws, repo) if repo else join(ws))
+
     def host(self, name: str) -> Host | None:
         """What this host name is bound to."""
         return self.one(self._t.hosts, "hosts", _HOST, name)
@@ -135,6 +141,19 @@ class Reading:
             if value is not None:
                 found = max(found, int(_U64.unpack(unseal(value, "purges"))[0]))
         return found
+
+    def binned(self, ws: str, repo: str, id: str) -> Binned | None:
+        """What has this id in the bin of a Repository."""
+        return bins.get(self._txn, self._t, ws, repo, id)
+
+    def bin(self, ws: str, repo: str, after: str = "") -> Iterator[Binned]:
+        """What is in the bin of a Repository, by id behind `after`."""
+        for _, _, one in bins.held(self._txn, self._t, ws, repo, after):
+            yield one
+
+    def bins_due(self, now_ms: int) -> Iterator[bins.Due]:
+        """What is to be emptied out of the bins by now."""
+        return bins.due(self._txn, self._t, now_ms)
 
     # ------------------------------------------------------------ who is who, and what they were given
 

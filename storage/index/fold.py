@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from storage.errors import Invalid
+from storage.index import bins
 from storage.index.exchanged import forget, remember
 from storage.index.keys import (
     below,
@@ -35,8 +36,10 @@ from storage.nouns import (
     SYSTEM,
     Account,
     AnyChange,
+    Binned,
     Draft,
     DropBinding,
+    DropBinned,
     DropFile,
     DropHost,
     DropMembership,
@@ -56,6 +59,7 @@ from storage.nouns import (
     Purge,
     PutAccount,
     PutBinding,
+    PutBinned,
     PutEdge,
     PutFile,
     PutHost,
@@ -256,6 +260,14 @@ def _purge(fold: Fold, change: Purge) -> None:
         fold.labels.add(label_repository(fold.workspace, fold.repository))
 
 
+def _put_binned(fold: Fold, change: PutBinned) -> None:
+    bins.put(fold.txn, fold.t, fold.references, fold.workspace, fold.repository, change.binned)
+
+
+def _drop_binned(fold: Fold, change: DropBinned) -> None:
+    bins.drop(fold.txn, fold.t, fold.references, fold.workspace, fold.repository, change.id)
+
+
 # ---------------------------------------------------------------- tenancy and access
 
 
@@ -276,6 +288,7 @@ def _drop_repository(fold: Fold, change: DropRepository) -> None:
     for _, value in fold.under(prefix, fold.t.files):
         fold.references.went(fold.workspace, change.name, _FILE.decode(unseal(value, "files")))
     t = fold.t
+    bins.clear(fold.txn, t, fold.references, fold.workspace, change.name)
     for table in (t.packages, t.versions, t.files, t.tags, t.gone, t.claims, t.quarantines, t.purges):
         fold.clear(prefix, table)
     fold.labels.add(label_repository(fold.workspace, change.name))
@@ -422,6 +435,8 @@ _FOLDS: dict[type, Callable[[Fold, Any], None]] = {
     PutQuarantine: _put_quarantine,
     DropQuarantine: _drop_quarantine,
     Purge: _purge,
+    PutBinned: _put_binned,
+    DropBinned: _drop_binned,
     PutAccount: _put_account,
     PutMembership: _put_membership,
     DropMembership: _drop_membership,
@@ -464,6 +479,7 @@ def forget_workspace(txn: Txn, tables: Tables, workspace: str) -> set[bytes]:
     prefix = below(workspace)
     for key, value in fold.under(prefix, tables.files):
         fold.references.went(workspace, split(key)[1], _FILE.decode(unseal(value, "files")))
+    bins.clear(txn, tables, fold.references, workspace)
     t = tables
     for table in (
         t.repositories, t.packages, t.versions, t.files, t.tags, t.gone, t.claims, t.quarantines, t.purges, t.touched,
@@ -562,6 +578,8 @@ def _check_names(workspace: str, repository: str, change: AnyChange) -> None:
             label_package(workspace, repository, format, made.name)
         case DropPackage(format, package) | Purge(format, package):
             label_package(workspace, repository, format, package)
+        case PutBinned(Binned(id)) | DropBinned(id):
+            join(workspace, repository, id)
         case PutQuarantine(Quarantine(format, package, version)) | DropQuarantine(format, package, version):
             label_package(workspace, repository, format, package)
             join(workspace, repository, format, package, version)

@@ -1,9 +1,9 @@
 """Which blobs are cited, and how much does each Repository hold?
 
-Two tables that the fold keeps up to date with every entry, so nobody ever walks the files for it. `refs` counts the
-files that name a blob, in whichever Repository; `usage` sums files and their bytes as visible, by Repository and by
-Workspace. Both follow from the journal alone. A row that came to nothing is deleted, so that no trace of what was tells
-one index from another.
+Three tables that the fold keeps up to date with every entry, so nobody ever walks the files for it. `refs` counts the
+files that name a blob, in whichever Repository, visible or in a bin; `usage` sums files and their bytes as visible, by
+Repository and by Workspace, and `bin_usage` those in bins. All follow from the journal alone. A row that came to
+nothing is deleted, so that no trace of what was tells one index from another.
 
 What nothing names any more is told to the caller: when that was noticed is work for sweep, and no part of the fold.
 """
@@ -13,7 +13,7 @@ from collections import defaultdict
 from typing import NamedTuple
 
 from storage.index.keys import join, seal, unseal
-from storage.index.tables import Tables, Txn
+from storage.index.tables import Table, Tables, Txn
 from storage.nouns import File
 
 _U64 = struct.Struct("<Q")
@@ -21,37 +21,44 @@ _USAGE = struct.Struct("<QQ")
 
 
 class Usage(NamedTuple):
-    """What is visible: files that have bytes here, and the sum of their sizes."""
+    """Files that have bytes here, and the sum of their sizes."""
 
     files: int = 0
     bytes: int = 0
 
 
 class References:
-    """What one entry changes in both tables, gathered first: many of its changes concern the same rows."""
+    """What one entry changes in the tables, gathered first: many of its changes concern the same rows."""
 
-    __slots__ = ("_blobs", "_places", "_t", "_txn")
+    __slots__ = ("_bins", "_blobs", "_places", "_t", "_txn")
 
     def __init__(self, txn: Txn, tables: Tables) -> None:
         self._txn = txn
         self._t = tables
         self._blobs: defaultdict[bytes, int] = defaultdict(int)
         self._places: defaultdict[bytes, list[int]] = defaultdict(lambda: [0, 0])
+        self._bins: defaultdict[bytes, list[int]] = defaultdict(lambda: [0, 0])
 
     def came(self, workspace: str, repository: str, file: File) -> None:
         """This file is visible now."""
-        self._count(workspace, repository, file, 1)
+        self._count(self._places, workspace, repository, file, 1)
 
     def went(self, workspace: str, repository: str, file: File) -> None:
         """This file is not visible any more."""
-        self._count(workspace, repository, file, -1)
+        self._count(self._places, workspace, repository, file, -1)
 
-    def _count(self, workspace: str, repository: str, file: File, sign: int) -> None:
+    def binned(self, workspace: str, repository: str, file: File, sign: int) -> None:
+        """This file is in the bin now (1), or not any more (-1)."""
+        self._count(self._bins, workspace, repository, file, sign)
+
+    def _count(
+        self, rows: defaultdict[bytes, list[int]], workspace: str, repository: str, file: File, sign: int
+    ) -> None:
         if not file.sha256:  # a foreign one has no bytes here
             return
         self._blobs[file.sha256] += sign
         for place in (join(workspace), join(workspace, repository)):
-            row = self._places[place]
+            row = rows[place]
             row[0] += sign
             row[1] += sign * max(file.size, 0)
 
@@ -61,9 +68,10 @@ class References:
         for sha256, difference in self._blobs.items():
             if self._cite(sha256, difference) == 0:  # also what came and went within one entry
                 loose.add(sha256)
-        for place, (files, size) in self._places.items():
-            if files or size:
-                self._weigh(place, files, size)
+        for table, rows in ((self._t.usage, self._places), (self._t.bin_usage, self._bins)):
+            for place, (files, size) in rows.items():
+                if files or size:
+                    self._weigh(table, place, files, size)
         return loose
 
     def _cite(self, sha256: bytes, difference: int) -> int:
@@ -77,24 +85,33 @@ class References:
             self._txn.delete(sha256, db=self._t.refs)
         return count
 
-    def _weigh(self, place: bytes, files: int, size: int) -> None:
-        before = usage_of(self._txn, self._t, place)
+    def _weigh(self, table: Table, place: bytes, files: int, size: int) -> None:
+        before = _usage(self._txn, table, place)
         after = Usage(before.files + files, before.bytes + size)
         if after.files:
-            self._txn.put(place, seal(_USAGE.pack(*after)), db=self._t.usage)
+            self._txn.put(place, seal(_USAGE.pack(*after)), db=table)
         else:
-            self._txn.delete(place, db=self._t.usage)
+            self._txn.delete(place, db=table)
 
 
 def count_of(txn: Txn, tables: Tables, sha256: bytes) -> int:
-    """How many files name this blob."""
+    """How many files name this blob, those in bins too."""
     value = txn.get(sha256, db=tables.refs)
     return 0 if value is None else int(_U64.unpack(unseal(value, "refs"))[0])
 
 
 def usage_of(txn: Txn, tables: Tables, place: bytes) -> Usage:
-    """What the Workspace or Repository with this key (`join` of its names) holds."""
-    value = txn.get(place, db=tables.usage)
+    """What the Workspace or Repository with this key (`join` of its names) holds as visible."""
+    return _usage(txn, tables.usage, place)
+
+
+def bin_usage_of(txn: Txn, tables: Tables, place: bytes) -> Usage:
+    """What the bins of the Workspace, or the bin of the Repository, with this key hold."""
+    return _usage(txn, tables.bin_usage, place)
+
+
+def _usage(txn: Txn, table: Table, place: bytes) -> Usage:
+    value = txn.get(place, db=table)
     return Usage() if value is None else Usage(*_USAGE.unpack(unseal(value, "usage")))
 
 

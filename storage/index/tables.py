@@ -33,6 +33,9 @@ environment of the cache as well.
     places        workspace, Serial (u64 big-endian)         -> segment (u32), offset (u64)
     refs          sha256                                     -> how many files name this blob (u64)
     usage         workspace[, repository]                    -> files (u64) and bytes (u64) as visible
+    bins          workspace, repository, id                  -> Binned: what was deleted and can come back
+    bin_due       until (u64 ms, big-endian), workspace, repository, id -> nothing: by when it is emptied
+    bin_usage     workspace[, repository]                    -> files (u64) and bytes (u64) in bins
 
     blobs         sha256                                     -> storage.ledger.BlobRow
     members       pack (u32 big-endian), sha256              -> bytes of the blob in that pack (u64)
@@ -56,6 +59,7 @@ FOLD_TABLES = (
     "workspaces", "repositories", "tokens", "secrets", "edges", "edge_keys", "accounts", "names", "memberships",
     "teams", "teammates", "roles", "bindings", "providers", "exchanged", "packages", "versions", "files", "tags",
     "gone", "claims", "quarantines", "purges", "hosts", "labels", "touched", "heads", "places", "refs", "usage",
+    "bins", "bin_due", "bin_usage",
 )  # fmt: skip
 WORK_TABLES = ("loose", "settled")
 BLOB_TABLES = ("blobs", "members", "packs", "chunks", "uncut", "open", "state", "damaged")
@@ -116,6 +120,9 @@ class Tables:
     places: Table
     refs: Table
     usage: Table
+    bins: Table
+    bin_due: Table
+    bin_usage: Table
     loose: Table
     settled: Table
     state: Table

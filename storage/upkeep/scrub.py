@@ -16,6 +16,7 @@ from storage import disk
 from storage.blobs.shelf import BlobShelf
 from storage.digest import Hasher
 from storage.errors import Damaged
+from storage.index.bins import files_of, held
 from storage.index.index import Index
 from storage.index.keys import split, unseal
 from storage.index.tables import BLOB_TABLES, FOLD_TABLES, WORK_TABLES, Table
@@ -177,5 +178,8 @@ class Scrub:
                 if identity in value and _FILE.decode(unseal(value, "files")).sha256 == identity:
                     named.append("/".join(split(key)))
                     if len(named) == NAMED_MAX:
-                        break
-        return named
+                        return named
+            for ws, repo, binned in held(txn, self._index.tables):
+                if any(file.sha256 == identity for _, file in files_of(binned)):
+                    named.append(f"{ws}/{repo}/{binned.format}/{binned.package}, in the bin")
+        return named[:NAMED_MAX]

@@ -31,6 +31,7 @@ from storage.blobs.recipes import decode
 from storage.blobs.shelf import BlobShelf
 from storage.digest import sha256
 from storage.errors import Damaged, Problem
+from storage.index.bins import files_of, held
 from storage.index.index import NO_HASH, Index
 from storage.index.keys import split, unseal
 from storage.index.tables import BLOB_TABLES, FOLD_TABLES, WORK_TABLES, Txn
@@ -228,6 +229,11 @@ def _check_files(report: Report, index: Index, shelf: BlobShelf, txn: Txn) -> No
             file = _FILE.decode(unseal(value, "files"))
             if file.sha256 and not shelf.ledger.has(txn, file.sha256):
                 report.say(f"The bytes of {'/'.join(split(key))} are in no pack. Publish it again.")
+    for ws, repo, binned in held(txn, index.tables):
+        for package, file in files_of(binned):
+            if file.sha256 and not shelf.ledger.has(txn, file.sha256):
+                name = f"{ws}/{repo}/{binned.format}/{package}/{file.name}"
+                report.say(f"The bytes of {name}, which is in the bin, are in no pack.")
 
 
 def _check_fold(report: Report, index: Index, journal: Journal, txn: Txn) -> None:

@@ -12,12 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.digest import sha256
+from storage.index.bins import files_of
 from storage.index.catalog import Catalog, Reading
 from storage.index.index import NO_HASH, Index
-from storage.index.references import count_of, loose_since, usage_of
+from storage.index.references import bin_usage_of, count_of, loose_since, usage_of
 from storage.nouns import (
     SYSTEM,
     AnyChange,
+    Binned,
+    DropBinned,
     DropFile,
     DropPackage,
     DropQuarantine,
@@ -28,6 +31,7 @@ from storage.nouns import (
     File,
     Package,
     Purge,
+    PutBinned,
     PutFile,
     PutPackage,
     PutQuarantine,
@@ -56,6 +60,11 @@ def _file(name: str, version: str, seed: int) -> File:
     return File(name, version, bytes([seed]) * 32, seed)
 
 
+def _binned(id: str, format: str, files: list[tuple[str, int]], until_ms: int) -> Binned:
+    held = tuple(PutFile(format, "a", _file(name, "1", seed)) for name, seed in files)
+    return Binned(id, format, "a", "1", (PutVersion(format, "a", Version("1")), *held), 5, until_ms)
+
+
 PACKAGE_CHANGES: st.SearchStrategy[AnyChange] = st.one_of(
     st.builds(PutPackage, FORMAT, st.builds(Package, NAMES, NUMBER)),
     st.builds(DropPackage, FORMAT, NAMES),
@@ -68,6 +77,8 @@ PACKAGE_CHANGES: st.SearchStrategy[AnyChange] = st.one_of(
     st.builds(PutQuarantine, st.builds(Quarantine, FORMAT, NAMES, st.sampled_from(["", "a", "ab"]), NAMES)),
     st.builds(DropQuarantine, FORMAT, NAMES, st.sampled_from(["", "a", "ab"])),
     st.builds(Purge, FORMAT, NAMES),
+    st.builds(lambda *of: PutBinned(_binned(*of)), NAMES, FORMAT, st.lists(st.tuples(NAMES, NUMBER)), NUMBER),
+    st.builds(DropBinned, NAMES),
 )
 SYSTEM_CHANGES: st.SearchStrategy[AnyChange] = st.one_of(
     st.builds(PutWorkspace, st.builds(Workspace, st.sampled_from(WORKSPACES), NUMBER)),
@@ -105,6 +116,7 @@ class Model:
         self.claims: set[tuple[str, ...]] = set()
         self.seen: set[bytes] = set()
         self.quarantines: dict[tuple[str, ...], Quarantine] = {}
+        self.bins: dict[tuple[str, ...], Binned] = {}
 
     def apply(self, workspace: str, repository: str, change: Any) -> None:
         at = (workspace, repository, getattr(change, "format", ""))
@@ -119,6 +131,7 @@ class Model:
                 self.repositories.pop((workspace, name), None)
                 for table in (self.packages, self.versions, self.files, self.tags, self.gone, self.quarantines):
                     _drop(table, (workspace, name))
+                _drop(self.bins, (workspace, name))
                 self.claims = {key for key in self.claims if key[:2] != (workspace, name)}
             case PutPackage(_, made):
                 self.packages[(*at, made.name)] = made
@@ -153,6 +166,11 @@ class Model:
                 self.quarantines[workspace, repository, made.format, made.package, made.version] = made
             case DropQuarantine(_, package, version):
                 self.quarantines.pop((*at, package, version), None)
+            case PutBinned(made):
+                self.seen.update(file.sha256 for _, file in files_of(made))
+                self.bins[workspace, repository, made.id] = made
+            case DropBinned(id):
+                self.bins.pop((workspace, repository, id), None)
 
     def _bury(self, keys: Iterator[tuple[str, ...]]) -> None:
         for key in list(keys):
@@ -178,6 +196,13 @@ def compare(model: Model, reading: Reading) -> None:
         mine = {key: held for key, held in model.quarantines.items() if key[:2] == where}
         assert list(reading.quarantines(*where)) == [mine[key] for key in sorted(mine)]
         assert all(reading.quarantine(*key) == held for key, held in mine.items())
+        binned = {key: one for key, one in model.bins.items() if key[:2] == where}
+        assert list(reading.bin(*where)) == [binned[key] for key in sorted(binned)]
+        assert list(reading.bin(*where, after="a/b")) == [binned[key] for key in sorted(binned) if key[2] > "a/b"]
+        assert all(reading.binned(*key) == one for key, one in binned.items())
+    for now_ms in range(4):
+        due = sorted((one.until_ms, key) for key, one in model.bins.items() if one.until_ms <= now_ms)
+        assert list(reading.bins_due(now_ms)) == [key for _, key in due]
     for at in itertools.product(WORKSPACES, REPOSITORIES, FORMATS):
         view = reading.view(*at)
         assert list(view.packages()) == _named(model.packages, at)
@@ -201,7 +226,8 @@ def compare_references(model: Model, index: Index) -> None:
     """Each blob is cited as often as files name it; each place holds what is visible in it (E11)."""
     with index.env.begin() as txn:
         for seed in range(4):
-            named = [file for file in model.files.values() if file.sha256 == bytes([seed]) * 32]
+            binned = [file for one in model.bins.values() for _, file in files_of(one)]
+            named = [file for file in (*model.files.values(), *binned) if file.sha256 == bytes([seed]) * 32]
             assert count_of(txn, index.tables, bytes([seed]) * 32) == len(named)
             since = loose_since(txn, index.tables, bytes([seed]) * 32)
             assert named or since == (5 if bytes([seed]) * 32 in model.seen else None)
@@ -209,7 +235,10 @@ def compare_references(model: Model, index: Index) -> None:
             place = (workspace, repository) if repository else (workspace,)
             mine = [file for key, file in model.files.items() if key[: len(place)] == place]
             assert usage_of(txn, index.tables, "\0".join(place).encode()) == (len(mine), sum(one.size for one in mine))
-        assert txn.stat(index.tables.refs)["entries"] == len({one.sha256 for one in model.files.values()})
+            held = [file for key, one in model.bins.items() if key[: len(place)] == place for _, file in files_of(one)]
+            expected = (len(held), sum(file.size for file in held))
+            assert bin_usage_of(txn, index.tables, "\0".join(place).encode()) == expected
+        assert txn.stat(index.tables.refs)["entries"] == len({one.sha256 for one in (*model.files.values(), *binned)})
 
 
 @contextmanager
@@ -313,6 +342,8 @@ def test_what_was_touched_is_told_once_and_in_order(made: list[Written], after: 
                             if at[:2] == (entry.workspace, change.name):
                                 packages.update(dict.fromkeys(packages, entry.serial))
                     elif entry.repository:
+                        if isinstance(change, PutBinned | DropBinned):
+                            continue  # nothing visible changes
                         named: Any = change.quarantine if isinstance(change, PutQuarantine) else change
                         package = named.package if isinstance(named.package, str) else named.package.name
                         at = (entry.workspace, entry.repository, named.format)
