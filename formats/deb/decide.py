@@ -86,7 +86,7 @@ def _binary(ask: Ask, found: Found, sent_as: str, blob: Blob, spots: tuple[Spot,
     there = _there(key, name, found.version, blob, view)
     facts = FileFacts(found.kind, found.stanza, found.architecture, (), section=found.section)
     old = file_facts(there.facts).spots if there else ()
-    new = _with(old, spots)
+    new = with_spots(old, spots)
     changes: list[AnyChange] = []
     if there is None or new != old:
         facts = msgspec.structs.replace(facts, spots=new)
@@ -95,7 +95,7 @@ def _binary(ask: Ask, found: Found, sent_as: str, blob: Blob, spots: tuple[Spot,
         )
         if there is None and found.paths:
             changes.append(_paths(ask, key, found, name, view))
-        changes += _distributions(ask, [Listing(spot, facts) for spot in spots], view)
+        changes += distributions(ask, [Listing(spot, facts) for spot in spots], view)
     return Decision("deb.publish", tuple(changes), _said(201 if there is None else 200, name))
 
 
@@ -113,7 +113,8 @@ def _there(key: str, name: str, version: str, blob: Blob, view: View) -> File | 
     return None
 
 
-def _with(old: tuple[Spot, ...], more: tuple[Spot, ...]) -> tuple[Spot, ...]:
+def with_spots(old: tuple[Spot, ...], more: tuple[Spot, ...]) -> tuple[Spot, ...]:
+    """Where a file is listed once it is listed there too. Raises Conflict for too many places."""
     spots = (*old, *(one for one in more if one not in old))
     if len(spots) > SPOTS_MAX:
         raise Conflict(f"A package can be listed at {SPOTS_MAX} places.", "Remove it from others first.")
@@ -155,7 +156,7 @@ def _source(ask: Ask, found: Found, blob: Blob, spots: tuple[Spot, ...], view: V
     members = [one for one in found.listed if one.name != name]
     _need(view, members)
     old = file_facts(there.facts).spots if there else ()
-    new = _with(old, spots)
+    new = with_spots(old, spots)
     if there is not None and new == old:
         return Decision("deb.publish", (), _said(200, name))
     checksums = "".join(f"\n {one.sha256} {one.size} {one.name}" for one in members)
@@ -163,7 +164,7 @@ def _source(ask: Ask, found: Found, blob: Blob, spots: tuple[Spot, ...], view: V
     facts = FileFacts("dsc", stanza, "source", new, tuple(one.name for one in members))
     file = File(name, found.version, blob.sha256, blob.size, "text/plain", ask.at_ms)
     changes = _put(ask, key, file, facts, there, view)
-    changes += _distributions(ask, [Listing(spot, facts) for spot in spots], view)
+    changes += distributions(ask, [Listing(spot, facts) for spot in spots], view)
     return Decision("deb.publish", tuple(changes), _said(201 if there is None else 200, name))
 
 
@@ -194,12 +195,12 @@ def _changes(ask: Ask, found: Found, spots: tuple[Spot, ...], view: View) -> Dec
         area, slash, _ = one.section.partition("/")
         component = names.component(area) if slash else SECTION_DEFAULT
         wanted = spots or tuple(Spot(each, component) for each in found.distributions)
-        new = _with(facts.spots, wanted)
+        new = with_spots(facts.spots, wanted)
         if new != facts.spots:
             kept = msgspec.structs.replace(there, facts=packed(msgspec.structs.replace(facts, spots=new)))
             changes.append(PutFile(FORMAT, _key(one.name), kept))
             listings += [Listing(spot, facts) for spot in wanted]
-    changes += _distributions(ask, listings, view)
+    changes += distributions(ask, listings, view)
     return Decision("deb.changes", tuple(changes), _said(201 if changes else 200, f"{found.name} {found.version}"))
 
 
@@ -217,7 +218,7 @@ class Listing(NamedTuple):
     facts: FileFacts
 
 
-def _distributions(ask: Ask, listings: Iterable[Listing], view: View) -> list[AnyChange]:
+def distributions(ask: Ask, listings: Iterable[Listing], view: View) -> list[AnyChange]:
     """The distributions that learn of a component or an architecture, or that there are any."""
     fresh: dict[str, DistributionFacts] = {}
     for spot, facts in listings:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from formats.deb import indexes, names, pages, setup, upstream, wire
+from formats.deb import handling, indexes, names, pages, setup, upstream, wire
 from formats.deb.decide import decide
 from formats.deb.facts import FORMAT
 from formats.deb.unpack import unpack
@@ -23,8 +23,9 @@ from formats.kit.contract import (
     Show,
     Written,
 )
+from formats.kit.handling import Wanted, no_tags
 from storage.errors import Invalid, Problem, Unsupported
-from storage.nouns import Package, View
+from storage.nouns import AnyChange, File, Package, View
 
 
 class Deb:
@@ -97,3 +98,20 @@ class Deb:
 
     def refuse(self, ask: Ask, problem: Problem) -> Reply:
         return wire.refuse(ask, problem)
+
+    # ------------------------------------------------------------ by name (formats.kit.handling.Handled)
+
+    def home(self, package: str) -> str:
+        return package
+
+    def fixed(self, package: str, file: File) -> bool:
+        return True
+
+    def remove(self, package: str, version: str, view: View, at_ms: int) -> tuple[AnyChange, ...]:
+        return handling.remove(package, version, view)
+
+    def bring(self, wanted: Wanted, source: View, target: View, at_ms: int) -> tuple[AnyChange, ...]:
+        return handling.bring(wanted, source, target, at_ms)
+
+    def retag(self, package: str, tag: str, version: str, view: View, at_ms: int) -> tuple[AnyChange, ...]:
+        raise no_tags(self.name)

@@ -52,7 +52,7 @@ def _put(ask: Ask, wish: Wish, blob: Blob, there: File | None, view: View) -> De
             f"Delete it first, or send If-Match: {wire.entity_tag(there.sha256)} to replace it.",
         )
     if there is None:
-        _fits(wish.path, view)
+        fits(wish.path, view)
     file = File(
         name=wire.last(wish.path),
         version="",
@@ -68,7 +68,7 @@ def _put(ask: Ask, wish: Wish, blob: Blob, there: File | None, view: View) -> De
     return Decision("publish", (package, PutFile(NAME, wish.path, file)), _said(ask, wish, 201, file))
 
 
-def _fits(path: str, view: View) -> None:
+def fits(path: str, view: View) -> None:
     """Raises Conflict where a new file would lie in a file, or on a directory."""
     for at, character in enumerate(path):
         if character == "/" and view.package(path[:at]) is not None:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from formats.generic import decide, pages, setup, uploads, wire
+from formats.generic import decide, handling, pages, setup, uploads, wire
 from formats.kit.contract import (
     Ask,
     Decision,
@@ -18,8 +18,9 @@ from formats.kit.contract import (
     Serve,
     Show,
 )
+from formats.kit.handling import Wanted, no_tags
 from storage.errors import Problem, Unsupported
-from storage.nouns import Package, View
+from storage.nouns import AnyChange, File, Package, View
 
 
 class Generic:
@@ -66,3 +67,20 @@ class Generic:
 
     def progress(self, ask: Ask, plan: Resume, at: Progress) -> Reply:
         return uploads.progress(ask, plan, at)
+
+    # ------------------------------------------------------------ by name (formats.kit.handling.Handled)
+
+    def home(self, package: str) -> str:
+        return package
+
+    def fixed(self, package: str, file: File) -> bool:
+        return True
+
+    def remove(self, package: str, version: str, view: View, at_ms: int) -> tuple[AnyChange, ...]:
+        return handling.remove(package, version, view)
+
+    def bring(self, wanted: Wanted, source: View, target: View, at_ms: int) -> tuple[AnyChange, ...]:
+        return handling.bring(wanted, source, target)
+
+    def retag(self, package: str, tag: str, version: str, view: View, at_ms: int) -> tuple[AnyChange, ...]:
+        raise no_tags(self.name)

@@ -161,11 +161,12 @@ def _merge(ask: Ask, at: Route, told: Told, view: View) -> Decision:
             plugins[artifact] = plugin
     if at.version or plugins == facts.plugins:
         return Decision("maven.metadata", (), _OK if package is not None else _CREATED)
-    put = _with_plugins(package or Package(at.package, ask.at_ms), facts, plugins)
+    put = with_plugins(package or Package(at.package, ask.at_ms), facts, plugins)
     return Decision("maven.metadata", (put,), _CREATED)
 
 
-def _with_plugins(package: Package, facts: PackageFacts, plugins: Mapping[str, object]) -> PutPackage:
+def with_plugins(package: Package, facts: PackageFacts, plugins: Mapping[str, object]) -> PutPackage:
+    """The group with these plug-ins."""
     changed = msgspec.structs.replace(facts, plugins=dict(sorted(plugins.items())))
     return PutPackage(FORMAT, msgspec.structs.replace(package, facts=packed(changed)))
 
@@ -178,10 +179,10 @@ def _delete(at: Route, view: View) -> Decision:
         return Decision("maven.delete", tuple(_without_file(at, view)), _GONE)
     package, _, version = at.package.rpartition("/")
     if version and view.version(package, version) is not None:
-        return Decision("maven.delete", tuple(_without_version(package, version, view)), _GONE)
+        return Decision("maven.delete", tuple(without_version(package, version, view)), _GONE)
     if view.package(at.package) is None:
         raise Absent("There is no such artifact or version here.")
-    return Decision("maven.delete", tuple(_without_package(at.package, view)), _GONE)
+    return Decision("maven.delete", tuple(without_package(at.package, view)), _GONE)
 
 
 def _without_file(at: Route, view: View) -> Iterator[AnyChange]:
@@ -190,7 +191,7 @@ def _without_file(at: Route, view: View) -> Iterator[AnyChange]:
         raise Absent("There is no such file here.", "The newest build of a snapshot goes by its own name.")
     left = [one for one in view.files(at.package) if one.version == at.version and one.name != file.name]
     if all(aliased(one) for one in left):
-        yield from _without_version(at.package, at.version, view)
+        yield from without_version(at.package, at.version, view)
         return
     yield DropFile(FORMAT, at.package, file.name, forget=is_snapshot(at.version))
     build = _build_of(at, file.name)
@@ -205,15 +206,15 @@ def _without_file(at: Route, view: View) -> Iterator[AnyChange]:
             yield DropFile(FORMAT, at.package, plain.name, forget=True)
 
 
-def _without_version(package: str, version: str, view: View) -> Iterator[AnyChange]:
+def without_version(package: str, version: str, view: View) -> Iterator[AnyChange]:
     """The version, and the artifact with its last one: its name stays taken."""
     if [one.name for one in view.versions(package)] == [version]:
-        yield from _without_package(package, view)
+        yield from without_package(package, view)
         return
     yield DropVersion(FORMAT, package, version)
 
 
-def _without_package(package: str, view: View) -> Iterator[AnyChange]:
+def without_package(package: str, view: View) -> Iterator[AnyChange]:
     """All of an artifact, and its place among the plug-ins of its group."""
     if package_facts(view.package(package)).plugins:
         # It is also a group, whose plug-ins stay.
@@ -226,4 +227,4 @@ def _without_package(package: str, view: View) -> Iterator[AnyChange]:
     facts = package_facts(above)
     if above is not None and artifact in facts.plugins:
         left = {name: one for name, one in facts.plugins.items() if name != artifact}
-        yield _with_plugins(above, facts, left) if left or view.versions(group) else DropPackage(FORMAT, group)
+        yield with_plugins(above, facts, left) if left or view.versions(group) else DropPackage(FORMAT, group)

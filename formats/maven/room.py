@@ -3,12 +3,13 @@
 from typing import Literal
 
 from formats.kit.contract import Ask, Decision, Document, Fetch, Finds, Foreign, Plan, Received, Reply, Serve, Show
-from formats.maven import names, pages, setup, upstream, wire
+from formats.kit.handling import Wanted, no_tags
+from formats.maven import handling, names, pages, setup, upstream, wire
 from formats.maven.decide import decide
 from formats.maven.facts import FORMAT
 from formats.maven.unpack import unpack
 from storage.errors import Problem
-from storage.nouns import Package, View
+from storage.nouns import AnyChange, File, Package, View
 
 
 class Maven:
@@ -55,3 +56,20 @@ class Maven:
 
     def refuse(self, ask: Ask, problem: Problem) -> Reply:
         return wire.refuse(ask, problem)
+
+    # ------------------------------------------------------------ by name (formats.kit.handling.Handled)
+
+    def home(self, package: str) -> str:
+        return package
+
+    def fixed(self, package: str, file: File) -> bool:
+        return handling.is_fixed_file(package, file)
+
+    def remove(self, package: str, version: str, view: View, at_ms: int) -> tuple[AnyChange, ...]:
+        return handling.remove(package, version, view)
+
+    def bring(self, wanted: Wanted, source: View, target: View, at_ms: int) -> tuple[AnyChange, ...]:
+        return handling.bring(wanted, source, target)
+
+    def retag(self, package: str, tag: str, version: str, view: View, at_ms: int) -> tuple[AnyChange, ...]:
+        raise no_tags(self.name)

@@ -127,7 +127,7 @@ class _Publication:
         if existing is None and self.ask.principal:
             owner = msgspec.json.encode([{"name": self.ask.principal, "email": ""}])
             facts = msgspec.structs.replace(facts, maintainers=owner)
-        yield _touched(self.ask, what.name, existing, facts)
+        yield touched(self.ask, what.name, existing, facts)
         yield PutVersion(FORMAT, what.name, Version(what.version, at_ms, packed(self._version_facts())))
         for name, blob, media in (
             (file, self.tarball, "application/octet-stream"),
@@ -147,7 +147,7 @@ class _Publication:
         return msgspec.structs.replace(facts, manifest=facts.manifest[:-1] + b',"_npmUser":' + user + b"}")
 
 
-def _touched(ask: Ask, name: str, existing: Package | None, facts: PackageFacts) -> PutPackage:
+def touched(ask: Ask, name: str, existing: Package | None, facts: PackageFacts) -> PutPackage:
     """The package with its revision counted on and its time of change moved forward."""
     modified_ms = max(ask.at_ms, facts.modified_ms)
     facts = msgspec.structs.replace(facts, rev=facts.rev + 1, modified_ms=modified_ms)
@@ -202,9 +202,9 @@ def _answered(ask: Ask, package: Package, facts: PackageFacts, changes: list[Any
     """A Decision of these changes to what is in the package, with the package counted on where there are any."""
     rev = revision(facts)
     if changes:
-        touched = _touched(ask, package.name, package, facts)
-        changes = [touched, *(one for one in changes if not isinstance(one, PutPackage))]
-        rev = revision(package_facts(touched.package))
+        moved = touched(ask, package.name, package, facts)
+        changes = [moved, *(one for one in changes if not isinstance(one, PutPackage))]
+        rev = revision(package_facts(moved.package))
     return Decision(action, tuple(changes), said(201, {"ok": True, "id": package.name, "rev": rev}))
 
 
@@ -228,10 +228,10 @@ def _latest_after(
         return facts, []
     left = [one.name for one in view.versions(name) if one.name not in dropped]
     latest = wished if wished in left else highest(left)
-    return _described(facts, name, latest, view), [PutTag(FORMAT, name, "latest", latest)]
+    return with_latest(facts, name, latest, view), [PutTag(FORMAT, name, "latest", latest)]
 
 
-def _described(facts: PackageFacts, name: str, latest: str, view: View) -> PackageFacts:
+def with_latest(facts: PackageFacts, name: str, latest: str, view: View) -> PackageFacts:
     """The facts that describe the version which is now the latest."""
     version = view.version(name, latest)
     assert version is not None
@@ -275,8 +275,13 @@ def _drop_file(ask: Ask, at: Route, view: View) -> Decision:
         raise Conflict("An attestation goes with its version.", "Unpublish the version.")
     if [one.name for one in view.versions(at.name)] == [file.version]:
         return _gone(at, "npm.unpublish")
-    facts, tags = _latest_after(at.name, package_facts(package), [file.version], "", view)
-    return _answered(ask, package, facts, [DropVersion(FORMAT, at.name, file.version), *tags], "npm.unpublish")
+    return dropped(ask, package, file.version, view)
+
+
+def dropped(ask: Ask, package: Package, version: str, view: View) -> Decision:
+    """One of several versions goes."""
+    facts, tags = _latest_after(package.name, package_facts(package), [version], "", view)
+    return _answered(ask, package, facts, [DropVersion(FORMAT, package.name, version), *tags], "npm.unpublish")
 
 
 # ---------------------------------------------------------------- tags
@@ -289,24 +294,34 @@ def _tag(ask: Ask, at: Route, body: bytes, view: View) -> Decision:
         version = msgspec.json.decode(body, type=str)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise Invalid("The body is not a version as a JSON text.", 'Send it as "1.0.0".') from None
-    if view.version(at.name, version) is None:
+    return pointed(ask, package, tag, version, view)
+
+
+def pointed(ask: Ask, package: Package, tag: str, version: str, view: View) -> Decision:
+    """The tag points to this version from now on. Raises Absent, Invalid."""
+    name = package.name
+    if view.version(name, version) is None:
         raise Absent("This version is not published here.", "Tag a version that is.")
     facts = package_facts(package)
     changes: list[AnyChange] = []
-    if view.tags(at.name).get(tag) != version:
-        changes.append(PutTag(FORMAT, at.name, tag, version))
+    if view.tags(name).get(new_tag(tag)) != version:
+        changes.append(PutTag(FORMAT, name, tag, version))
         if tag == "latest":
-            facts = _described(facts, at.name, version, view)
+            facts = with_latest(facts, name, version, view)
     return _answered(ask, package, facts, changes, "npm.tag")
 
 
 def _untag(ask: Ask, at: Route, view: View) -> Decision:
-    package = _existing(at, view)
-    if at.detail == "latest":
+    return unpointed(ask, _existing(at, view), at.detail, view)
+
+
+def unpointed(ask: Ask, package: Package, tag: str, view: View) -> Decision:
+    """The tag is gone from now on. Raises Absent, Conflict."""
+    if tag == "latest":
         raise Conflict("The tag latest cannot be removed.", "Point it to another version.")
-    if at.detail not in view.tags(at.name):
+    if tag not in view.tags(package.name):
         raise Absent("There is no such dist-tag.")
-    return _answered(ask, package, package_facts(package), [DropTag(FORMAT, at.name, at.detail)], "npm.untag")
+    return _answered(ask, package, package_facts(package), [DropTag(FORMAT, package.name, tag)], "npm.untag")
 
 
 # ---------------------------------------------------------------- audit

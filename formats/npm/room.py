@@ -5,12 +5,13 @@ from typing import Literal
 import msgspec
 
 from formats.kit.contract import Ask, Decision, Document, Fetch, Finds, Foreign, Plan, Received, Reply, Serve, Show
-from formats.npm import names, packument, search, setup, upstream, wire
+from formats.kit.handling import Wanted
+from formats.npm import handling, names, packument, search, setup, upstream, wire
 from formats.npm.decide import decide
 from formats.npm.facts import FORMAT
 from formats.npm.unpack import unpack
 from storage.errors import Invalid, Problem
-from storage.nouns import Package, View
+from storage.nouns import AnyChange, File, Package, View
 
 
 class _Credential(msgspec.Struct):
@@ -82,3 +83,20 @@ class Npm:
             return msgspec.json.decode(body, type=_Credential).password
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise Invalid("The login is no user document with a password.", "Use an API token as password.") from None
+
+    # ------------------------------------------------------------ by name (formats.kit.handling.Handled)
+
+    def home(self, package: str) -> str:
+        return package
+
+    def fixed(self, package: str, file: File) -> bool:
+        return True
+
+    def remove(self, package: str, version: str, view: View, at_ms: int) -> tuple[AnyChange, ...]:
+        return handling.remove(package, version, view, at_ms)
+
+    def bring(self, wanted: Wanted, source: View, target: View, at_ms: int) -> tuple[AnyChange, ...]:
+        return handling.bring(wanted, source, target, at_ms)
+
+    def retag(self, package: str, tag: str, version: str, view: View, at_ms: int) -> tuple[AnyChange, ...]:
+        return handling.retag(package, tag, version, view, at_ms)

@@ -18,12 +18,13 @@ from formats.kit.contract import (
     Serve,
     Show,
 )
-from formats.oci import names, pages, setup, uploads, upstream, wire
+from formats.kit.handling import Wanted
+from formats.oci import handling, names, pages, setup, uploads, upstream, wire
 from formats.oci.decide import decide
 from formats.oci.manifest import MANIFEST_BYTES_MAX, packed, parse, unpacked
 from formats.oci.names import FORMAT
 from storage.errors import Problem
-from storage.nouns import Package, View
+from storage.nouns import AnyChange, File, Package, View
 
 
 class Oci:
@@ -89,3 +90,20 @@ class Oci:
 
     def refuse(self, ask: Ask, problem: Problem) -> Reply:
         return wire.refuse(ask, problem)
+
+    # ------------------------------------------------------------ by name (formats.kit.handling.Handled)
+
+    def home(self, package: str) -> str:
+        return names.image_of(package)
+
+    def fixed(self, package: str, file: File) -> bool:
+        return True
+
+    def remove(self, package: str, version: str, view: View, at_ms: int) -> tuple[AnyChange, ...]:
+        return handling.remove(package, version, view)
+
+    def bring(self, wanted: Wanted, source: View, target: View, at_ms: int) -> tuple[AnyChange, ...]:
+        return handling.bring(wanted, source, target)
+
+    def retag(self, package: str, tag: str, version: str, view: View, at_ms: int) -> tuple[AnyChange, ...]:
+        return handling.retag(package, tag, version, view)

@@ -4,6 +4,7 @@ A file name never gets other bytes: not by a second upload, not under another sp
 (THREATS C15). The same bytes again are fine, and change nothing.
 """
 
+from collections.abc import Iterable
 from urllib.parse import parse_qs
 
 from formats.kit.contract import Ask, Blob, Decision, Finds, Reply
@@ -114,12 +115,12 @@ def _check_open(found: Found, facts: ProjectFacts) -> None:
 def _is_there(found: Found, facts: ProjectFacts, sha256: bytes, view: View) -> bool:
     """Is this very file there? Raises Invalid where its name, in whatever spelling, belongs to other bytes."""
     # Tools that skip what is there look for "already exists" in a 400: only the truth may be told in these words.
-    for file in _of(found.name, found.version, view):
+    for file in files_of(found.name, found.version, view):
         if file.name == found.filename:
             if file.sha256 == sha256:
                 return True
             raise Invalid(f"File already exists: {file.name}, with other contents.", "Publish a new version.")
-        if _identity(file.name) == found.identity:
+        if identity_of(file.name) == found.identity:
             raise Invalid(f"This release has {file.name}, which is the same distribution.", "Publish a new version.")
     gone = view.gone(found.name, found.filename) or facts.removed.get(found.identity)
     if gone is not None and gone != sha256:
@@ -127,7 +128,8 @@ def _is_there(found: Found, facts: ProjectFacts, sha256: bytes, view: View) -> b
     return False
 
 
-def _identity(filename: str) -> str:
+def identity_of(filename: str) -> str:
+    """What is equal for file names of one distribution; "" for what names none."""
     try:
         return names.distribution(filename).identity
     except Invalid:
@@ -144,11 +146,11 @@ def _version(found: Found, view: View) -> str:
 
 def _yanked(name: str, version: str, view: View) -> str | None:
     """A release that was yanked whole stays so when a file joins it."""
-    said = [file_facts(one.facts).yanked for one in _of(name, version, view)]
+    said = [file_facts(one.facts).yanked for one in files_of(name, version, view)]
     return said[0] if said and all(one is not None for one in said) else None
 
 
-def _of(name: str, version: str, view: View) -> list[File]:
+def files_of(name: str, version: str, view: View) -> list[File]:
     """The distributions of a release that are published here."""
     return [
         one
@@ -161,7 +163,7 @@ def _of(name: str, version: str, view: View) -> list[File]:
 
 
 def _yank(found: Found, view: View) -> Decision:
-    files = _of(found.name, found.version, view)
+    files = files_of(found.name, found.version, view)
     if found.filename:
         files = [one for one in files if one.name == found.filename]
     if not files:
@@ -200,14 +202,19 @@ def _delete(name: str, filename: str, view: View) -> Decision:
     package, file = view.package(name), view.file(name, filename)
     if package is None or file is None or is_sibling(filename):
         raise Absent("There is no such file.")
-    facts = project_facts(package.facts)
-    if len(facts.removed) >= _REMOVED_MAX:
-        raise Forbidden(f"The project {name} has had {_REMOVED_MAX} files removed.", "Yank releases instead.")
-    removed = {**facts.removed, (_identity(filename) or filename): file.sha256}
-    changes: list[AnyChange] = [_put(package, ProjectFacts(facts.display, facts.status, facts.reason, removed))]
+    changes: list[AnyChange] = [removed_with(package, [file])]
     for one in (filename, filename + METADATA, filename + PROVENANCE):
         if view.file(name, one) is not None:
             changes.append(DropFile(FORMAT, name, one, forget=one != filename))
-    if not [one for one in _of(name, file.version, view) if one.name != filename]:
+    if not [one for one in files_of(name, file.version, view) if one.name != filename]:
         changes.append(DropVersion(FORMAT, name, file.version))
     return Decision("pypi.delete", tuple(changes), Reply(204))
+
+
+def removed_with(package: Package, files: Iterable[File]) -> PutPackage:
+    """The project, remembering that these were removed from it. Raises Forbidden for too many."""
+    facts = project_facts(package.facts)
+    removed = facts.removed | {(identity_of(one.name) or one.name): one.sha256 for one in files}
+    if len(removed) > _REMOVED_MAX:
+        raise Forbidden(f"The project {package.name} has had {_REMOVED_MAX} files removed.", "Yank releases instead.")
+    return _put(package, ProjectFacts(facts.display, facts.status, facts.reason, removed))

@@ -3,12 +3,13 @@
 from typing import Literal
 
 from formats.kit.contract import Ask, Decision, Document, Fetch, Finds, Foreign, Plan, Received, Reply, Serve, Show
-from formats.pypi import names, pages, setup, upstream, wire
+from formats.kit.handling import Wanted, no_tags
+from formats.pypi import handling, names, pages, setup, upstream, wire
 from formats.pypi.decide import decide
 from formats.pypi.facts import FORMAT, QUARANTINED, project_facts
 from formats.pypi.unpack import unpack
 from storage.errors import Problem
-from storage.nouns import Package, View
+from storage.nouns import AnyChange, File, Package, View
 
 
 class PyPI:
@@ -58,3 +59,20 @@ class PyPI:
 
     def refuse(self, ask: Ask, problem: Problem) -> Reply:
         return wire.refuse(ask, problem)
+
+    # ------------------------------------------------------------ by name (formats.kit.handling.Handled)
+
+    def home(self, package: str) -> str:
+        return package
+
+    def fixed(self, package: str, file: File) -> bool:
+        return True
+
+    def remove(self, package: str, version: str, view: View, at_ms: int) -> tuple[AnyChange, ...]:
+        return handling.remove(package, version, view)
+
+    def bring(self, wanted: Wanted, source: View, target: View, at_ms: int) -> tuple[AnyChange, ...]:
+        return handling.bring(wanted, source, target)
+
+    def retag(self, package: str, tag: str, version: str, view: View, at_ms: int) -> tuple[AnyChange, ...]:
+        raise no_tags(self.name)

@@ -49,7 +49,7 @@ _WILD = re.compile(r"[*?]")
 
 class What(NamedTuple):
     """One thing that somebody wants to do. `repository` is "" for what concerns a whole Workspace. `package` is the
-    name by which grants speak of it (front/permits.py), "" for all packages of the format at once."""
+    name by which grants speak of it (access/permits.py), "" for all packages of the format at once."""
 
     action: str
     workspace: str

@@ -39,6 +39,7 @@ def services_of(parts: Parts) -> Services:
         outdated=uplink.outdated if uplink is not None else lambda: False,
         spend=parts.rates.spend,
         governed=rooms.governed,
+        rooms=ROOMS,
         version_order=rooms.version_order,
         used=parts.paying.used if is_origin else None,
         inside_only=inside_only,
@@ -83,5 +84,6 @@ def metrics_of(parts: Parts) -> str:
         for one in islice(reading.workspaces(), WORKSPACES_MAX):
             used = reading.usage(one.name)
             reserved = parts.store.quotas.reserved(one.name)
-            held.append(Held(one.name, used.files, used.bytes, one.quota_bytes, reserved))
+            binned = reading.bin_usage(one.name).bytes
+            held.append(Held(one.name, used.files, used.bytes, one.quota_bytes, reserved, binned))
     return told + "".join(held_lines(held))

@@ -15,6 +15,7 @@ import trio
 from gateway import config as settings
 from gateway.access.renewing import stay_enrolled
 from gateway.assembly.chores import vouch
+from gateway.assembly.emptying import empty_due
 from gateway.assembly.entrances import Entrances
 from gateway.assembly.packages import Packages
 from gateway.assembly.parts import Parts
@@ -25,8 +26,11 @@ from gateway.delivery.proxies import Proxies
 from gateway.delivery.reactor import Reactor
 from gateway.delivery.serving import serve
 from gateway.delivery.workers import hear_hangups, supervise
+from gateway.front.complaints import now_ms
+from gateway.insight.errorlog import report
 from gateway.logs.keeping import Keeping
 from gateway.logs.segments import OWN
+from storage.errors import Problem
 from storage.open import open_store
 from storage.upkeep.composing import Composing
 
@@ -152,3 +156,13 @@ class Worker:
             if parts.number == 0:
                 await trio.to_thread.run_sync(parts.store.sessions.expire)
                 await packages.renew()
+                await self._empty_bins()
+
+    async def _empty_bins(self) -> None:
+        """An origin's work; what cannot be done now is tried again."""
+        store = self._parts.store
+        if store.committer is not None:
+            try:
+                await empty_due(store.catalog, store.committer.commit, now_ms())
+            except Problem as problem:
+                report("error", "the bins are not emptied", why=str(problem))

@@ -21,7 +21,7 @@ def show_quota(place: str, /, *, json: AsJson = False, url: AtUrl = "", profile:
     with reach(url, profile) as node:
         told = node.get(f"{_address(place)}/usage")
     rows = [_row(one) for one in (told, *told.get("repositories", ()))]
-    Output(json).rows(told, ("place", "files", "bytes", "on their way", "quota"), rows)
+    Output(json).rows(told, ("place", "files", "bytes", "in the bin", "on their way", "quota"), rows)
 
 
 @app.command(name="set")
@@ -59,4 +59,4 @@ def bytes_of(text: str) -> int:
 def _row(one: dict[str, Any]) -> tuple[object, ...]:
     place = "/".join(one[name] for name in ("workspace", "repository") if name in one)
     quota = size_of(one["quota_bytes"]) if one["quota_bytes"] else "none"
-    return place, one["files"], size_of(one["bytes"]), size_of(one["reserved_bytes"]), quota
+    return place, one["files"], size_of(one["bytes"]), size_of(one["bin_bytes"]), size_of(one["reserved_bytes"]), quota

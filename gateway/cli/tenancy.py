@@ -5,7 +5,7 @@ from cyclopts import App
 from gateway.cli.client import reach
 from gateway.cli.output import Output, Usage
 from gateway.cli.upkeep import size_of
-from gateway.cli.words import AsJson, AsProfile, AtUrl, place, seconds
+from gateway.cli.words import AsJson, AsProfile, AtUrl, place, seconds, span
 
 workspaces = App(name="workspace", help="Workspaces.")
 repositories = App(name="repo", help="Repositories.")
@@ -29,7 +29,14 @@ def list_workspaces(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile
 
 @repositories.command(name="create")
 def create_repository(
-    repository: str, /, *, public: bool = False, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+    repository: str,
+    /,
+    *,
+    public: bool = False,
+    bin: str = "0",
+    json: AsJson = False,
+    url: AtUrl = "",
+    profile: AsProfile = "",
 ) -> None:
     """Make a repository, private unless told otherwise.
 
@@ -39,9 +46,11 @@ def create_repository(
         WORKSPACE/REPOSITORY.
     public
         Let everybody read it.
+    bin
+        For how long what is deleted can come back: 30d. 0 = it is gone at once.
     """
     at = place(repository)
-    body = {"workspace": at.workspace, "name": at.repository, "public": public}
+    body = {"workspace": at.workspace, "name": at.repository, "public": public, "bin_s": seconds(bin)}
     with reach(url, profile) as node:
         made = node.post("/repositories", body)
     Output(json).fact(made, f"Repository {at} is made, {_seen(public)}.")
@@ -84,11 +93,12 @@ def edit_repository(
     *,
     public: bool | None = None,
     lease: str | None = None,
+    bin: str | None = None,
     json: AsJson = False,
     url: AtUrl = "",
     profile: AsProfile = "",
 ) -> None:
-    """Let everybody read a repository (--public), or only tokens that may (--no-public); change its lease.
+    """Let everybody read a repository (--public), or only tokens that may (--no-public); change its lease and its bin.
 
     Parameters
     ----------
@@ -98,15 +108,22 @@ def edit_repository(
         Let everybody read it.
     lease
         How long an edge that lost its origin goes on serving it while it is private: 5s to 300s, 0 = the edge's own.
+    bin
+        For how long what is deleted from now on can come back: 30d. 0 = it is gone at once; what is there stays.
     """
-    told = {"public": public, "lease_s": None if lease is None else seconds(lease)}
+    told = {
+        "public": public,
+        "lease_s": None if lease is None else seconds(lease),
+        "bin_s": None if bin is None else seconds(bin),
+    }
     asked = {name: value for name, value in told.items() if value is not None}
     if not asked:
-        raise Usage("There is nothing to change.", "Give --public, --no-public or --lease.")
+        raise Usage("There is nothing to change.", "Give --public, --no-public, --lease or --bin.")
     with reach(url, profile) as node:
         now = node.patch("/repositories/{}/{}".format(*place(repository)), asked)
     leased = f", with a lease of {now['lease_s']} s" if now["lease_s"] else ""
-    Output(json).fact(now, f"Repository {repository} is {_seen(now['public'])}{leased}.")
+    binned = f", what is deleted can come back for {span(now['bin_s'])}" if now["bin_s"] else ""
+    Output(json).fact(now, f"Repository {repository} is {_seen(now['public'])}{leased}{binned}.")
 
 
 @repositories.command(name="delete")

@@ -70,3 +70,36 @@ def seconds(text: str) -> int:
     if match is None:
         raise Usage(f'"{text}" is no duration.', "Write it as a number and s, m, h, d, w or y: 30d.")
     return int(match[1]) * _SECONDS[match[2] or "s"]
+
+
+def span(count: int) -> str:
+    """Seconds as a duration that `seconds` reads, in the largest unit that is exact."""
+    unit = next((one for one in "wdhm" if count and count % _SECONDS[one] == 0), "s")
+    return f"{count // _SECONDS[unit]}{unit}"
+
+
+class Item(NamedTuple):
+    """A package of a Repository, or one version of it."""
+
+    place: Place
+    format: str
+    package: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.place}/{self.format}/{self.package}{f'@{self.version}' if self.version else ''}"
+
+
+def item(text: str, version: str = "") -> Item:
+    """WORKSPACE/REPOSITORY/FORMAT/PACKAGE[@VERSION]; a path of generic has no version, and may hold an @.
+
+    Raises Usage.
+    """
+    workspace, _, rest = text.partition("/")
+    repository, _, rest = rest.partition("/")
+    format, _, package = rest.partition("/")
+    if not version and format != "generic" and "@" in package[1:]:
+        package, _, version = package.rpartition("@")
+    if not (workspace and repository and format and package):
+        raise Usage(f'"{text}" is not understood.', "Write it as WORKSPACE/REPOSITORY/FORMAT/PACKAGE[@VERSION].")
+    return Item(Place(workspace, repository), format, package, version)

@@ -75,10 +75,19 @@ class Call:
 
     def limit(self) -> int:
         """How many items a page may hold."""
-        text = self.argument("limit", str(PAGE_ITEMS))
-        if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= PAGE_ITEMS_MAX):
-            raise Invalid("The argument limit is no number that can be used.", f"Use 1 to {PAGE_ITEMS_MAX}.")
+        return self.number("limit", PAGE_ITEMS, PAGE_ITEMS_MAX)
+
+    def number(self, name: str, default: int, most: int) -> int:
+        """An argument from 1 to `most`. Raises Invalid."""
+        text = self.argument(name, str(default))
+        if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= most):
+            raise Invalid(f"The argument {name} is no number that can be used.", f"Use 1 to {most}.")
         return int(text)
+
+    @property
+    def reason(self) -> str:
+        """What the caller gives for doing this. Raises Invalid."""
+        return reason_in(self.request.headers.get(REASON, ""))
 
     async def body[T](self, shape: type[T]) -> T:
         """The JSON body as `shape`. Raises Unsupported, Invalid, and TooLarge by way of the framework."""
@@ -100,7 +109,7 @@ class Call:
             raise Unavailable(
                 "This node is an edge and writes nothing by itself.", "Send this to the origin.", retry_after_s=5
             )
-        at_ms, reason = self.services.now_ms(), reason_in(self.request.headers.get(REASON, ""))
+        at_ms, reason = self.services.now_ms(), self.reason
 
         def guarded(reading: Reading) -> Decided:
             principal = identify(reading, self.secret, at_ms)

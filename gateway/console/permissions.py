@@ -57,6 +57,10 @@ def _repository_read(services: Services, reading: Reading, principal: Principal,
     judge(reading, principal, at["workspace"], at["repository"], "read")
 
 
+def _repository_write(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    judge(reading, principal, at["workspace"], at["repository"], "write")
+
+
 def _repository_admin(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
     judge(reading, principal, at["workspace"], at["repository"], "admin")
 
@@ -86,5 +90,6 @@ WORKSPACE_PEOPLE = Permission("people in the workspace", _workspace(PEOPLE))
 WORKSPACE_GRANT = Permission("grant in the workspace", _workspace(GRANT))
 WORKSPACE_ADMIN = Permission("manage the workspace", _workspace("admin"))
 REPOSITORY_READ = Permission("read on the repository", _repository_read)
+REPOSITORY_WRITE = Permission("write on the repository; each package is judged by its name", _repository_write)
 REPOSITORY_ADMIN = Permission("admin on the repository", _repository_admin)
 TOKEN_CONTROL = Permission("the token itself, or admin of all it reaches", _token)

@@ -1,7 +1,7 @@
 """How much may a Workspace and a Repository hold, and how much do they?
 
 The operator bounds Workspaces, who manages a Workspace bounds its Repositories. Sizes are logical: the sum of the files
-that are visible. What is on its way is told by an origin alone.
+that are visible, and of those in bins, which count as well. What is on its way is told by an origin alone.
 """
 
 import msgspec
@@ -78,13 +78,15 @@ async def bound_repository(call: Call) -> Reply:
 
 def _told(call: Call, reading: Reading, noun: Workspace | Repository) -> Shown:
     place = (noun.workspace, noun.name) if isinstance(noun, Repository) else (noun.name,)
-    used = reading.usage(*place)
+    used, binned = reading.usage(*place), reading.bin_usage(*place)
     names = dict(zip(("workspace", "repository"), place, strict=False))
     reserved = call.services.reserved(*place)
     return {
         **names,
         "files": used.files,
         "bytes": used.bytes,
+        "bin_files": binned.files,
+        "bin_bytes": binned.bytes,
         "reserved_bytes": reserved,
         "quota_bytes": noun.quota_bytes,
     }

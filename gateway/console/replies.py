@@ -77,6 +77,7 @@ class Repository(Told, frozen=True):
     upstreams: tuple[Upstream, ...]
     created_ms: int
     lease_s: int
+    bin_s: int
 
 
 class RepositoryWithFormats(Repository, frozen=True):
@@ -319,12 +320,14 @@ class Ruling(Told, frozen=True):
 
 
 class Usage(Told, frozen=True, kw_only=True):
-    """`quota_bytes` 0 = no bound."""
+    """`files` and `bytes` are visible, `bin_files` and `bin_bytes` count besides; `quota_bytes` 0 = no bound."""
 
     workspace: str
     repository: str = ""
     files: int
     bytes: int
+    bin_files: int
+    bin_bytes: int
     reserved_bytes: int
     quota_bytes: int
 

@@ -10,6 +10,7 @@ Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=8192)]
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=30 * 24 * 3600)]
 LeaseSeconds = Annotated[int, msgspec.Meta(ge=0, le=300)]
 """0, or LEASE_SECONDS_MIN to 300."""
+BinSeconds = Annotated[int, msgspec.Meta(ge=0, le=366 * 24 * 3600)]
 
 EDGE_WORKSPACES_MAX = 10_000
 GRANTS_MAX = 100
@@ -32,6 +33,7 @@ class NewRepository(Body, frozen=True):
     name: Name
     public: bool = False
     lease_s: LeaseSeconds = 0
+    bin_s: BinSeconds = 0
 
 
 class EditRepository(Body, frozen=True):
@@ -39,6 +41,7 @@ class EditRepository(Body, frozen=True):
 
     public: bool | None = None
     lease_s: LeaseSeconds | None = None
+    bin_s: BinSeconds | None = None
 
 
 class NewHost(Body, frozen=True):

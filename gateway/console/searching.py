@@ -25,7 +25,8 @@ from storage.nouns import Package, Repository, View
 ROUTES = Routes("/-/api/v1")
 LOOKS_MAX = 50_000
 """A page ends, with a cursor, when so many packages were looked at, however few were found."""
-VERSIONS_SHOWN_MAX = 20
+VERSIONS_SHOWN = 20
+VERSIONS_SHOWN_MAX = 1_000
 
 
 class Start(NamedTuple):
@@ -44,12 +45,14 @@ class Budget:
         self.looks = LOOKS_MAX
 
 
-@ROUTES.add("GET", "/search", ANYBODY, ("q", "after", "limit"), gives=replies.Page[replies.Found])
+@ROUTES.add("GET", "/search", ANYBODY, ("q", "after", "limit", "versions"), gives=replies.Page[replies.Found])
 async def search(call: Call) -> Reply:
-    """Packages that `q` finds, by workspace, repository, format and name. A page may be short and not the last."""
+    """Packages that `q` finds, by workspace, repository, format and name, each with the `versions` latest that it
+    finds. A page may be short and not the last."""
     query = parse(call.argument("q"))
     start = _start(call.argument("after"))
-    return Reply(200, await trio.to_thread.run_sync(_page, call, query, start, call.limit()))
+    shown_max = call.number("versions", VERSIONS_SHOWN, VERSIONS_SHOWN_MAX)
+    return Reply(200, await trio.to_thread.run_sync(_page, call, query, start, call.limit(), shown_max))
 
 
 def _start(after: str) -> Start:
@@ -61,13 +64,13 @@ def _start(after: str) -> Start:
     return Start(*parts)
 
 
-def _page(call: Call, query: Part, start: Start, limit: int) -> shown.Shown:
+def _page(call: Call, query: Part, start: Start, limit: int, shown_max: int) -> shown.Shown:
     items: list[shown.Shown] = []
     last, budget = start, Budget()
     with call.read() as reading:
         for at, package, view in _looked_at(call, reading, query, start, budget):
             last = Start(*at[:4])
-            if (item := _found(call, query, at, package, view)) is not None:
+            if (item := _found(call, query, at, package, view, shown_max)) is not None:
                 items.append(item)
             if len(items) >= limit or budget.looks <= 0:
                 return {"items": items, "next": "/".join(last)}
@@ -114,7 +117,7 @@ def _spelt(call: Call, format: str, typed: str) -> str:
         return typed
 
 
-def _found(call: Call, query: Part, at: At, package: Package, view: View) -> shown.Shown | None:
+def _found(call: Call, query: Part, at: At, package: Package, view: View, shown_max: int) -> shown.Shown | None:
     first = query.holds(at, None, None)
     if first is False:
         return None
@@ -133,7 +136,7 @@ def _found(call: Call, query: Part, at: At, package: Package, view: View) -> sho
         "versions_found": len(matching),
         "versions": [
             {"name": one.version, "created_ms": one.at_ms, "size_bytes": one.size_bytes, "tags": list(one.tags)}
-            for one in matching[:VERSIONS_SHOWN_MAX]
+            for one in matching[:shown_max]
         ],
     }
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from formats.kit.contract import Room
 from gateway.access.authority import Authority
 from gateway.access.heads import Heads
 from gateway.access.issuers import Issuers
@@ -110,7 +111,8 @@ class Services:
     `used` is what a customer's token has used; an origin counts it. `metrics_open` lets anybody read the metrics.
     `stored` tells how blobs lie here. `replicated` tells how far the work of each Repository with a replication policy
     for this node's region is.
-    `issuers` know the keys of identity providers. `country_of` an address is as the node's geo-IP file has it.
+    `issuers` know the keys of identity providers. `country_of` an address is as the node's geo-IP file has it. `rooms` are the
+    formats by name.
     """
 
     role: str
@@ -135,6 +137,7 @@ class Services:
     outdated: Callable[[], bool] = never
     spend: Callable[[Principal, str], object] = without_limit
     governed: Callable[[str, str], str | None] = as_it_is
+    rooms: Mapping[str, Room] = MappingProxyType({})
     version_order: Callable[[str], Callable[[str], Any] | None] = without_order
     used: Callable[[Token], Awaitable[Used]] | None = None
     inside_only: Callable[[str], str] = nowhere

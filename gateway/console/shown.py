@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterable
 from gateway.access.signing import fingerprint
 from gateway.access.verdicts import Principal
 from storage.blobs.ledger import BlobRow
+from storage.index.bins import files_of, size_of
 from storage.nouns import (
     Account,
     Binding,
+    Binned,
     Edge,
     File,
     Grant,
@@ -15,6 +17,7 @@ from storage.nouns import (
     NetworkRule,
     Package,
     Provider,
+    PutTag,
     Quarantine,
     Replication,
     Repository,
@@ -41,6 +44,23 @@ def repository(noun: Repository) -> Shown:
         "upstreams": [upstream(one) for one in noun.upstreams],
         "created_ms": noun.at_ms,
         "lease_s": noun.lease_s,
+        "bin_s": noun.bin_s,
+    }
+
+
+def binned(noun: Binned) -> Shown:
+    return {
+        "id": noun.id,
+        "format": noun.format,
+        "package": noun.package,
+        "version": noun.version,
+        "files": [file.name for _, file in files_of(noun)],
+        "tags": [one.tag for one in noun.changes if isinstance(one, PutTag)],
+        "bytes": size_of(noun),
+        "deleted_ms": noun.at_ms,
+        "until_ms": noun.until_ms,
+        "actor": noun.actor,
+        "reason": noun.reason,
     }
 
 

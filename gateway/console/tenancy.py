@@ -69,7 +69,8 @@ async def create_repository(call: Call) -> Reply:
     body = await call.body(NewRepository)
     name = slug(body.name, "A repository")
     lease_s = lease(body.lease_s)
-    repository = Repository(body.workspace, name, body.public, at_ms=call.services.now_ms(), lease_s=lease_s)
+    at_ms = call.services.now_ms()
+    repository = Repository(body.workspace, name, body.public, at_ms=at_ms, lease_s=lease_s, bin_s=body.bin_s)
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         judge_workspace(reading, principal, body.workspace, CREATE)
@@ -101,6 +102,8 @@ async def edit_repository(call: Call) -> Reply:
             after = msgspec.structs.replace(after, public=body.public)
         if body.lease_s is not None:
             after = msgspec.structs.replace(after, lease_s=lease(body.lease_s))
+        if body.bin_s is not None:
+            after = msgspec.structs.replace(after, bin_s=body.bin_s)
         if after == before:
             return Decided(None, before)
         action = "repository.publish" if after.public else "repository.hide"

@@ -28,6 +28,7 @@ from formats.kit.contract import (
     Show,
 )
 from gateway.access import edges, networks, passes, tickets
+from gateway.access.permits import Permit
 from gateway.access.rates import Rates
 from gateway.access.tolls import Tolls
 from gateway.access.verdicts import (
@@ -50,7 +51,6 @@ from gateway.front.leave import Lease, Leave, Subject, stands
 from gateway.front.naming import place_named, plan_named
 from gateway.front.nearest import PROBE_SECONDS, Nearest
 from gateway.front.peering import Peering, asking_of
-from gateway.front.permits import Permit
 from gateway.front.piecing import KINDS, Piecing
 from gateway.front.pulling import Puller
 from gateway.front.reading import Reads, Scope, foreign_set, holds, release

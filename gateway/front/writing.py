@@ -27,10 +27,11 @@ from formats.kit.contract import (
 )
 from formats.kit.multipart import Form, boundary_of
 from formats.kit.multipart import Limits as FormLimits
+from gateway.access.binning import with_bin
+from gateway.access.permits import Permit
 from gateway.config import Intake as Limits
 from gateway.delivery.requests import Request
 from gateway.front.complaints import finds_of
-from gateway.front.permits import Permit
 from gateway.front.reserving import growing, of_new_session, reserved
 from gateway.insight.reasons import REASON, reason_in
 from gateway.sandbox.pool import Sandbox
@@ -125,7 +126,7 @@ class Writes:
         def decide(reading: Reading) -> Decided:
             permit = still_allowed(reading)
             decision = permit.decide(ask, finds, reading.view(ask.workspace, ask.repository, room.name))
-            return Decided(draft_of(ask, actor, decision), decision.reply, ask.workspace)
+            return Decided(draft_of(reading, room, ask, actor, decision), decision.reply, ask.workspace)
 
         committed = await self._committer.commit(decide, staged, kept)
         return done_of(ask, committed)
@@ -154,7 +155,7 @@ class Writes:
             blob = Blob(sha256=file.sha256, size=file.size, digests=file.digests)
             finds = Finds(blobs={"file": blob}, context=plan.context)
             decision = permit.decide(ask, finds, reading.view(ask.workspace, ask.repository, room.name))
-            return Decided(draft_of(ask, actor, decision), decision.reply, ask.workspace)
+            return Decided(draft_of(reading, room, ask, actor, decision), decision.reply, ask.workspace)
 
         committed = await self._committer.commit(decide)
         return None if committed.value is None else done_of(ask, committed)
@@ -329,9 +330,10 @@ def done_of(ask: Ask, committed: Committed) -> Done:
     return Done(committed.value, (("Entrepot-Serial", f"{ask.workspace}={committed.serial}"),))
 
 
-def draft_of(ask: Ask, actor: str, decision: Decision) -> Draft | None:
-    """What the journal gets; None where nothing changes."""
+def draft_of(reading: Reading, room: Room, ask: Ask, actor: str, decision: Decision) -> Draft | None:
+    """What the journal gets; None where nothing changes. Raises Conflict for a name that is taken by the bin."""
     if not decision.changes:
         return None
     reason = reason_in(ask.headers.get(REASON, ""))
-    return Draft(ask.workspace, ask.repository, actor, decision.action, decision.changes, reason)
+    draft = Draft(ask.workspace, ask.repository, actor, decision.action, decision.changes, reason)
+    return with_bin(reading, room, draft, ask.at_ms)

@@ -12,18 +12,19 @@ TOLD = {
 
 
 class Held(NamedTuple):
-    """What a Workspace holds, may hold (0 = no bound), and what is on its way into it."""
+    """What a Workspace holds as visible, may hold (0 = no bound), what is on its way into it, and what is in bins."""
 
     workspace: str
     files: int
     bytes: int
     quota_bytes: int
     reserved_bytes: int
+    bin_bytes: int
 
 
 def held_lines(held: Sequence[Held]) -> Iterator[str]:
     """Prometheus text of at most WORKSPACES_MAX Workspaces; their names are an administrator's choice."""
-    for field in ("files", "bytes", "quota_bytes", "reserved_bytes"):
+    for field in ("files", "bytes", "quota_bytes", "reserved_bytes", "bin_bytes"):
         yield f"# TYPE entrepot_workspace_{field} gauge\n"
         for one in held[:WORKSPACES_MAX]:
             yield f'entrepot_workspace_{field}{{workspace="{one.workspace}"}} {getattr(one, field)}\n'

@@ -107,6 +107,7 @@ class Console:
             "authority": Authority(root / "authority.json"),
             "now_ms": lambda: self.now_ms,
             "work": {name: Working() for name in ("sweep", "scrub")},
+            "rooms": ROOMS,
             "version_order": lambda format: order_of(ROOMS[format]),
             "normalise": lambda format, name: ROOMS[format].normalise(name) if format in ROOMS else name,
         }

@@ -79,13 +79,24 @@ class Permit(NamedTuple):
             self._saw_its_own(watched)
             raise
         if decision.changes:
-            self._may_make(decision.changes)
+            self.may_make(decision.changes)
         else:
             self._saw_its_own(watched)
         return decision
 
-    def _may_make(self, changes: tuple[AnyChange, ...]) -> None:
-        """What a room changes of the Repository itself on the way goes with the packages that it is for."""
+    def may(self, action: str, package: str) -> None:
+        """Raises Forbidden where an action on a Package is not allowed, whether it is there or not."""
+        if self.clearance.whole:
+            return
+        known_as = governed(self.room, package)
+        if known_as is None or not self._allows(action, known_as):
+            raise not_this()
+
+    def may_make(self, changes: tuple[AnyChange, ...]) -> None:
+        """Raises Forbidden unless each of these may be made. What a room changes of the Repository itself on the
+        way goes with the packages that it is for."""
+        if self.clearance.whole:
+            return
         of_packages = 0
         for change in changes:
             action, package, tag = _told(change)
