@@ -111,8 +111,8 @@ class Services:
     `used` is what a customer's token has used; an origin counts it. `metrics_open` lets anybody read the metrics.
     `stored` tells how blobs lie here. `replicated` tells how far the work of each Repository with a replication policy
     for this node's region is.
-    `issuers` know the keys of identity providers. `country_of` an address is as the node's geo-IP file has it. `rooms` are the
-    formats by name.
+    `issuers` know the keys of identity providers. `country_of` an address is as the node's geo-IP file has it.
+    `rooms` are the formats by name.
     """
 
     role: str

@@ -16,11 +16,13 @@ from gateway.access.secrets import Secrets
 from gateway.access.signing import SigningKeys
 from gateway.console.api import make_app
 from gateway.console.services import Health, Services
+from storage.index.bins import id_of
 from storage.nouns import (
     SYSTEM,
     Account,
     AnyChange,
     Binding,
+    Binned,
     Draft,
     Entitlement,
     File,
@@ -29,6 +31,7 @@ from storage.nouns import (
     Package,
     PutAccount,
     PutBinding,
+    PutBinned,
     PutFile,
     PutMembership,
     PutPackage,
@@ -151,6 +154,13 @@ class Console:
             PutTag(format, name, "latest", "1.0"),
         )
         self.ledger.write(Draft(ws, repo, "t", "t", changes))
+
+    def add_binned(self, ws: str, repo: str, format: str, name: str) -> None:
+        """A version that was deleted and can come back."""
+        file = File(f"{name}-1.0.tgz", "1.0", b"\2" * 32, 9, at_ms=NOW_MS)
+        held = (PutVersion(format, name, Version("1.0", NOW_MS)), PutFile(format, name, file))
+        made = Binned(id_of(format, name, "1.0"), format, name, "1.0", held, NOW_MS, NOW_MS + 60_000)
+        self.ledger.write(Draft(ws, repo, "t", "t", (PutBinned(made),)))
 
     def add_customer(self, ws: str) -> None:
         """The role customer: an entitlement to read acme/main, once its terms are accepted."""

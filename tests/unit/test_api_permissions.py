@@ -9,6 +9,7 @@ from gateway.access.signing import fingerprint
 from gateway.console import permissions
 from gateway.console.api import ROUTES
 from gateway.console.calls import Route
+from storage.index.bins import id_of
 from storage.nouns import ClaimRule, Provider, PutProvider
 from tests.harness.consoles import Console
 
@@ -28,6 +29,7 @@ BODIES: dict[str, Any] = {
     "POST /-/api/v1/repositories/<workspace>/<repository>/upstreams/<format>/allow": {"name": "other"},
     "POST /-/api/v1/repositories/<workspace>/<repository>/quarantine": {"format": "pypi", "package": "other"},
     "POST /-/api/v1/repositories/<workspace>/<repository>/purge": {"format": "pypi", "package": "thing"},
+    "POST /-/api/v1/repositories/<workspace>/<repository>/bin/<id>/restore": {},
     "POST /-/api/v1/sweep": {},
     "POST /-/api/v1/edges": {"name": "second", "region": "asia"},
     "PATCH /-/api/v1/edges/<name>": {"workspaces": ["acme"]},
@@ -60,6 +62,7 @@ BODIES: dict[str, Any] = {
 MAY: dict[str, set[str]] = {
     "admin on *": {"node admin"},
     "admin on the repository": {"node admin", "acme admin", "main admin"},
+    "write on the repository; each package is judged by its name": {"node admin", "acme admin", "main admin", "writer"},
     "manage the workspace": {"node admin", "acme admin"},
     "POST /-/api/v1/repositories": {"node admin", "acme admin"},
     "POST /-/api/v1/tokens": {"node admin", "acme admin", "main admin"},
@@ -113,6 +116,8 @@ def address(route: Route, console: Console) -> str:
 def id_for(route: Route, console: Console) -> str:
     if "/grants/" in route.rule:
         return "bnd_devs"
+    if "/bin/" in route.rule:
+        return id_of("pypi", "gone", "1.0")
     return console.ids["customer" if "/entitlements/" in route.rule else "reader"]
 
 
@@ -130,6 +135,7 @@ async def filled(root: Path) -> Console:
     assert (await console.call("node admin", "POST", "/repositories/acme/main/quarantine", held)).status == 201
     assert (await console.call("node admin", "PUT", "/repositories/acme/main/replication/asia", {})).status == 200
     console.add_package("acme", "main", "pypi", "thing")
+    console.add_binned("acme", "main", "pypi", "gone")
     provider = Provider("idp_ci", "ci", "https://ci.example", "a", (ClaimRule({"a": "b"}, "svc_robot"),), 60)
     console.add_people("acme", PutProvider(provider))
     console.add_customer("acme")

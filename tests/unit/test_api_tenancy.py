@@ -51,6 +51,7 @@ async def test_the_life_of_a_repository(console: Console) -> None:
         "upstreams": [],
         "created_ms": console.now_ms,
         "lease_s": 0,
+        "bin_s": 0,
     }
     assert got.headers["entrepot-serial"] == "acme=3"
     assert (await console.call("anonymous", "GET", "/repositories/acme/lib")).status == 401
