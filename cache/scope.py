@@ -99,7 +99,7 @@ class Scope(NamedTuple):
                 return change if self.allows(workspace.name) else None
             case PutAccount(account):
                 known = account.id in self.accounts or (account.workspace and self.allows(account.workspace))
-                return PutAccount(msgspec.structs.replace(account, email="")) if known else None
+                return PutAccount(msgspec.structs.replace(account, email="", facts="")) if known else None
             case PutToken(token):
                 return self._token(token)
             case PutEdge(edge):

@@ -158,8 +158,9 @@ class Grant(Noun, frozen=True):
 
 
 class Account(Noun, frozen=True):
-    """Somebody with a name here. `kind`: user, service; a service belongs to `workspace`. Once closed, it never acts
-    again. Its `id` is never given to another."""
+    """Somebody with a name here. `kind`: user, service, managed; the last two belong to `workspace`. Once closed, it
+    never acts again. Its `id` is never given to another. A managed one is made and unmade by the Workspace's identity
+    provider, which told its `facts` (JSON, see gateway.scim), last at `changed_ms`."""
 
     id: str
     kind: str
@@ -168,22 +169,30 @@ class Account(Noun, frozen=True):
     email: str = ""
     at_ms: int = 0
     closed_ms: int = 0
+    facts: str = ""
+    changed_ms: int = 0
 
 
 class Membership(Noun, frozen=True):
-    """What an Account is to a Workspace. `role`: owner, manager, member, collaborator."""
+    """What an Account is to a Workspace. `role`: owner, manager, member, collaborator. No Token that is older than
+    `since_ms` has anything from it: it was closed with an earlier one."""
 
     account: str
     role: str
     at_ms: int = 0
+    since_ms: int = 0
 
 
 class Team(Noun, frozen=True):
-    """Those of a Workspace who are given rights together."""
+    """Those of a Workspace who are given rights together. With an `id` it is the Group that the Workspace's identity
+    provider calls so, which told its `facts` (JSON, see gateway.scim), last at `changed_ms`."""
 
     name: str
     hidden: bool = False
     at_ms: int = 0
+    id: str = ""
+    facts: str = ""
+    changed_ms: int = 0
 
 
 class Teammate(Noun, frozen=True):
@@ -277,7 +286,7 @@ class Exchange(Noun, frozen=True):
 
 class Token(Noun, frozen=True):
     """A credential as stored: `sha256` of its text, never the text. `expires_ms` 0 = never. `kind`: api, edge,
-    entitlement.
+    entitlement, scim.
 
     `verify_key` is the public half of the key that is derived from the text: it checks the passes that the token's
     holder was given, and makes none. With an `owner`, the Account that it acts for, its grants limit what that Account

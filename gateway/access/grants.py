@@ -33,6 +33,9 @@ READ, PUBLISH, TAG, DELETE, MANAGE = "read", "publish", "tag", "delete", "manage
 GRANT, ENTITLE, STATISTICS, CREATE, PEOPLE, OWN = "grant", "entitle", "statistics", "create", "people", "own"
 ACTIONS = (READ, PUBLISH, TAG, DELETE, MANAGE, GRANT, ENTITLE, STATISTICS, CREATE, PEOPLE, OWN)
 EVERYTHING = frozenset(ACTIONS)
+PROVISION = "provision"
+"""Keeping the managed users and teams of a workspace, as its identity provider does. It is in no right and no role and
+cannot be given: only tokens that are made for it have it, and nothing else."""
 OF_PACKAGES = frozenset((READ, PUBLISH, TAG, DELETE))
 RIGHTS = ("read", "write", "admin")
 ACTIONS_OF: dict[str, frozenset[str]] = {

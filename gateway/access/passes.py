@@ -26,7 +26,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from gateway.access.tokens import signing_key
-from gateway.access.verdicts import ANONYMOUS, Knows, Principal, living, principal_of
+from gateway.access.verdicts import ANONYMOUS, Knows, Principal, acting, living, principal_of
 from storage.errors import Unauthenticated
 from storage.nouns import Token
 
@@ -105,7 +105,7 @@ def holder(reading: Knows, secret: str, at_ms: int, now_ms: int) -> Principal:
         raise Unauthenticated("This pass is not known here.", "Fetch a new one.")
     if not at_ms - SKEW_SECONDS_MAX * 1000 < body.expires_ms <= at_ms + (PASS_SECONDS_MAX + SKEW_SECONDS_MAX) * 1000:
         raise Unauthenticated("This pass has expired.", "Fetch a new one.")
-    principal = principal_of(living(token, now_ms))
+    principal = acting(reading, principal_of(living(token, now_ms)))
     ends_ms = min(body.expires_ms, principal.expires_ms or body.expires_ms)
     return principal._replace(expires_ms=ends_ms, only=pairs_of(body))
 

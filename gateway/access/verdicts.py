@@ -119,7 +119,24 @@ def identify(reading: Knows, secret: str | None, now_ms: int) -> Principal:
     """The principal behind a credential; ANONYMOUS without one. Raises Unauthenticated for one that is no good."""
     if not secret:
         return ANONYMOUS
-    return principal_of(token_of(reading, secret, now_ms))
+    return acting(reading, principal_of(token_of(reading, secret, now_ms)))
+
+
+def acting(reading: Knows, principal: Principal) -> Principal:
+    """`principal`, unless it acts for an Account that was closed, or deactivated by its identity provider since the
+    Token was made: then it is nobody any more. Raises Unauthenticated."""
+    if not principal.owner:
+        return principal
+    account = reading.account(principal.owner)
+    if account is None:  # an edge is not told of those who have no rights in what it may see
+        return principal
+    gone = bool(account.closed_ms)
+    if account.kind == "managed" and not gone:
+        membership = reading.membership(account.workspace, account.id)
+        gone = membership is None or principal.since_ms < membership.since_ms
+    if gone:
+        raise Unauthenticated("The account of this token was closed or deactivated.", "Sign in again, or ask for it.")
+    return principal
 
 
 def token_of(reading: Knows, secret: str, now_ms: int) -> Token:
@@ -182,8 +199,12 @@ def standing(reading: Knows, principal: Principal, ws: str) -> Standing:
 
 
 def vouched(reading: Knows, principal: Principal, ws: str) -> bool:
-    """Is the Provider still there that said who this is, if one had to? Then the end of it is the end of all rights."""
-    return not principal.provider or reading.provider(ws, principal.provider) is not None
+    """Is the Provider still there that said who this is, if one had to, and was the Token not closed with an earlier
+    membership? Else it has no rights."""
+    if principal.provider and reading.provider(ws, principal.provider) is None:
+        return False
+    membership = reading.membership(ws, principal.owner)
+    return membership is None or membership.since_ms <= principal.since_ms
 
 
 def admit(reading: Knows, principal: Principal, ws: str, repo_name: str, right: str, format: str = "") -> Clearance:

@@ -34,6 +34,9 @@ from gateway.console import (
 from gateway.console.calls import BODY_BYTES_MAX, Call, Reply, Route, Routes, run
 from gateway.console.clock import version
 from gateway.console.permissions import ANYBODY
+from gateway.console.scim import discovery, groups, users
+from gateway.console.scim import searching as scim_searching
+from gateway.console.scim import tokens as scim_tokens
 from gateway.console.services import Services
 
 DESCRIPTION = Routes("/-/api/v1")
@@ -67,6 +70,11 @@ ROUTES: tuple[Route, ...] = (
     *people.ROUTES.all,
     *grants.ROUTES.all,
     *oidc.ROUTES.all,
+    *scim_tokens.ROUTES.all,
+    *discovery.ROUTES.all,
+    *users.ROUTES.all,
+    *groups.ROUTES.all,
+    *scim_searching.ROUTES.all,
     *upkeep.ROUTES.all,
     *edges.ROUTES.all,
     *quotas.ROUTES.all,

@@ -16,8 +16,10 @@ from werkzeug.datastructures import Headers
 
 from gateway.access.verdicts import ANONYMOUS, Principal, check_network, identify
 from gateway.console.permissions import Permission
+from gateway.console.problems import SCIM
 from gateway.console.services import Services
 from gateway.insight.reasons import REASON, reason_in
+from gateway.scim import refusing as scim
 from storage.commit import Decided
 from storage.errors import Invalid, Unauthenticated, Unavailable, Unsupported
 from storage.index.catalog import Reading
@@ -91,7 +93,7 @@ class Call:
 
     async def body[T](self, shape: type[T]) -> T:
         """The JSON body as `shape`. Raises Unsupported, Invalid, and TooLarge by way of the framework."""
-        if self.request.mimetype != "application/json":
+        if self.request.mimetype not in ("application/json", scim.MEDIA):
             raise Unsupported("The body is not declared as JSON.", "Send Content-Type: application/json.")
         raw = await self.request.get_data(as_text=False)
         try:
@@ -147,6 +149,11 @@ class Route:
     media: str = ""
     """What else than JSON it can answer."""
 
+    @property
+    def dialect(self) -> str:
+        """The media type of its JSON, where that is a protocol's own; "" = plain."""
+        return scim.MEDIA if self.rule.startswith(SCIM) else ""
+
 
 class Routes:
     """The routes of one group of handlers."""
@@ -183,7 +190,8 @@ class Routes:
 async def run(services: Services, route: Route, at: Mapping[str, str]) -> Reply:
     """Let the current request in, or not, and have it handled."""
     secret = credential(request.headers)
-    if services.outdated() and route.rule.startswith(API) and not route.alone:
+    governed = route.rule.startswith((API, SCIM))
+    if services.outdated() and governed and not route.alone:
         raise Unavailable("This edge has lost its origin and may not tell private things.", retry_after_s=2)
     peer = request.headers.get("x-entrepot-peer", "")
     with services.catalog.read() as reading:
@@ -193,7 +201,7 @@ async def run(services: Services, route: Route, at: Mapping[str, str]) -> Reply:
         except Unauthenticated:
             services.spend(ANONYMOUS, peer)  # whoever guesses is slowed
             raise
-        if route.rule.startswith(API):
+        if governed:
             services.spend(principal, peer)
         route.permission.check(services, reading, principal, at)
     strange = set(request.args) - route.arguments

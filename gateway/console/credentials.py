@@ -120,7 +120,7 @@ async def rotate_token(call: Call) -> Reply:
         living(old, now_ms)
         if old.owner and old.owner != principal.owner:
             account = reading.account(old.owner)
-            if account is None or not account.workspace:
+            if account is None or account.kind != "service":
                 judge_node(principal, "admin")
             else:
                 judge_standing_in(reading, principal, account.workspace, account.id)
@@ -159,8 +159,8 @@ def _owner_of(reading: Reading, principal: Principal, said: str) -> str:
         return principal.owner
     kind, _, name = said.partition(":")
     ws, _, service = name.partition("/")
-    if kind == "user":
-        account = account_of(reading, "", said)
+    if kind != "service":  # of a person nobody else makes tokens but the node's administrators
+        account = account_of(reading, ws, said if kind == "user" else f"{kind}:{service}")
         if not principal.owner or account is None or account.id != principal.owner:
             judge_node(principal, "admin")
     else:
@@ -170,7 +170,7 @@ def _owner_of(reading: Reading, principal: Principal, said: str) -> str:
         if membership is not None and account is not None:
             judge_standing_in(reading, principal, ws, account.id)
     if account is None:
-        raise Absent("There is no such account.", "Write service:WORKSPACE/NAME, or user:NAME.")
+        raise Absent("There is no such account.", "Write service:WORKSPACE/NAME, managed:WORKSPACE/NAME, or user:NAME.")
     return account.id
 
 

@@ -129,7 +129,8 @@ def _known(reading: Reading, principal: Principal, ws: str, repo_name: str) -> i
 
 
 def subject_of(reading: Reading, ws: str, said: str) -> str:
-    """The subject that `user:NAME`, `service:NAME`, `team:NAME` or `members` stands for. Raises Invalid, Absent."""
+    """The subject that an account's name (see `account_of`), `team:NAME` or `members` stands for. Raises Invalid,
+    Absent."""
     if said == MEMBERS:
         return MEMBERS
     kind, _, name = said.partition(":")
@@ -141,7 +142,7 @@ def subject_of(reading: Reading, ws: str, said: str) -> str:
 
 
 def member_of(reading: Reading, ws: str, said: str) -> Account:
-    """The Account that `user:NAME` or `service:NAME` stands for, which is a member. Raises Invalid, Absent."""
+    """The Account of this name (see `account_of`), which is a member. Raises Invalid, Absent."""
     account = account_of(reading, ws, said)
     if account is None or reading.membership(ws, account.id) is None:
         raise Absent("There is no such member in this workspace.", "Add it first.")
@@ -149,11 +150,11 @@ def member_of(reading: Reading, ws: str, said: str) -> Account:
 
 
 def account_of(reading: Reading, ws: str, said: str) -> Account | None:
-    """The Account that `user:NAME` or `service:NAME` stands for. Raises Invalid."""
+    """The Account that `user:NAME`, `service:NAME` or `managed:NAME` stands for. Raises Invalid."""
     kind, _, name = said.partition(":")
-    if kind not in ("user", "service"):
-        raise Invalid("This names nobody.", "Write user:NAME, service:NAME, team:NAME or members.")
-    return reading.account_named(kind, ws if kind == "service" else "", name) if name and "\0" not in name else None
+    if kind not in ("user", "service", "managed"):
+        raise Invalid("This names nobody.", "Write user:NAME, service:NAME, managed:NAME, team:NAME or members.")
+    return reading.account_named(kind, "" if kind == "user" else ws, name) if name and "\0" not in name else None
 
 
 def told(reading: Reading, subject: str) -> str:

@@ -36,6 +36,7 @@ _WHY = {
     404: "There is no such thing, or none that this token may know of.",
     408: "The body did not arrive in time.",
     409: "What is there already forbids this.",
+    412: "It is not what the client says it knows.",
     413: "Over a limit.",
     415: "The body is not declared as JSON.",
     429: "Over a limit of requests.",
@@ -48,6 +49,8 @@ _WHY = {
 def refusals(route: Route) -> tuple[int, ...]:
     """The statuses that `route` may say no with: by being let in, by what it is given, and by what it changes."""
     statuses = {400, 401, 403, 404, 429, 503}
+    if route.dialect and route.method != "GET":
+        statuses.add(412)
     if route.takes is not None:
         statuses |= {408, 413, 415}
     if route.method != "GET":
@@ -99,19 +102,21 @@ def _operation(route: Route, known: dict[int, Object], refused: Object) -> Objec
         "responses": _responses(route, known, refused),
     }
     if route.takes is not None:
-        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": known[id(route.takes)]}}}
+        media = route.dialect or JSON
+        operation["requestBody"] = {"required": True, "content": {media: {"schema": known[id(route.takes)]}}}
     return operation
 
 
 def _responses(route: Route, known: dict[int, Object], refused: Object) -> Object:
     content: Object = {}
     if _is_shaped(route.gives):
-        content[JSON] = {"schema": known[id(route.gives)]}
+        content[route.dialect or JSON] = {"schema": known[id(route.gives)]}
     if route.media:
         content[route.media.partition(";")[0]] = {"schema": {"type": "string"}}
     responses: Object = {}
     for status in refusals(route):
-        responses[str(status)] = {"description": _WHY[status], "content": {MEDIA: {"schema": refused}}}
+        said = {route.dialect: {"schema": {"type": "object"}}} if route.dialect else {MEDIA: {"schema": refused}}
+        responses[str(status)] = {"description": _WHY[status], "content": said}
     responses["400"]["content"]["text/plain"] = _UNREAD
     for status in route.status:
         other = responses.get(str(status), {}).get("content", {})

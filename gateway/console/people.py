@@ -44,6 +44,8 @@ ROUTES = Routes("/-/api/v1")
 _PAGE = ("after", "limit")
 _LETTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 ID_CHARS = 16
+MANAGED = "managed"
+"""The kind of Account that an identity provider makes and unmakes (gateway.console.scim)."""
 EMAIL_CHARS_MAX = 320
 
 
@@ -156,10 +158,12 @@ async def put_member(call: Call) -> Reply:
         before = reading.membership(ws, account.id)
         if before is not None and before.role == body.role:
             return Decided(None, before)
+        if before is None and account.kind == MANAGED:
+            raise Forbidden("This user was deactivated by the identity provider.", "Activate it there.")
         _may_appoint(reading, principal, ws, body.role)
         if before is not None:
             _may_depose(reading, principal, ws, before)
-        made = Membership(account.id, body.role, now_ms)
+        made = Membership(account.id, body.role, now_ms, 0 if before is None else before.since_ms)
         return _draft(principal, ws, "member.add" if before is None else "member.role", PutMembership(made), value=made)
 
     made, headers = await call.change(ws, decide)
@@ -213,7 +217,8 @@ async def drop_team(call: Call) -> Reply:
     ws, name = call.at["workspace"], call.at["team"]
 
     def decide(reading: Reading, principal: Principal) -> Decided:
-        _found_team(reading, ws, name)
+        if _found_team(reading, ws, name).id:
+            raise Conflict("This team is kept by the workspace's identity provider.", "Remove the group there.")
         return _draft(principal, ws, "team.drop", DropTeam(name))
 
     _, headers = await call.change(ws, decide)
@@ -232,8 +237,8 @@ async def put_teammate(call: Call) -> Reply:
     ws, name, now_ms = call.at["workspace"], call.at["team"], call.services.now_ms()
 
     def decide(reading: Reading, principal: Principal) -> Decided:
-        _found_team(reading, ws, name)
-        account = member_of(reading, ws, call.at["member"])
+        team, account = _found_team(reading, ws, name), member_of(reading, ws, call.at["member"])
+        _check_hand(team, account)
         if len(reading.teams_of(ws, account.id)) >= TEAMS_MAX:
             raise Invalid(f"A member can be in {TEAMS_MAX} teams.", "Take it out of another one first.")
         mate = Teammate(name, account.id, body.role, now_ms)
@@ -248,8 +253,8 @@ async def remove_teammate(call: Call) -> Reply:
     ws, name = call.at["workspace"], call.at["team"]
 
     def decide(reading: Reading, principal: Principal) -> Decided:
-        _found_team(reading, ws, name)
-        account = member_of(reading, ws, call.at["member"])
+        team, account = _found_team(reading, ws, name), member_of(reading, ws, call.at["member"])
+        _check_hand(team, account)
         return _draft(principal, ws, "team.remove", DropTeammate(name, account.id))
 
     _, headers = await call.change(ws, decide)
@@ -294,7 +299,24 @@ def _dismissed(reading: Reading, principal: Principal, ws: str, account: Account
     membership = reading.membership(ws, account.id)
     if membership is not None:
         _may_depose(reading, principal, ws, membership)
-    return _draft(principal, ws, "member.remove", DropMembership(account.id))
+    return _draft(principal, ws, "member.remove", *ended(reading, ws, account.id))
+
+
+def ended(reading: Reading, ws: str, account: str) -> tuple[AnyChange, ...]:
+    """What ends a membership. That its identity provider counts somebody to a Group stays, as it alone says so; without
+    a membership it gives nothing."""
+    kept = [one for one in reading.teams_of(ws, account) if _is_kept(reading.team(ws, one.team))]
+    return (DropMembership(account), *(PutTeammate(one) for one in kept))
+
+
+def _is_kept(team: Team | None) -> bool:
+    return team is not None and bool(team.id)
+
+
+def _check_hand(team: Team, account: Account) -> None:
+    """Raises Conflict where the identity provider says whether this one is in the team."""
+    if team.id and account.kind == MANAGED:
+        raise Conflict("Who of its users is in this team, the identity provider says.", "Change the group there.")
 
 
 async def _closed(call: Call, find: Callable[[Reading], Account | None], action: str) -> Reply:
@@ -329,7 +351,11 @@ def _member(reading: Reading, ws: str, one: Membership) -> shown.Shown:
 
 
 def _team(reading: Reading, ws: str, team: Team) -> shown.Shown:
-    mates = [{"member": told(reading, one.account), "role": one.role} for one in reading.teammates(ws, team.name)]
+    mates = [
+        {"member": told(reading, one.account), "role": one.role}
+        for one in reading.teammates(ws, team.name)
+        if reading.membership(ws, one.account) is not None
+    ]
     return shown.team(team) | {"members": mates}
 
 

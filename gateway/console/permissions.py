@@ -7,7 +7,7 @@ index that the change is applied to: a token revoked a moment ago changes nothin
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from gateway.access.grants import GRANT, PEOPLE
+from gateway.access.grants import GRANT, OWN, PEOPLE, PROVISION
 from gateway.access.verdicts import Principal, controls, judge, judge_node, judge_workspace, needs_token
 from gateway.console.services import Services
 from storage.errors import Absent
@@ -87,6 +87,8 @@ NODE_ADMIN = Permission("admin on *", _node_admin)
 METRICS = Permission("read on *, unless the metrics are configured open", _metrics)
 WORKSPACE_READ = Permission("something to see in the workspace", _workspace_read)
 WORKSPACE_PEOPLE = Permission("people in the workspace", _workspace(PEOPLE))
+WORKSPACE_OWN = Permission("own in the workspace", _workspace(OWN))
+WORKSPACE_PROVISION = Permission("a token of its identity provider, of kind scim", _workspace(PROVISION))
 WORKSPACE_GRANT = Permission("grant in the workspace", _workspace(GRANT))
 WORKSPACE_ADMIN = Permission("manage the workspace", _workspace("admin"))
 REPOSITORY_READ = Permission("read on the repository", _repository_read)

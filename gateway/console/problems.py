@@ -11,12 +11,14 @@ import secrets
 from http import HTTPStatus
 
 import msgspec
-from quart import Quart, Response
+from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException
 
+from gateway.scim import refusing as scim
 from storage.errors import Absent, Invalid, MethodRefused, Problem, TooLarge, Unavailable, Unsupported
 
 MEDIA = "application/problem+json"
+SCIM = "/-/scim/"
 CHALLENGE = 'Bearer realm="entrepot"'
 
 _log = logging.getLogger("entrepot.api")
@@ -31,8 +33,10 @@ _BY_STATUS: dict[int, Problem] = {
 
 
 def respond(problem: Problem) -> Response:
-    """The HTTP answer that tells `problem`."""
-    response = Response(msgspec.json.encode(problem.document()), status=problem.status, content_type=MEDIA)
+    """The HTTP answer that tells `problem`, as whoever asks at this address understands it."""
+    in_scim = request.path.startswith(SCIM)
+    told, media = (scim.document(problem), scim.MEDIA) if in_scim else (problem.document(), MEDIA)
+    response = Response(msgspec.json.encode(told), status=problem.status, content_type=media)
     if problem.status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = CHALLENGE
     for name, value in problem.fields:

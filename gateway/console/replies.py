@@ -143,7 +143,7 @@ class Binding(Grant, frozen=True, kw_only=True):
 
 class Account(Told, frozen=True, kw_only=True):
     id: str
-    kind: Literal["user", "service"]
+    kind: Literal["user", "service", "managed"]
     name: str
     created_ms: int
     workspace: str = ""
@@ -171,13 +171,16 @@ class PlacedTeammate(Teammate, frozen=True):
     team: str
 
 
-class Team(Told, frozen=True):
+class Team(Told, frozen=True, kw_only=True):
+    """`managed`: the workspace's identity provider says who is in it."""
+
     name: str
     hidden: bool
     created_ms: int
+    managed: bool = False
 
 
-class TeamWithMembers(Team, frozen=True):
+class TeamWithMembers(Team, frozen=True, kw_only=True):
     members: tuple[Teammate, ...]
 
 
@@ -221,7 +224,7 @@ class Token(Told, frozen=True, kw_only=True):
 
     id: str
     name: str
-    kind: Literal["api", "edge", "entitlement", "oidc"]
+    kind: Literal["api", "edge", "entitlement", "oidc", "scim"]
     state: Literal["active", "expired", "revoked"]
     grants: tuple[Grant, ...]
     created_ms: int

@@ -269,6 +269,13 @@ class NewToken(Body, frozen=True):
     cidrs: Cidrs = ()
 
 
+class NewScimToken(Body, frozen=True):
+    """`expires_s` 0 = as long as the token that creates it."""
+
+    name: Name
+    expires_s: Annotated[int, msgspec.Meta(ge=0, le=EXPIRES_SECONDS_MAX)] = 0
+
+
 Claimed = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 
 

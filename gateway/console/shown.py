@@ -145,7 +145,8 @@ def account(noun: Account) -> Shown:
 
 
 def team(noun: Team) -> Shown:
-    return {"name": noun.name, "hidden": noun.hidden, "created_ms": noun.at_ms}
+    told: Shown = {"name": noun.name, "hidden": noun.hidden, "created_ms": noun.at_ms}
+    return told | {"managed": True} if noun.id else told
 
 
 def role(noun: Role) -> Shown:

@@ -196,10 +196,10 @@ class Reading:
         rows = self.under(self._t.teammates, "teammates", below(ws, account))
         return [_TEAMMATE.decode(value) for _, value in rows]
 
-    def teammates(self, ws: str, team: str) -> list[Teammate]:
-        """Who is in a Team."""
+    def teammates(self, ws: str, team: str = "") -> list[Teammate]:
+        """Who is in a Team, or in any."""
         rows = self.under(self._t.teammates, "teammates", below(ws))
-        return [one for one in (_TEAMMATE.decode(value) for _, value in rows) if one.team == team]
+        return [one for one in (_TEAMMATE.decode(value) for _, value in rows) if not team or one.team == team]
 
     def role(self, ws: str, name: str) -> Role | None:
         return self.one(self._t.roles, "roles", _ROLE, ws, name)

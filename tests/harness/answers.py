@@ -9,6 +9,7 @@ from gateway.console.calls import Route
 from gateway.console.openapi import refusals
 from gateway.console.problems import MEDIA
 from gateway.console.replies import Refused
+from gateway.scim import refusing as scim
 
 _BY_ENDPOINT = {f"{route.method} {route.rule}": route for route in ROUTES}
 
@@ -27,14 +28,20 @@ def check(route: Route, status: int, media: str, body: bytes) -> None:
     """Fails where status, media type or shape are not declared. A bug's 500 is for the test that provoked it."""
     kind = media.partition(";")[0]
     at = f"{route.method} {route.rule} answered {status} {media}"
-    if kind == MEDIA:
+    if kind == MEDIA and not route.dialect:
         assert status in (*refusals(route), 500, 405), f"{at}: undeclared"
         assert msgspec.json.decode(body, type=Refused).status == status
+        return
+    if kind == scim.MEDIA and status >= 400:
+        assert route.dialect, f"{at}: no dialect was declared"
+        assert status in (*refusals(route), 500, 405), f"{at}: undeclared"
+        told = msgspec.json.decode(body)
+        assert (told["schemas"], told["status"]) == ([scim.SCHEMA], str(status)), at
         return
     assert status in route.status, f"{at}: undeclared"
     if route.gives is None:
         assert body == b"", f"{at}: a body was not declared"
-    elif kind == "application/json":
+    elif kind == (route.dialect or "application/json"):
         assert route.gives is not str, f"{at}: declared as text"
         msgspec.json.decode(body, type=route.gives)
     else:

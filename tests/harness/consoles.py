@@ -12,6 +12,7 @@ from formats import ROOMS
 from formats.kit.contract import order_of
 from gateway.access import tokens
 from gateway.access.authority import Authority
+from gateway.access.grants import PROVISION
 from gateway.access.secrets import Secrets
 from gateway.access.signing import SigningKeys
 from gateway.console.api import make_app
@@ -186,6 +187,27 @@ class Console:
             *more,
         )
         self.ledger.write(Draft(ws, "", "t", "t", changes))
+
+    def add_managed(self, ws: str) -> None:
+        """The managed user usr_managed, a member and in the group grp_staff, told by the identity provider of `ws`."""
+        facts = '{"displayName":"Mia","userName":"mia@acme.example"}'
+        mia = Account("usr_managed", "managed", "mia@acme.example", ws, "", NOW_MS, facts=facts, changed_ms=NOW_MS)
+        self.ledger.write(Draft(SYSTEM, "", "t", "t", (PutAccount(mia),)))
+        staff = Team("staff", at_ms=NOW_MS, id="grp_staff", facts='{"displayName":"Staff"}', changed_ms=NOW_MS)
+        changes = (
+            PutMembership(Membership(mia.id, "member", NOW_MS, NOW_MS)),
+            PutTeam(staff),
+            PutTeammate(Teammate("staff", mia.id, at_ms=NOW_MS)),
+        )
+        self.ledger.write(Draft(ws, "", "t", "t", changes))
+
+    def add_idp(self, ws: str) -> None:
+        """The role `WS idp`: the token of the identity provider of a Workspace."""
+        text, parts = tokens.mint()
+        grant = Grant(ws, read=False, actions=(PROVISION,))
+        token = Token(parts.id, f"{ws} idp", parts.sha256, (grant,), "scim", NOW_MS, verify_key=parts.verify_key)
+        self.ledger.write(Draft(SYSTEM, "", "t", "t", (PutToken(token),)))
+        self.tokens[f"{ws} idp"], self.ids[f"{ws} idp"] = text, parts.id
 
     async def call(
         self, role: str, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None

@@ -45,6 +45,7 @@ def fill(node: Up) -> dict[str, str]:
     send(node, "POST", f"{within}/services", {"name": "robot"})
     send(node, "PUT", f"{within}/roles", {"name": "publisher", "actions": ["read"]})
     send(node, "POST", "/edges", {"name": "second", "region": "asia"})
+    idp = send(node, "POST", f"{within}/scim/tokens", {"name": "idp"})["token"]
     made = send(node, "POST", "/tokens", {"name": "another", "grants": [{"scope": workspace}]})
     return {
         "workspace": workspace,
@@ -58,7 +59,20 @@ def fill(node: Up) -> dict[str, str]:
         "role": "publisher",
         "name": "second",
         "id": made["id"],
-    }
+    } | provision(node, workspace, idp)
+
+
+def provision(node: Up, workspace: str, idp: str) -> dict[str, str]:
+    """A user and a group of SCIM, and the token that alone may keep them."""
+    headers = {"Authorization": f"Bearer {idp}", "Content-Type": "application/scim+json"}
+    made = {"idp": idp}
+    for part, kind, named in (("person", "User", "userName"), ("group", "Group", "displayName")):
+        body = {"schemas": [f"urn:ietf:params:scim:schemas:core:2.0:{kind}"], named: "first"}
+        at = f"{node.origin}/-/scim/v2/{workspace}/{kind}s"
+        got = get(at, headers, "POST", msgspec.json.encode(body))
+        assert got.status == 201, got.body
+        made[part] = msgspec.json.decode(got.body)["id"]
+    return made
 
 
 def send(node: Up, method: str, path: str, body: object) -> Any:
@@ -98,7 +112,8 @@ def ask(node: Up, operation: Any, there: dict[str, str], seen: Counter[int]) -> 
     def one(case: Any, known: int) -> None:
         if known:
             case.path_parameters.update({name: there[name] for name in case.path_parameters if name in there})
-        answer = case.call(base_url=node.origin, headers={"Authorization": f"Bearer {node.token}"})
+        token = there["idp"] if "/-/scim/" in operation.path else node.token
+        answer = case.call(base_url=node.origin, headers={"Authorization": f"Bearer {token}"})
         seen[answer.status_code] += 1
         case.validate_response(answer, checks=CHECKS)
 

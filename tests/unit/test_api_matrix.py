@@ -38,9 +38,20 @@ from tests.unit.test_api_permissions import BODIES, key
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 CELLS_MIN = 20_000
-WHO = ("anonymous", "expired", "revoked", "malformed", "unknown", "stranger", "reader", "outsider", "buyer")
+WHO = (
+    "anonymous",
+    "expired",
+    "revoked",
+    "malformed",
+    "unknown",
+    "stranger",
+    "reader",
+    "outsider",
+    "buyer",
+    "other idp",
+)
 """Kinds of principals: nobody, those whose credential is no good, an administrator and a reader of other tenants, a
-member of another Workspace, a customer of another one."""
+member of another Workspace, a customer of another one, and the identity provider of one."""
 
 OWN_THING = ("buyer", "/-/api/v1/eula")
 """What one of them may change: its own; the answers differ by the Serial."""
@@ -61,6 +72,8 @@ HIDDEN: dict[str, str] = {
     "<host>": "pkgs.example",
     "<fingerprint>": "0" * 40,
     "<path:package>": "thing",
+    "<person>": "usr_managed",
+    "<group>": "grp_staff",
 }
 STATES: tuple[dict[str, str], ...] = (
     {},
@@ -69,6 +82,7 @@ STATES: tuple[dict[str, str], ...] = (
     {"<workspace>": "nowhere"},
     {"<member>": "user:nobody", "<user>": "nobody", "<service>": "none", "<team>": "none", "<role>": "none"},
     {"<provider>": "none"},
+    {"<person>": "usr_none", "<group>": "grp_none"},
     {"<id>": "tok_0000000000000000", "<path:package>": "none", "<name>": "none", "<fingerprint>": "1" * 40},
 )
 
@@ -95,6 +109,8 @@ def secret_world(root: Path) -> Console:
     )
     write(Draft("secret", "", "t", "t", people))
     console.add_package("secret", "main", "pypi", "thing")
+    console.add_managed("secret")
+    console.add_idp("other")
     console.add_customer("secret")
     console.ids["hidden"] = console.ids["customer"]
     console.add_customer("other")
