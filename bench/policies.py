@@ -6,10 +6,11 @@ objects and no packs, so they pay nothing for what a pack carries along: what th
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from cache.eviction import LOW_SHARE, Queues
+from cache.eviction import LOW_SHARE, Drop, Queues
+from cache.shares import Accounts, OwnerOf, Share
 from storage.blobs.shelf import PackInfo
 
 LARGE_BYTES = 1 << 20
@@ -123,10 +124,17 @@ class S3Fifo:
 class Packs:
     """The node's: whole packs go, and what was asked for in them is written on."""
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(
+        self,
+        bytes_max: int,
+        shares: Sequence[Share] = (),
+        owner_of: OwnerOf = lambda key: "",
+        small_share_min: float = 0.0,
+    ) -> None:
         self._bytes_max = bytes_max
         self._pack_bytes_max = max(bytes_max // PACKS_IN_SHARE, 1)
-        self._queues = Queues(bytes_max)
+        accounts = Accounts(bytes_max, shares, owner_of)
+        self._queues = Queues(bytes_max, accounts=accounts, small_share_min=small_share_min)
         self._members: dict[int, list[tuple[bytes, int]]] = {}
         self._sizes: dict[int, int] = {}
         self._at: dict[bytes, int] = {}
@@ -173,15 +181,20 @@ class Packs:
         return [(key, size) for key, size in self._members[pack] if self._at.get(key) == pack]
 
     def _make_room(self) -> None:
+        while (drop := self._queues.excess(self._inside)) is not None:
+            self._drop(drop)
         while self._used > self._bytes_max * LOW_SHARE and (drop := self._queues.next(self._inside)) is not None:
-            inside = dict(self._inside(drop.pack))
-            for key in drop.move:
-                self._append(key, inside[key])
-                self.moved_bytes += inside[key]
-            for key, _ in self._inside(drop.pack):
-                del self._at[key]
-            del self._members[drop.pack]
-            self._used -= self._sizes.pop(drop.pack)
+            self._drop(drop)
+
+    def _drop(self, drop: Drop) -> None:
+        inside = dict(self._inside(drop.pack))
+        for key in drop.move:
+            self._append(key, inside[key])
+            self.moved_bytes += inside[key]
+        for key, _ in self._inside(drop.pack):
+            del self._at[key]
+        del self._members[drop.pack]
+        self._used -= self._sizes.pop(drop.pack)
 
 
 POLICIES: dict[str, Callable[[int], Policy]] = {

@@ -6,6 +6,9 @@ who comes back while its ghost is known. In the long queue FIFO with reinsertion
 buys one more round. Packs that many small objects share stand in the long queue from the start: when one comes to its
 end the objects that were hit are written into the current pack, and the rest goes with the file; where most of it was
 hit, the pack itself has another round and nothing is copied. A scan that reads everything once drives nothing out.
+What is pinned, or guaranteed to a Repository (cache.shares), counts as hit for ever; who has more than a Repository may
+have gives of its own first. Packs of small objects keep a share of their own as a whole: metadata weighs little and is
+asked for by everybody, and a few large files must not drive it out.
 
 `Queues` is that policy and nothing else: synchronous, no clock, no disk. `Evictor` is the service around it. One
 process of a node evicts, the others hand their hits over; all let go of descriptors of packs that are gone.
@@ -23,6 +26,7 @@ from pathlib import Path
 import lmdb
 import trio
 
+from cache.shares import Accounts, Owners, Share
 from storage import disk
 from storage.blobs.shelf import BlobShelf, PackInfo
 from storage.errors import Conflict, Full, Problem
@@ -39,7 +43,7 @@ BALLAST_BYTES = 4 << 20
 TOUCHED_MAX = 1 << 16
 _GHOSTS_MAX = 1 << 16
 _HITS_KNOWN_MAX = 1 << 18
-_ROUNDS_MAX = 10_000
+_ROUNDS_MAX = 1 << 20
 log = logging.getLogger("entrepot.cache")
 
 Members = Callable[[int], Sequence[tuple[bytes, int]]]
@@ -57,8 +61,19 @@ class Drop:
 class Queues:
     """Which pack goes next. Knows packs by number and blobs by sha256; every step is synchronous."""
 
-    def __init__(self, bytes_max: int, *, ghosts_max: int = _GHOSTS_MAX) -> None:
+    def __init__(
+        self,
+        bytes_max: int,
+        *,
+        ghosts_max: int = _GHOSTS_MAX,
+        accounts: Accounts | None = None,
+        small_share_min: float = 0.0,
+    ) -> None:
         self._short_bytes_max = int(bytes_max * SHORT_SHARE)
+        self._accounts = Accounts(bytes_max) if accounts is None else accounts
+        self._small_share_min = small_share_min
+        self._small: dict[int, int] = {}
+        self._small_bytes = 0
         self._ghosts_max = ghosts_max
         self._short: OrderedDict[int, int] = OrderedDict()
         self._long: OrderedDict[int, int] = OrderedDict()
@@ -70,6 +85,10 @@ class Queues:
 
     def __repr__(self) -> str:
         return f"<Queues short {len(self._short)} long {len(self._long)} ghosts {len(self._ghosts)}>"
+
+    def resize(self, bytes_max: int) -> None:
+        """Guarantees are shares of what there is."""
+        self._accounts.bytes_max = bytes_max
 
     def hit(self, sha256: bytes, times: int = 1) -> None:
         """A blob was read."""
@@ -84,12 +103,17 @@ class Queues:
             for gone in [pack for pack in queue if pack not in there]:
                 size = queue.pop(gone)
                 self._short_bytes -= size if queue is self._short else 0
+                self._forget(gone)
         for one in packs:
             if one.sealed and one.id not in self._short and one.id not in self._long:
                 self.admit(one, members(one.id))
 
     def admit(self, pack: PackInfo, inside: Sequence[tuple[bytes, int]]) -> None:
         """A pack that was just sealed, with what is in it."""
+        self._accounts.admit(pack.id, inside)
+        if len(inside) != 1:
+            self._small[pack.id] = pack.bytes
+            self._small_bytes += pack.bytes
         ghost = len(inside) == 1 and inside[0][0] in self._ghosts
         if ghost:
             del self._ghosts[inside[0][0]]
@@ -113,11 +137,35 @@ class Queues:
             else:
                 return None
             if drop is not None:
+                self._forget(pack)
                 return drop
         return None
 
+    def excess(self, members: Members) -> Drop | None:
+        """What goes of those who have more than they may have, as `next` tells it; None where nobody has."""
+        places = self._accounts.over()
+        for _ in range(HITS_MAX + 1 if places else 0):
+            for queue, end in ((self._short, self._end_of_short), (self._long, self._end_of_long)):
+                for pack, size in list(queue.items()):
+                    if not self._accounts.belongs(pack, places, size):
+                        continue
+                    del queue[pack]
+                    self._short_bytes -= size if queue is self._short else 0
+                    drop = end(pack, size, members(pack))
+                    if drop is not None:
+                        self._forget(pack)
+                        return drop
+        return None
+
+    def _forget(self, pack: int) -> None:
+        self._accounts.forget(pack)
+        self._small_bytes -= self._small.pop(pack, 0)
+
+    def _stays(self, pack: int, sha256: bytes) -> bool:
+        return sha256 in self.pinned or self._accounts.guaranteed(pack, sha256)
+
     def _end_of_short(self, pack: int, size: int, inside: Sequence[tuple[bytes, int]]) -> Drop | None:
-        if any(self._hits.pop(sha256, 0) or sha256 in self.pinned for sha256, _ in inside):
+        if any(self._hits.pop(sha256, 0) or self._stays(pack, sha256) for sha256, _ in inside):
             self._long[pack] = size
             return None
         for sha256, _ in inside:
@@ -128,9 +176,14 @@ class Queues:
         return Drop(pack)
 
     def _end_of_long(self, pack: int, size: int, inside: Sequence[tuple[bytes, int]]) -> Drop | None:
-        hot = [(sha256, bytes_) for sha256, bytes_ in inside if sha256 in self.pinned or self._hits.get(sha256)]
+        small_min = self._small_share_min * self._accounts.bytes_max
+        if pack in self._small and self._small_bytes - size < small_min:
+            self._long[pack] = size
+            return None
+        staying = {sha256 for sha256, _ in inside if self._stays(pack, sha256)}
+        hot = [(sha256, bytes_) for sha256, bytes_ in inside if sha256 in staying or self._hits.get(sha256)]
         for sha256, _ in hot:
-            if sha256 in self.pinned:
+            if sha256 in staying:
                 continue
             self._hits[sha256] -= 1
             if not self._hits[sha256]:
@@ -154,15 +207,21 @@ class Evictor:
         *,
         free_bytes_min: int = FREE_BYTES_MIN,
         pinned: Callable[[], Set[bytes]] = frozenset,
+        shares: Sequence[Share] = (),
+        owners: Owners | None = None,
+        small_share_min: float = 0.0,
     ) -> None:
+        """`owners` remembers for `shares` who had what fetched."""
         self._shelf = shelf
         self._pinned = pinned
+        self._owners = owners
         self._bytes_max = bytes_max
         self._free_bytes_min = free_bytes_min
         self._folder = shelf.root.parent / "heat"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._ballast = shelf.root.parent / "ballast"
-        self._queues = Queues(bytes_max)
+        accounts = Accounts(bytes_max) if owners is None else Accounts(bytes_max, shares, owners.of)
+        self._queues = Queues(bytes_max, accounts=accounts, small_share_min=small_share_min)
         self._touched: Counter[bytes] = Counter()
         self._call = self._folder / "urgent"
         self._urgent = trio.Event()
@@ -189,6 +248,12 @@ class Evictor:
             return True
         self.urge()
         return False
+
+    def kept(self, sha256: bytes, size: int, place: str) -> None:
+        """A blob was fetched for workspace/repository. From any thread."""
+        if self._owners is not None:
+            self._owners.record(sha256, place)
+        self.grew(size)
 
     def grew(self, size: int) -> None:
         """So many bytes were added; many of them do not wait for the next look. From any thread."""
@@ -252,24 +317,31 @@ class Evictor:
         self._gather(touched)
         packs = self._shelf.packs()
         used = sum(one.bytes for one in packs)
-        excess = used - self._bytes_max
-        missing = self._free_bytes_min - disk.free_bytes(self._shelf.root)
-        if excess <= 0 and missing <= 0:
-            self._queues.meet(packs, self._shelf.members)
-            self._lay_ballast()
-            return 0
-        target = max(used - int(self._bytes_max * LOW_SHARE) if excess > 0 else 0, missing)
+        free = disk.free_bytes(self._shelf.root)
+        excess, missing = used - self._bytes_max, self._free_bytes_min - free
+        self._queues.resize(min(self._bytes_max, used + free))
         self._queues.meet(packs, self._shelf.members)
         self._queues.pinned = self._pinned()
         sizes = {one.id: one.bytes for one in packs}
-        gone = 0
-        while gone < target and (drop := self._queues.next(self._shelf.members)) is not None:
-            gone += self._dropped(drop, sizes.get(drop.pack, 0))
+        gone = self._gone(self._queues.excess, sizes, None)
+        if excess <= gone and missing <= gone:
+            if not gone:
+                self._lay_ballast()
+            return gone
+        target = max(used - int(self._bytes_max * LOW_SHARE) if excess > 0 else 0, missing)
+        gone += self._gone(self._queues.next, sizes, target - gone)
         for one in packs:
             if (
                 gone < min(target, excess) and not one.sealed and not self._queues.pinned
             ):  # nothing else is left: a share smaller than one pack
                 gone += self._dropped(Drop(one.id), one.bytes)
+        return gone
+
+    def _gone(self, pick: Callable[[Members], Drop | None], sizes: Mapping[int, int], target: int | None) -> int:
+        """Drop what `pick` tells until there is no more, or so many bytes are gone; how many are."""
+        gone = 0
+        while (target is None or gone < target) and (drop := pick(self._shelf.members)) is not None:
+            gone += self._dropped(drop, sizes.get(drop.pack, 0))
         return gone
 
     def _dropped(self, drop: Drop, size: int) -> int:

@@ -124,6 +124,8 @@ class Spot:
     terms: Terms
     wanted: Wanted
     parent: bool
+    repository: str
+    """workspace/repository"""
     lasting: Callable[[str], bytes] | None = None
 
 
@@ -137,7 +139,7 @@ class Arriving:
 
 class ForeignFiles:
     """Foreign files by (workspace, repository, format, path). `here` tells whether a blob is in the cache,
-    `grew` is told of each that came."""
+    `kept` is told of each that came."""
 
     def __init__(
         self,
@@ -145,7 +147,7 @@ class ForeignFiles:
         remote: Remote,
         flights: Flights,
         here: Callable[[bytes], bool],
-        grew: Callable[[int], None] = lambda size: None,
+        kept: Callable[[bytes, int, str], None] = lambda sha256, size, repository: None,
         *,
         secret_of: SecretOf = lambda workspace, repository, upstream: "",
         parent: str = "",
@@ -158,7 +160,7 @@ class ForeignFiles:
         self._remote = remote
         self._flights = flights
         self._here = here
-        self._grew = grew
+        self._kept = kept
         self._secret_of = secret_of
         self._parent = parent.rstrip("/")
         self._token = token
@@ -206,6 +208,7 @@ class ForeignFiles:
                 self._terms(fresh_s, negative_s),
                 wanted,
                 True,
+                f"{where.workspace}/{where.repository}",
                 _lasting(place, wanted, (*urls, *ago)),
             )
             return
@@ -221,6 +224,7 @@ class ForeignFiles:
                 self._terms(one.fresh_s, one.negative_s),
                 wanted,
                 False,
+                f"{where.workspace}/{where.repository}",
                 _lasting(place, wanted, (one.url, *ago)),
             )
 
@@ -336,7 +340,7 @@ class ForeignFiles:
 
     def finished(self, spot: Spot, head: Record, sha256: bytes, size: int, digests: Mapping[str, str]) -> None:
         """The bytes are stored."""
-        self._grew(size)
+        self._kept(sha256, size, spot.repository)
         held = msgspec.structs.replace(head.held, content=sha256, version=1)
         record = msgspec.structs.replace(head, held=held, size=size, digests={**head.digests, **digests})
         self._write(RECORD, spot, record)

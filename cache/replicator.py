@@ -96,7 +96,7 @@ class Room(Protocol):
     """Who makes room on the disk: cache.eviction.Evictor."""
 
     def has_room(self, size: int) -> bool: ...
-    def grew(self, size: int) -> None: ...
+    def kept(self, sha256: bytes, size: int, place: str) -> None: ...
 
 
 class Retries:
@@ -315,7 +315,7 @@ class Replicator:
             return Paced(opener(offset), buckets, lambda: self._flights.hurried(key), unpaced_s)
 
         def remember(sha256: bytes, size: int) -> None:
-            self._room.grew(size)
+            self._room.kept(sha256, size, f"{wish.repository.workspace}/{wish.repository.name}")
 
         digests = {"sha256": file.sha256.hex()}
         fill = await self._flights.join(key, file.size, digests, paced if buckets else opener, remember)

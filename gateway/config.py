@@ -56,6 +56,9 @@ class Cache(Section, frozen=True):
     disk_bytes_max: int = 64 * GIB
     pins: tuple[str, ...] = ()
     """workspace/repository[/format[/package]]"""
+    shares: tuple[str, ...] = ()
+    """workspace[/repository]=LEAST-MOST, in per cent of disk_bytes_max"""
+    small_share_min: float = 0.05
     flights_max: int = 256
     fill_seconds_max: float = 3600.0
     silence_seconds_max: float = 20.0

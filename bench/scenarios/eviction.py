@@ -3,6 +3,10 @@
 Over requests drawn as those of a registry are (some packages far more than others, one in five never again, now and
 then somebody who reads everything once, popularity that moves on), or over the access logs of a node: --log FILE.
 Each policy sees the same requests, with 2 % and with 10 % of all that was asked for as its share. The ratio is to LRU.
+
+Then two repositories share a cache: one that is asked for little and evenly, beside a busy one whose requests never
+come twice. What the quiet one still finds, without and with a guaranteed share (or a most for the other), is told
+beside what it would find with that much of a cache of its own.
 """
 
 import json
@@ -16,6 +20,7 @@ from bench.numbers import size_text
 from bench.options import Options
 from bench.policies import POLICIES, Packs
 from bench.report import Result, Row
+from cache.shares import parse
 
 SHARES = (0.02, 0.10)
 OBJECTS = 40_000
@@ -27,6 +32,8 @@ CHURN_EVERY = 20_000
 CHURN = 500
 SIZES = ((0.55, 2 << 10, 64 << 10), (0.35, 64 << 10, 4 << 20), (0.10, 4 << 20, 64 << 20))
 BASE = "LRU"
+QUIET = 400
+QUIET_REQUESTS = 0.05
 
 Request = tuple[bytes, int]
 
@@ -43,10 +50,49 @@ def run(told: Options) -> Result:
                 result.rows.append(Row(f"{name}, {share:.0%}: {kind} it had", "%", ours, base))
         moved = max(one[2] for one in found["S3-FIFO over packs (ours)"])
         result.notes.append(f"{share:.0%}: over packs at most {moved:.2f} bytes were written on for each fetched")
+    if not told.logs:
+        result.rows += neighbours(told.count * 100)
     for trace in traces:
         sizes = dict(trace)
         result.notes.append(f"{len(trace):,} requests for {len(sizes):,} objects of {size_text(sum(sizes.values()))}")
     return result
+
+
+def neighbours(count: int) -> list[Row]:
+    """The quiet repository's hits, in % of its requests; the ratio is to the same cache without shares."""
+    draw = random.Random("neighbours")
+    quiet = [(b"q%d" % n, 64 << 10) for n in range(QUIET)]
+    trace = [
+        draw.choice(quiet) if draw.random() < QUIET_REQUESTS else (b"b%d" % n, draw.choice((64 << 10, 4 << 20)))
+        for n in range(count)
+    ]
+    bytes_max = 4 * sum(size for _, size in quiet)
+    least = 100 * 1.3 * sum(size for _, size in quiet) / bytes_max
+    busy_most = 100 - least
+    told = {
+        "no shares": (),
+        f"quiet has {least:.0f} % at least": (parse(f"a/quiet={least}-"),),
+        f"busy has {busy_most:.0f} % at most": (parse(f"a/busy=-{busy_most}"),),
+    }
+    found = {name: [quiet_hits(Packs(bytes_max, shares, owner_of), trace)] for name, shares in told.items()}
+    alone = Packs(int(bytes_max * least / 100))
+    found["a cache of that size alone"] = [quiet_hits(alone, [one for one in trace if one[0].startswith(b"q")])]
+    base = found["no shares"]
+    return [Row(f"beside a busy one: hits of the quiet, {name}", "%", ours, base) for name, ours in found.items()]
+
+
+def owner_of(key: bytes) -> str:
+    return "a/quiet" if key.startswith(b"q") else "a/busy"
+
+
+def quiet_hits(policy: Packs, trace: Sequence[Request]) -> float:
+    """In % of its requests, over the second half."""
+    asked = hits = 0
+    for number, (key, size) in enumerate(trace):
+        hit = policy.ask(key, size)
+        if key.startswith(b"q") and number > len(trace) // 2:
+            asked, hits = asked + 1, hits + hit
+    return 100 * hits / max(asked, 1)
 
 
 def measured(name: str, trace: Sequence[Request], share: float) -> tuple[float, float, float]:

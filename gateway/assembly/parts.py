@@ -8,6 +8,8 @@ from cache.pins import Pins
 from cache.pins import parse as parse_pin
 from cache.replicator import FILE_NAME as PROGRESS_NAME
 from cache.replicator import Progress
+from cache.shares import Owners
+from cache.shares import parsed as parsed_shares
 from cache.shelf import Shelf
 from cache.upstream import Remote
 from formats import ROOMS
@@ -75,8 +77,14 @@ class Parts:
             rooms.needs,
         )
         self.replicated = Progress(self.root / "cache" / PROGRESS_NAME)
+        shares = parsed_shares(config.cache.shares, config.cache.small_share_min)
         self.evictor = Evictor(
-            store.cached, config.cache.disk_bytes_max, pinned=lambda: pins.blobs() | self.holding.blobs()
+            store.cached,
+            config.cache.disk_bytes_max,
+            pinned=lambda: pins.blobs() | self.holding.blobs(),
+            shares=shares,
+            owners=Owners(self.shelf, shares),
+            small_share_min=config.cache.small_share_min,
         )
         self.chores = chores_of(store, config.upkeep, self.root / "upkeep", self._found_damage)
         relay = self.uplink.relay if self.uplink is not None else None

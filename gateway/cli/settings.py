@@ -10,6 +10,7 @@ from typing import Any
 import maxminddb
 import msgspec
 
+from cache.shares import parsed as parsed_shares
 from gateway.access.geography import Geography
 from gateway.access.tokens import well_formed
 from gateway.cli.output import Usage
@@ -135,6 +136,12 @@ def _check(node: Node) -> None:
         Proxies(node.proxies)
     except ValueError as error:
         raise Usage(f"The proxies are not understood: {error}.", "Write networks, as 10.1.0.0/16.") from error
+    try:
+        parsed_shares(node.cache.shares, node.cache.small_share_min)
+    except ValueError as error:
+        raise Usage(
+            f"The cache's shares cannot hold: {error}.", "docs/config.toml shows how they are written."
+        ) from error
     try:
         if node.logs.countries:
             maxminddb.open_database(node.logs.countries).close()

@@ -42,7 +42,7 @@ class Puller:
         files: ForeignFiles,
         flights: Flights,
         sources: Sources,
-        grew: Callable[[int], None],
+        kept: Callable[[bytes, int, str], None],
         has_room: Callable[[int], bool],
         renders_running_max: int = 4,
         range_alone_bytes_min: int = 32 << 20,
@@ -56,7 +56,7 @@ class Puller:
         self._files = files
         self._flights = flights
         self._sources = sources
-        self._grew = grew
+        self._kept = kept
         self._has_room = has_room
         self._alone_bytes_min = range_alone_bytes_min
         self._region = region
@@ -182,7 +182,7 @@ class Puller:
         if (passing or not self._has_room(file.size)) and await self._past(request, admitted, need, answer):
             return
         source = self._sources.open(by_name(ask, need), file, admitted.scope.repository.upstreams)
-        fill = await self._flights.join(flight_key(need), file.size, digests, source, self._remember(need))
+        fill = await self._flights.join(flight_key(need), file.size, digests, source, self._remember(need, ask))
         request.outcome = request.outcome or Outcome.FILL.value
         await stream_fill(request, fill, answer)
 
@@ -230,11 +230,11 @@ class Puller:
             return False
         return request.head.method == "HEAD" or plan_of(answer, request.head).status in (304, 412, 416)
 
-    def _remember(self, need: NeedBytes) -> Callable[[bytes, int], None]:
+    def _remember(self, need: NeedBytes, ask: Ask) -> Callable[[bytes, int], None]:
         """What a finished flight writes down: where a foreign file's bytes are from now on."""
 
         def remember(sha256: bytes, size: int) -> None:
-            self._grew(size)
+            self._kept(sha256, size, f"{ask.workspace}/{ask.repository}")
             if need.pulled:
                 known = msgspec.structs.replace(need.file, sha256=sha256, size=size)
                 self._shelf.put(PULLED, need.pulled, msgspec.msgpack.encode(known))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cache.eviction import LOOK_SECONDS
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair
 
 pytestmark = [
@@ -79,6 +80,32 @@ def test_e5_a_full_edge_serves_all_that_is_asked_for(tmp_path: Path) -> None:
             assert time.monotonic() < end, "with room again it keeps what it fetches"
             time.sleep(0.2)
         assert {ask(pair, n) for n in range(60)} == {(200, True)}
+        assert "Traceback" not in pair.words()
+
+
+def test_e5_on_a_full_disk_a_guaranteed_repository_keeps_its_share(tmp_path: Path) -> None:
+    """Of what the disk leaves to the cache. The others are served all the same, past it where there is no room."""
+    folder = tmp_path / "pair"
+    shares = {"shares": [f"{PUBLIC}=40-"], "small_share_min": 0.02}
+    with small_disk(folder / "edge"), Pair(folder, workers=2, cache=shares) as pair:
+        large = [n for n in range(120) if n % 4 in (2, 3)]  # 400 KB of the one, 3 MB of the other
+        for n in large:
+            assert pair.origin.ask("PUT", path_of(n), pair.token, data_of(n)).status == 201
+        guaranteed = [n for n in large if n % 2][:4]
+        others = [n for n in large if not n % 2] * 2
+        assert {ask(pair, n) for n in guaranteed} == {(200, True)}
+        filler = folder / "edge" / "filler"
+        with filler.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, os.statvfs(folder / "edge").f_bavail * 4096 - (30 << 20))
+        for _ in range(3):
+            assert {ask(pair, n) for n in others} == {(200, True)}
+            time.sleep(2 * LOOK_SECONDS)
+            assert [kept(pair, n) for n in guaranteed] == [True] * len(guaranteed), "though nobody asks for it"
+        fill(filler)
+        assert os.statvfs(folder / "edge").f_bavail == 0
+        for _ in range(2):
+            assert {ask(pair, n) for n in large} == {(200, True)}, "hits and misses alike"
+        assert any(kept(pair, n) for n in guaranteed), "of what is left it has its part"
         assert "Traceback" not in pair.words()
 
 

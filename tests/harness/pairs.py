@@ -92,7 +92,7 @@ class Served:
 class Pair:
     """An origin and its edge with the demo repositories. `limits` are sections of the configuration."""
 
-    def __init__(self, folder: Path, *, workers: int = 1, **limits: dict[str, float]) -> None:
+    def __init__(self, folder: Path, *, workers: int = 1, **limits: dict[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "limits.toml"
         lines = [f"workers = {workers}"]

@@ -44,7 +44,7 @@ class Disk:
     def has_room(self, size: int) -> bool:
         return not self.full
 
-    def grew(self, size: int) -> None:
+    def kept(self, sha256: bytes, size: int, place: str) -> None:
         self.grown += size
 
 
