@@ -18,6 +18,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
@@ -384,6 +385,10 @@ def run(arguments: argparse.Namespace) -> Loaded:
     else:
         fixed = [get_request(urlsplit(one), arguments.header) for one in (arguments.url, *arguments.also)]
         asked = [in_turn(fixed, number) for number in range(arguments.connections)]
+        if arguments.turns:
+            lines = Path(arguments.turns).read_text().splitlines()
+            turns = itertools.cycle([get_request(url, [*arguments.header, line]) for line in lines])
+            asked = [turns.__next__] * arguments.connections
     context = untrusting()
     connections: list[Connection] = [
         Tls(url, requests, loaded, buffer, context) if url.scheme == "https" else Plain(url, requests, loaded, buffer)
@@ -398,6 +403,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("what", choices=["fetch", "put", "shake"])
     made.add_argument("url")
     made.add_argument("--also", action="append", default=[], help="more to fetch in turn, from the same server")
+    made.add_argument("--turns", default="", help="a file of headers: each request bears the next one")
     made.add_argument("--connections", type=int, default=1)
     made.add_argument("--seconds", type=float, default=2.0)
     made.add_argument("--header", action="append", default=[], help='"Name: value", any number')

@@ -22,10 +22,12 @@ import trio
 from storage.errors import Absent, Forbidden, Invalid, Problem
 from storage.nouns import Entitlement, Token
 
-SLICE_DOWNLOADS_MAX = 64
+SLICE_DOWNLOADS_MAX = 1_024
 SLICE_BYTES_MAX = 256 << 20
 SLICE_SHARE = 32
 """A slice is at most this part of what is left."""
+LOW_SHARE = 2
+"""When only this part of a slice is left, more is borrowed ahead of need."""
 
 POCKETS_MAX = 10_000
 IDLE_SECONDS = 2.0
@@ -185,7 +187,10 @@ class Lender(Protocol):
 class Pocket:
     """What a worker holds of one token."""
 
-    __slots__ = ("clients", "downloads", "lock", "period_ms", "reset_ms", "size", "until_s", "used_s")
+    __slots__ = (
+        "asked", "clients", "downloads", "downloads_low", "lock", "period_ms", "reset_ms", "size", "size_low", "until_s",
+        "used_s",
+    )  # fmt: skip
 
     def __init__(self, reset_ms: int) -> None:
         self.reset_ms = reset_ms
@@ -195,6 +200,8 @@ class Pocket:
         self.size = 0
         self.clients: set[str] = set()
         self.used_s = 0.0
+        self.downloads_low = self.size_low = 0  # below these more is borrowed ahead
+        self.asked = False
         self.lock = trio.Lock()
 
 
@@ -204,15 +211,17 @@ class Tolls:
     def __init__(self, lender: Lender) -> None:
         self._lender = lender
         self._pockets: OrderedDict[str, Pocket] = OrderedDict()
+        self._low: list[tuple[str, Entitlement]] = []
+        self._bell = trio.Event()
 
     async def take(self, token_id: str, entitlement: Entitlement, client: str, size: int) -> None:
         """Charge one download of `size` bytes. Raises Forbidden where a limit is reached, Unavailable where that
         cannot be known. No await stands between what is seen in the pocket and what is taken out of it."""
         pocket = self._pocket(token_id, entitlement)
-        if self._spent(pocket, entitlement, client, size):
+        if self._spent(token_id, pocket, entitlement, client, size):
             return
         async with pocket.lock:
-            if self._spent(pocket, entitlement, client, size):
+            if self._spent(token_id, pocket, entitlement, client, size):
                 return
             wish = Wish(
                 token_id,
@@ -223,17 +232,27 @@ class Tolls:
             lent = await self._lender.lend(wish)
             if lent.refused:
                 raise used_up(lent.refused)
-            if lent.period_ms != pocket.period_ms:
-                pocket.downloads = pocket.size = 0
-                pocket.clients.clear()
-                pocket.period_ms = lent.period_ms
-            pocket.until_s = trio.current_time() + lent.left_ms / 1000
-            pocket.downloads += lent.downloads
-            pocket.size += lent.size
+            _put_in(pocket, lent)
             if wish.client:
                 pocket.clients.add(wish.client)
-            if not self._spent(pocket, entitlement, client, size):
+            if not self._spent(token_id, pocket, entitlement, client, size):
                 raise used_up("downloads")  # a period ended on the way: what was held of it is gone
+
+    def holds(self, token_id: str, entitlement: Entitlement) -> bool:
+        """Is anything here that a download could be charged to?"""
+        pocket = self._pockets.get(token_id)
+        return (
+            pocket is not None
+            and pocket.reset_ms == entitlement.reset_ms
+            and (pocket.downloads > 0 or not entitlement.downloads_max)
+        )
+
+    def spend(self, token_id: str, entitlement: Entitlement, client: str, size: int) -> bool:
+        """The same at once, of what is here; False where more must be borrowed first."""
+        pocket = self._pockets.get(token_id)
+        if pocket is None or pocket.reset_ms != entitlement.reset_ms:
+            return False
+        return self._spent(token_id, pocket, entitlement, client, size)
 
     def _pocket(self, token_id: str, entitlement: Entitlement) -> Pocket:
         pocket = self._pockets.get(token_id)
@@ -244,7 +263,7 @@ class Tolls:
             self._pockets.popitem(last=False)
         return pocket
 
-    def _spent(self, pocket: Pocket, entitlement: Entitlement, client: str, size: int) -> bool:
+    def _spent(self, token_id: str, pocket: Pocket, entitlement: Entitlement, client: str, size: int) -> bool:
         pocket.used_s = trio.current_time()
         if pocket.used_s >= pocket.until_s:
             pocket.downloads = pocket.size = 0
@@ -260,10 +279,41 @@ class Tolls:
             pocket.downloads -= 1
         if entitlement.bytes_max:
             pocket.size -= size
+        if (pocket.downloads < pocket.downloads_low or pocket.size < pocket.size_low) and not pocket.asked:
+            pocket.asked = True
+            self._low.append((token_id, entitlement))
+            self._bell.set()
         return True
 
     async def run(self) -> None:
-        """Give back what lies idle."""
+        """Borrow ahead where little is left and more is asked for; give back what lies idle."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._refill)
+            nursery.start_soon(self._return_idle)
+
+    async def _refill(self) -> None:
+        while True:
+            await self._bell.wait()
+            self._bell = trio.Event()
+            low, self._low = self._low, []
+            for token_id, entitlement in low:
+                await self.borrow_ahead(token_id, entitlement)
+
+    async def borrow_ahead(self, token_id: str, entitlement: Entitlement) -> None:
+        """Where not enough is left to lend, what is here is the last; where it cannot be known, who needs it asks."""
+        pocket = self._pockets.get(token_id)
+        if pocket is None or pocket.reset_ms != entitlement.reset_ms:
+            return
+        async with pocket.lock:
+            wish = Wish(token_id, int(bool(entitlement.downloads_max)), int(bool(entitlement.bytes_max)), "")
+            try:
+                lent = await self._lender.lend(wish)
+            except Problem:
+                return
+            if not lent.refused:
+                _put_in(pocket, lent)
+
+    async def _return_idle(self) -> None:
         while True:
             await trio.sleep(IDLE_SECONDS)
             idle_since_s = trio.current_time() - IDLE_SECONDS
@@ -287,6 +337,19 @@ class Tolls:
                     await self._lender.take_back(back)
                 except Problem:
                     continue  # it may have been heard: told again it could be lent twice
+
+
+def _put_in(pocket: Pocket, lent: Lent) -> None:
+    """What was lent goes to what is there, unless that is of a period that is over."""
+    if lent.period_ms != pocket.period_ms:
+        pocket.downloads = pocket.size = 0
+        pocket.clients.clear()
+        pocket.period_ms = lent.period_ms
+    pocket.until_s = trio.current_time() + lent.left_ms / 1000
+    pocket.downloads += lent.downloads
+    pocket.size += lent.size
+    pocket.downloads_low, pocket.size_low = lent.downloads // LOW_SHARE, lent.size // LOW_SHARE
+    pocket.asked = False
 
 
 def used_up(what: str) -> Forbidden:

@@ -6,7 +6,7 @@ sender puts status line and date before it, so that a Wire can be sent again at 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from http import HTTPStatus
@@ -41,7 +41,8 @@ class Answer:
     under a content-encoding. `depends` are the labels (and their values) this was made from; `until_s` a deadline on
     the clock of time.monotonic. `principal` (an id) and `about` (format, package,
     version, file) are for the access log. `forgettable` are the identities of
-    cached blobs that it is sent from. `by_address`: it hangs on where the client is, too.
+    cached blobs that it is sent from. `by_address`: it hangs on where the client is, too. `toll` charges
+    so many bytes to who asks, each time that they are sent; False = it cannot be told at once whether they may be.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class Answer:
         "repository",
         "size",
         "status",
+        "toll",
         "until_s",
         "variants",
     )
@@ -89,6 +91,7 @@ class Answer:
     ) -> None:
         self.about: tuple[str, ...] = ()
         self.by_address = False
+        self.toll: Callable[[int], bool] | None = None
         self.status = status
         self.forgettable = forgettable
         self.media = media

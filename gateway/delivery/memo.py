@@ -18,6 +18,8 @@ BYTES_MAX = 32 << 20
 ENTRY_BYTES = 700
 JOINED_BYTES_MAX = 32 << 10
 CLIENTS_MAX = 128
+CHARGED = (200, 206)
+"""Of answers that are charged, those that are: a 304 or a refusal costs nothing."""
 
 
 class Entry:
@@ -25,12 +27,13 @@ class Entry:
     `stamped`; a `body` too large to be copied for each client follows it.
 
     `line` is its part of the access log, `tally` its counter, `size` the bytes of its body. It holds at `moment`, and
-    until `until_s` on the monotonic clock. `at_once` = one send is all there is to it.
+    until `until_s` on the monotonic clock. `at_once` = one send is all there is to it. Where it is charged each time
+    (`toll`), `until_s` is past, so that whoever does not know of tolls does not send it, and `paid_until_s` counts.
     """
 
     __slots__ = (
-        "answer", "at_once", "body", "close", "extents", "is_one_file", "lease", "line", "moment", "out", "size",
-        "stamped", "status", "tally", "until_s", "warm_until_s", "weight",
+        "answer", "at_once", "body", "close", "extents", "is_one_file", "lease", "line", "moment", "out",
+        "paid_until_s", "size", "stamped", "status", "tally", "toll", "until_s", "warm_until_s", "weight",
     )  # fmt: skip
 
     def __init__(self, answer: Answer, wire: Wire, moment: int, line: bytes, tally: Tally) -> None:
@@ -45,13 +48,24 @@ class Entry:
         self.close = wire.close
         self.size = wire.size
         self.moment = moment
-        self.until_s = answer.until_s
+        self.until_s = self.paid_until_s = answer.until_s
+        self.toll = answer.toll if wire.status in CHARGED else None
+        if self.toll is not None:
+            self.until_s = 0.0
         self.line = line
         self.tally = tally
         self.weight = 0
         self.at_once = not (wire.extents or wire.close or self.body)
         self.is_one_file = len(wire.extents) == 1 and not (wire.close or self.body)
         self.warm_until_s = 0.0
+
+    def may_go(self, moment: int, now_s: float) -> bool:
+        """May it be sent once more? Then that is charged."""
+        if self.moment != moment:
+            return False
+        if self.toll is None:
+            return self.until_s > now_s
+        return self.paid_until_s > now_s and self.toll(self.size)
 
     def begin(self, preamble: bytes) -> bytes:
         """`out` behind another status line and Date; done once a second, not once an answer."""

@@ -46,7 +46,7 @@ class Notes:
         """What an answer is for this head. What a listed proxy asks for itself is not remembered for others."""
         entry = memo.entry_of(answer, head, keep, moment, self.metrics, c.who(head.peer, head.scheme))
         if c.proxied and head.peer == c.peer:
-            entry.until_s = 0.0
+            entry.until_s = entry.paid_until_s = 0.0
         return entry
 
     def refusal(self, c: Connection, refused: Refused) -> Entry:

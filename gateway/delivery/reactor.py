@@ -214,7 +214,9 @@ class Reactor:
                     self.close(c)
                     continue
                 entry = c.memo.young.get(data)
-                if entry is None or entry.moment != moment or entry.until_s <= now:
+                if (entry is None or entry.moment != moment or entry.until_s <= now) and (
+                    entry is None or entry.toll is None or not entry.may_go(moment, now)
+                ):
                     self._serve(c, data, HEAD_BYTES)
                     continue
                 pending += (stamp, c.tag, entry.line)
@@ -462,7 +464,7 @@ class Reactor:
         if entry is not None:
             if entry.moment != self._moment and self._handler.holds(entry.answer):
                 entry.moment = self._moment
-            if entry.moment == self._moment and entry.until_s > self._now:
+            if entry.may_go(self._moment, self._now):
                 self._send_rest(c, entry, self.notes.counted(c, entry))
                 return
             c.memo.drop(raw)
@@ -483,15 +485,13 @@ class Reactor:
 
     def _look(self, c: Connection, raw: bytes, head: Head) -> Entry | None:
         """An answer from local knowledge, remembered; None where a request task is needed."""
-        reads = head.method in ("GET", "HEAD") and not head.length
-        answer = self._handler.look(head) if reads else None
-        if answer is None:
+        if head.method not in ("GET", "HEAD") or head.length or (answer := self._handler.look(head)) is None:
             return None
         entry = self.notes.entry_of(c, answer, head, head.keep and not self.draining, self._moment)
-        if entry.until_s > self._now and not self.draining:
+        if entry.paid_until_s > self._now and not self.draining:
             self._sender.hold_small(entry, self.config.small_body_bytes_max)
             c.memo = self.memos.keep(c.memo, c.scheme, c.peer, raw, entry)
-        return entry
+        return entry if entry.toll is None or entry.may_go(self._moment, self._now) else None
 
     # ------------------------------------------------------------ sending
 

@@ -157,7 +157,9 @@ class Front:
                     answer.until_s = min(answer.until_s, time.monotonic() + PROBE_SECONDS)  # soon an edge may be well
                 if answer is not None and vouched:
                     answer.until_s = 0.0  # the head alone does not tell that it was an edge who said it
-                return None if answer is None else self._counted(admitted, head, answer)
+                if answer is None or not self._chargeable(admitted, head, answer):
+                    return None
+                return self._counted(admitted, head, answer)
         except Problem as problem:
             problem = self._as_counted(head, problem)
             return answer_of(self._refusal(head, place, self._as_known(problem)), place) if place is not None else None
@@ -184,15 +186,28 @@ class Front:
             return self._sets.resolve(reading, admitted)
         if not isinstance(admitted.plan, Serve | Show):
             return answer_of(admitted.plan, place) if isinstance(admitted.plan, Reply) else None
-        if isinstance(admitted.plan, Serve) and admitted.principal.must_pay:
-            return None
         found = self._reads.resolve(reading, admitted.scope, admitted.ask, admitted.room, admitted.plan)
         return found if isinstance(found, Answer) else None
+
+    def _chargeable(self, admitted: Admitted, head: Head, answer: Answer) -> bool:
+        """A customer's download is charged each time that it is sent, also where it is remembered. False where nothing
+        is here to charge it to."""
+        principal, tolls = admitted.principal, self._tolls
+        if not (principal.must_pay and isinstance(admitted.plan, Serve) and head.method == "GET"):
+            return True
+        limits = principal.entitlement
+        assert limits is not None
+        assert tolls is not None
+        if not tolls.holds(principal.id, limits):
+            return False
+        answer.toll = partial(tolls.spend, principal.id, limits, head.peer)
+        answer.by_address = answer.by_address or bool(limits.clients_max)
+        return True
 
     def _counted(self, admitted: Admitted, head: Head, answer: Answer) -> Answer:
         """What is limited is counted each time, so that its answer is not remembered. Raises TooMany."""
         answer.principal, answer.about = logged_as(admitted.principal), about_of(admitted)
-        answer.by_address = admitted.scope.by_address
+        answer.by_address = answer.by_address or admitted.scope.by_address
         fields = self._rates.spend(admitted.principal, head.peer, admitted.ask.workspace)
         if fields:
             answer.headers = (*answer.headers, *fields)
