@@ -34,6 +34,7 @@ class Deb:
     name = FORMAT
     escaped_slash = False
     draws = True
+    routes = wire.ROUTES
 
     def setup(self, base: str) -> list[str]:
         return setup.lines(base)

@@ -17,6 +17,7 @@ from typing import Literal
 from formats.deb import names
 from formats.kit.contract import Accept, Amend, Ask, Keyring, Listed, Manifest, Plan, Reply, Serve, Show
 from formats.kit.refusals import line
+from formats.kit.routes import Declared, reads, writes
 from storage.errors import Absent, Invalid, MethodRefused, Problem, Unsupported
 
 TEXT = "text/plain; charset=utf-8"
@@ -31,6 +32,20 @@ OURS_ALONE = ("upload", "incoming", "distributions", "-")
 FOREIGN_DIRECTORIES = ("i18n", "dep11", "cnf", "by-hash")
 _READS = ("GET", "HEAD")
 _HASH = re.compile("[0-9a-f]{64}")
+
+
+ROUTES: tuple[Declared, ...] = (
+    *reads(
+        "dists/<path:distribution>/InRelease", "dists/<path:distribution>/<component>/binary-<architecture>/Packages"
+    ),
+    *reads("pool/<package>/<file>", "key.asc", "key.gpg", "distributions/", "distributions/<path:distribution>"),
+    writes("pool/<package>/<file>", "DELETE"),
+    writes("upload/<path:distribution>/<component>/<file>", "PUT"),
+    writes("incoming/<file>", "PUT"),
+    writes("distributions/<path:distribution>", "PUT"),
+    *reads("<path:file>"),
+)
+"""Every address of this room."""
 
 
 def right(ask: Ask) -> Literal["read", "write"]:

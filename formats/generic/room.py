@@ -29,6 +29,7 @@ class Generic:
     name = wire.NAME
     escaped_slash = False
     draws = False
+    routes = wire.ROUTES
 
     def setup(self, base: str) -> list[str]:
         return setup.lines(base)

@@ -17,6 +17,7 @@ from formats.generic.media import media_of
 from formats.kit.accept import choose
 from formats.kit.contract import Accept, Amend, Ask, Plan, Reply, Resume, Serve, Show
 from formats.kit.refusals import line, signals
+from formats.kit.routes import Declared, writes
 from storage.errors import Invalid, MethodRefused, Problem, Unsupported
 
 NAME = "generic"
@@ -38,6 +39,15 @@ SAFE_PAGE = (("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", 
 SESSION = re.compile(r"[A-Za-z0-9_-]{1,128}")
 RESIDUE = re.compile(r"%(?:2f|5c|2e|00)", re.IGNORECASE)
 DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
+
+
+ROUTES: tuple[Declared, ...] = (
+    Declared(("POST", "GET", "HEAD", "PATCH", "DELETE", "OPTIONS"), "-/uploads/<path:session>", "write"),
+    Declared(("GET", "HEAD", "OPTIONS"), ""),
+    Declared(("GET", "HEAD", "OPTIONS"), "<path:package>"),
+    writes("<path:package>", "PUT", "POST", "DELETE"),
+)
+"""Every address of this room."""
 
 
 class Wish(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol, cast
 
 import msgspec
 
+from formats.kit.routes import Declared
 from storage.errors import Problem
 from storage.nouns import AnyChange, File, Package, Version, View
 
@@ -361,6 +362,9 @@ class Room(Protocol):
 
     draws: bool
     """May a repository draw this format from upstreams?"""
+
+    routes: tuple[Declared, ...]
+    """Every address at which there can be anything, the right that it needs, and its methods (THREATS C7)."""
 
     def setup(self, base: str) -> list[str]:
         """What a person types, or writes into which file, so that each client uses the repository at `base`, which is

@@ -18,6 +18,7 @@ class Maven:
     name = FORMAT
     escaped_slash = False
     draws = True
+    routes = wire.ROUTES
 
     def setup(self, base: str) -> list[str]:
         return setup.lines(base)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from formats.kit.contract import Accept, Amend, Ask, Plan, Reply, Serve, Show
 from formats.kit.refusals import line
+from formats.kit.routes import Declared, reads, writes
 from formats.maven.media import TEXT, XML
 from formats.maven.names import Route, route
 from storage.errors import Absent, Invalid, MethodRefused, Problem
@@ -27,6 +28,15 @@ TOLD = (
 """With these on a file its client needs no second request for a checksum."""
 
 SAFE = (("Content-Security-Policy", "default-src 'none'; sandbox"),)
+
+
+ROUTES: tuple[Declared, ...] = (
+    *reads("", "<path:package>/maven-metadata.xml", "<path:package>/<version>/<file>", "<path:file>"),
+    writes("<path:package>/<version>/<file>", "PUT", "DELETE"),
+    writes("<path:package>/maven-metadata.xml", "PUT"),
+    writes("<path:file>", "PUT", "DELETE"),
+)
+"""Every address of this room."""
 
 
 def right(ask: Ask) -> Literal["read", "write"]:

@@ -24,6 +24,7 @@ class Npm:
     name = FORMAT
     escaped_slash = True
     draws = True
+    routes = wire.ROUTES
 
     def setup(self, base: str) -> list[str]:
         return setup.lines(base)

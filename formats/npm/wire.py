@@ -12,6 +12,7 @@ import msgspec
 from formats.kit.accept import choose
 from formats.kit.contract import Accept, Amend, Ask, Login, Plan, Reply, Serve, Show
 from formats.kit.refusals import BASIC, REALM, signals
+from formats.kit.routes import Declared, reads, writes
 from formats.npm.facts import FORMAT
 from formats.npm.names import bundle_name, checked_name
 from formats.npm.upstream import KEYS
@@ -21,6 +22,25 @@ JSON = "application/json"
 SHORT_JSON = "application/vnd.npm.install-v1+json"
 AUDIT_BYTES_MAX = 8 << 20
 USER = "org.couchdb.user:"
+
+
+ROUTES: tuple[Declared, ...] = (
+    *reads("", "-/ping", "-/whoami", "-/npm/v1/user", "-/npm/v1/keys", "-/v1/search", "-/all", "-/all/since"),
+    *reads("-/npm/v1/attestations/<scoped:package>@<version>", "-/user/org.couchdb.user:<path:user>"),
+    Declared(("PUT",), "-/user/org.couchdb.user:<path:user>"),
+    Declared(("DELETE",), "-/user/token/<token>"),
+    Declared(("POST",), "-/npm/v1/security/advisories/bulk"),
+    Declared(("POST",), "-/npm/v1/security/audits"),
+    Declared(("POST",), "-/npm/v1/security/audits/quick"),
+    *reads("-/package/<scoped:package>/dist-tags", "-/package/<scoped:package>/visibility"),
+    writes("-/package/<scoped:package>/dist-tags/<path:tag>", "PUT", "POST", "DELETE"),
+    *reads("<scoped:package>", "<scoped:package>/<version>", "<scoped:package>/-/<path:file>"),
+    writes("<scoped:package>/-/<path:file>", "DELETE"),
+    writes("<scoped:package>/-/<path:file>/-rev/<rev>", "DELETE"),
+    writes("<scoped:package>/-rev/<rev>", "PUT", "DELETE"),
+    writes("<scoped:package>", "PUT"),
+)
+"""Every address of this room."""
 
 
 class Route(NamedTuple):

@@ -33,6 +33,7 @@ class Oci:
     name = FORMAT
     escaped_slash = False
     draws = True
+    routes = wire.ROUTES
 
     def setup(self, base: str) -> list[str]:
         return setup.lines(base)

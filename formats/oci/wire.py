@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from formats.kit.contract import Accept, Amend, Ask, Borrow, Plan, Reply, Resume, Serve, Show
+from formats.kit.routes import Declared, reads, writes
 from formats.oci import names
 from formats.oci.manifest import MANIFEST_BYTES_MAX, OCI_INDEX
 from storage.errors import Absent, Invalid, MethodRefused, OverQuota, Problem
@@ -23,6 +24,17 @@ _COUNT = re.compile(r"[0-9]{1,18}")
 _PLAIN = re.compile(r"[a-z0-9._/-]+")
 
 JSON = "application/json"
+
+
+ROUTES: tuple[Declared, ...] = (
+    *reads("<path:package>/manifests/<reference>", "<path:package>/tags/list", "<path:package>/referrers/<digest>"),
+    writes("<path:package>/manifests/<reference>", "PUT", "DELETE"),
+    writes("<path:package>/blobs/uploads/", "POST"),
+    writes("<path:package>/blobs/uploads/<session>", "GET", "HEAD", "PATCH", "PUT", "DELETE"),
+    *reads("<path:package>/blobs/<digest>"),
+    writes("<path:package>/blobs/<digest>", "DELETE"),
+)
+"""Every address of this room."""
 
 
 class Route(msgspec.Struct, frozen=True):

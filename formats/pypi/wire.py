@@ -14,6 +14,7 @@ from urllib.parse import quote
 from formats.kit.accept import choose
 from formats.kit.contract import Accept, Amend, Ask, Plan, Reply, Serve, Show
 from formats.kit.refusals import line
+from formats.kit.routes import Declared, reads, writes
 from formats.pypi import names
 from formats.pypi.facts import METADATA, PROVENANCE
 from storage.errors import Absent, Forbidden, Invalid, MethodRefused, OverQuota, Problem, Unsupported
@@ -26,6 +27,15 @@ _OFFERED = (JSON, HTML1, HTML, *_LATEST)
 _READS = ("GET", "HEAD")
 _PARTS_MAX = 6
 FORM_BYTES_MAX = 64 << 10
+
+
+ROUTES: tuple[Declared, ...] = (
+    *reads("simple/", "simple/<package>/", "files/<package>/<file>"),
+    *reads("integrity/<package>/<version>/<file>/provenance"),
+    writes("legacy/", "POST"),
+    writes("files/<package>/<file>", "DELETE"),
+)
+"""Every address of this room."""
 
 
 def right(ask: Ask) -> Literal["read", "write"]:

@@ -22,7 +22,7 @@ import trio
 from storage.errors import Absent, Forbidden, Invalid, Problem
 from storage.nouns import Entitlement, Token
 
-SLICE_DOWNLOADS_MAX = 1_024
+SLICE_DOWNLOADS_MAX = 1 << 14
 SLICE_BYTES_MAX = 256 << 20
 SLICE_SHARE = 32
 """A slice is at most this part of what is left."""
@@ -188,8 +188,8 @@ class Pocket:
     """What a worker holds of one token."""
 
     __slots__ = (
-        "asked", "clients", "downloads", "downloads_low", "lock", "period_ms", "reset_ms", "size", "size_low", "until_s",
-        "used_s",
+        "asked", "clients", "downloads", "downloads_low", "lock", "period_ms", "reset_ms", "size", "size_low",
+        "until_s", "used_s",
     )  # fmt: skip
 
     def __init__(self, reset_ms: int) -> None:

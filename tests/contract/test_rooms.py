@@ -32,6 +32,7 @@ from formats.kit.contract import (
     Show,
     about,
 )
+from formats.kit.routes import Declared, find
 from storage import errors
 from storage.errors import Invalid, Problem
 from storage.nouns import PutFile, PutTag, PutVersion
@@ -110,6 +111,52 @@ def test_every_room_has_a_case() -> None:
 
 
 # ---------------------------------------------------------------- requests
+
+
+PARTS = {
+    "version": "1.0", "tag": "beta", "reference": "latest", "digest": f"sha256:{'0' * 64}", "session": "a" * 22,
+    "distribution": "stable", "component": "main", "architecture": "amd64", "user": "ann", "token": "x", "rev": "1-0",
+}  # fmt: skip
+"""What parts of declared addresses can be, beside the packages and files that are there."""
+
+
+def addresses(case: Case) -> list[tuple[Declared, str]]:
+    """Every declared address of something that is there."""
+    world = World(case.room)
+    for upload in case.good:
+        world.upload(upload)
+    (package, file), *_ = world.published
+    last = package.rpartition("/")[2]  # what is one segment of an address
+
+    def filled(one: Declared) -> str:
+        return one.fill(PARTS | {"package": last if "<package>" in one.path else package, "file": file})
+
+    return [(one, filled(one)) for one in case.room.routes]
+
+
+@every_room
+def test_c7_every_declared_address_is_one(case: Case) -> None:
+    """By each of its methods, and with the right that was declared."""
+    for declared, path in addresses(case):
+        for method in declared.methods:
+            request = ask(case.room, method, path, {"upload-complete": "?1"})
+            assert find(case.room.routes, method, path) is not None
+            assert case.room.right(request) == declared.right, (method, path)
+            met = outcome(case, request)
+            if isinstance(met, tuple):
+                assert met[0] is not errors.MethodRefused, (method, path, met)
+
+
+@every_room
+@untimed
+@given(data=st.data())
+def test_c7_what_is_not_declared_is_not_answered(case: Case, data: st.DataObject) -> None:
+    request = data.draw(requests(case))
+    if isinstance(outcome(case, request), tuple):
+        return
+    declared = find(case.room.routes, request.method, request.path)
+    assert declared is not None, f"{request.method} {request.path}"
+    assert declared.right == case.room.right(request)
 
 
 @every_room
