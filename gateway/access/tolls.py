@@ -247,12 +247,18 @@ class Tolls:
             and (pocket.downloads > 0 or not entitlement.downloads_max)
         )
 
-    def spend(self, token_id: str, entitlement: Entitlement, client: str, size: int) -> bool:
-        """The same at once, of what is here; False where more must be borrowed first."""
-        pocket = self._pockets.get(token_id)
-        if pocket is None or pocket.reset_ms != entitlement.reset_ms:
-            return False
-        return self._spent(token_id, pocket, entitlement, client, size)
+    def spending(self, token_id: str, entitlement: Entitlement, client: str) -> Callable[[int], bool]:
+        """What charges one more download of so many bytes at once, of what is here; False where more must be borrowed
+        first."""
+        pockets, reset_ms, spent = self._pockets, entitlement.reset_ms, self._spent
+
+        def spend(size: int) -> bool:
+            pocket = pockets.get(token_id)
+            if pocket is None or pocket.reset_ms != reset_ms:
+                return False
+            return spent(token_id, pocket, entitlement, client, size)
+
+        return spend
 
     def _pocket(self, token_id: str, entitlement: Entitlement) -> Pocket:
         pocket = self._pockets.get(token_id)

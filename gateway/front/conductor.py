@@ -6,7 +6,6 @@ Both go the same way: place → room → principal → verdict → plan. No byte
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from typing import Protocol, cast
 
 from cache.relay import RELAYED
@@ -200,7 +199,7 @@ class Front:
         assert tolls is not None
         if not tolls.holds(principal.id, limits):
             return False
-        answer.toll = partial(tolls.spend, principal.id, limits, head.peer)
+        answer.toll = tolls.spending(principal.id, limits, head.peer)
         answer.by_address = answer.by_address or bool(limits.clients_max)
         return True
 

@@ -67,7 +67,7 @@ def test_f9_never_more_is_spent_than_the_limit(
                     continue
                 spent, bytes_spent = spent + 1, bytes_spent + cost
                 seen.add(client)
-                if tolls[worker].spend(token.id, limits, client, cost):  # as the loop does, without asking anybody
+                if tolls[worker].spending(token.id, limits, client)(cost):  # as the loop does, without asking anybody
                     spent, bytes_spent = spent + 1, bytes_spent + cost
             elif step == "ahead":
                 await tolls[worker].borrow_ahead(token.id, limits)
