@@ -6,6 +6,7 @@ Both go the same way: place → room → principal → verdict → plan. No byte
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Protocol, cast
 
 from cache.relay import RELAYED
