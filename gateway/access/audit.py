@@ -19,6 +19,7 @@ from storage.index.index import NO_HASH
 from storage.nouns import (
     AnyChange,
     DropBinding,
+    DropBinned,
     DropFile,
     DropHost,
     DropMembership,
@@ -42,7 +43,7 @@ LOOK_ENTRIES_MAX = 100_000
 _SECRET = ("code", "key", "verify_key")
 _DROPS = (
     DropPackage, DropVersion, DropFile, DropTag, DropRepository, DropHost, DropQuarantine, DropMembership, DropTeam,
-    DropTeammate, DropRole, DropBinding, DropProvider,
+    DropTeammate, DropRole, DropBinding, DropProvider, DropBinned,
 )  # fmt: skip
 _ENTRY = msgspec.msgpack.Decoder(Entry)
 
@@ -149,6 +150,7 @@ _NAMED_BY: dict[str, tuple[str, ...]] = {
     "Binding": ("subject", "id"),
     "Quarantine": ("format", "package", "version"),
     "Repository": ("name",),
+    "Binned": ("id",),
 }
 
 
@@ -159,7 +161,7 @@ def _decides(change: AnyChange, repository: str, about: tuple[str, ...]) -> bool
         return True
     match change:
         case DropRepository():
-            return about[0] in ("package", "version", "file", "tag", "quarantine") and about[1] == change.name
+            return about[0] in ("package", "version", "file", "tag", "quarantine", "binned") and about[1] == change.name
         case DropPackage():
             return about[0] in ("version", "file", "tag") and about[1:4] == mine[1:4]
         case DropMembership():

@@ -9,6 +9,7 @@ from quart_trio import QuartTrio
 
 from gateway.console import (
     audit,
+    copying,
     credentials,
     edges,
     entitlements,
@@ -63,6 +64,7 @@ ROUTES: tuple[Route, ...] = (
     *signing.ROUTES.all,
     *withholding.ROUTES.all,
     *removing.ROUTES.all,
+    *copying.ROUTES.all,
     *hosts.ROUTES.all,
     *hosts.EXPORT.all,
     *credentials.ROUTES.all,

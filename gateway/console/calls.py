@@ -87,6 +87,11 @@ class Call:
         return int(text)
 
     @property
+    def peer(self) -> str:
+        """Where the client is; "" = not known."""
+        return _peer_of(self.request)
+
+    @property
     def reason(self) -> str:
         """What the caller gives for doing this. Raises Invalid."""
         return reason_in(self.request.headers.get(REASON, ""))

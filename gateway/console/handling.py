@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from formats.kit.contract import Room
 from formats.kit.handling import Handled, handled
+from gateway.access import networks
+from gateway.access.grants import READ
 from gateway.access.permits import Permit
 from gateway.access.verdicts import Principal, admit
 from gateway.console.calls import Call
@@ -41,14 +43,19 @@ def named(services: Services, format: str, package: str, version: str = "") -> N
 
 def permitted(call: Call, reading: Reading, principal: Principal, what: Named, action: str) -> Permit:
     """That the caller may do `action` to the package, in the Repository of the call's path. Raises as `admit` does."""
-    return permitted_in(reading, principal, (call.at["workspace"], call.at["repository"]), what, action)
+    return permitted_in(call, reading, principal, (call.at["workspace"], call.at["repository"]), what, action)
 
 
-def permitted_in(reading: Reading, principal: Principal, at: tuple[str, str], what: Named, action: str) -> Permit:
-    """The same for any Repository."""
-    clearance = admit(reading, principal, *at, "read" if action == "read" else "write", what.room.name)
+def permitted_in(
+    call: Call, reading: Reading, principal: Principal, at: tuple[str, str], what: Named, action: str
+) -> Permit:
+    """The same for any Repository. Packages by name are used from where the Repository's rules let clients in."""
+    clearance = admit(reading, principal, *at, "read" if action == READ else "write", what.room.name)
+    networks.check(clearance.repository, reading.workspace(at[0]), call.peer, call.services.country_of)
+    if principal.entitlement is not None:
+        raise Forbidden("A customer's token handles no packages by name.", "Use an API token.")
     permit = Permit(clearance, what.room)
-    if action == "read":
+    if action == READ:
         permit.may_read(what.package)
     else:
         permit.may(action, what.package)

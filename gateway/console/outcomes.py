@@ -43,3 +43,25 @@ class Emptied(Told, frozen=True):
 
     emptied: int
     left: bool
+
+
+class Copied(Told, frozen=True):
+    """How much came; nothing where all of it was there."""
+
+    format: str
+    package: str
+    version: str
+    versions: int
+    files: int
+    bytes: int
+
+
+class Tag(Told, frozen=True):
+    """`version` "" = it was removed."""
+
+    tag: str
+    version: str
+
+
+class Tags(Told, frozen=True):
+    items: tuple[Tag, ...]

@@ -44,6 +44,24 @@ class EditRepository(Body, frozen=True):
     bin_s: BinSeconds | None = None
 
 
+class NewCopy(Body, frozen=True):
+    """`source` is WORKSPACE/REPOSITORY; `version` "" = all of the package. `place` is where the target lists it, for
+    deb: DISTRIBUTION/COMPONENT; "" = where the source does."""
+
+    source: Annotated[str, msgspec.Meta(max_length=401)]
+    format: Name
+    package: PackageName
+    version: Annotated[str, msgspec.Meta(max_length=300)] = ""
+    place: Name = ""
+    move: bool = False
+
+
+class NewTag(Body, frozen=True):
+    tag: PackageName
+    version: PackageName
+    only: Literal["", "new", "there"] = ""
+
+
 class NewHost(Body, frozen=True):
     """`scope` is WORKSPACE, WORKSPACE/REPOSITORY or "" for what implies nothing."""
 

@@ -53,8 +53,8 @@ class Relaying:
             answer = await self._asked(request)
         async with answer:
             serial = answer.header("entrepot-serial")
-            if serial:
-                await self._caught_up(serial)
+            for one in serial.split(",") if serial else ():  # a move may be told of two workspaces
+                await self._caught_up(one)
             stream = await request.start(answer.status, answer.headers, answer.length)
             async for chunk in answer.chunks():
                 await stream.write(chunk)

@@ -147,12 +147,12 @@ class Console:
         self.tokens[role], self.ids[role] = text, parts.id
         return text
 
-    def add_package(self, ws: str, repo: str, format: str, name: str) -> None:
+    def add_package(self, ws: str, repo: str, format: str, name: str, *tags: str) -> None:
         changes = (
             PutPackage(format, Package(name, NOW_MS)),
             PutVersion(format, name, Version("1.0", NOW_MS)),
             PutFile(format, name, File(f"{name}-1.0.tgz", "1.0", b"\1" * 32, 7, at_ms=NOW_MS)),
-            PutTag(format, name, "latest", "1.0"),
+            *(PutTag(format, name, one, "1.0") for one in ("latest", *tags)),
         )
         self.ledger.write(Draft(ws, repo, "t", "t", changes))
 

@@ -37,6 +37,12 @@ BODIES: dict[str, Any] = {
     "POST /-/api/v1/repositories/<workspace>/<repository>/quarantine": {"format": "pypi", "package": "other"},
     "POST /-/api/v1/repositories/<workspace>/<repository>/purge": {"format": "pypi", "package": "thing"},
     "POST /-/api/v1/repositories/<workspace>/<repository>/bin/<id>/restore": {},
+    "POST /-/api/v1/repositories/<workspace>/<repository>/copies": {
+        "source": "acme/open",
+        "format": "pypi",
+        "package": "copied",
+    },
+    "PUT /-/api/v1/repositories/<workspace>/<repository>/tags/<path:package>": {"tag": "stable", "version": "1.0"},
     "POST /-/api/v1/sweep": {},
     "POST /-/api/v1/edges": {"name": "second", "region": "asia"},
     "PATCH /-/api/v1/edges/<name>": {"workspaces": ["acme"]},
@@ -142,6 +148,8 @@ def address(route: Route, console: Console) -> str:
     for part, value in parts.items():
         path = path.replace(part, value)
     assert "<" not in path
+    if "/tags/" in path:
+        return path + "?format=npm" + ("&tag=next" if "tag" in route.arguments else "")
     return path + ("?format=pypi" if "format" in route.arguments else "")
 
 
@@ -168,6 +176,8 @@ async def filled(root: Path) -> Console:
     assert (await console.call("node admin", "PUT", "/repositories/acme/main/replication/asia", {})).status == 200
     console.add_package("acme", "main", "pypi", "thing")
     console.add_binned("acme", "main", "pypi", "gone")
+    console.add_package("acme", "open", "pypi", "copied")
+    console.add_package("acme", "main", "npm", "thing", "next")
     provider = Provider("idp_ci", "ci", "https://ci.example", "a", (ClaimRule({"a": "b"}, "svc_robot"),), 60)
     console.add_people("acme", PutProvider(provider))
     console.add_customer("acme")

@@ -1,0 +1,183 @@
+"""How does a package come from one Repository into another by its name, and how does a Tag move?
+
+No bytes are read or sent: the target's files name what the store has. The caller must be able to read the package
+where it is and to publish it where it comes to, each judged by its own Repository's grants, networks and quarantines
+under the write lock (THREATS C2): nothing is reachable by a digest, and what somebody cannot read he cannot copy.
+
+A copy is one entry of the target's journal, so it is there whole or not at all. A move is that and then one entry of
+the source's, which only takes away what the target has at that moment. A node that ends in between leaves both; the
+same call once more finds the first half done and does the second.
+"""
+
+from typing import NamedTuple
+
+from formats.kit.handling import Wanted
+from gateway.access.binning import with_bin
+from gateway.access.grants import DELETE, PUBLISH, READ, TAG
+from gateway.access.verdicts import Principal
+from gateway.console import outcomes
+from gateway.console.calls import Call, Reply, Routes
+from gateway.console.handling import Named, named, permitted, permitted_in, released, version_meant
+from gateway.console.permissions import REPOSITORY_READ, REPOSITORY_WRITE
+from gateway.console.schemas import NewCopy, NewTag
+from storage.commit import Decided
+from storage.errors import Absent, Conflict, Invalid
+from storage.index.catalog import Reading
+from storage.nouns import AnyChange, Draft, PutFile, PutVersion, View
+
+ROUTES = Routes("/-/api/v1")
+_AT = "/repositories/<workspace>/<repository>"
+Place = tuple[str, str]
+
+
+class Way(NamedTuple):
+    """From where to where."""
+
+    source: Place
+    target: Place
+    what: Named
+    listed: str
+    """DISTRIBUTION/COMPONENT of the target, for formats that have such places."""
+
+
+@ROUTES.add("POST", f"{_AT}/copies", REPOSITORY_WRITE, takes=NewCopy, gives=outcomes.Copied)
+async def copy(call: Call) -> Reply:
+    """A version of another repository's package, or without one all of it, comes here; with `move` it leaves there."""
+    body = await call.body(NewCopy)
+    workspace, slash, repository = body.source.partition("/")
+    way = Way(
+        (workspace, repository),
+        (call.at["workspace"], call.at["repository"]),
+        named(call.services, body.format, body.package, body.version),
+        body.place,
+    )
+    if not slash or way.source == way.target:
+        raise Invalid("The source is not another repository.", "Write it as WORKSPACE/REPOSITORY.")
+
+    def come(reading: Reading, principal: Principal) -> Decided:
+        if body.move:
+            _leaving(call, reading, principal, way)
+        changes, version = _coming(call, reading, principal, way)
+        told = _told(way, version, changes)
+        if not changes:
+            return Decided(None, told)
+        action = "package.move" if body.move else "package.copy"
+        draft = Draft(*way.target, principal.id, action, changes, call.reason)
+        return Decided(with_bin(reading, way.what.room, draft, call.services.now_ms()), told)
+
+    told, headers = await call.change(way.target[0], come)
+    if body.move:
+        told, headers = await _leave(call, way, told, headers)
+    return Reply(200, told, headers)
+
+
+async def _leave(call: Call, way: Way, told: object, headers: dict[str, str]) -> tuple[object, dict[str, str]]:
+    def leave(reading: Reading, principal: Principal) -> Decided:
+        missing, _ = _coming(call, reading, principal, way)
+        if missing:
+            raise Conflict("It was changed while it was moved; it is here and there.", "Do it again.")
+        changes = _leaving(call, reading, principal, way)
+        return Decided(Draft(*way.source, principal.id, "package.move", changes, call.reason), told)
+
+    _, after = await call.change(way.source[0], leave)
+    if way.source[0] != way.target[0]:
+        return told, {"Entrepot-Serial": f"{headers['Entrepot-Serial']},{after['Entrepot-Serial']}"}
+    return told, after
+
+
+def _coming(call: Call, reading: Reading, principal: Principal, way: Way) -> tuple[tuple[AnyChange, ...], str]:
+    """What the target lacks, and the version that is meant. Raises what forbids it."""
+    what = way.what
+    permitted_in(call, reading, principal, way.source, what, READ)
+    permit = permitted_in(call, reading, principal, way.target, what, PUBLISH)
+    source, target = reading.view(*way.source, what.room.name), reading.view(*way.target, what.room.name)
+    version = version_meant(what, source)
+    versions = {version} if version else {one.name for one in source.versions(what.package)}
+    released(reading, way.source, what, versions)
+    released(reading, way.target, what, versions)
+    wanted = Wanted(what.package, version, way.listed)
+    changes = what.handled.bring(wanted, source, target, call.services.now_ms())
+    if changes:
+        permit.may_make(changes)
+    return changes, version
+
+
+def _leaving(call: Call, reading: Reading, principal: Principal, way: Way) -> tuple[AnyChange, ...]:
+    """What a move takes away. Raises Absent, Forbidden."""
+    permit = permitted_in(call, reading, principal, way.source, way.what, DELETE)
+    view = reading.view(*way.source, way.what.room.name)
+    version = version_meant(way.what, view)
+    changes = way.what.handled.remove(way.what.package, version, view, call.services.now_ms())
+    permit.may_make(changes)
+    return changes
+
+
+def _told(way: Way, version: str, changes: tuple[AnyChange, ...]) -> dict[str, object]:
+    files = [one.file for one in changes if isinstance(one, PutFile)]
+    return {
+        "format": way.what.room.name,
+        "package": way.what.package,
+        "version": version,
+        "versions": len({one.version.name for one in changes if isinstance(one, PutVersion)}),
+        "files": len(files),
+        "bytes": sum(max(one.size, 0) for one in files),
+    }
+
+
+# ---------------------------------------------------------------- tags
+
+
+@ROUTES.add("GET", f"{_AT}/tags/<path:package>", REPOSITORY_READ, ("format",), gives=outcomes.Tags)
+async def list_tags(call: Call) -> Reply:
+    """Which version each tag of a package points to."""
+    what = named(call.services, call.argument("format"), call.at["package"])
+    with call.read() as reading:
+        permitted(call, reading, call.principal, what, READ)
+        view = reading.view(call.at["workspace"], call.at["repository"], what.room.name)
+        if view.package(what.package) is None:
+            raise Absent("This repository holds no such package.")
+        tags = view.tags(what.package)
+    return Reply(200, {"items": [{"tag": tag, "version": version} for tag, version in tags.items()]})
+
+
+@ROUTES.add("PUT", f"{_AT}/tags/<path:package>", REPOSITORY_WRITE, ("format",), takes=NewTag, gives=outcomes.Tag)
+async def set_tag(call: Call) -> Reply:
+    """The tag points to this version from now on; `version` may be another tag. `only`: "new" = there must be no such
+    tag, "there" = there must be one."""
+    body = await call.body(NewTag)
+    return await _retagged(call, body.tag, body.version, body.only)
+
+
+@ROUTES.add("DELETE", f"{_AT}/tags/<path:package>", REPOSITORY_WRITE, ("format", "tag"), gives=outcomes.Tag)
+async def remove_tag(call: Call) -> Reply:
+    """The version stays."""
+    return await _retagged(call, call.argument("tag"), "", "")
+
+
+async def _retagged(call: Call, tag: str, version: str, only: str) -> Reply:
+    what = named(call.services, call.argument("format"), call.at["package"], version)
+    at = call.at["workspace"], call.at["repository"]
+    if not tag or "\0" in tag:
+        raise Invalid("It is not said which tag.")
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        permit = permitted(call, reading, principal, what, TAG)
+        view = reading.view(*at, what.room.name)
+        _as_expected(view, what, tag, only)
+        meant = version_meant(what, view)
+        changes = what.handled.retag(what.package, tag, meant, view, call.services.now_ms())
+        if changes:
+            permit.may_make(changes)
+        draft = Draft(*at, principal.id, "tag.set" if version else "tag.remove", changes, call.reason)
+        return Decided(draft if changes else None, {"tag": tag, "version": meant})
+
+    told, headers = await call.change(at[0], decide)
+    return Reply(200, told, headers)
+
+
+def _as_expected(view: View, what: Named, tag: str, only: str) -> None:
+    there = view.tag(what.package, tag)
+    if only == "new" and there is not None:
+        raise Conflict(f"The tag {tag} points to {there} already.", "Move it: entrepot tag move.")
+    if only == "there" and there is None:
+        raise Absent(f"There is no tag {tag}.", "Add it: entrepot tag add.")
