@@ -33,6 +33,8 @@ CLIENT = "x-entrepot-client"
 """The address of the client that an edge asks for; believed from edges alone."""
 EDGE = "x-entrepot-edge"
 """The token of an edge that has no certificate: it shows who says CLIENT."""
+SCHEME = "x-entrepot-client-scheme"
+"""How that client speaks to the edge: http or https; believed with CLIENT."""
 OUR_OWN = "x-entrepot-"
 """Headers that a node sets itself: a client's are not believed, so they are not passed on."""
 
@@ -108,6 +110,7 @@ class Relay:
         length: int,
         body: Readable,
         client: str = "",
+        scheme: str = "",
     ) -> Relayed:
         """Send a request on, for a client at the address `client`, "" = for this node itself; `length` -1 = chunked.
         Raises Unavailable where the origin does not answer."""
@@ -119,6 +122,7 @@ class Relay:
         passed[RELAYED] = "1"
         if client:
             passed[CLIENT] = client
+            passed[SCHEME] = scheme
             if self._token:
                 passed[EDGE] = self._token
         sent = _Sent(body)

@@ -99,7 +99,10 @@ class Scope(NamedTuple):
                 return change if self.allows(workspace.name) else None
             case PutAccount(account):
                 known = account.id in self.accounts or (account.workspace and self.allows(account.workspace))
-                return PutAccount(msgspec.structs.replace(account, email="", facts="")) if known else None
+                told = msgspec.structs.replace(
+                    account, email="", facts="", password_ms=0, device_ms=0, link=b"", link_ms=0
+                )
+                return PutAccount(told) if known else None
             case PutToken(token):
                 return self._token(token)
             case PutEdge(edge):

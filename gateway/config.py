@@ -116,6 +116,24 @@ class Limits(Section, frozen=True):
     workspace_requests_max: int = 0
 
 
+class SignIn(Section, frozen=True):
+    """How people sign in, at an origin."""
+
+    url: str = ""
+    """Where people reach it, as https://HOST; "" = where they ask"""
+    session_idle_seconds: int = 8 * 3600
+    session_seconds_max: int = 7 * 24 * 3600
+    password_memory_kib: int = 19 * 1024
+    password_passes: int = 2
+    password_lanes: int = 1
+    tries_seconds: float = 900.0
+    address_tries_max: int = 60
+    name_tries_max: int = 10
+    name_tries_everywhere_max: int = 100
+    link_seconds: int = 24 * 3600
+    token_seconds_max: int = 366 * 24 * 3600
+
+
 class Regions(Section, frozen=True):
     """In which region is a client that came by a global name?"""
 
@@ -169,6 +187,7 @@ class Node(Section, frozen=True):
     audit: Audit = Audit()
     logs: Logs = Logs()
     limits: Limits = Limits()
+    sign_in: SignIn = SignIn()
     regions: Regions = Regions()
     proxies: Proxies = Proxies()
     tls: Tls = Tls()

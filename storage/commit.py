@@ -366,10 +366,12 @@ class Committer:
 
 
 def _name_of(reading: Reading, actor: str) -> str:
-    """What the principal is called at this moment: a token, and whose; "" for what has no name but its id."""
+    """What the principal is called at this moment: a token, and whose, or an account; "" for what has no name but its
+    id."""
     token = reading.token_by_id(actor) if actor else None
     if token is None:
-        return ""
+        account = reading.account(actor) if actor else None
+        return "" if account is None else account.name
     owner = reading.account(token.owner) if token.owner else None
     return token.name if owner is None else f"{owner.name} ({token.name})"
 

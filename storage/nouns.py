@@ -160,7 +160,9 @@ class Grant(Noun, frozen=True):
 class Account(Noun, frozen=True):
     """Somebody with a name here. `kind`: user, service, managed; the last two belong to `workspace`. Once closed, it
     never acts again. Its `id` is never given to another. A managed one is made and unmade by the Workspace's identity
-    provider, which told its `facts` (JSON, see gateway.scim), last at `changed_ms`."""
+    provider, which told its `facts` (JSON, see gateway.scim), last at `changed_ms`. Its password was set at
+    `password_ms`, what shows its one-time codes at `device_ms`, 0 = there is none. `link` is the sha256 of a code that
+    sets a password until `link_ms`."""
 
     id: str
     kind: str
@@ -171,6 +173,10 @@ class Account(Noun, frozen=True):
     closed_ms: int = 0
     facts: str = ""
     changed_ms: int = 0
+    password_ms: int = 0
+    device_ms: int = 0
+    link: bytes = b""
+    link_ms: int = 0
 
 
 class Membership(Noun, frozen=True):
@@ -284,15 +290,25 @@ class Exchange(Noun, frozen=True):
     until_ms: int
 
 
+class SignIn(Noun, frozen=True):
+    """How a session's person was known, in which program. It ends `idle_s` after its last renewal, and at `ends_ms`."""
+
+    method: str
+    began_ms: int
+    ends_ms: int
+    idle_s: int
+    until_ms: int
+    agent: str = ""
+
+
 class Token(Noun, frozen=True):
     """A credential as stored: `sha256` of its text, never the text. `expires_ms` 0 = never. `kind`: api, edge,
-    entitlement, scim.
+    entitlement, oidc, scim, session.
 
-    `verify_key` is the public half of the key that is derived from the text: it checks the passes that the token's
-    holder was given, and makes none. With an `owner`, the Account that it acts for, its grants limit what that Account
-    may do, none = no limit; without one they are all that it may do. `cidrs` are the networks that it can be
-    used from, none = any. A customer's token has an `entitlement`, one that was given for an identity token
-    an `exchange`.
+    `verify_key` is the public half of the key that is derived from the text: it checks its holder's passes, and makes
+    none. With an `owner`, the Account that it acts for, its grants limit what that may do, none = no limit; without one
+    they are all it may do. `cidrs` are where it can be used from, none = anywhere. A customer's has an `entitlement`,
+    one given for an identity token an `exchange`, a session a `sign_in`.
     """
 
     id: str
@@ -310,6 +326,7 @@ class Token(Noun, frozen=True):
     cidrs: tuple[str, ...] = ()
     entitlement: Entitlement | None = None
     exchange: Exchange | None = None
+    sign_in: SignIn | None = None
 
 
 MEMBERS = "members"
@@ -465,8 +482,7 @@ AnyChange = (
 )  # fmt: skip
 
 SYSTEM = "-"
-"""The journal of what belongs to no Workspace: workspaces themselves, accounts, tokens and edges. No Workspace can
-have this name."""
+"""The journal of what belongs to no Workspace: workspaces, accounts, tokens, edges. No Workspace has this name."""
 
 
 class Entry(Noun, frozen=True):
@@ -499,11 +515,3 @@ class Draft(Noun, frozen=True):
     action: str
     changes: tuple[AnyChange, ...]
     reason: str = ""
-
-
-class Extent(Noun, frozen=True):
-    """A run of bytes in a pack."""
-
-    pack: int
-    offset: int
-    length: int

@@ -18,12 +18,16 @@ from gateway.access.authority import FILE_NAME as AUTHORITY_NAME
 from gateway.access.authority import Authority
 from gateway.access.geography import Geography
 from gateway.access.heads import Heads
+from gateway.access.passwords import Passwords
 from gateway.access.rates import Rates, Table
 from gateway.access.secrets import FILE_NAME as SECRETS_NAME
 from gateway.access.secrets import Place as SecretPlace
 from gateway.access.secrets import Secrets
+from gateway.access.signin import TRIES_FILE, SigningIn, Tries
 from gateway.access.signing import FILE_NAME as SIGNING_NAME
 from gateway.access.signing import SigningKeys
+from gateway.access.vault import FOLDER as VAULT_FOLDER
+from gateway.access.vault import Vault
 from gateway.assembly import rooms
 from gateway.assembly.chores import chores_of
 from gateway.assembly.uplink import Uplink
@@ -87,6 +91,8 @@ class Parts:
             small_share_min=config.cache.small_share_min,
         )
         self.chores = chores_of(store, config.upkeep, self.root / "upkeep", self._found_damage)
+        self.vault = Vault(self.root / VAULT_FOLDER) if config.role == "origin" else None
+        self.signing_in = self._signing_in(self.vault) if self.vault is not None else None
         relay = self.uplink.relay if self.uplink is not None else None
         self.paying = Paying(self.root, store.catalog, now_ms, relay, config.parent_token)
 
@@ -101,8 +107,15 @@ class Parts:
         credential = self.secrets.get(place, upstream.url)
         return "" if credential is None else credential.authorization()
 
+    def _signing_in(self, vault: Vault) -> SigningIn:
+        limits = self.config.sign_in
+        tries = Tries(self.root / TRIES_FILE, limits)
+        return SigningIn(vault, Passwords(limits), tries, self.store.catalog, limits, now_ms)
+
     def close(self) -> None:
         """What is open besides the store."""
+        if self.vault is not None:
+            self.vault.close()
         self.paying.close()
         self.log.close()
         self.sandbox.close()

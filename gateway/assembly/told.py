@@ -35,6 +35,8 @@ def services_of(parts: Parts) -> Services:
         history=parts.history,
         heads=parts.heads if is_origin else None,
         questions=parts.questions if is_origin else None,
+        signing_in=parts.signing_in,
+        sign_in=parts.config.sign_in,
         normalise=rooms.normalise,
         outdated=uplink.outdated if uplink is not None else lambda: False,
         spend=parts.rates.spend,

@@ -25,6 +25,7 @@ from gateway.console import (
     removing,
     replication,
     searching,
+    sessions,
     signing,
     tenancy,
     traffic,
@@ -39,6 +40,8 @@ from gateway.console.scim import discovery, groups, users
 from gateway.console.scim import searching as scim_searching
 from gateway.console.scim import tokens as scim_tokens
 from gateway.console.services import Services
+from gateway.console.signin import accounts, visits
+from gateway.console.signin import credentials as own_credentials
 
 DESCRIPTION = Routes("/-/api/v1")
 
@@ -68,6 +71,7 @@ ROUTES: tuple[Route, ...] = (
     *hosts.ROUTES.all,
     *hosts.EXPORT.all,
     *credentials.ROUTES.all,
+    *sessions.ROUTES.all,
     *entitlements.ROUTES.all,
     *people.ROUTES.all,
     *grants.ROUTES.all,
@@ -88,6 +92,9 @@ ROUTES: tuple[Route, ...] = (
     *traffic.ROUTES.all,
 )
 
+PAGES: tuple[visits.Page, ...] = (*accounts.PAGES.all, *own_credentials.PAGES.all)
+"""What people see in a browser: no part of the API, and declared as it is."""
+
 PRIVATE = (
     ("Cache-Control", "no-store"),
     ("Referrer-Policy", "no-referrer"),
@@ -105,11 +112,13 @@ def make_app(services: Services) -> Quart:
     problems.install(app)
     for route in ROUTES:
         _serve(app, services, route)
+    for page in PAGES:
+        visits.serve(app, services, page)
 
     @app.after_request
     async def keep_private(response: Response) -> Response:
         for name, value in PRIVATE:
-            response.headers[name] = value
+            response.headers.setdefault(name, value)
         return response
 
     return app

@@ -7,22 +7,25 @@ import base64
 import binascii
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 
 import msgspec
 from quart import Request, request
 from werkzeug.datastructures import Headers
 
+from gateway.access import sessions
 from gateway.access.verdicts import ANONYMOUS, Principal, check_network, identify
+from gateway.console import cookies
 from gateway.console.permissions import Permission
 from gateway.console.problems import SCIM
 from gateway.console.services import Services
 from gateway.insight.reasons import REASON, reason_in
 from gateway.scim import refusing as scim
 from storage.commit import Decided
-from storage.errors import Invalid, Unauthenticated, Unavailable, Unsupported
+from storage.errors import Invalid, Problem, Unauthenticated, Unavailable, Unsupported
 from storage.index.catalog import Reading
+from storage.nouns import SYSTEM, Draft, PutToken
 
 API = "/-/api/"
 BODY_BYTES_MAX = 512 << 10
@@ -119,7 +122,7 @@ class Call:
         at_ms, reason = self.services.now_ms(), self.reason
 
         def guarded(reading: Reading) -> Decided:
-            principal = identify(reading, self.secret, at_ms)
+            principal = who(reading, self.secret, at_ms)
             check_network(principal, _peer_of(self.request))
             self.permission.check(self.services, reading, principal, self.at)
             decided = decide(reading, principal)
@@ -194,14 +197,14 @@ class Routes:
 
 async def run(services: Services, route: Route, at: Mapping[str, str]) -> Reply:
     """Let the current request in, or not, and have it handled."""
-    secret = credential(request.headers)
+    secret = presented(services, route)
     governed = route.rule.startswith((API, SCIM))
     if services.outdated() and governed and not route.alone:
         raise Unavailable("This edge has lost its origin and may not tell private things.", retry_after_s=2)
     peer = request.headers.get("x-entrepot-peer", "")
     with services.catalog.read() as reading:
         try:
-            principal = identify(reading, secret, services.now_ms())
+            principal = who(reading, secret, services.now_ms())
             check_network(principal, peer)
         except Unauthenticated:
             services.spend(ANONYMOUS, peer)  # whoever guesses is slowed
@@ -213,7 +216,57 @@ async def run(services: Services, route: Route, at: Mapping[str, str]) -> Reply:
     if strange:
         taken = ", ".join(sorted(route.arguments)) or "none"
         raise Invalid("This address does not take all of these query arguments.", f"It takes: {taken}.")
+    if principal.kind == sessions.KIND and secret is not None:
+        await renew(services, secret)
     return await route.handler(Call(services, route.permission, principal, secret, at, request._get_current_object()))
+
+
+def who(reading: Reading, secret: str | None, now_ms: int) -> Principal:
+    """The principal behind what was presented: a session's text comes from its cookie alone. Raises Unauthenticated."""
+    if secret is not None and sessions.is_session(secret):
+        return sessions.holder(reading, secret, now_ms)
+    return identify(reading, secret, now_ms)
+
+
+def presented(services: Services, route: Route) -> str | None:
+    """The credential of the current request, else the text of the session in its cookie; None for neither.
+
+    Raises Unauthenticated, and Forbidden for a change by cookie that no page of ours has sent (C13).
+    """
+    given = credential(request.headers)
+    if given is not None:
+        if sessions.is_session(given):
+            raise Unauthenticated("A session is good in its cookie alone.", "Make a token: entrepot login.")
+        return given
+    if not route.rule.startswith(API):
+        return None
+    secure = cookies.is_secure(request._get_current_object(), services.sign_in.url)
+    text = cookies.cookie(request._get_current_object(), cookies.SESSION, secure=secure)
+    if text and route.method not in cookies.SAFE_METHODS:
+        cookies.check_form(request._get_current_object(), text, request.headers.get(cookies.FORM_FIELD, ""))
+    return text if sessions.is_session(text) else None
+
+
+async def renew(services: Services, text: str) -> None:
+    """Whoever does something stays signed in. An origin writes that, seldom; where it cannot, the session runs on."""
+    if services.commit is None:
+        return
+    now_ms = services.now_ms()
+
+    def decide(reading: Reading) -> Decided:
+        token = sessions.session_of(reading, text, now_ms)
+        later = sessions.renewed(token, now_ms)
+        draft = None if later is None else Draft(SYSTEM, "", token.id, "session.renew", (PutToken(later),))
+        return Decided(draft, None, SYSTEM)
+
+    with services.catalog.read() as reading:
+        try:
+            due = sessions.renewed(sessions.session_of(reading, text, now_ms), now_ms)
+        except Unauthenticated:
+            due = None
+    if due is not None:
+        with suppress(Problem):
+            await services.commit(decide)
 
 
 def _peer_of(asked: Request) -> str:

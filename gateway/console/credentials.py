@@ -2,7 +2,7 @@
 
 import msgspec
 
-from gateway.access import tokens
+from gateway.access import sessions, tokens
 from gateway.access.grants import EVERYWHERE, PEOPLE
 from gateway.access.names import display
 from gateway.access.verdicts import Principal, controls, covers, judge_node, judge_workspace, living, not_allowed
@@ -33,7 +33,11 @@ async def whoami(call: Call) -> Reply:
 async def list_tokens(call: Call) -> Reply:
     after, limit, now_ms = call.argument("after"), call.limit(), call.services.now_ms()
     with call.read() as reading:
-        found = [one for one in reading.tokens() if one.id > after and controls(reading, call.principal, one)]
+        found = [
+            one
+            for one in reading.tokens()
+            if one.id > after and one.sign_in is None and controls(reading, call.principal, one)
+        ]
     found.sort(key=_id)
     return Reply(200, shown.page(found, limit, _id, lambda one: shown.token(one, now_ms)))
 
@@ -58,7 +62,7 @@ async def create_token(call: Call) -> Reply:
             raise Invalid("A token without grants can do nothing.", "Name at least one scope and right.")
         since_ms = max([now_ms, *(_since_ms(reading, principal, owner, grant) for grant in grants)])
         expires_ms = now_ms + body.expires_s * 1000 if body.expires_s else 0
-        if principal.expires_ms:
+        if principal.expires_ms and principal.kind != sessions.KIND:  # a session is its person, who lives longer
             expires_ms = min(expires_ms or principal.expires_ms, principal.expires_ms)
         requests_max = body.requests_max
         if principal.requests_max:  # whoever is limited makes nobody who is less so

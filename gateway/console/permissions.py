@@ -79,6 +79,18 @@ def controlled_token(reading: Reading, principal: Principal, id: str) -> Token:
     return token
 
 
+def _session(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    controlled_session(reading, principal, at["id"])
+
+
+def controlled_session(reading: Reading, principal: Principal, id: str) -> Token:
+    """The session, if `principal` may see and end it; to others it is as absent as one that never was (C5)."""
+    token = controlled_token(reading, principal, id)
+    if token.sign_in is None:
+        raise Absent("There is no such token, or this one may not know of it.")
+    return token
+
+
 ANYBODY = Permission("anybody; lists hold what the caller may see", _anybody)
 SOMEBODY = Permission("any living token", _somebody)
 BY_BODY = Permission("any living token; the scope named in the body is judged under the write lock", _somebody)
@@ -94,4 +106,5 @@ WORKSPACE_ADMIN = Permission("manage the workspace", _workspace("admin"))
 REPOSITORY_READ = Permission("read on the repository", _repository_read)
 REPOSITORY_WRITE = Permission("write on the repository; each package is judged by its name", _repository_write)
 REPOSITORY_ADMIN = Permission("admin on the repository", _repository_admin)
+SESSION_CONTROL = Permission("whose session it is, or admin on *", _session)
 TOKEN_CONTROL = Permission("the token itself, or admin of all it reaches", _token)

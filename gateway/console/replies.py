@@ -148,6 +148,31 @@ class Account(Told, frozen=True, kw_only=True):
     created_ms: int
     workspace: str = ""
     email: str = ""
+    password_ms: int = 0
+    device_ms: int = 0
+
+
+class Session(Told, frozen=True):
+    """`own`: it is the one that asks. It expires when nothing is done, and ends in any case."""
+
+    id: str
+    user: str
+    method: str
+    agent: str
+    state: Literal["active", "expired", "revoked"]
+    began_ms: int
+    expires_ms: int
+    ends_ms: int
+    revoked_ms: int
+    own: bool
+
+
+class PasswordLink(Told, frozen=True):
+    """`link` sets a password, once; it is told here and never again."""
+
+    user: str
+    link: str
+    expires_ms: int
 
 
 class Service(Account, frozen=True, kw_only=True):
@@ -224,7 +249,7 @@ class Token(Told, frozen=True, kw_only=True):
 
     id: str
     name: str
-    kind: Literal["api", "edge", "entitlement", "oidc", "scim"]
+    kind: Literal["api", "edge", "entitlement", "oidc", "scim", "session"]
     state: Literal["active", "expired", "revoked"]
     grants: tuple[Grant, ...]
     created_ms: int

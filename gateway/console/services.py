@@ -1,7 +1,7 @@
 """What does the management API need of its node?
 
 The node assembly makes one `Services` for each worker. An edge gives no `commit`, `secrets`, `signing`,
-`authority`, `history`, `heads` or `questions`:
+`authority`, `history`, `heads`, `questions` or `signing_in`:
 it answers reads from its own index, and its front relays writes to the origin before they come here.
 """
 
@@ -19,9 +19,11 @@ from gateway.access.heads import Heads
 from gateway.access.issuers import Issuers
 from gateway.access.networks import CountryOf, without_file
 from gateway.access.secrets import Secrets
+from gateway.access.signin import SigningIn
 from gateway.access.signing import SigningKeys
 from gateway.access.tolls import Used
 from gateway.access.verdicts import Principal
+from gateway.config import SignIn
 from gateway.console.clock import now_ms, version
 from gateway.logs.questions import Questions
 from storage.blobs.ledger import BlobRow
@@ -112,7 +114,7 @@ class Services:
     `stored` tells how blobs lie here. `replicated` tells how far the work of each Repository with a replication policy
     for this node's region is.
     `issuers` know the keys of identity providers. `country_of` an address is as the node's geo-IP file has it.
-    `rooms` are the formats by name.
+    `rooms` are the formats by name. `signing_in` knows passwords; `sign_in` is how sessions are kept.
     """
 
     role: str
@@ -144,6 +146,8 @@ class Services:
     stored: Callable[[Sequence[bytes]], Sequence[BlobRow | None]] = nothing_known
     replicated: Callable[[], Sequence[Mapping[str, object]]] = tuple
     country_of: CountryOf = without_file
+    signing_in: SigningIn | None = None
+    sign_in: SignIn = field(default_factory=SignIn)
     issuers: Issuers = field(default_factory=Issuers)
     now_ms: Callable[[], int] = now_ms
     version: str = version()

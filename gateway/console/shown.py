@@ -141,7 +141,29 @@ def account(noun: Account) -> Shown:
         told["workspace"] = noun.workspace
     if noun.email:
         told["email"] = noun.email
+    if noun.password_ms:
+        told["password_ms"] = noun.password_ms
+    if noun.device_ms:
+        told["device_ms"] = noun.device_ms
     return told
+
+
+def session(noun: Token, user: str, now_ms: int, own: str) -> Shown:
+    """`own` is the id of the session that asks, if one does."""
+    assert noun.sign_in is not None
+    state = "revoked" if noun.revoked_ms else "active" if now_ms < noun.expires_ms else "expired"
+    return {
+        "id": noun.id,
+        "user": user,
+        "method": noun.sign_in.method,
+        "agent": noun.sign_in.agent,
+        "state": state,
+        "began_ms": noun.sign_in.began_ms,
+        "expires_ms": noun.expires_ms,
+        "ends_ms": noun.sign_in.ends_ms,
+        "revoked_ms": noun.revoked_ms,
+        "own": noun.id == own,
+    }
 
 
 def team(noun: Team) -> Shown:

@@ -63,7 +63,7 @@ class Relaying:
     async def _asked(self, request: Request) -> Relayed:
         head = request.head
         return await self._relay.forward(
-            head.method, head.target, head.headers, head.host, head.length, request.body, head.peer
+            head.method, head.target, head.headers, head.host, head.length, request.body, head.peer, head.scheme
         )
 
     @contextmanager

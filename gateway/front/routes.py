@@ -37,9 +37,15 @@ class Place(msgspec.Struct, frozen=True):
     secret: str = ""
 
 
+PEOPLES = frozenset(("sign-in", "sign-out", "account", "set-password", "device", "authorize"))
+"""The pages for people, which an origin alone has."""
+
+
 def is_the_origins(head: Head) -> bool:
     """Does an edge hand this call of the API on? Changes, and what only an origin has; not what it does to itself."""
     if head.segments[1:2] == ("scim",):  # an edge need not know what is told of people there
+        return True
+    if head.segments[1:2] and head.segments[1] in PEOPLES:
         return True
     segments = head.segments[2:]
     if segments[:2] == ("v1", "scrub"):

@@ -1,14 +1,14 @@
 """From where does a client ask whom an edge asks for?
 
 An edge that hands a request on says in a header from where it came, and proves that it is an edge: by its certificate,
-or, where it has none, by its token in another header. Then, and only then, the address in the head is the client's, for
-everything that asks for it: rules of networks, tokens that are bound to networks, limits, logs. Everybody else's word
-is passed over, and what such a header says goes no further than here.
+or, where it has none, by its token in another header. Then, and only then, address and scheme in the head are the
+client's, for everything that asks for them: rules of networks, tokens bound to networks, limits, cookies, logs.
+Everybody else's word is passed over, and what such a header says goes no further than here.
 
 An edge vouches within the workspaces that it may see, so that a stolen one cannot say where clients of others are (F5).
 """
 
-from cache.relay import CLIENT, EDGE
+from cache.relay import CLIENT, EDGE, SCHEME
 from gateway.access import edges
 from gateway.access.verdicts import Principal, check_network, identify
 from gateway.delivery.addresses import address_of
@@ -26,11 +26,14 @@ def settle(reading: Reading, head: Head, workspace: str) -> bool:
     client, secret = head.headers.get(CLIENT), head.headers.get(EDGE)
     if client is None and secret is None:
         return False
-    head.headers = {name: value for name, value in head.headers.items() if name not in (CLIENT, EDGE)}
+    scheme = head.headers.get(SCHEME, "")
+    head.headers = {name: value for name, value in head.headers.items() if name not in (CLIENT, EDGE, SCHEME)}
     address = address_of(client or "")
     if address is None or not _vouches(reading, head, secret, workspace or _named(head)):
         return False
     head.peer = str(address)
+    if scheme in ("http", "https"):
+        head.scheme = scheme
     return True
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from storage.blobs.chunker import Chunk
 from storage.blobs.ledger import ChunkRow
-from storage.nouns import Extent
+from storage.blobs.packs import Extent
 
 EXTENT_BYTES_MIN = 32 << 10
 EXTENT_BYTES_AVERAGE = 128 << 10

@@ -12,11 +12,10 @@ from typing import NamedTuple
 from xxhash import xxh3_64_digest
 
 from storage.blobs.chunker import ARCHIVE_BYTES_MIN, Cut
-from storage.blobs.packs import BODY, Record
+from storage.blobs.packs import BODY, Extent, Record
 from storage.errors import Damaged
 from storage.index.keys import seal, unseal
 from storage.index.tables import BlobTables, Txn
-from storage.nouns import Extent
 
 _BLOB = struct.Struct("<BBHQQ8s")
 _EXTENT = struct.Struct("<IQQ")

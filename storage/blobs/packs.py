@@ -19,6 +19,16 @@ from xxhash import xxh3_64, xxh3_64_digest
 
 from storage import disk
 from storage.errors import Damaged
+from storage.nouns import Noun
+
+
+class Extent(Noun, frozen=True):
+    """A run of bytes in a pack."""
+
+    pack: int
+    offset: int
+    length: int
+
 
 PACK_MAGIC = b"ENTPACK\n"
 PACK_VERSION = 1

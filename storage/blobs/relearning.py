@@ -8,12 +8,11 @@ from contextlib import suppress
 
 from storage.blobs.layout import coalesced
 from storage.blobs.ledger import BlobRow, ChunkRow
-from storage.blobs.packs import BODY, NO_BLOB, Record, read_body
+from storage.blobs.packs import BODY, NO_BLOB, Extent, Record, read_body
 from storage.blobs.recipes import decode
 from storage.blobs.shelf import BlobShelf
 from storage.errors import Damaged
 from storage.index.tables import Txn
-from storage.nouns import Extent
 
 
 def take_recipe(txn: Txn, shelf: BlobShelf, pack: int, described: Record, recipe: Record) -> None:

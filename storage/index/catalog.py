@@ -107,6 +107,13 @@ class Reading:
     def tokens(self) -> list[Token]:
         return [_TOKEN.decode(value) for _, value in self.under(self._t.tokens, "tokens", b"")]
 
+    def sign_ins(self, account: str = "") -> Iterator[Token]:
+        """The sessions of an Account, or of all of them, those that are over too, by Account and id."""
+        for key, _ in self.under(self._t.sign_ins, "sign_ins", below(account) if account else b""):
+            found = self.token_by_id(split(key)[1])
+            if found is not None:
+                yield found
+
     def usage(self, ws: str, repo: str = "") -> Usage:
         """What a Workspace, or one Repository of it, holds as visible."""
         return usage_of(self._txn, self._t, join(ws, repo) if repo else join(ws))

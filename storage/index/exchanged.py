@@ -1,27 +1,34 @@
-"""When may the index forget a token that was given for an identity token? When nobody could use either any more.
+"""When may the index forget a token of an exchange, or a session? When nobody could use it any more.
 
 Part of the fold: what it does follows from the entry and the rows before it.
 """
 
 import msgspec
 
-from storage.index.keys import label_token, seal, unseal, until
+from storage.index.keys import join, label_token, seal, unseal, until
 from storage.index.tables import Tables, Txn
 from storage.nouns import Token
 
 FORGOTTEN_MAX = 4
-"""With each exchange at most so many that have had their time: their number stays that of a few hours."""
+"""With each such token at most so many that have had their time: their number stays that of a few hours."""
 
 _TOKEN = msgspec.msgpack.Decoder(Token)
 
 
-def remember(txn: Txn, tables: Tables, id: str, until_ms: int) -> None:
-    """This Token stays until then."""
-    txn.put(until(until_ms, id), seal(b""), db=tables.exchanged)
+def note(txn: Txn, tables: Tables, token: Token, now_ms: int) -> None:
+    """A Token was put: one that is not for ever stays until its time, and some whose time has passed go."""
+    if token.exchange is not None:
+        txn.put(until(token.exchange.until_ms, token.id), seal(b""), db=tables.exchanged)
+    elif token.sign_in is not None:
+        txn.put(until(token.sign_in.until_ms, token.id), seal(b""), db=tables.exchanged)
+        txn.put(join(token.owner, token.id), seal(b""), db=tables.sign_ins)
+    else:
+        return
+    _forget(txn, tables, now_ms)
 
 
-def forget(txn: Txn, tables: Tables, now_ms: int) -> None:
-    """Some whose time has passed leave the index; the journal keeps what was done."""
+def _forget(txn: Txn, tables: Tables, now_ms: int) -> None:
+    """They leave the index; the journal keeps what was done."""
     ended: list[bytes] = []
     with txn.cursor(db=tables.exchanged) as cursor:
         if cursor.first():
@@ -34,6 +41,9 @@ def forget(txn: Txn, tables: Tables, now_ms: int) -> None:
         txn.delete(key, db=tables.exchanged)
         value = txn.get(id, db=tables.tokens)
         if value is not None:
-            txn.delete(_TOKEN.decode(unseal(value, "tokens")).sha256, db=tables.secrets)
+            token = _TOKEN.decode(unseal(value, "tokens"))
+            txn.delete(token.sha256, db=tables.secrets)
             txn.delete(id, db=tables.tokens)
+            if token.sign_in is not None:
+                txn.delete(join(token.owner, token.id), db=tables.sign_ins)
         txn.delete(label_token(id.decode()), db=tables.labels)

@@ -12,7 +12,7 @@ import msgspec
 
 from storage.errors import Invalid
 from storage.index import bins
-from storage.index.exchanged import forget, remember
+from storage.index.exchanged import note
 from storage.index.keys import (
     below,
     join,
@@ -316,9 +316,7 @@ def _put_token(fold: Fold, change: PutToken) -> None:
     fold.put(key, _encode(change.token), fold.t.tokens)
     fold.put(change.token.sha256, key, fold.t.secrets)
     fold.labels.add(label_token(change.token.id))
-    if change.token.exchange is not None:
-        remember(fold.txn, fold.t, change.token.id, change.token.exchange.until_ms)
-        forget(fold.txn, fold.t, fold.at_ms)
+    note(fold.txn, fold.t, change.token, fold.at_ms)
 
 
 def _put_account(fold: Fold, change: PutAccount) -> None:
@@ -461,7 +459,9 @@ def replace_system(txn: Txn, tables: Tables, entry: Entry) -> None:
     """The rows of the SYSTEM journal are those that `entry` puts and no others; every label of it moves."""
     fold = Fold(txn, tables, entry)
     t = tables
-    for table in (t.workspaces, t.tokens, t.secrets, t.exchanged, t.accounts, t.names, t.edges, t.edge_keys, t.hosts):
+    for table in (
+        t.workspaces, t.tokens, t.secrets, t.exchanged, t.sign_ins, t.accounts, t.names, t.edges, t.edge_keys, t.hosts,
+    ):  # fmt: skip
         txn.drop(table, delete=False)
     for kind in (b"w\0", b"t\0", b"u\0", b"e\0"):
         fold.labels.update(key for key, _ in fold.under(kind, tables.labels))
@@ -545,6 +545,7 @@ def _check_names(workspace: str, repository: str, change: AnyChange) -> None:
             if len(token.sha256) != 32:
                 raise ValueError("a token is stored by the sha256 of its text")
             label_token(token.id)
+            join(token.owner, token.id)
         case PutEdge(edge):
             label_edge(edge.name)
         case PutHost(Host(name)) | DropHost(name):

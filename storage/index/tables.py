@@ -15,7 +15,8 @@ environment of the cache as well.
     roles         workspace, role                            -> Role
     bindings      workspace, subject, id                     -> Binding
     providers     workspace, id                              -> Provider
-    exchanged     until (u64 ms, big-endian), id             -> nothing: exchanged tokens, by when they are forgotten
+    exchanged     until (u64 ms, big-endian), id             -> nothing: tokens that are forgotten then
+    sign_ins      account, id                                -> nothing: the sessions of an Account
     edges         name                                       -> Edge
     edge_keys     sha256 of the public key (32 bytes)        -> name of the edge
     packages      workspace, repository, format, package     -> Package
@@ -57,8 +58,8 @@ import lmdb
 
 FOLD_TABLES = (
     "workspaces", "repositories", "tokens", "secrets", "edges", "edge_keys", "accounts", "names", "memberships",
-    "teams", "teammates", "roles", "bindings", "providers", "exchanged", "packages", "versions", "files", "tags",
-    "gone", "claims", "quarantines", "purges", "hosts", "labels", "touched", "heads", "places", "refs", "usage",
+    "teams", "teammates", "roles", "bindings", "providers", "exchanged", "sign_ins", "packages", "versions", "files",
+    "tags", "gone", "claims", "quarantines", "purges", "hosts", "labels", "touched", "heads", "places", "refs", "usage",
     "bins", "bin_due", "bin_usage",
 )  # fmt: skip
 WORK_TABLES = ("loose", "settled")
@@ -103,6 +104,7 @@ class Tables:
     bindings: Table
     providers: Table
     exchanged: Table
+    sign_ins: Table
     edges: Table
     edge_keys: Table
     packages: Table

@@ -32,6 +32,7 @@ from storage.blobs.packs import (
     RECORD_BYTES,
     RUN,
     SINGLE_START,
+    Extent,
     Record,
     next_record,
     record_bytes,
@@ -41,7 +42,6 @@ from storage.blobs.recipes import Part, encode
 from storage.blobs.shelf import BlobShelf, Located
 from storage.digest import Hasher
 from storage.errors import Damaged, Problem
-from storage.nouns import Extent
 from storage.upkeep.sweep import unheld
 
 BLOB_BYTES_MAX = 16 << 30

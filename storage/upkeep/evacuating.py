@@ -24,6 +24,7 @@ from storage.blobs.packs import (
     RECIPE,
     RECORD_BYTES,
     RUN,
+    Extent,
     Record,
     next_record,
     read_body,
@@ -35,7 +36,6 @@ from storage.blobs.recipes import Part, decode, encode
 from storage.blobs.shelf import BlobShelf
 from storage.errors import Damaged
 from storage.index.tables import Txn
-from storage.nouns import Extent
 
 STEP_BYTES = 8 << 20
 ROWS_MAX = 1000

@@ -22,6 +22,7 @@ from storage.blobs.packs import (
     PACK_HEADER_BYTES,
     RECIPE,
     RECORD_BYTES,
+    Extent,
     expect_header,
     parse_record_header,
     read_body,
@@ -37,7 +38,7 @@ from storage.index.keys import split, unseal
 from storage.index.tables import BLOB_TABLES, FOLD_TABLES, WORK_TABLES, Txn
 from storage.journal.frames import HEADER_BYTES
 from storage.journal.journal import End, Journal
-from storage.nouns import Entry, Extent, File
+from storage.nouns import Entry, File
 from storage.open import Identity, probe, read_identity
 from storage.upkeep.sweep import keeping_packs
 

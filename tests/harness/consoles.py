@@ -10,11 +10,15 @@ from quart import Quart
 
 from formats import ROOMS
 from formats.kit.contract import order_of
-from gateway.access import tokens
+from gateway.access import sessions, tokens
 from gateway.access.authority import Authority
 from gateway.access.grants import PROVISION
+from gateway.access.passwords import Passwords
 from gateway.access.secrets import Secrets
+from gateway.access.signin import TRIES_FILE, SigningIn, Tries
 from gateway.access.signing import SigningKeys
+from gateway.access.vault import Vault
+from gateway.config import SignIn
 from gateway.console.api import make_app
 from gateway.console.services import Health, Services
 from storage.index.bins import id_of
@@ -97,7 +101,15 @@ class Console:
         self.now_ms = NOW_MS
         self.secrets = Secrets(root / "secrets.json")
         self.signing = SigningKeys(root / "signing.json")
+        self.vault = Vault(root / "signin")
+        limits = SignIn(password_memory_kib=64, password_passes=1)
+        tries = Tries(root / TRIES_FILE, limits)
+        self.signing_in = SigningIn(
+            self.vault, Passwords(limits), tries, self.ledger.catalog, limits, lambda: self.now_ms
+        )  # fmt: skip
         given: dict[str, Any] = {
+            "signing_in": self.signing_in,
+            "sign_in": limits,
             "role": "origin",
             "catalog": self.ledger.catalog,
             "health": lambda: self.health,
@@ -140,9 +152,9 @@ class Console:
         self.add_token("revoked", Grant("*", **full), revoked_ms=early)
         self.tokens |= {"anonymous": "", "malformed": "ent_nonsense", "unknown": tokens.mint()[0]}
 
-    def add_token(self, role: str, *grants: Grant, expires_ms: int = 0, revoked_ms: int = 0) -> str:
+    def add_token(self, role: str, *grants: Grant, expires_ms: int = 0, revoked_ms: int = 0, kind: str = "api") -> str:
         text, parts = tokens.mint()
-        token = Token(parts.id, role, parts.sha256, grants, "api", NOW_MS - 500, expires_ms, revoked_ms)
+        token = Token(parts.id, role, parts.sha256, grants, kind, NOW_MS - 500, expires_ms, revoked_ms)
         self.ledger.write(Draft(SYSTEM, "", "t", "t", (PutToken(token),)))
         self.tokens[role], self.ids[role] = text, parts.id
         return text
@@ -174,9 +186,10 @@ class Console:
 
     def add_people(self, ws: str, *more: AnyChange) -> None:
         """The user alice and the service account robot, both members; alice is of the team devs, which may read."""
-        alice = Account("usr_alice", "user", "alice", at_ms=NOW_MS)
+        alice = Account("usr_alice", "user", "alice", at_ms=NOW_MS, password_ms=NOW_MS, device_ms=NOW_MS)
         robot = Account("svc_robot", "service", "robot", ws, at_ms=NOW_MS)
         self.ledger.write(Draft(SYSTEM, "", "t", "t", (PutAccount(alice), PutAccount(robot))))
+        self.add_session("alice's session", alice.id)
         changes = (
             PutMembership(Membership(alice.id, "member", NOW_MS)),
             PutMembership(Membership(robot.id, "member", NOW_MS)),
@@ -208,6 +221,14 @@ class Console:
         token = Token(parts.id, f"{ws} idp", parts.sha256, (grant,), "scim", NOW_MS, verify_key=parts.verify_key)
         self.ledger.write(Draft(SYSTEM, "", "t", "t", (PutToken(token),)))
         self.tokens[f"{ws} idp"], self.ids[f"{ws} idp"] = text, parts.id
+
+    def add_session(self, role: str, account: str) -> str:
+        """The text of a session that its cookie holds."""
+        with self.ledger.catalog.read() as reading:
+            text, token = sessions.begun(reading, account, "password", "", self.services.sign_in, self.now_ms)
+        self.ledger.write(Draft(SYSTEM, "", "t", "t", (PutToken(token),)))
+        self.ids[role] = token.id
+        return text
 
     async def call(
         self, role: str, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None

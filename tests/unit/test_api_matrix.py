@@ -108,6 +108,7 @@ def secret_world(root: Path) -> Console:
         PutProvider(Provider("idp_x", "ci", "https://issuer.example", "a", (ClaimRule({"a": "b"}, robot.id),), 60)),
     )
     write(Draft("secret", "", "t", "t", people))
+    console.add_session("inside", inside.id)
     console.add_package("secret", "main", "pypi", "thing")
     console.add_managed("secret")
     console.add_idp("other")
@@ -125,7 +126,8 @@ def secret_world(root: Path) -> Console:
 
 def address(route: Route, console: Console, state: dict[str, str]) -> str:
     path = route.rule
-    shown = HIDDEN | {"<id>": "bnd_x" if "/grants/" in route.rule else console.ids["hidden"]} | state
+    id = "bnd_x" if "/grants/" in route.rule else console.ids["inside" if "/sessions/" in route.rule else "hidden"]
+    shown = HIDDEN | {"<id>": id} | state
     for part, value in shown.items():
         path = path.replace(part, value)
     assert "<" not in path, path

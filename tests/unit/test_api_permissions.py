@@ -7,7 +7,7 @@ import pytest
 
 from gateway.access.signing import fingerprint
 from gateway.console import permissions
-from gateway.console.api import ROUTES
+from gateway.console.api import PAGES, ROUTES
 from gateway.console.calls import Route
 from storage.index.bins import id_of
 from storage.nouns import ClaimRule, Provider, PutProvider
@@ -98,6 +98,7 @@ MAY: dict[str, set[str]] = {
     "grant in the workspace": {"node admin", "acme admin"},
     "own in the workspace": {"node admin", "acme admin"},
     "a token of its identity provider, of kind scim": {"acme idp"},
+    "whose session it is, or admin on *": {"node admin"},
     "the token itself, or admin of all it reaches": {"node admin", "acme admin", "reader"},
 }
 NOBODY = ("anonymous", "expired", "revoked", "malformed", "unknown")
@@ -158,6 +159,8 @@ def id_for(route: Route, console: Console) -> str:
         return "bnd_devs"
     if "/bin/" in route.rule:
         return id_of("pypi", "gone", "1.0")
+    if "/sessions/" in route.rule:
+        return console.ids["alice's session"]
     return console.ids["customer" if "/entitlements/" in route.rule else "reader"]
 
 
@@ -197,8 +200,8 @@ def test_c7_every_route_of_the_application_is_declared(tmp_path: Path) -> None:
         for method in rule.methods or ()
         if method != "HEAD"
     }
-    assert served == {key(route) for route in ROUTES}
-    assert len(served) == len(ROUTES)
+    assert served == {key(route) for route in ROUTES} | {f"{page.method} {page.rule}" for page in PAGES}
+    assert len(served) == len(ROUTES) + len(PAGES)
     assert all(route.permission in DECLARED for route in ROUTES)
 
 

@@ -1,0 +1,62 @@
+"""By what else than a password can people sign in? What stands on the page for it, and what every such way ends with.
+
+A further way has pages of its own, and one entry in OFFERED. When it knows who somebody is, it calls `enter`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from quart import Response
+
+from gateway.access import sessions
+from gateway.console import cookies
+from gateway.console.signin.addresses import onward
+from gateway.console.signin.visits import Visit, seen_other
+from storage.commit import Decided
+from storage.index.catalog import Reading
+from storage.nouns import SYSTEM, AnyChange, Draft, PutToken
+
+
+class Offer(NamedTuple):
+    """A link on the page to sign in. `address` is one of our own, with `next` in it."""
+
+    label: str
+    address: str
+
+
+Offering = Callable[[Visit, str], Sequence[Offer]]
+"""The offers for a visit, which goes on to this address (quoted for a query)."""
+
+OFFERED: list[Offering] = []
+
+
+def nothing_more(reading: Reading) -> None:
+    """Nothing else has to hold."""
+
+
+async def enter(
+    visit: Visit, account: str, method: str, next: str, still: Callable[[Reading], None] = nothing_more
+) -> Response:
+    """Begin a session for the Account (its id), known by `method` ("password and totp"), and go on to `next`.
+
+    `still` is asked under the write lock and raises a Problem where what the method rests on does not hold any more.
+    The session is a new one, whatever the browser brought along (C13: no fixation); what it brought ends. Raises
+    Unauthenticated for a closed account.
+    """
+    services = visit.services
+    minted: list[str] = []
+
+    def decide(reading: Reading) -> Decided:
+        still(reading)
+        now_ms = services.now_ms()
+        text, token = sessions.begun(reading, account, method, visit.agent, services.sign_in, now_ms)
+        changes: list[AnyChange] = [PutToken(token)]
+        before = reading.token_by_id(visit.token.id) if visit.token is not None else None
+        if before is not None:
+            changes.append(PutToken(sessions.ended(before, now_ms)))
+        minted[:] = [text]
+        return Decided(Draft(SYSTEM, "", account, "session.begin", tuple(changes)), None)
+
+    serial = await visit.commit(decide)
+    set_cookie = cookies.set_cookie(cookies.SESSION, minted[0], secure=visit.secure)
+    return seen_other(onward(next), set_cookie, serial=serial)

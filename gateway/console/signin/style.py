@@ -1,0 +1,41 @@
+"""How do the pages look, and what may a browser do with them?
+
+One style in the page itself, known to the browser by its hash; no script, no frame, no image, no other host.
+"""
+
+import base64
+import hashlib
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --strong: #1f5fbf; }
+* { box-sizing: border-box; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 44rem; padding: 2rem 1rem; }
+header { display: flex; justify-content: space-between; border-bottom: 1px solid var(--line); margin-bottom: 2rem; }
+header b { font-size: 1.1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
+label { display: block; margin: 1rem 0 .2rem; }
+input { font: inherit; width: 100%; max-width: 24rem; padding: .5rem; border: 1px solid #888; border-radius: 4px; }
+button { font: inherit; padding: .45rem 1.1rem; margin: 1rem .5rem 0 0; border: 1px solid #888; border-radius: 4px; }
+button.yes { background: var(--strong); border-color: var(--strong); color: white; }
+table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: .4rem .6rem .4rem 0; }
+td { border-top: 1px solid var(--line); } td form button { margin: 0; }
+code, .code { font: 1.05rem ui-monospace, monospace; overflow-wrap: anywhere; }
+.code { font-size: 1.4rem; letter-spacing: .1em; }
+.told { border-left: 4px solid var(--strong); padding: .2rem .8rem; }
+.small { color: #777; font-size: .9rem; }
+"""
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def policy(form_action: str = "'self'") -> str:
+    """The Content-Security-Policy; `form_action` is where forms may lead, redirects included."""
+    return (
+        f"default-src 'none'; style-src 'sha256-{_hash(STYLE)}'; form-action {form_action}; "
+        "frame-ancestors 'none'; base-uri 'none'"
+    )
+
+
+POLICY = policy()
