@@ -101,6 +101,7 @@ class Logs(Section, frozen=True):
     take_every_seconds: float = 60.0
     take_bytes: int = 16 * MIB
     keep_days: int = 90
+    keep_rollups_days: int = 400
     keep_bytes_max: int = 16 * GIB
     waiting_bytes_max: int = 1 * GIB
     memory_bytes_max: int = 512 * MIB

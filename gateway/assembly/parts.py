@@ -37,8 +37,10 @@ from gateway.front.nearest import Nearest
 from gateway.front.paying import Paying
 from gateway.insight.metrics import Metrics
 from gateway.insight.requestlog import RequestLog
+from gateway.logs.jobs import Folders
 from gateway.logs.keeping import Receiving
 from gateway.logs.questions import Questions
+from gateway.logs.register import Register
 from gateway.sandbox.pool import Sandbox
 from storage.index.history import History
 from storage.nouns import Upstream
@@ -60,7 +62,8 @@ class Parts:
         self.authority = Authority(self.root / AUTHORITY_NAME)
         self.history = History(store.index, store.journal) if store.journal is not None else None
         self.heads = Heads(self.root, store.identity.id)
-        self.receiving = Receiving(self.root, origin=config.role == "origin")
+        self.register = Register(Folders(self.root).own) if config.role == "origin" else None
+        self.receiving = Receiving(self.root, register=self.register)
         self.questions = Questions(self.root, config.logs)
         self.sandbox = Sandbox(config.sandbox, self.root / "staging" / f"sandbox-{number}")
         self.shelf = Shelf(store.cache_env)
@@ -117,6 +120,8 @@ class Parts:
         if self.vault is not None:
             self.vault.close()
         self.paying.close()
+        if self.register is not None:
+            self.register.close()
         self.log.close()
         self.sandbox.close()
         self.remote.close()

@@ -37,6 +37,7 @@ def services_of(parts: Parts) -> Services:
         questions=parts.questions if is_origin else None,
         signing_in=parts.signing_in,
         sign_in=parts.config.sign_in,
+        register=parts.register,
         normalise=rooms.normalise,
         outdated=uplink.outdated if uplink is not None else lambda: False,
         spend=parts.rates.spend,

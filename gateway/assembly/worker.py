@@ -28,7 +28,9 @@ from gateway.delivery.serving import serve
 from gateway.delivery.workers import hear_hangups, supervise
 from gateway.front.complaints import now_ms
 from gateway.insight.errorlog import report
+from gateway.logs.jobs import Folders
 from gateway.logs.keeping import Keeping
+from gateway.logs.merging import Merging
 from gateway.logs.segments import OWN
 from storage.errors import Problem
 from storage.open import open_store
@@ -103,7 +105,9 @@ class Worker:
             nursery.start_soon(vouch, parts.heads, parts.history, parts.config.audit.heads_every_seconds)
         if parts.number == 0:
             way, node = (uplink.way(), uplink.node) if uplink is not None else (None, OWN)
-            nursery.start_soon(Keeping(parts.root, node, parts.config.logs, way).run)
+            nursery.start_soon(Keeping(parts.root, node, parts.config.logs, way, parts.register).run)
+            if parts.register is not None:
+                nursery.start_soon(Merging(Folders(parts.root), parts.config.logs, parts.register).run)
         nursery.start_soon(parts.evictor.run)
         nursery.start_soon(packages.replicator.run)
         nursery.start_soon(parts.paying.tolls.run)

@@ -13,6 +13,7 @@ from gateway.console import (
     credentials,
     edges,
     entitlements,
+    exporting,
     facts,
     grants,
     hosts,
@@ -21,6 +22,7 @@ from gateway.console import (
     openapi,
     people,
     problems,
+    pulls,
     quotas,
     removing,
     replication,
@@ -90,6 +92,8 @@ ROUTES: tuple[Route, ...] = (
     *replication.NODE.all,
     *searching.ROUTES.all,
     *traffic.ROUTES.all,
+    *pulls.ROUTES.all,
+    *exporting.ROUTES.all,
 )
 
 PAGES: tuple[visits.Page, ...] = (*accounts.PAGES.all, *own_credentials.PAGES.all)
@@ -140,6 +144,8 @@ def _serve(app: Quart, services: Services, route: Route) -> None:
 def _response_of(reply: Reply) -> Response:
     if reply.body is None:
         body = b""
+    elif isinstance(reply.body, bytes):
+        body = reply.body
     elif isinstance(reply.body, str):
         body = reply.body.encode()
     else:

@@ -42,7 +42,7 @@ _QUOTED = re.compile(r"'[^']*'")
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer: `body` is put into JSON, unless it is text already. None = no body."""
+    """An answer: `body` is put into JSON, unless it is text or bytes already. None = no body."""
 
     status: int
     body: object = None

@@ -9,6 +9,7 @@ from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.parts import may_know
 from gateway.console.permissions import ANYBODY, METRICS, REPOSITORY_READ, SOMEBODY
+from gateway.console.pulls import of_version
 from storage.errors import Absent, Invalid
 
 NODE = Routes("/-")
@@ -88,10 +89,12 @@ async def show_package(call: Call) -> Reply:
         package = view.package(name) if may_know(call, reading)(format, name) else None
         if package is None:
             raise Absent("This repository holds no such package.")
+        register, at = call.services.register, (call.at["workspace"], call.at["repository"])
+        counted = None if register is None else register.package(*at, format, name)
         files = view.files(name)
         rows = call.services.stored([one.sha256 for one in files])
         told = shown.package(package) | {
-            "versions": [shown.version(one) for one in view.versions(name)],
+            "versions": [shown.version(one) | of_version(counted, one.name) for one in view.versions(name)],
             "tags": view.tags(name),
             "files": [shown.file(one) | {"stored": shown.stored(row)} for one, row in zip(files, rows, strict=True)],
         }

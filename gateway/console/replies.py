@@ -379,8 +379,32 @@ class Package(Told, frozen=True):
 
 
 class Version(Told, frozen=True):
+    """`downloads` and `last_pull_ms` (0 = never) are as far as they are counted; null at an edge, which counts none."""
+
     name: str
     created_ms: int
+    downloads: int | None
+    last_pull_ms: int | None
+
+
+class Pull(Told, frozen=True):
+    """`last_pull_ms` 0 = never."""
+
+    name: str
+    downloads: int
+    last_pull_ms: int
+
+
+class Pulls(Told, frozen=True):
+    """`counted_until_ms`: every pull before it, at any node, is in here, but for some before `lost_until_ms` that a
+    node lost (0 = none)."""
+
+    downloads: int
+    last_pull_ms: int
+    versions: tuple[Pull, ...]
+    tags: tuple[Pull, ...]
+    counted_until_ms: int
+    lost_until_ms: int
 
 
 class Replication(Told, frozen=True):
@@ -550,5 +574,6 @@ class LogLine(Told, frozen=True):
     package: str
     version: str
     file: str
+    tag: str
     client: str
     seconds: float | None

@@ -1,7 +1,7 @@
 """What does the management API need of its node?
 
 The node assembly makes one `Services` for each worker. An edge gives no `commit`, `secrets`, `signing`,
-`authority`, `history`, `heads`, `questions` or `signing_in`:
+`authority`, `history`, `heads`, `questions`, `register` or `signing_in`:
 it answers reads from its own index, and its front relays writes to the origin before they come here.
 """
 
@@ -26,6 +26,7 @@ from gateway.access.verdicts import Principal
 from gateway.config import SignIn
 from gateway.console.clock import now_ms, version
 from gateway.logs.questions import Questions
+from gateway.logs.register import Register
 from storage.blobs.ledger import BlobRow
 from storage.commit import Committed, Decided
 from storage.index.catalog import Reading
@@ -134,6 +135,7 @@ class Services:
     history: History | None = None
     heads: Heads | None = None
     questions: Questions | None = None
+    register: Register | None = None
     metrics_open: bool = False
     normalise: Callable[[str, str], str] = as_it_is
     outdated: Callable[[], bool] = never

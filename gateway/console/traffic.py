@@ -6,13 +6,24 @@ from gateway.access.edges import KIND, sees
 from gateway.console import replies
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.permissions import NODE_ADMIN, WORKSPACE_ADMIN
-from gateway.logs.columns import BY, Filter
 from gateway.logs.questions import Questions
+from gateway.logs.rollups import BY, DAY_MS, HOUR_MS
+from gateway.logs.tasks import Filter
 from storage.errors import Invalid, Unavailable
 
 ROUTES = Routes("/-/api/v1")
-NARROWING = ("repository", "format", "package", "principal", "country", "client", "status", "since_ms", "until_ms")
-DAY_MS = 24 * 3600 * 1000
+NARROWING = (
+    "repository",
+    "format",
+    "package",
+    "version",
+    "principal",
+    "country",
+    "client",
+    "status",
+    "since_ms",
+    "until_ms",
+)
 _TRAFFIC = replies.Page[replies.Traffic]
 _LINES = replies.Page[replies.LogLine]
 ORDERS = ("requests", "bytes")
@@ -50,60 +61,64 @@ async def lines(call: Call) -> Reply:
     return await _found(call, call.at["workspace"])
 
 
-def _questions(call: Call) -> Questions:
+def asking(call: Call) -> Questions:
+    """Whom to ask. Raises Unavailable."""
     if call.services.questions is None:
         raise Unavailable("This node keeps no client log of others.", "Ask the origin.")
     return call.services.questions
 
 
 async def _counted(call: Call, workspace: str) -> Reply:
-    asking = _questions(call)
+    questions = asking(call)
     by = tuple(call.argument("by", "repository").split(","))
     if not set(by) <= set(BY) or len(set(by)) < len(by):
         raise Invalid("That is nothing to count by.", f"By some of: {', '.join(BY)}.")
     order = call.argument("order", "requests")
     if order not in ORDERS:
         raise Invalid("That is no order.", "Order by requests or bytes.")
-    items = await asking.count(
-        _filter(call, workspace), _nodes(call, workspace), by, call.limit(), by_bytes=order == "bytes"
+    items = await questions.count(
+        filter_of(call, workspace), nodes_of(call, workspace), by, call.limit(), by_bytes=order == "bytes"
     )
     return Reply(200, {"items": items, "next": None})
 
 
 async def _found(call: Call, workspace: str) -> Reply:
-    items = await _questions(call).find(_filter(call, workspace), _nodes(call, workspace), call.limit())
+    items = await asking(call).find(filter_of(call, workspace), nodes_of(call, workspace), call.limit())
     return Reply(200, {"items": items, "next": None})
 
 
-def _filter(call: Call, workspace: str) -> Filter:
+def filter_of(call: Call, workspace: str) -> Filter:
+    """Which lines a call asks for. Raises Invalid."""
     now_ms = call.services.now_ms()
-    until_ms = _number(call, "until_ms", now_ms + 1000)
+    until_ms = number(call, "until_ms", now_ms + 1000)
     return Filter(
-        _number(call, "since_ms", max(0, until_ms - 30 * DAY_MS)),
+        number(call, "since_ms", max(0, until_ms - until_ms % HOUR_MS - 30 * DAY_MS)),
         until_ms,
         workspace,
         call.argument("repository"),
         call.argument("format"),
         call.argument("package"),
+        call.argument("version"),
         call.argument("principal"),
         call.argument("country"),
         call.argument("client"),
-        _number(call, "status", 0),
+        number(call, "status", 0),
     )
 
 
-def _number(call: Call, name: str, default: int) -> int:
+def number(call: Call, name: str, default: int) -> int:
+    """The number that an argument is. Raises Invalid."""
     text = call.argument(name)
     if text and not (text.isascii() and text.isdigit() and len(text) < 15):
         raise Invalid(f"The argument {name} is no number that can be used.")
-    number = int(text) if text else default
-    if name == "status" and number > 999:
+    value = int(text) if text else default
+    if name == "status" and value > 999:
         raise Invalid("That is no status.")
-    return number
+    return value
 
 
-def _nodes(call: Call, workspace: str) -> Callable[[str], bool]:
-    """Of one Workspace only those nodes may tell that may see it: no other can count for it."""
+def nodes_of(call: Call, workspace: str) -> Callable[[str], bool]:
+    """Which nodes are heard. Of one Workspace only those nodes may tell that may see it: no other can count for it."""
     with call.read() as reading:
         edges = {one.name: one for one in reading.edges()}
         tokens = {

@@ -39,8 +39,8 @@ class Answer:
     `etag` is quoted, "" for none; `modified_s` unix seconds, 0 for none. `size` is that of the whole body; where it is
     not given it is computed. `lease` is kept referenced while bytes are being sent. `variants` are the same resource
     under a content-encoding. `depends` are the labels (and their values) this was made from; `until_s` a deadline on
-    the clock of time.monotonic. `principal` (an id) and `about` (format, package,
-    version, file) are for the access log. `forgettable` are the identities of
+    the clock of time.monotonic. `principal` (an id), `about` (see
+    insight/requestlog) and `version`, that of the file, are for the access log. `forgettable` are the identities of
     cached blobs that it is sent from. `by_address`: it hangs on where the client is, too. `toll` charges
     so many bytes to who asks, each time that they are sent; False = it cannot be told at once whether they may be.
     """
@@ -66,6 +66,7 @@ class Answer:
         "toll",
         "until_s",
         "variants",
+        "version",
     )
 
     def __init__(
@@ -88,10 +89,12 @@ class Answer:
         private: bool = False,
         principal: str = "",
         forgettable: tuple[bytes, ...] = (),
+        version: str = "",
     ) -> None:
         self.about: tuple[str, ...] = ()
         self.by_address = False
         self.toll: Callable[[int], bool] | None = None
+        self.version = version
         self.status = status
         self.forgettable = forgettable
         self.media = media

@@ -206,7 +206,7 @@ class Front:
 
     def _counted(self, admitted: Admitted, head: Head, answer: Answer) -> Answer:
         """What is limited is counted each time, so that its answer is not remembered. Raises TooMany."""
-        answer.principal, answer.about = logged_as(admitted.principal), about_of(admitted)
+        answer.principal, answer.about = logged_as(admitted.principal), about_of(admitted, answer.version)
         answer.by_address = answer.by_address or admitted.scope.by_address
         fields = self._rates.spend(admitted.principal, head.peer, admitted.ask.workspace)
         if fields:
@@ -535,7 +535,8 @@ def logged_as(principal: Principal) -> str:
     return f"edge:{principal.name}" if principal.kind == edges.KIND else principal.id
 
 
-def about_of(admitted: Admitted) -> tuple[str, ...]:
-    """Format, package, version (the room's file names tell it) and file, for the client log."""
-    package, file = getattr(admitted.plan, "package", ""), getattr(admitted.plan, "file", "")
-    return (admitted.ask.format, package, "", file)
+def about_of(admitted: Admitted, version: str = "") -> tuple[str, ...]:
+    """Format, package, version, file and tag, for the client log; the version is known once the file is."""
+    plan = admitted.plan
+    package, file, tag = getattr(plan, "package", ""), getattr(plan, "file", ""), getattr(plan, "tag", "")
+    return (admitted.ask.format, package, version, file, tag)

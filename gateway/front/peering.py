@@ -30,7 +30,7 @@ from gateway.front.complaints import now_ms
 from gateway.front.enrolling import Enrolling
 from gateway.front.reading import upstreams_of
 from gateway.front.signed import Place, Signed
-from gateway.logs.keeping import SEGMENT_BYTES_MAX, Receiving
+from gateway.logs.keeping import MARK_BYTES_MAX, SEGMENT_BYTES_MAX, Receiving
 from storage.errors import Absent, Invalid, MethodRefused, Problem, Unauthenticated, Unavailable, UpstreamFailed
 from storage.index.catalog import Catalog, Reading
 from storage.open import Store
@@ -93,6 +93,11 @@ class Peering:
                 node = asking.name or asking.principal.id
                 await trio.to_thread.run_sync(self._receiving.keep, node, name, body)
                 await request.reply(204, ())
+            case ("POST", "segment-mark", *of) if len(of) < 2:
+                body = await request.body.whole(MARK_BYTES_MAX)
+                node = self._marked(asking, *of)
+                await trio.to_thread.run_sync(self._receiving.mark, node, body)
+                await request.reply(204, ())
             case ("GET", "foreign", workspace, repository, format) if asking.sees(workspace):
                 await self._foreign(request, workspace, repository, format)
             case ("POST", "toll" | "toll-back" as what):
@@ -109,6 +114,16 @@ class Peering:
                 raise MethodRefused("This is not how peers ask.", "POST to the journal, GET what is known elsewhere.")
             case _:
                 raise Absent("There is nothing at this address.")
+
+    def _marked(self, asking: "_Asking", of: str = "") -> str:
+        """The node that a mark is of: who sends it, or an edge behind it. Raises Absent."""
+        if not of:
+            return asking.name or asking.principal.id
+        with self._catalog.read() as reading:
+            between, behind = reading.edge(asking.name), reading.edge(of)
+        if asking.name and (between is None or not between.parent or behind is None or between.region != behind.region):
+            raise Absent("There is no such edge behind this one.")
+        return of
 
     # ------------------------------------------------------------ the journal
 

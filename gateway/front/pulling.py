@@ -71,6 +71,7 @@ class Puller:
         for _ in range(ROUNDS_MAX):
             with self._catalog.read() as reading:
                 found = self._reads.resolve(reading, admitted.scope, admitted.ask, admitted.room, plan)
+            _log_version(request, found)
             if isinstance(found, Answer):
                 await request.answer(found)
                 return
@@ -240,6 +241,13 @@ class Puller:
                 self._shelf.put(PULLED, need.pulled, msgspec.msgpack.encode(known))
 
         return remember
+
+
+def _log_version(request: Request, found: object) -> None:
+    """The version of the file, for the client log, now that the file is known."""
+    version = found.version if isinstance(found, Answer) else found.file.version if isinstance(found, NeedBytes) else ""
+    if version and request.about:
+        request.about = (*request.about[:2], version, *request.about[3:])
 
 
 def by_name(ask: Ask, need: NeedBytes) -> Ask:

@@ -320,6 +320,7 @@ class Reads:
             repository=f"{ask.workspace}/{ask.repository}",
             private=not scope.repository.public,
             forgettable=(file.sha256,) if cached else (),
+            version=file.version,
         )
 
     def pending_answer(self, scope: Scope, ask: Ask, need: NeedBytes) -> Answer:
@@ -336,6 +337,7 @@ class Reads:
             until_s=0.0,
             repository=f"{ask.workspace}/{ask.repository}",
             private=not scope.repository.public,
+            version=file.version,
         )
 
     # ------------------------------------------------------------ documents

@@ -54,6 +54,8 @@ def is_the_origins(head: Head) -> bool:
         return True
     if segments[1:2] == ("workspaces",) and segments[3:4] in (("audit",), ("traffic",), ("logs",)):
         return True
+    if segments[1:2] == ("repositories",) and segments[4:5] == ("pulls",):
+        return True
     return head.method not in ("GET", "HEAD", "OPTIONS")
 
 

@@ -23,7 +23,7 @@ FILES_MAX = 4
 TARGET_CHARACTERS_MAX = 1_024
 
 Subject = tuple[str, ...]
-ABOUT = ("format", "package", "version", "file")
+ABOUT = ("format", "package", "version", "file", "tag")
 FAMILIES = (
     "pip", "uv", "poetry", "pdm", "twine", "npm", "pnpm", "yarn", "bun", "docker", "containerd", "buildkit", "podman",
     "buildah", "skopeo", "crane", "oras", "cosign", "helm", "apache-maven", "gradle", "apache ivy", "sbt", "coursier",
@@ -91,7 +91,7 @@ def fragment(
 ) -> bytes:
     """The third fragment, with the end of the line. Control characters can only come out JSON-escaped.
 
-    `principal` is an id. `about` are format, package, version and file, as far as they are known.
+    `principal` is an id. `about` are ABOUT, as far as they are known.
     """
     text = f',"method":{quoted(method)},"target":{quoted(redacted(target))},"status":{status},"bytes":{size}'
     if outcome:

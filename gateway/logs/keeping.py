@@ -6,12 +6,13 @@ the wire, once in what is counted. Nothing here is on the way of a request.
 
 import ssl
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from math import inf
 from pathlib import Path
+from threading import get_native_id
 
 import httpx2
 import msgspec
@@ -21,9 +22,10 @@ from cache.parents import Parents
 from gateway.config import Logs as Limits
 from gateway.insight.errorlog import report
 from gateway.logs import segments
-from gateway.logs.child import Job
-from gateway.logs.columns import Build
+from gateway.logs.jobs import Folders, carry_out
+from gateway.logs.register import Identity, Mark, Register
 from gateway.logs.segments import NODE, OWN, SUFFIX, Slice
+from gateway.logs.tasks import Build
 from storage.errors import Invalid
 
 LOOK_SECONDS = 2.0
@@ -31,22 +33,11 @@ BUILD_SECONDS_MAX = 60.0
 SEND_SECONDS_MAX = 60.0
 SEGMENT_BYTES_MAX = 64 << 20
 MAGIC = b"PAR1"
-COMMAND = (sys.executable, "-P", "-m", "gateway.logs.child")
-
-
-class Folders:
-    """Where segments are: `out` is what waits for a parent, `kept` what an origin has, by node."""
-
-    def __init__(self, root: Path) -> None:
-        self.logs = root / "log"
-        self.own = root / "segments"
-        self.out = self.own / "out"
-        self.kept = self.own / "kept"
-        self.work = self.own / "work"
-
-    def make(self) -> None:
-        for folder in (self.out, self.kept / OWN, self.work):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+FLUSH_MS = 5000
+"""A line is in its log file within this time."""
+LOST_MAX = 10_000
+AHEAD_MS_MAX = 60_000
+MARK_BYTES_MAX = 1 << 20
 
 
 class Way(msgspec.Struct, frozen=True):
@@ -59,25 +50,27 @@ class Way(msgspec.Struct, frozen=True):
 
 
 class Keeping:
-    """The segments of one node, called `node` in its lines. `way` None = an origin, which keeps them."""
+    """The segments of one node, called `node` in its lines. An origin has a `register`, an edge a `way`."""
 
-    def __init__(self, root: Path, node: str, limits: Limits, way: Way | None) -> None:
+    def __init__(self, root: Path, node: str, limits: Limits, way: Way | None, register: Register | None) -> None:
         self.folders = Folders(root)
         self._node = node
         self._limits = limits
         self._way = way
+        self._register = register
         self._complained = False
+        self._sizes: dict[str, int] = {}
+        self._sent: dict[str, bytes] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
-        await trio.to_thread.run_sync(self.folders.make)
-        taken_s = time.monotonic()
+        await trio.to_thread.run_sync(self.folders.make, OWN)
+        taken_s = -inf
         while True:
             await trio.sleep(LOOK_SECONDS)
             try:
                 waiting = await trio.to_thread.run_sync(self._waiting)
-                due = time.monotonic() - taken_s >= self._limits.take_every_seconds
-                if waiting >= self._limits.take_bytes or (waiting and due):
+                if waiting >= self._limits.take_bytes or time.monotonic() - taken_s >= self._limits.take_every_seconds:
                     taken_s = time.monotonic()
                     await trio.to_thread.run_sync(self.take)
                 await self._send()
@@ -88,46 +81,89 @@ class Keeping:
                 self._complained = False
 
     def take(self) -> int:
-        """Make segments of all that is new; how many. Blocks."""
+        """Make segments of all that is new, and a mark that says so; how many. Blocks."""
+        at_ms = int(time.time() * 1000) - FLUSH_MS
         folders, made = self.folders, 0
-        target = folders.out if self._way is not None else folders.kept / OWN
         taken = self._taken()
+        self._look_for_lost(taken)
         for part in segments.fresh(folders.logs, taken, self._limits.take_bytes):
-            if self._build(part, target):
+            if self._build(part):
                 made += 1
                 taken[part.file] = part.stop
                 taken = segments.write_taken(folders.own, folders.logs, taken)
+        self._mark(at_ms, taken)
         return made
 
     def trim(self) -> None:
-        """Let go what is too old or too much."""
-        if self._way is not None:
-            if gone := segments.trimmed(self.folders.out, self._limits.waiting_bytes_max):
-                report("warning", "segments of the client log were let go before the origin had them", count=gone)
+        """At an edge, let go what is too much; what it was is told with the next mark."""
+        if self._way is None:
             return
-        oldest = datetime.now(UTC) - timedelta(days=self._limits.keep_days)
-        segments.trimmed(self.folders.kept, self._limits.keep_bytes_max, f"{oldest:%Y%m%d}")
+        gone = segments.trimmed(self.folders.out, self._limits.waiting_bytes_max)
+        if gone:
+            report("warning", "segments of the client log were let go before the origin had them", count=len(gone))
+            own = [segments.identity(self._node, name) for name in gone if name.count(".") == 1]
+            self._lose([(one.file, one.start, one.stop) for one in own if one is not None])
 
     def _taken(self) -> dict[str, int]:
         names = [path.name for folder in (self.folders.out, self.folders.kept / OWN) for path in folder.iterdir()]
-        return segments.read_taken(self.folders.own, names)
+        taken = segments.read_taken(self.folders.own, names)
+        if self._register is not None:
+            for file, stop in self._register.stops(self._node).items():
+                taken[file] = max(taken.get(file, 0), stop)
+        return taken
 
     def _waiting(self) -> int:
+        self._sizes |= segments.sizes(self.folders.logs)
         return segments.waiting_bytes(self.folders.logs, self._taken())
 
-    def _build(self, part: Slice, target: Path) -> bool:
+    def _build(self, part: Slice) -> bool:
         work = self.folders.work / f"{part.file}.jsonl"
         if not segments.copied(part, work):
             return False
-        path = target / part.name(f"{datetime.now(UTC):%Y%m%dT%H%M%S}")
-        scratch = self.folders.work / path.name
+        name = part.name(f"{datetime.now(UTC):%Y%m%dT%H%M%S}")
+        scratch = self.folders.work / name
         task = Build(str(self.folders.own), str(work), str(scratch), self._node, self._limits.countries)
-        job = Job(task, self._limits.memory_bytes_max, BUILD_SECONDS_MAX)
-        subprocess.run(
-            COMMAND, input=msgspec.msgpack.encode(job), capture_output=True, check=True, timeout=2 * BUILD_SECONDS_MAX
-        )
-        scratch.replace(path)
+        carry_out(task, int, memory_bytes_max=self._limits.memory_bytes_max, seconds_max=BUILD_SECONDS_MAX)
+        if self._register is None:
+            scratch.replace(self.folders.out / name)
+        else:
+            one = Identity(self._node, part.file, part.start, part.stop)
+            self._register.take(one, self.folders.kept / OWN / name, scratch)
         return True
+
+    # ------------------------------------------------------------ marks, and what was lost
+
+    def _mark(self, at_ms: int, taken: dict[str, int]) -> None:
+        lost = self._lost()
+        mark = Mark(at_ms, taken, lost.intervals, lost.lost_ms)
+        if self._register is not None:
+            self._register.mark(self._node, mark)
+        else:
+            segments.write_durably(self.folders.marks / OWN, msgspec.msgpack.encode(mark))
+
+    def _look_for_lost(self, taken: dict[str, int]) -> None:
+        """Log files that were gone before all of them was taken."""
+        there = segments.sizes(self.folders.logs)
+        lost = [
+            (file, taken.get(file, 0), size) for file, size in self._sizes.items()
+            if file not in there and taken.get(file, 0) < size
+        ]  # fmt: skip
+        self._sizes = there
+        if lost:
+            report("warning", "lines of the client log were gone before they were taken", count=len(lost))
+            self._lose(lost)
+
+    def _lose(self, intervals: list[tuple[str, int, int]]) -> None:
+        before = self._lost()
+        all_of = (*before.intervals, *intervals)[-LOST_MAX:]
+        told = Lost(all_of, int(time.time() * 1000))
+        segments.write_durably(self.folders.own / "lost.json", msgspec.json.encode(told))
+
+    def _lost(self) -> "Lost":
+        try:
+            return msgspec.json.decode((self.folders.own / "lost.json").read_bytes(), type=Lost)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return Lost()
 
     # ------------------------------------------------------------ sending, and what others send
 
@@ -135,7 +171,8 @@ class Keeping:
         if self._way is None:
             return
         found = await trio.to_thread.run_sync(partial(_listed, self.folders.out))
-        if not found:
+        marks = await trio.to_thread.run_sync(self._marks)
+        if not found and not marks:
             return
         way, parent = self._way, self._way.parents.order()[0]
         verify = way.tls if way.tls is not None and parent.startswith("https:") else parent.startswith("https:")
@@ -143,18 +180,29 @@ class Keeping:
         headers |= {"Authorization": f"Bearer {way.token}"} if way.token else {}
         extensions = {"sni_hostname": way.tls_name} if way.tls_name else {}
         timeout = httpx2.Timeout(SEND_SECONDS_MAX, connect=5.0)
+
+        async def sent(what: str, body: bytes) -> bool:
+            answer = await client.post(f"{parent}/-/peer/{what}", content=body, headers=headers, extensions=extensions)
+            if answer.status_code != 204:
+                self._complain("the parent does not take segments of the client log", str(answer.status_code))
+            return answer.status_code == 204
+
         try:
             async with httpx2.AsyncClient(trust_env=False, verify=verify, timeout=timeout) as client:
                 for path in found:
-                    body = await trio.to_thread.run_sync(path.read_bytes)
-                    url = f"{parent}/-/peer/segment/{path.name}"
-                    answer = await client.post(url, content=body, headers=headers, extensions=extensions)
-                    if answer.status_code != 204:
-                        self._complain("the parent does not take segments of the client log", str(answer.status_code))
+                    if not await sent(f"segment/{path.name}", await trio.to_thread.run_sync(path.read_bytes)):
                         return
                     await trio.to_thread.run_sync(path.unlink)
+                for node, mark in marks.items():
+                    if await sent("segment-mark" if node == OWN else f"segment-mark/{node}", mark):
+                        self._sent[node] = mark
         except httpx2.HTTPError as error:
             self._complain("segments of the client log wait for a parent", type(error).__name__)
+
+    def _marks(self) -> dict[str, bytes]:
+        """Of this node and those behind it, as far as they were not sent yet."""
+        found = {path.name: path.read_bytes() for path in self.folders.marks.iterdir() if NODE.fullmatch(path.name)}
+        return {node: mark for node, mark in found.items() if self._sent.get(node) != mark}
 
     def _complain(self, message: str, why: str) -> None:
         if not self._complained:
@@ -162,35 +210,63 @@ class Keeping:
             report("warning", message, why=why)
 
 
-class Receiving:
-    """What edges send to this node: kept once, at an origin; a shield sends it on with its own."""
+class Lost(msgspec.Struct, frozen=True):
+    """Intervals of log files that were let go or gone before the origin had them, and when that was last seen."""
 
-    def __init__(self, root: Path, *, origin: bool, now: Callable[[], float] = time.time) -> None:
+    intervals: tuple[tuple[str, int, int], ...] = ()
+    lost_ms: int = 0
+
+
+class Receiving:
+    """What edges send to this node: kept once at an origin, which has a register; a shield sends it on."""
+
+    def __init__(self, root: Path, *, register: Register | None, now: Callable[[], float] = time.time) -> None:
         self._folders = Folders(root)
-        self._origin = origin
+        self._register = register
         self._now = now
 
     def keep(self, node: str, name: str, body: bytes) -> bool:
-        """Keep a segment of a node; False where it is here already. Raises Invalid. Blocks."""
-        if not segments.is_name(name) or NODE.fullmatch(node) is None or node == OWN:
+        """Keep a segment of a node; False where its bytes have come before. Raises Invalid. Blocks."""
+        one = segments.identity(node, name)
+        if one is None or NODE.fullmatch(node) is None or node == OWN:
             raise Invalid("A segment is not called this.")
         if len(body) < 12 or body[:4] != MAGIC or body[-4:] != MAGIC:
             raise Invalid("This is no segment.")
         ahead = f"{datetime.fromtimestamp(self._now(), UTC) + timedelta(days=1):%Y%m%d}"
         if name[:8] > ahead:
             raise Invalid("This segment is from the future.", "Set the clock of the edge.")
-        self._folders.make()
-        if self._origin:
-            folder, file = self._folders.kept / node, name
-        else:
-            folder, file = self._folders.out, f"{name.removesuffix(SUFFIX)}.{node.replace('.', '-')}{SUFFIX}"
-        folder.mkdir(exist_ok=True, mode=0o700)
-        if (folder / file).exists():
+        self._folders.make(OWN)
+        if self._register is not None and self._register.has_seen(one):
             return False
-        fresh = self._folders.work / f"{node}-{file}.new"
-        fresh.write_bytes(body)
-        fresh.replace(folder / file)
-        return True
+        fresh = self._folders.work / f"{node}-{name}-{get_native_id()}.new"
+        segments.write_settled(fresh, body)
+        if self._register is not None:
+            folder = self._folders.kept / node
+            folder.mkdir(exist_ok=True, mode=0o700)
+            if not self._register.take(one, folder / name, fresh):
+                fresh.unlink()
+                return False
+            return True
+        file = self._folders.out / f"{name.removesuffix(SUFFIX)}.{node.replace('.', '-')}{SUFFIX}"
+        is_new = not file.exists()
+        fresh.replace(file)
+        return is_new
+
+    def mark(self, node: str, body: bytes) -> None:
+        """Keep what a node says of how far it has sent its lines. Raises Invalid. Blocks."""
+        try:
+            mark = msgspec.msgpack.decode(body, type=Mark)
+        except msgspec.MsgspecError:
+            raise Invalid("This is no mark.") from None
+        if NODE.fullmatch(node) is None or node == OWN:
+            raise Invalid("A node is not called this.")
+        if mark.at_ms > self._now() * 1000 + AHEAD_MS_MAX:
+            raise Invalid("This mark is from the future.", "Set the clock of the edge.")
+        if self._register is not None:
+            self._register.mark(node.replace(".", "-"), mark)
+            return
+        self._folders.make(OWN)
+        segments.write_durably(self._folders.marks / node, body)
 
 
 def _listed(folder: Path) -> list[Path]:

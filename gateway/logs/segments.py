@@ -8,19 +8,25 @@ died between a segment and that, the segment's name says it.
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from threading import get_native_id
 from typing import NamedTuple
 
 import msgspec
 from xxhash import xxh3_64_hexdigest
 
+from gateway.logs.register import Identity
+
 SUFFIX = ".parquet"
 OWN = "origin"
 STATE = "taken.json"
 _NAME = re.compile(
-    r"(\d{8}T\d{6})-(\d{1,4})-([0-9a-f]{16})-(\d{1,15})-(\d{1,15})(?:\.[A-Za-z0-9_-]{1,63}){0,2}\.parquet"
+    r"(\d{8}T\d{6})-(\d{1,4})-([0-9a-f]{16})-(\d{1,15})-(\d{1,15})((?:\.[A-Za-z0-9_-]{1,63}){0,2})\.parquet"
 )
 NODE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,62}")
+GONE_MAX = 256
+"""Of so many log files that are gone it is still known how far they were taken."""
 FIRST_LINE_BYTES = 512
 CHUNK_BYTES = 1 << 20
 
@@ -42,6 +48,16 @@ class Slice(NamedTuple):
 def is_name(name: str) -> bool:
     """Is this what a segment is called?"""
     return _NAME.fullmatch(name) is not None
+
+
+def identity(node: str, name: str) -> Identity | None:
+    """What a segment holds that `node` sent under this name; None where no segment is called so. What another node
+    made before it passed it on stands behind the rest of its name."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    maker = match[6].split(".")[1] if match[6] else node.replace(".", "-")
+    return Identity(maker, match[3], int(match[4]), int(match[5]))
 
 
 def fresh(folder: Path, taken: dict[str, int], bytes_max: int) -> Iterator[Slice]:
@@ -95,7 +111,7 @@ def read_taken(folder: Path, names: Iterable[str]) -> dict[str, int]:
 
 
 def write_taken(folder: Path, logs: Path, taken: dict[str, int]) -> dict[str, int]:
-    """Keep it, without what is of files that are gone; what was kept."""
+    """Keep it, with what is of the last GONE_MAX files that are gone; what was kept."""
     there = set()
     for path in logs.glob("access-*.jsonl*"):
         try:
@@ -103,25 +119,49 @@ def write_taken(folder: Path, logs: Path, taken: dict[str, int]) -> dict[str, in
                 there.add(_mark(file.read(FIRST_LINE_BYTES)))
         except FileNotFoundError:
             return taken
-    left = {mark: stop for mark, stop in taken.items() if mark in there}
-    new = folder / f"{STATE}.new"
-    new.write_bytes(msgspec.json.encode(left))
-    new.replace(folder / STATE)
+    gone = [mark for mark in taken if mark not in there]
+    forgotten = set(gone[:-GONE_MAX])
+    left = {mark: stop for mark, stop in taken.items() if mark not in forgotten}
+    write_durably(folder / STATE, msgspec.json.encode(left))
     return left
 
 
-def trimmed(folder: Path, bytes_max: int, before: str = "") -> int:
-    """Let segments go: those taken before `before` (YYYYMMDD), then the oldest until the rest has `bytes_max`. How
-    many went."""
+def write_durably(path: Path, data: bytes) -> None:
+    """All of it, or what was there before."""
+    new = path.with_name(f"{path.name}.{get_native_id()}.new")
+    write_settled(new, data)
+    new.replace(path)
+
+
+def write_settled(path: Path, data: bytes) -> None:
+    """On the disk when this returns."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """How large the access logs are, by their marks."""
+    found = {}
+    for path in folder.glob("access-*.jsonl*"):
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            found[_mark(file.read(FIRST_LINE_BYTES))] = os.fstat(file.fileno()).st_size
+    return found
+
+
+def trimmed(folder: Path, bytes_max: int, before: str = "") -> list[str]:
+    """Let segments go: those taken before `before` (YYYYMMDD), then the oldest until the rest has `bytes_max`. Which
+    went."""
     found = sorted(folder.rglob(f"*{SUFFIX}"), key=lambda path: path.name)
-    sizes = {path: path.stat().st_size for path in found}
-    total, gone = sum(sizes.values()), 0
+    held = {path: path.stat().st_size for path in found}
+    total, gone = sum(held.values()), list[str]()
     for path in found:
         if path.name[:8] >= before and total <= bytes_max:
             break
         path.unlink(missing_ok=True)
-        total -= sizes[path]
-        gone += 1
+        total -= held[path]
+        gone.append(path.name)
     return gone
 
 

@@ -14,9 +14,12 @@ from mmdb_writer import MMDBWriter
 from gateway.config import Logs
 from gateway.insight.requestlog import FAMILIES, family, fragment, peer_tag, stamp
 from gateway.logs import segments
-from gateway.logs.columns import BY, Filter
 from gateway.logs.keeping import Keeping, Receiving
+from gateway.logs.merging import Merging
 from gateway.logs.questions import Questions
+from gateway.logs.register import Register
+from gateway.logs.rollups import BY
+from gateway.logs.tasks import Filter
 from storage.errors import Invalid, Unavailable
 
 NOW_S = time.time()
@@ -47,8 +50,10 @@ class Node:
         (root / "log").mkdir(parents=True)
         self.root, self.log = root, root / "log" / "access-0.jsonl"
         self.limits = Logs(**limits)
-        self.keeping = Keeping(root, "origin", self.limits, None)
-        self.keeping.folders.make()
+        self.register = Register(root / "segments")
+        self.keeping = Keeping(root, "origin", self.limits, None, self.register)
+        self.keeping.folders.make("origin")
+        self.merging = Merging(self.keeping.folders, self.limits, self.register)
         self.questions = Questions(root, self.limits)
 
     def write(self, data: bytes) -> None:
@@ -70,7 +75,9 @@ class Node:
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
-    return Node(tmp_path)
+    made = Node(tmp_path)
+    yield made
+    made.register.close()
 
 
 async def test_each_line_is_taken_once(node: Node) -> None:
@@ -93,7 +100,7 @@ async def test_each_line_is_taken_once(node: Node) -> None:
 async def test_a_build_that_broke_off_leaves_nothing_that_counts(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     node.write(line() * 5)
     with monkeypatch.context() as broken:
-        broken.setattr("gateway.logs.keeping.COMMAND", ("false",))
+        broken.setattr("gateway.logs.jobs.COMMAND", ("false",))
         with pytest.raises(Exception, match="status 1"):
             node.keeping.take()
     assert await node.total() == 0
@@ -139,38 +146,48 @@ async def test_countries_come_from_the_file_as_long_as_it_is_there(tmp_path: Pat
     assert node.keeping.take() == 1
     found = {row["country"]: row["requests"] for row in await node.count("country")}
     assert found == {"DE": 1, "": 2}
+    node.register.close()
 
 
 async def test_a_question_that_takes_too_much_is_ended(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     node.write(line())
     node.keeping.take()
-    monkeypatch.setattr("gateway.logs.questions.COMMAND", ("false",))
+    monkeypatch.setattr("gateway.logs.jobs.COMMAND", ("false",))
     with pytest.raises(Unavailable):
         await node.count("package")
 
 
 def test_a_segment_is_kept_once_and_only_as_what_it_is(tmp_path: Path) -> None:
     name, body = "20261127T100000-0-00112233445566aa-0-100.parquet", b"PAR1" + bytes(20) + b"PAR1"
-    origin, shield = Receiving(tmp_path / "o", origin=True), Receiving(tmp_path / "s", origin=False)
-    for receiving in (origin, shield):
-        assert receiving.keep("tokyo", name, body)
-        assert not receiving.keep("tokyo", name, body)
-    assert (tmp_path / "o/segments/kept/tokyo" / name).read_bytes() == body
+    register = Register(tmp_path / "o" / "segments")
+    origin, shield = Receiving(tmp_path / "o", register=register), Receiving(tmp_path / "s", register=None)
+    assert shield.keep("tokyo", name, body)
+    assert not shield.keep("tokyo", name, body)
     (passed,) = (tmp_path / "s/segments/out").iterdir()
     assert origin.keep("shield", passed.name, body)
+    assert (tmp_path / "o/segments/kept/shield" / passed.name).read_bytes() == body
+    assert not origin.keep("shield", passed.name, body)
+    assert not origin.keep("tokyo", name, body), "the same bytes by another way"
+    (tmp_path / "o/segments/kept/shield" / passed.name).unlink()
+    assert not origin.keep("shield", passed.name, body), "it was merged meanwhile"
+    assert not origin.keep("tokyo", name.replace("-0-100.", "-50-200."), body), "a part of it was counted"
+    assert origin.keep("tokyo", name.replace("-0-100.", "-100-200."), body)
+    assert origin.keep("osaka", name, body), "of another node"
     for node, bad, data in (
         ("tokyo", "../x.parquet", body), ("tokyo", "x.parquet", body), ("../x", name, body), ("origin", name, body),
         ("tokyo", name.replace("-100", "-200"), b"x"), ("tokyo", "2999" + name[4:], body), (".", name, body),
     ):  # fmt: skip
         with pytest.raises(Invalid):
             origin.keep(node, bad, data)
+    assert not list((tmp_path / "o/segments/work").iterdir())
+    register.close()
 
 
-def test_what_waits_or_is_old_is_bounded(tmp_path: Path) -> None:
+def test_what_waits_is_bounded(tmp_path: Path) -> None:
     for day in range(1, 10):
         (tmp_path / f"2026110{day}T000000-0-00112233445566aa-0-{day}.parquet").write_bytes(bytes(100))
-    assert segments.trimmed(tmp_path, 10_000, "20261104") == 3
-    assert segments.trimmed(tmp_path, 250) == 4
+    assert len(segments.trimmed(tmp_path, 10_000, "20261104")) == 3
+    assert len(segments.trimmed(tmp_path, 250)) == 4
     assert sorted(path.name[:8] for path in tmp_path.iterdir()) == ["20261108", "20261109"]
 
 

@@ -1,0 +1,49 @@
+"""How is a task about segments carried out? In a process of its own, which is started, waited for and ended here."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.logs.child import Job
+from gateway.logs.tasks import Task
+
+COMMAND = (sys.executable, "-P", "-m", "gateway.logs.child")
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+
+
+class Folders:
+    """Where segments are: `out` is what waits for a parent, `kept` what an origin has, by node."""
+
+    def __init__(self, root: Path) -> None:
+        self.logs = root / "log"
+        self.own = root / "segments"
+        self.out = self.own / "out"
+        self.kept = self.own / "kept"
+        self.work = self.own / "work"
+        self.marks = self.own / "marks"
+
+    def make(self, own: str) -> None:
+        for folder in (self.out, self.kept / own, self.work, self.marks):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def carry_out[Result](
+    task: Task, shape: type[Result], *, memory_bytes_max: int, seconds_max: float, threads: int = 1, nice: int = 19
+) -> Result:
+    """What the task gives. Raises subprocess.SubprocessError where it ends badly or takes too long. Blocks; the process
+    ends with the thread that waits for it."""
+    job = Job(task, memory_bytes_max, seconds_max, os.getpid(), threads, nice)
+    done = subprocess.run(
+        COMMAND,
+        input=msgspec.msgpack.encode(job),
+        capture_output=True,
+        check=True,
+        timeout=2 * seconds_max,
+        env=ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    answer: Any = msgspec.json.decode(done.stdout, type=shape)
+    return answer  # type: ignore[no-any-return]

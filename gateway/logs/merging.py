@@ -1,0 +1,235 @@
+"""How do many small segments become few large ones, while they are asked, and when do these go?
+
+Segments of one node and day become a folder, `DAY-HASH.merged`: `rows.parquet`, the rollups, and `made.json`, which
+names what it replaces. The folder gets its name in one move; whoever looks from then on sees it instead of what it
+replaces, which is removed when no question can read it any more. A crash at any point leaves each row seen once.
+"""
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import trio
+from xxhash import xxh3_64_hexdigest
+
+from gateway.config import Logs as Limits
+from gateway.insight.errorlog import report
+from gateway.logs import segments
+from gateway.logs.jobs import Folders, carry_out
+from gateway.logs.register import Register
+from gateway.logs.rollups import Held
+from gateway.logs.tasks import Made, Merge, Pulled, Tally
+
+LOOK_SECONDS = 5.0
+MERGED = ".merged"
+SMALL_BYTES = 32 << 20
+MERGE_BYTES_MAX = 128 << 20
+SMALL_MAX = 8
+"""So many small segments of a day that goes on become one."""
+CLOSED_HOURS = 1
+"""A day is over so long after its end."""
+COUNT_FILES_MAX = 64
+SECONDS_MAX = 300.0
+THREADS = 2
+
+
+class Note(msgspec.Struct, frozen=True):
+    """made.json: what a merged segment holds, and which it replaces."""
+
+    made: Made
+    replaces: tuple[str, ...]
+
+
+class Merged(NamedTuple):
+    """A merged segment."""
+
+    path: Path
+    note: Note
+
+    def held(self) -> Held:
+        return Held(str(self.path), self.note.made.from_ms, self.note.made.until_ms, self.rows.exists())
+
+    @property
+    def rows(self) -> Path:
+        return self.path / "rows.parquet"
+
+
+class Listing(NamedTuple):
+    """What counts of one node: fresh segments and merged ones."""
+
+    fresh: list[Path]
+    merged: list[Merged]
+
+
+def listed(folder: Path) -> Listing:
+    """Of one node's folder."""
+    there = sorted(folder.iterdir(), key=lambda path: path.name)
+    merged = [Merged(path, _note(path)) for path in there if path.name.endswith(MERGED)]
+    over = {name for one in merged for name in one.note.replaces}
+    fresh = [path for path in there if segments.is_name(path.name) and path.name not in over]
+    return Listing(fresh, [one for one in merged if one.path.name not in over])
+
+
+def due(files: list[tuple[str, int, bool]], *, closed: bool) -> list[str]:
+    """Which of a day's segments (name, bytes, is it merged) become one now; [] = none."""
+    small = [one for one in files if one[1] < SMALL_BYTES or not one[2]]
+    if len(small) < SMALL_MAX and not (closed and (len(small) > 1 or any(not merged for _, _, merged in small))):
+        return []
+    taken, total = list[str](), 0
+    for name, size, _ in small:
+        if taken and total + size > MERGE_BYTES_MAX:
+            break
+        taken.append(name)
+        total += size
+    return taken
+
+
+class Merging:
+    """An origin's work on the segments of all nodes, in one of its workers: count, merge, let go."""
+
+    def __init__(
+        self, folders: Folders, limits: Limits, register: Register, now: Callable[[], float] = time.time
+    ) -> None:
+        self._folders = folders
+        self._limits = limits
+        self._register = register
+        self._now = now
+        self._complained = False
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await trio.sleep(LOOK_SECONDS)
+            try:
+                await trio.to_thread.run_sync(self.round)
+                self._complained = False
+            except (OSError, subprocess.SubprocessError) as error:
+                if not self._complained:
+                    self._complained = True
+                    report("warning", "segments of the client log are not merged", why=type(error).__name__)
+
+    def round(self) -> None:
+        """Count what is new, merge what is due, remove what is replaced or too old. Blocks."""
+        self.count()
+        for node in self._nodes():
+            while self._merge(node):
+                pass
+            self._clear(node)
+        self._retain()
+
+    def count(self) -> None:
+        """Downloads and last pulls of what is new."""
+        come = self._register.come()
+        for node in self._nodes():
+            fresh = self._register.uncounted(str(path) for path in listed(node).fresh)
+            for at in range(0, len(fresh), COUNT_FILES_MAX):
+                files = tuple(fresh[at : at + COUNT_FILES_MAX])
+                found = self._carry_out(Tally(str(self._folders.own), files), list[Pulled])
+                self._register.count(files, found)
+        if come:
+            self._register.settle(come)
+
+    def _merge(self, node: Path) -> bool:
+        """Make one of some; False where nothing is due."""
+        there = listed(node)
+        waiting = set(self._register.uncounted(str(path) for path in there.fresh))
+        days: dict[str, list[tuple[str, int, bool]]] = {}
+        for path in there.fresh:
+            if str(path) not in waiting:
+                days.setdefault(path.name[:8], []).append((path.name, path.stat().st_size, False))
+        for one in there.merged:
+            if one.rows.exists():
+                days.setdefault(one.path.name[:8], []).append((one.path.name, one.rows.stat().st_size, True))
+        over = f"{datetime.fromtimestamp(self._now(), UTC) - timedelta(hours=24 + CLOSED_HOURS):%Y%m%d}"
+        for day, files in sorted(days.items()):
+            if names := due(files, closed=day <= over):
+                self._make(node, day, names)
+                return True
+        return False
+
+    def _make(self, node: Path, day: str, names: list[str]) -> None:
+        name = f"{day}-{xxh3_64_hexdigest(' '.join(names).encode())}{MERGED}"
+        work = self._folders.work / f"{node.name}-{name}"
+        shutil.rmtree(work, ignore_errors=True)
+        sources = tuple(str(node / one / "rows.parquet" if one.endswith(MERGED) else node / one) for one in names)
+        made = self._carry_out(Merge(str(self._folders.own), sources, str(work)), Made)
+        segments.write_durably(work / "made.json", msgspec.json.encode(Note(made, tuple(names))))
+        work.rename(node / name)
+
+    def _clear(self, node: Path) -> None:
+        """Remove what is replaced, once no question reads it any more: what was replaced first goes first, since a
+        folder's name is what keeps its sources from being seen."""
+        for gone in node.glob("*.gone"):
+            shutil.rmtree(gone)
+        before_s = self._now() - self._limits.seconds_max * 2 - 10
+        folders = sorted(node.glob(f"*{MERGED}"), key=lambda path: path.stat().st_mtime)
+        removed = []
+        for folder in folders:
+            if folder.exists() and folder.stat().st_mtime < before_s:
+                for path in (folder.with_name(name) for name in _note(folder).replaces):
+                    if path.exists():
+                        _remove(path)
+                        removed.append(str(path))
+        self._register.forget(removed)
+
+    def _retain(self) -> None:
+        """Rows go after `keep_days`, what is left of them after `keep_rollups_days`, the oldest first where there is
+        too much."""
+        now = datetime.fromtimestamp(self._now(), UTC)
+        rows_from = f"{now - timedelta(days=self._limits.keep_days):%Y%m%d}"
+        all_from = f"{now - timedelta(days=max(self._limits.keep_rollups_days, self._limits.keep_days)):%Y%m%d}"
+        units = [unit for node in self._nodes() for unit in _units(listed(node))]
+        units.sort(key=lambda unit: (unit.whole, unit.day))
+        total = sum(unit.size for unit in units)
+        for unit in units:
+            if unit.day >= (all_from if unit.whole else rows_from) and total <= self._limits.keep_bytes_max:
+                continue
+            total -= unit.size
+            _remove(unit.path)
+            self._register.forget([str(unit.path)])
+
+    def _nodes(self) -> list[Path]:
+        return sorted(path for path in self._folders.kept.iterdir() if path.is_dir())
+
+    def _carry_out[Result](self, task: Merge | Tally, shape: type[Result]) -> Result:
+        return carry_out(
+            task, shape, memory_bytes_max=self._limits.memory_bytes_max, seconds_max=SECONDS_MAX, threads=THREADS
+        )
+
+
+class Unit(NamedTuple):
+    """What goes at once: rows, or (`whole`) all that is left of a merged segment."""
+
+    whole: bool
+    day: str
+    path: Path
+    size: int
+
+
+def _units(there: Listing) -> list[Unit]:
+    found = [Unit(False, path.name[:8], path, path.stat().st_size) for path in there.fresh]
+    for one in there.merged:
+        day = one.path.name[:8]
+        if one.rows.exists():
+            found.append(Unit(False, day, one.rows, one.rows.stat().st_size))
+        rest = sum(path.stat().st_size for path in one.path.iterdir() if path != one.rows)
+        found.append(Unit(True, day, one.path, rest))
+    return found
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path.rename(path.with_name(f"{path.name}.gone")))
+    else:
+        path.unlink(missing_ok=True)
+
+
+@lru_cache(4096)
+def _note(path: Path) -> Note:
+    return msgspec.json.decode((path / "made.json").read_bytes(), type=Note)

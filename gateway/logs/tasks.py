@@ -1,0 +1,124 @@
+"""What can the process that works on segments be told to do? Shapes alone, without the engine that does it."""
+
+import msgspec
+
+
+class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which lines: times in ms since 1970, until excluded; "" and 0 = any."""
+
+    since_ms: int
+    until_ms: int
+    workspace: str = ""
+    repository: str = ""
+    format: str = ""
+    package: str = ""
+    version: str = ""
+    principal: str = ""
+    country: str = ""
+    client: str = ""
+    status: int = 0
+
+
+class Build(msgspec.Struct, frozen=True, tag="build"):
+    """Lines of a log at `source` (removed afterwards) become the segment `target`. `countries`: see config."""
+
+    folder: str
+    source: str
+    target: str
+    node: str
+    countries: str
+
+
+class Merge(msgspec.Struct, frozen=True, tag="merge"):
+    """Segments become one, in the new folder `target`, with its rollups. Gives a Made."""
+
+    folder: str
+    files: tuple[str, ...]
+    target: str
+
+
+class Made(msgspec.Struct, frozen=True):
+    """What a merged segment holds: rows, and times of its first and behind its last (ms); 0 and 0 without rows."""
+
+    rows: int
+    from_ms: int
+    until_ms: int
+
+
+class Tally(msgspec.Struct, frozen=True, tag="tally"):
+    """Downloads and last pulls of versions and tags in these segments. Gives Pulled."""
+
+    folder: str
+    files: tuple[str, ...]
+
+
+class Pulled(msgspec.Struct, frozen=True, array_like=True):
+    """Of one version and tag ("" = was not asked for by one) of a package."""
+
+    workspace: str
+    repository: str
+    format: str
+    package: str
+    version: str
+    tag: str
+    downloads: int
+    last_ms: int
+
+
+class Span(msgspec.Struct, frozen=True):
+    """Files of one kind, and the times for which they answer (ms, until excluded), less a hole in the middle."""
+
+    files: tuple[str, ...]
+    from_ms: int
+    until_ms: int
+    hole_from_ms: int = 0
+    hole_until_ms: int = 0
+
+
+class Count(msgspec.Struct, frozen=True, tag="count"):
+    """Requests and bytes of what clients were served, by any of BY, the most requests first. Each line is in one span
+    alone: of `rows` as they are, or of rollups by name (see rollups.ROLLUPS)."""
+
+    folder: str
+    rows: tuple[Span, ...]
+    rollups: dict[str, Span]
+    by: tuple[str, ...]
+    filter: Filter
+    limit: int
+    by_bytes: bool = False
+
+
+class Find(msgspec.Struct, frozen=True, tag="find"):
+    """Lines, the latest first."""
+
+    folder: str
+    files: tuple[str, ...]
+    filter: Filter
+    limit: int
+
+
+class Export(msgspec.Struct, frozen=True, tag="export"):
+    """`limit` lines behind the first `skip` of those that the filter takes, by time, into the file `target`: as NDJSON
+    or Parquet. Gives a Written."""
+
+    folder: str
+    files: tuple[str, ...]
+    filter: Filter
+    skip: int
+    limit: int
+    target: str
+    parquet: bool
+
+
+class Written(msgspec.Struct, frozen=True):
+    """How many lines were written, the time of the last one (ms), and how many of that very time there were so far,
+    those that were skipped included. `later_ms`: where none was written, the time of the first one behind the filter's
+    times; 0 = there is none."""
+
+    rows: int
+    last_ms: int
+    same: int
+    later_ms: int = 0
+
+
+Task = Build | Merge | Tally | Count | Find | Export
