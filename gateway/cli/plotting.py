@@ -27,7 +27,7 @@ def with_empty_days(rows: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
     if not known:
         return []
     day, last = datetime.date.fromisoformat(min(known)), datetime.date.fromisoformat(max(known))
-    found = []
+    found = list[tuple[str, int]]()
     while day <= last and len(found) < DAYS_MAX:
         found.append((day.isoformat(), known.get(day.isoformat(), 0)))
         day += DAY

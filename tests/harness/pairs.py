@@ -103,13 +103,19 @@ class Pair:
         self.token = ready.admin
         self.origin = Served("origin", folder / "origin", config, [])
         parent = ["--parent", self.origin.url, "--parent-token-file", str(ready.edge_token_file)]
+        self._edge = ("edge", folder / "edge", config, parent)
         try:
-            self.edge = Served("edge", folder / "edge", config, parent)
+            self.edge = Served(*self._edge)
             for node in (self.origin, self.edge):
                 node.wait(self.token)
         except BaseException:
             self.stop()
             raise
+
+    def start_edge(self) -> None:
+        """Anew, on the data of the edge that was stopped."""
+        self.edge = Served(*self._edge)
+        self.edge.wait(self.token)
 
     def entrepot(self, *arguments: str, node: Served | None = None) -> tuple[int, Any, str]:
         """Run the CLI against a node (the origin) as its admin, with `--json`: exit code, what it told, its errors."""
