@@ -8,7 +8,7 @@ from typing import Annotated, Any, BinaryIO, Literal
 
 from cyclopts import App, Parameter
 
-from gateway.cli.client import API, reach
+from gateway.cli.client import API, Client, reach
 from gateway.cli.output import Output, Usage
 from gateway.cli.usage import path_of, since_of
 from gateway.cli.words import AsJson, AsProfile, AtUrl, seconds
@@ -116,23 +116,27 @@ def export(
     if not told["until_ms"]:
         told["until_ms"] = str(now_ms())
     asked = {name: value for name, value in told.items() if value}
-    rows = 0
     with reach(url, profile) as node, target:
-        while True:
-            piece = node.send("GET", API + path_of(workspace, f"logs/{form}"), params=asked)
-            rows += int(piece.headers.get(ROWS, "0"))
-            cursor = piece.headers.get(NEXT, "")
-            target.write(piece.content, asked | {"after": cursor})
-            if not cursor:
-                break
-            asked["after"] = cursor
-        sure_ms = int(piece.headers.get(UNTIL, "0"))
+        rows, sure_ms = _pour(node, path_of(workspace, f"logs/{form}"), asked, target)
     target.forget()
     out = Output(json)
     if to != "-":
         out.fact({"rows": rows, "counted_until_ms": sure_ms}, f"{rows} rows")
     out.note(f"Up to {_time(sure_ms)} the requests at all nodes are in it." if sure_ms else
              "Some node has not told yet how far its requests are in it.")  # fmt: skip
+
+
+def _pour(node: Client, path: str, asked: dict[str, str], target: "_Target") -> tuple[int, int]:
+    """Piece after piece: the number of rows, and up to when (ms) all that there was is in them."""
+    rows = 0
+    while True:
+        piece = node.send("GET", API + path, params=asked)
+        rows += int(piece.headers.get(ROWS, "0"))
+        cursor = piece.headers.get(NEXT, "")
+        target.write(piece.content, asked | {"after": cursor})
+        if not cursor:
+            return rows, int(piece.headers.get(UNTIL, "0"))
+        asked["after"] = cursor
 
 
 class _Target:
