@@ -75,7 +75,8 @@ class Scope(NamedTuple):
         changes = self._changes(entry.changes)
         actor, action = (entry.actor, entry.action) if changes else ("", "")
         # the words that were given for it, and the names of people, are the audit's at the origin
-        return msgspec.structs.replace(entry, actor=actor, action=action, changes=changes, reason="", actor_name="")
+        hidden = msgspec.structs.replace(entry, actor=actor, action=action, reason="", actor_name="", once=None)
+        return msgspec.structs.replace(hidden, changes=changes)
 
     def snapshot(self, reading: Knows, epoch: int) -> tuple[bytes, bytes]:
         """(hash, body) of an Entry with all that may be seen of the SYSTEM journal now."""

@@ -115,6 +115,7 @@ class Limits(Section, frozen=True):
     token_requests_max: int = 0
     address_requests_max: int = 0
     workspace_requests_max: int = 0
+    idempotency_keys_max: int = 10_000
 
 
 class SignIn(Section, frozen=True):

@@ -316,7 +316,7 @@ class Committer:
     ) -> tuple[Committed, bytes | None, dict[bytes, Staged]]:
         """The entry of a decision, if it can be written, and the stages it needs. Nothing is written here."""
         draft = decided.draft
-        if draft is None or not draft.changes:
+        if draft is None or not (draft.changes or draft.once):
             workspace = decided.workspace if draft is None else draft.workspace
             serial = self._index.head(txn, workspace)[0] if workspace else 0
             return Committed(None, serial, decided.value), None, {}
@@ -336,6 +336,7 @@ class Committer:
             draft.changes,
             draft.reason,
             _name_of(reading, draft.actor),
+            draft.once,
         )
         body = _encode(entry)
         if len(body) > frames.BODY_BYTES_MAX:

@@ -4,6 +4,9 @@ Every layer raises these; the room of a format says them in its client's own dia
 turns them into answers. A bug is an assertion or an unexpected exception, never a Problem.
 """
 
+TYPES = "/-/problems/"
+"""Each kind of problem has an address, at every node, where it is explained: this and its code."""
+
 
 class Problem(Exception):
     """Something the client can be told. `message` says what happened, `remedy` what to do about it.
@@ -30,7 +33,7 @@ class Problem(Exception):
         """The problem details (RFC 9457) that are said wherever no tool's dialect wants another form: `code` is for
         programs, `remedy` for people."""
         told: dict[str, object] = {
-            "type": f"urn:entrepot:problem:{self.code}",
+            "type": f"{TYPES}{self.code}",
             "title": type(self).__name__,
             "status": self.status,
             "code": self.code,
@@ -93,6 +96,18 @@ class Unsupported(Problem):
     """Understood, and not offered: a media type, an encoding, an option."""
 
     status, code = 415, "unsupported"
+
+
+class KeyReused(Problem):
+    """Another request came with this Idempotency-Key before."""
+
+    status, code = 422, "key-reused"
+
+
+class StillRunning(Conflict):
+    """A request with this Idempotency-Key is being worked on."""
+
+    code = "still-running"
 
 
 class RangeRefused(Problem):

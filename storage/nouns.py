@@ -485,12 +485,24 @@ SYSTEM = "-"
 """The journal of what belongs to no Workspace: workspaces, accounts, tokens, edges. No Workspace has this name."""
 
 
+class Once(Noun, frozen=True):
+    """What keeps a request that is sent twice from being done twice: who sent it (the id of a principal), the sha256 of
+    the key that it came with, the sha256 of the request itself, and its answer, sealed so that only the same request by
+    the same sender opens it (gateway.console.once)."""
+
+    principal: str
+    key: bytes
+    request: bytes
+    answer: bytes
+
+
 class Entry(Noun, frozen=True):
     """One line of the journal: who did what, and what it changes.
 
     `serial` counts from 1 within `workspace`; `previous` is the sha256 of the preceding entry's bytes in the same
     workspace (32 zero bytes before the first). `repository` is "" for what concerns none. `actor` is the id of a
-    principal, `actor_name` what that was called then; `reason` is what it gave for doing this, "" for nothing.
+    principal, `actor_name` what that was called then; `reason` is what it gave for doing this, "" for nothing. `once`
+    is there where the request came with a key.
     """
 
     epoch: int
@@ -504,6 +516,7 @@ class Entry(Noun, frozen=True):
     changes: tuple[AnyChange, ...]
     reason: str = ""
     actor_name: str = ""
+    once: Once | None = None
 
 
 class Draft(Noun, frozen=True):
@@ -515,3 +528,4 @@ class Draft(Noun, frozen=True):
     action: str
     changes: tuple[AnyChange, ...]
     reason: str = ""
+    once: Once | None = None

@@ -6,6 +6,7 @@ from cache.addresses import inside_only
 from formats import ROOMS
 from gateway.assembly import rooms
 from gateway.assembly.parts import Parts
+from gateway.console.once import Running
 from gateway.console.services import Health, Services
 from gateway.front.complaints import now_ms
 from gateway.insight.replication import lines as replication_lines
@@ -47,6 +48,8 @@ def services_of(parts: Parts) -> Services:
         used=parts.paying.used if is_origin else None,
         inside_only=inside_only,
         country_of=parts.geography.country_of,
+        running=Running(parts.root / "running.lock") if is_origin else None,
+        keys_max=parts.config.limits.idempotency_keys_max,
         replicated=lambda: [one.told(now_ms()) for one in parts.replicated.read()],
         stored=(store.blobs if is_origin else store.cached).rows,
     )

@@ -26,7 +26,7 @@ def put_role(role: str, /, *actions: str, json: AsJson = False, url: AtUrl = "",
     """
     at = owned(role)
     with reach(url, profile) as node:
-        made = node.put(f"/workspaces/{at.workspace}/roles", {"name": at.name, "actions": list(actions)})
+        made = node.put(f"/workspaces/{at.workspace}/roles/{at.name}", {"actions": list(actions)})
     Output(json).fact(made, f"Role {at} may {', '.join(made['actions'])}.")
 
 

@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from quart import Quart, Response
+from quart import Quart, Response, g, request
 from quart_trio import QuartTrio
 
 from gateway.console import (
@@ -13,6 +13,7 @@ from gateway.console import (
     credentials,
     edges,
     entitlements,
+    explaining,
     exporting,
     facts,
     grants,
@@ -35,7 +36,8 @@ from gateway.console import (
     upstreams,
     withholding,
 )
-from gateway.console.calls import BODY_BYTES_MAX, Call, Reply, Route, Routes, run
+from gateway.console.answering import run
+from gateway.console.calls import BODY_BYTES_MAX, Call, Reply, Route, Routes, bytes_of
 from gateway.console.clock import version
 from gateway.console.permissions import ANYBODY
 from gateway.console.scim import discovery, groups, users
@@ -44,6 +46,8 @@ from gateway.console.scim import tokens as scim_tokens
 from gateway.console.services import Services
 from gateway.console.signin import accounts, visits
 from gateway.console.signin import credentials as own_credentials
+from gateway.console.tracing import HEADER as REQUEST_ID
+from gateway.console.tracing import request_id
 
 DESCRIPTION = Routes("/-/api/v1")
 
@@ -63,6 +67,7 @@ def description() -> str:
 ROUTES: tuple[Route, ...] = (
     *DESCRIPTION.all,
     *facts.NODE.all,
+    *explaining.ROUTES.all,
     *facts.ROUTES.all,
     *tenancy.ROUTES.all,
     *upstreams.ROUTES.all,
@@ -98,6 +103,8 @@ ROUTES: tuple[Route, ...] = (
 
 PAGES: tuple[visits.Page, ...] = (*accounts.PAGES.all, *own_credentials.PAGES.all)
 """What people see in a browser: no part of the API, and declared as it is."""
+SHOWS = {route.rule: route.shows for route in ROUTES if route.shows is not None}
+"""What is shown of the one thing at an address."""
 
 PRIVATE = (
     ("Cache-Control", "no-store"),
@@ -119,9 +126,13 @@ def make_app(services: Services) -> Quart:
     for page in PAGES:
         visits.serve(app, services, page)
 
+    @app.before_request
+    async def name_it() -> None:
+        g.request_id = request_id(request.headers.get("traceparent", ""))
+
     @app.after_request
     async def keep_private(response: Response) -> Response:
-        for name, value in PRIVATE:
+        for name, value in (*PRIVATE, (REQUEST_ID, g.request_id), *g.get("limits", ())):
             response.headers.setdefault(name, value)
         return response
 
@@ -129,8 +140,10 @@ def make_app(services: Services) -> Quart:
 
 
 def _serve(app: Quart, services: Services, route: Route) -> None:
+    shows = SHOWS.get(route.rule)
+
     async def view(**at: str) -> Response:
-        return _response_of(await run(services, route, at))
+        return _response_of(await run(services, route, at, shows))
 
     app.add_url_rule(
         route.rule,
@@ -142,12 +155,4 @@ def _serve(app: Quart, services: Services, route: Route) -> None:
 
 
 def _response_of(reply: Reply) -> Response:
-    if reply.body is None:
-        body = b""
-    elif isinstance(reply.body, bytes):
-        body = reply.body
-    elif isinstance(reply.body, str):
-        body = reply.body.encode()
-    else:
-        body = msgspec.json.encode(reply.body)
-    return Response(body, status=reply.status, headers=dict(reply.headers), content_type=reply.media)
+    return Response(bytes_of(reply), status=reply.status, headers=dict(reply.headers), content_type=reply.media)

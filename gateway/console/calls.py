@@ -1,43 +1,52 @@
 """What is one call of the API? Who makes it, what it asks, and the one way in which it changes anything.
 
-A handler is `async def handler(call: Call) -> Reply`, registered in a `Routes` with the Permission that it needs.
+A handler is `async def handler(call: Call) -> Reply`, registered in a `Routes` with the Permission that it needs. What
+is shown of one thing is `def show(call: Call, reading: Reading) -> Shown`: its ETag follows from that, under the write
+lock too.
 """
 
-import base64
-import binascii
-import re
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from functools import wraps
+from typing import Any, get_origin
 
 import msgspec
-from quart import Request, request
-from werkzeug.datastructures import Headers
+from quart import Request
 
-from gateway.access import sessions
-from gateway.access.verdicts import ANONYMOUS, Principal, check_network, identify
-from gateway.console import cookies
+from gateway.access.verdicts import Principal, check_network
+from gateway.console.callers import API, who
+from gateway.console.cursors import CURSOR_CHARS_MAX, List
+from gateway.console.etags import Conditions, etag_of
+from gateway.console.once import REPLAYED, Keyed, Said
 from gateway.console.permissions import Permission
+from gateway.console.places import place_of
 from gateway.console.problems import SCIM
+from gateway.console.replies import Page
 from gateway.console.services import Services
+from gateway.console.shown import page
 from gateway.insight.reasons import REASON, reason_in
 from gateway.scim import refusing as scim
-from storage.commit import Decided
-from storage.errors import Invalid, Problem, Unauthenticated, Unavailable, Unsupported
+from storage.commit import Committed, Decided
+from storage.errors import Absent, Invalid, Unavailable, Unsupported
+from storage.index.answers import Answer
 from storage.index.catalog import Reading
-from storage.nouns import SYSTEM, Draft, PutToken
+from storage.nouns import Draft
 
-API = "/-/api/"
 BODY_BYTES_MAX = 512 << 10
 """The largest thing that is sent is a keyring: Debian's has 75 KB in base64."""
 PAGE_ITEMS = 100
 PAGE_ITEMS_MAX = 1_000
-CURSOR_CHARS_MAX = 500
+ARGUMENT_CHARS_MAX = 500
+SERIAL = "Entrepot-Serial"
+UNCHANGED = "request.unchanged"
+"""The action of an entry that only keeps the answer to a request that changed nothing."""
+
+PAGE = ("after", "limit")
+"""The arguments of a list."""
 
 UNDECLARED = object()
 """What a route gives that does not say; a test fails for it."""
-
-_QUOTED = re.compile(r"'[^']*'")
 
 
 @dataclass(frozen=True)
@@ -53,30 +62,79 @@ class Reply:
 Decision = Callable[[Reading, Principal], Decided]
 
 
+class Progress:
+    """What a call has done so far."""
+
+    __slots__ = ("changed", "kept")
+
+    def __init__(self) -> None:
+        self.changed = False
+        self.kept = False
+
+
+class _Done(Exception):
+    """It was done already."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.answer = answer
+
+
 @dataclass(frozen=True)
 class Call:
-    """One request whose caller has been identified and let in. `at` holds the parts of the path by name."""
+    """One request whose caller has been identified and let in. `at` holds the parts of the path by name; `shows` what
+    is there, where the address is that of one thing; `keyed` is set where it came with a key."""
 
     services: Services
-    permission: Permission
+    route: "Route"
     principal: Principal
     secret: str | None
     at: Mapping[str, str]
     request: Request
+    shows: "Shows | None" = None
+    keyed: Keyed | None = None
+    progress: Progress = field(default_factory=Progress)
 
     def read(self) -> AbstractContextManager[Reading]:
         """A reading of the index; never held across an await."""
         return self.services.catalog.read()
 
     def argument(self, name: str, default: str = "") -> str:
-        """The one value of a query argument. Raises Invalid for several, and for one that no name could equal."""
+        """The one value of a query argument. Raises Invalid for several, and for one that no name could equal.
+
+        That of `after` is the place that its cursor stands for, where the route gives pages.
+        """
         values = self.request.args.getlist(name)
         if len(values) > 1:
             raise Invalid(f"The argument {name} is given more than once.")
         value = values[0] if values else default
-        if len(value) > CURSOR_CHARS_MAX or "\0" in value:
+        if len(value) > (CURSOR_CHARS_MAX if name == "after" else ARGUMENT_CHARS_MAX) or "\0" in value:
             raise Invalid(f"The argument {name} is no name that could be here.")
-        return value
+        return self.list().opened(value) if name == "after" and self.route.paged else value
+
+    def list(self) -> List:
+        """The list that is asked for."""
+        return List(self.request.path, self.request.args.items(multi=True))
+
+    def page[T](self, found: Iterable[T], name: Callable[[T], str], show: Callable[[T], dict[str, Any]]) -> Reply:
+        """The page that is asked for of what lies in memory, by a name that is nobody else's."""
+        after, limit = self.argument("after"), self.limit()
+        rest = sorted((one for one in found if not after or name(one) > after), key=name)
+        return Reply(200, page(rest, limit, name, show))
+
+    def page_in_order[T](
+        self, found: Sequence[T], name: Callable[[T], str], show: Callable[[T], dict[str, Any]]
+    ) -> Reply:
+        """The same of what has an order that matters. It goes on behind the last item, or in the place of one that is
+        gone."""
+        after, limit = self.argument("after"), self.limit()
+        place, _, last = after.partition(" ")
+        names = [name(one) for one in found]
+        start = names.index(last) + 1 if last in names else int(place or 0)
+        shown = [show(one) for one in found[start : start + limit]]
+        end = start + len(shown)
+        more = f"{end - 1} {names[end - 1]}" if shown and end < len(found) else None
+        return Reply(200, {"items": shown, "next": more})
 
     def limit(self) -> int:
         """How many items a page may hold."""
@@ -107,35 +165,136 @@ class Call:
         try:
             return msgspec.json.decode(raw, type=shape)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise Invalid(f"The body is not what this address takes: {_place_of(error)}.") from None
+            raise Invalid(f"The body is not what this address takes: {place_of(error)}.") from None
 
-    async def change(self, journal: str, decide: Decision) -> tuple[object, dict[str, str]]:
-        """Commit what `decide` decides: its value, and the headers that tell an edge which Serial to wait for.
+    def etag(self, reading: Reading, principal: Principal) -> str:
+        """That of the thing at this address, as `principal` sees it; "" where there is none."""
+        if self.shows is None:
+            return ""
+        try:
+            return etag_of(self.shows(replace(self, principal=principal), reading))
+        except Absent:
+            return ""
+
+    async def change(self, journal: str, decide: Decision) -> tuple[Any, dict[str, str]]:
+        """Commit what `decide` decides, where another change follows: its value, and the headers that tell an edge
+        which Serial to wait for.
 
         The caller is identified and let in again under the write lock, since the token may be gone by then. `journal`
-        is the Workspace, or SYSTEM, whose journal is written. Raises what `decide` raises; then nothing has changed.
+        is the Workspace, or SYSTEM, whose journal is written. Raises what `decide` raises, and PreconditionFailed;
+        then nothing has changed.
         """
+        committed = await self._commit(journal, decide, None)
+        return committed.value, _serial_of(journal, committed.serial)
+
+    async def conclude(self, journal: str, decide: Decision, answer: Callable[[Any], Reply]) -> Reply:
+        """The last change of a call, with the `answer` that its value leads to: pure, it is asked under the write lock.
+
+        The answer of a request that came with a key becomes durable with the change. Raises as `change` does.
+        """
+        try:
+            committed = await self._commit(journal, decide, answer)
+        except _Done as done:
+            return self.replayed(done.answer)
+        reply: Reply = committed.value
+        self.progress.kept = True
+        headers = {**reply.headers, **_serial_of(journal, committed.serial), **self._etag_behind(journal, committed)}
+        return replace(reply, headers=headers)
+
+    def replayed(self, answer: Answer) -> Reply:
+        """What was answered before. Raises KeyReused, Conflict."""
+        assert self.keyed is not None
+        said = self.keyed.opened(answer)
+        headers = {**said.headers, **_serial_of(answer.workspace, answer.serial), REPLAYED: "?1"}
+        return Reply(said.status, said.body or None, headers, said.media)
+
+    async def _commit(self, journal: str, decide: Decision, answer: Callable[[Any], Reply] | None) -> Committed:
         if self.services.commit is None:
             raise Unavailable(
                 "This node is an edge and writes nothing by itself.", "Send this to the origin.", retry_after_s=5
             )
         at_ms, reason = self.services.now_ms(), self.reason
+        conditions = conditions_of(self.request)
 
         def guarded(reading: Reading) -> Decided:
             principal = who(reading, self.secret, at_ms)
-            check_network(principal, _peer_of(self.request))
-            self.permission.check(self.services, reading, principal, self.at)
+            check_network(principal, peer_of(self.request))
+            if (done := self.answered(reading)) is not None:
+                raise _Done(done)
+            self.route.permission.check(self.services, reading, principal, self.at)
+            if conditions and not self.progress.changed:
+                conditions.check(self.etag(reading, principal))
             decided = decide(reading, principal)
+            if answer is not None:
+                decided = self._concluded(reading, principal, journal, decided, answer(decided.value))
             draft = decided.draft
             if draft is not None and reason:
                 draft = msgspec.structs.replace(draft, reason=reason)
             return decided._replace(draft=draft, workspace=journal)
 
         committed = await self.services.commit(guarded)
-        return committed.value, {"Entrepot-Serial": f"{journal}={committed.serial}"}
+        self.progress.changed = True
+        return committed
+
+    def answered(self, reading: Reading) -> Answer | None:
+        """What was answered to a request with this key before."""
+        if self.keyed is None:
+            return None
+        return reading.answer(self.keyed.principal, self.keyed.key, self.services.now_ms())
+
+    def _concluded(
+        self, reading: Reading, principal: Principal, journal: str, decided: Decided, reply: Reply
+    ) -> Decided:
+        """The answer as the value, and kept with the entry where the request came with a key."""
+        if self.keyed is None:
+            return decided._replace(value=reply)
+        self.keyed.check_room(reading, self.services.keys_max, self.services.now_ms())
+        draft = decided.draft or Draft(journal, "", principal.id, UNCHANGED, ())
+        said = Said(reply.status, reply.media, dict(reply.headers), bytes_of(reply))
+        return decided._replace(draft=msgspec.structs.replace(draft, once=self.keyed.once(said)), value=reply)
+
+    def _etag_behind(self, journal: str, committed: Committed) -> dict[str, str]:
+        """The ETag of what is there now, if that is what this call has made of it: nothing was written since."""
+        if self.shows is None or self.route.method not in ("PUT", "PATCH"):
+            return {}
+        with self.read() as reading:
+            if reading.serial(journal) != committed.serial:
+                return {}
+            etag = self.etag(reading, self.principal)
+        return {"ETag": etag} if etag else {}
+
+
+def no_content(_: object) -> Reply:
+    """Done, and there is nothing to tell."""
+    return Reply(204)
+
+
+def conditions_of(request: Request) -> Conditions:
+    """If-Match and If-None-Match. Raises Invalid."""
+    headers = request.headers
+    return Conditions(",".join(headers.getlist("If-Match")), ",".join(headers.getlist("If-None-Match")))
+
+
+def peer_of(request: Request) -> str:
+    """Where the client is: the strict front says it, in a header that no client can send."""
+    return request.headers.get("X-Entrepot-Peer", "")
+
+
+def bytes_of(reply: Reply) -> bytes:
+    """The body as it is sent."""
+    if reply.body is None:
+        return b""
+    if isinstance(reply.body, bytes):
+        return reply.body
+    return reply.body.encode() if isinstance(reply.body, str) else msgspec.json.encode(reply.body)
+
+
+def _serial_of(journal: str, serial: int) -> dict[str, str]:
+    return {SERIAL: f"{journal}={serial}"}
 
 
 Handler = Callable[[Call], Awaitable[Reply]]
+Shows = Callable[[Call, Reading], dict[str, object]]
 
 
 @dataclass(frozen=True)
@@ -156,6 +315,29 @@ class Route:
     status: tuple[int, ...] = (200,)
     media: str = ""
     """What else than JSON it can answer."""
+    shows: Shows | None = None
+    """Where it shows one thing: what is shown of it, all but what only others than the index know."""
+
+    @property
+    def changes(self) -> bool:
+        """May it change something?"""
+        return self.method != "GET"
+
+    @property
+    def selects(self) -> bool:
+        """Can a caller say which members of the answer he wants?"""
+        return self.method == "GET" and self.rule.startswith(API) and self.gives not in (None, str, UNDECLARED)
+
+    @property
+    def lists(self) -> bool:
+        """Does it give a list?"""
+        kind = get_origin(self.gives) or self.gives
+        return isinstance(kind, type) and issubclass(kind, Page)
+
+    @property
+    def paged(self) -> bool:
+        """Page by page, with cursors?"""
+        return self.lists and "after" in self.arguments
 
     @property
     def dialect(self) -> str:
@@ -182,6 +364,7 @@ class Routes:
         gives: object = UNDECLARED,
         status: int | tuple[int, ...] = 0,
         media: str = "",
+        shows: Shows | None = None,
     ) -> Callable[[Handler], Handler]:
         """Register the decorated handler. `status` is that of success, where it is not 200, or 204 for no body."""
         statuses = status if isinstance(status, tuple) else (status or (204 if gives is None else 200),)
@@ -189,114 +372,25 @@ class Routes:
 
         def keep(handler: Handler) -> Handler:
             named = frozenset(arguments)
-            self.all.append(Route(method, rule, permission, handler, named, alone, takes, gives, statuses, media))
+            self.all.append(
+                Route(method, rule, permission, handler, named, alone, takes, gives, statuses, media, shows)
+            )
             return handler
 
         return keep
 
+    def show(
+        self, rule: str, permission: Permission, arguments: tuple[str, ...] = (), *, gives: object
+    ) -> Callable[[Shows], Shows]:
+        """Register the decorated function as what GET answers of the one thing that is at `rule`."""
 
-async def run(services: Services, route: Route, at: Mapping[str, str]) -> Reply:
-    """Let the current request in, or not, and have it handled."""
-    secret = presented(services, route)
-    governed = route.rule.startswith((API, SCIM))
-    if services.outdated() and governed and not route.alone:
-        raise Unavailable("This edge has lost its origin and may not tell private things.", retry_after_s=2)
-    peer = request.headers.get("x-entrepot-peer", "")
-    with services.catalog.read() as reading:
-        try:
-            principal = who(reading, secret, services.now_ms())
-            check_network(principal, peer)
-        except Unauthenticated:
-            services.spend(ANONYMOUS, peer)  # whoever guesses is slowed
-            raise
-        if governed:
-            services.spend(principal, peer)
-        route.permission.check(services, reading, principal, at)
-    strange = set(request.args) - route.arguments
-    if strange:
-        taken = ", ".join(sorted(route.arguments)) or "none"
-        raise Invalid("This address does not take all of these query arguments.", f"It takes: {taken}.")
-    if principal.kind == sessions.KIND and secret is not None:
-        await renew(services, secret)
-    return await route.handler(Call(services, route.permission, principal, secret, at, request._get_current_object()))
+        def keep(shows: Shows) -> Shows:
+            @wraps(shows)
+            async def handler(call: Call) -> Reply:
+                with call.read() as reading:
+                    return Reply(200, shows(call, reading))
 
+            self.add("GET", rule, permission, arguments, gives=gives, shows=shows)(handler)
+            return shows
 
-def who(reading: Reading, secret: str | None, now_ms: int) -> Principal:
-    """The principal behind what was presented: a session's text comes from its cookie alone. Raises Unauthenticated."""
-    if secret is not None and sessions.is_session(secret):
-        return sessions.holder(reading, secret, now_ms)
-    return identify(reading, secret, now_ms)
-
-
-def presented(services: Services, route: Route) -> str | None:
-    """The credential of the current request, else the text of the session in its cookie; None for neither.
-
-    Raises Unauthenticated, and Forbidden for a change by cookie that no page of ours has sent (C13).
-    """
-    given = credential(request.headers)
-    if given is not None:
-        if sessions.is_session(given):
-            raise Unauthenticated("A session is good in its cookie alone.", "Make a token: entrepot login.")
-        return given
-    if not route.rule.startswith(API):
-        return None
-    secure = cookies.is_secure(request._get_current_object(), services.sign_in.url)
-    text = cookies.cookie(request._get_current_object(), cookies.SESSION, secure=secure)
-    if text and route.method not in cookies.SAFE_METHODS:
-        cookies.check_form(request._get_current_object(), text, request.headers.get(cookies.FORM_FIELD, ""))
-    return text if sessions.is_session(text) else None
-
-
-async def renew(services: Services, text: str) -> None:
-    """Whoever does something stays signed in. An origin writes that, seldom; where it cannot, the session runs on."""
-    if services.commit is None:
-        return
-    now_ms = services.now_ms()
-
-    def decide(reading: Reading) -> Decided:
-        token = sessions.session_of(reading, text, now_ms)
-        later = sessions.renewed(token, now_ms)
-        draft = None if later is None else Draft(SYSTEM, "", token.id, "session.renew", (PutToken(later),))
-        return Decided(draft, None, SYSTEM)
-
-    with services.catalog.read() as reading:
-        try:
-            due = sessions.renewed(sessions.session_of(reading, text, now_ms), now_ms)
-        except Unauthenticated:
-            due = None
-    if due is not None:
-        with suppress(Problem):
-            await services.commit(decide)
-
-
-def _peer_of(asked: Request) -> str:
-    """Where the client is: the strict front says it, in a header that no client can send."""
-    return asked.headers.get("X-Entrepot-Peer", "")
-
-
-def credential(headers: Headers) -> str | None:
-    """What the client presents: a Bearer, the password of Basic, or X-Api-Key; None for nothing.
-
-    Raises Unauthenticated for an Authorization that is neither.
-    """
-    given = headers.get("Authorization", "").strip()
-    if not given:
-        return headers.get("X-Api-Key", "").strip() or None
-    scheme, _, rest = given.partition(" ")
-    if scheme.lower() == "bearer":
-        return rest.strip()
-    if scheme.lower() == "basic":
-        try:
-            pair = base64.b64decode(rest.strip(), validate=True).decode("utf-8")
-        except (binascii.Error, ValueError):
-            pair = ""
-        if ":" in pair:
-            return pair.partition(":")[2]
-    raise Unauthenticated("This Authorization cannot be read.", "Send a token as Bearer, or as the password of Basic.")
-
-
-def _place_of(error: Exception) -> str:
-    """What was wrong and where, without the value that was sent: it may be a secret in the wrong place."""
-    if isinstance(error, msgspec.ValidationError):
-        return _QUOTED.sub("this value", str(error))
-    return "it is not JSON"
+        return keep

@@ -82,16 +82,12 @@ async def create_token(call: Call) -> Reply:
         )
         return _written(principal, "token.create", token)
 
-    token, headers = await call.change(SYSTEM, decide)
-    assert isinstance(token, Token)
-    return Reply(201, {"id": token.id, "token": text} | shown.token(token, now_ms), headers)
+    return await call.conclude(SYSTEM, decide, lambda token: _minted(201, token, text, now_ms))
 
 
-@ROUTES.add("GET", "/tokens/<id>", TOKEN_CONTROL, gives=replies.Token)
-async def show_token(call: Call) -> Reply:
-    with call.read() as reading:
-        token = controlled_token(reading, call.principal, call.at["id"])
-    return Reply(200, shown.token(token, call.services.now_ms()))
+@ROUTES.show("/tokens/<id>", TOKEN_CONTROL, gives=replies.Token)
+def show_token(call: Call, reading: Reading) -> shown.Shown:
+    return shown.token(controlled_token(reading, call.principal, call.at["id"]), call.services.now_ms())
 
 
 @ROUTES.add("DELETE", "/tokens/<id>", TOKEN_CONTROL, gives=replies.Token)
@@ -104,9 +100,7 @@ async def revoke_token(call: Call) -> Reply:
             return Decided(None, token)
         return _written(principal, "token.revoke", msgspec.structs.replace(token, revoked_ms=now_ms))
 
-    token, headers = await call.change(SYSTEM, decide)
-    assert isinstance(token, Token)
-    return Reply(200, shown.token(token, now_ms), headers)
+    return await call.conclude(SYSTEM, decide, lambda token: Reply(200, shown.token(token, now_ms)))
 
 
 @ROUTES.add("POST", "/tokens/<id>/rotate", TOKEN_CONTROL, takes=Rotation, gives=replies.MintedToken, status=201)
@@ -134,9 +128,12 @@ async def rotate_token(call: Call) -> Reply:
         changes = (PutToken(fresh), PutToken(ending))
         return Decided(Draft(SYSTEM, "", principal.id, "token.rotate", changes), fresh)
 
-    token, headers = await call.change(SYSTEM, decide)
-    assert isinstance(token, Token)
-    return Reply(201, {"id": token.id, "token": text} | shown.token(token, now_ms), headers)
+    return await call.conclude(SYSTEM, decide, lambda token: _minted(201, token, text, now_ms))
+
+
+def _minted(status: int, token: Token, text: str, now_ms: int) -> Reply:
+    """The one answer that holds a token's text."""
+    return Reply(status, {"id": token.id, "token": text} | shown.token(token, now_ms))
 
 
 def _grants_of(services: Services, body: NewToken) -> tuple[Grant, ...]:

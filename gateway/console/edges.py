@@ -57,16 +57,12 @@ async def invite_edge(call: Call) -> Reply:
         )
         return _written(principal, "edge.invite", made)
 
-    edge, headers = await call.change(SYSTEM, decide)
-    assert isinstance(edge, Edge)
-    return Reply(201, {"code": code} | shown.edge(edge, now_ms), headers)
+    return await call.conclude(SYSTEM, decide, lambda edge: Reply(201, {"code": code} | shown.edge(edge, now_ms)))
 
 
-@ROUTES.add("GET", "/edges/<name>", NODE_ADMIN, gives=replies.Edge)
-async def show_edge(call: Call) -> Reply:
-    with call.read() as reading:
-        edge = _here(reading, call.at["name"])
-    return Reply(200, shown.edge(edge, call.services.now_ms()))
+@ROUTES.show("/edges/<name>", NODE_ADMIN, gives=replies.Edge)
+def show_edge(call: Call, reading: Reading) -> shown.Shown:
+    return shown.edge(_here(reading, call.at["name"]), call.services.now_ms())
 
 
 @ROUTES.add("PATCH", "/edges/<name>", NODE_ADMIN, takes=EditEdge, gives=replies.Edge)
@@ -78,9 +74,7 @@ async def edit_edge(call: Call) -> Reply:
         after = msgspec.structs.replace(before, workspaces=_workspaces(reading, body.workspaces))
         return Decided(None, before) if after == before else _written(principal, "edge.change", after)
 
-    edge, headers = await call.change(SYSTEM, decide)
-    assert isinstance(edge, Edge)
-    return Reply(200, shown.edge(edge, call.services.now_ms()), headers)
+    return await call.conclude(SYSTEM, decide, lambda edge: Reply(200, shown.edge(edge, call.services.now_ms())))
 
 
 @ROUTES.add("DELETE", "/edges/<name>", NODE_ADMIN, gives=replies.Edge)
@@ -94,9 +88,7 @@ async def revoke_edge(call: Call) -> Reply:
         revoked = msgspec.structs.replace(edge, revoked_ms=now_ms, code=b"", code_expires_ms=0)
         return _written(principal, "edge.revoke", revoked)
 
-    edge, headers = await call.change(SYSTEM, decide)
-    assert isinstance(edge, Edge)
-    return Reply(200, shown.edge(edge, now_ms), headers)
+    return await call.conclude(SYSTEM, decide, lambda edge: Reply(200, shown.edge(edge, now_ms)))
 
 
 def _workspaces(reading: Reading, asked: tuple[str, ...]) -> tuple[str, ...]:

@@ -70,12 +70,15 @@ async def create_entitlement(call: Call) -> Reply:
         )
         return _written(principal, "entitlement.create", token)
 
-    token, headers = await call.change(SYSTEM, decide)
-    assert isinstance(token, Token)
-    return Reply(201, {"id": token.id, "token": text} | shown.token(token, now_ms), headers)
+    return await call.conclude(SYSTEM, decide, lambda token: _minted(201, token, text, now_ms))
 
 
-@ROUTES.add("GET", f"{_AT}/<id>", SOMEBODY, gives=replies.UsedToken)
+def show_limits(call: Call, reading: Reading) -> shown.Shown:
+    """What the index knows of it: its ETag does not move with what is used."""
+    return shown.token(_governed(reading, call, call.principal), call.services.now_ms())
+
+
+@ROUTES.add("GET", f"{_AT}/<id>", SOMEBODY, gives=replies.UsedToken, shows=show_limits)
 async def show_entitlement(call: Call) -> Reply:
     """With what was used: the origin tells, who counts it. Slices that are lent count as used."""
     with call.read() as reading:
@@ -108,9 +111,7 @@ async def edit_entitlement(call: Call) -> Reply:
         limits = msgspec.structs.replace(token.entitlement, **asked)
         return _written(principal, "entitlement.edit", msgspec.structs.replace(token, entitlement=limits))
 
-    token, headers = await call.change(SYSTEM, decide)
-    assert isinstance(token, Token)
-    return Reply(200, shown.token(token, now_ms), headers)
+    return await call.conclude(SYSTEM, decide, lambda token: Reply(200, shown.token(token, now_ms)))
 
 
 _LIMITS = ("downloads_max", "bytes_max", "clients_max", "period_s", "eula", "metadata")
@@ -130,9 +131,7 @@ async def refresh_entitlement(call: Call) -> Reply:
         fresh = msgspec.structs.replace(token, sha256=parts.sha256, verify_key=parts.verify_key)
         return _written(principal, "entitlement.refresh", fresh)
 
-    token, headers = await call.change(SYSTEM, decide)
-    assert isinstance(token, Token)
-    return Reply(200, {"id": token.id, "token": text} | shown.token(token, now_ms), headers)
+    return await call.conclude(SYSTEM, decide, lambda token: _minted(200, token, text, now_ms))
 
 
 @ROUTES.add("DELETE", f"{_AT}/<id>", BY_BODY, gives=replies.Token)
@@ -145,9 +144,7 @@ async def revoke_entitlement(call: Call) -> Reply:
             return Decided(None, token)
         return _written(principal, "entitlement.revoke", msgspec.structs.replace(token, revoked_ms=now_ms))
 
-    token, headers = await call.change(SYSTEM, decide)
-    assert isinstance(token, Token)
-    return Reply(200, shown.token(token, now_ms), headers)
+    return await call.conclude(SYSTEM, decide, lambda token: Reply(200, shown.token(token, now_ms)))
 
 
 @ROUTES.add("POST", "/eula", BY_BODY, takes=Accepting, gives=replies.Accepted)
@@ -164,11 +161,14 @@ async def accept_eula(call: Call) -> Reply:
         limits = msgspec.structs.replace(token.entitlement, accepted=body.revision)
         return _written(principal, "entitlement.accept", msgspec.structs.replace(token, entitlement=limits))
 
-    _, headers = await call.change(SYSTEM, decide)
-    return Reply(200, {"accepted": body.revision}, headers)
+    return await call.conclude(SYSTEM, decide, lambda _: Reply(200, {"accepted": body.revision}))
 
 
 # ---------------------------------------------------------------- steps
+
+
+def _minted(status: int, token: Token, text: str, now_ms: int) -> Reply:
+    return Reply(status, {"id": token.id, "token": text} | shown.token(token, now_ms))
 
 
 def networks_of(cidrs: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """How is this node doing, and what do its repositories hold?"""
 
 from itertools import islice
+from typing import Any
 
 import trio
 
@@ -11,6 +12,7 @@ from gateway.console.parts import may_know
 from gateway.console.permissions import ANYBODY, METRICS, REPOSITORY_READ, SOMEBODY
 from gateway.console.pulls import of_version
 from storage.errors import Absent, Invalid
+from storage.index.catalog import Reading
 
 NODE = Routes("/-")
 ROUTES = Routes("/-/api/v1")
@@ -74,30 +76,39 @@ async def list_packages(call: Call) -> Reply:
     return Reply(200, shown.page(found, limit, lambda one: one.name, shown.package))
 
 
+def show_published(call: Call, reading: Reading) -> shown.Shown:
+    """What the index knows of a package: its ETag moves neither with how the bytes lie, nor with what is pulled."""
+    format = _format_of(call)
+    name = call.services.normalise(format, call.at["package"])
+    view = reading.view(call.at["workspace"], call.at["repository"], format)
+    package = view.package(name) if may_know(call, reading)(format, name) else None
+    if package is None:
+        raise Absent("This repository holds no such package.")
+    return shown.package(package) | {
+        "versions": [shown.version(one) for one in view.versions(name)],
+        "tags": view.tags(name),
+        "files": [shown.file(one) for one in view.files(name)],
+    }
+
+
 @ROUTES.add(
     "GET",
     "/repositories/<workspace>/<repository>/packages/<path:package>",
     REPOSITORY_READ,
     ("format",),
     gives=replies.PackageWithFiles,
+    shows=show_published,
 )
 async def show_package(call: Call) -> Reply:
-    format = _format_of(call)
-    name = call.services.normalise(format, call.at["package"])
     with call.read() as reading:
-        view = reading.view(call.at["workspace"], call.at["repository"], format)
-        package = view.package(name) if may_know(call, reading)(format, name) else None
-        if package is None:
-            raise Absent("This repository holds no such package.")
-        register, at = call.services.register, (call.at["workspace"], call.at["repository"])
-        counted = None if register is None else register.package(*at, format, name)
-        files = view.files(name)
-        rows = call.services.stored([one.sha256 for one in files])
-        told = shown.package(package) | {
-            "versions": [shown.version(one) | of_version(counted, one.name) for one in view.versions(name)],
-            "tags": view.tags(name),
-            "files": [shown.file(one) | {"stored": shown.stored(row)} for one, row in zip(files, rows, strict=True)],
-        }
+        told: dict[str, Any] = show_published(call, reading)
+    register, at = call.services.register, (call.at["workspace"], call.at["repository"])
+    counted = None if register is None else register.package(*at, _format_of(call), told["name"])
+    rows = call.services.stored([bytes.fromhex(one["sha256"]) for one in told["files"]])
+    for one in told["versions"]:
+        one |= of_version(counted, one["name"])
+    for one, row in zip(told["files"], rows, strict=True):
+        one["stored"] = shown.stored(row)
     return Reply(200, told)
 
 

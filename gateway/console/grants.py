@@ -7,11 +7,11 @@ from gateway.access.names import slug
 from gateway.access.rules import BINDINGS_MAX, account_rules
 from gateway.access.verdicts import Principal, Standing, find_repository
 from gateway.console import replies, shown
-from gateway.console.calls import Call, Reply, Routes
+from gateway.console.calls import Call, Reply, Routes, no_content
 from gateway.console.giving import actions_of, grant_of, judge_all, judge_giving, member_of, subject_of, told
 from gateway.console.people import new_id
 from gateway.console.permissions import WORKSPACE_GRANT
-from gateway.console.schemas import NewBinding, NewRole
+from gateway.console.schemas import EditRole, NewBinding
 from storage.commit import Decided
 from storage.errors import Absent, Conflict, Invalid
 from storage.index.catalog import Reading
@@ -30,12 +30,20 @@ async def list_roles(call: Call) -> Reply:
     return Reply(200, shown.page(found, limit, lambda one: one.name, shown.role))
 
 
-@ROUTES.add("PUT", "/workspaces/<workspace>/roles", WORKSPACE_GRANT, takes=NewRole, gives=replies.CustomRole)
+@ROUTES.show("/workspaces/<workspace>/roles/<role>", WORKSPACE_GRANT, gives=replies.CustomRole)
+def show_role(call: Call, reading: Reading) -> shown.Shown:
+    role = reading.role(call.at["workspace"], call.at["role"])
+    if role is None:
+        raise _no_role()
+    return shown.role(role)
+
+
+@ROUTES.add("PUT", "/workspaces/<workspace>/roles/<role>", WORKSPACE_GRANT, takes=EditRole, gives=replies.CustomRole)
 async def put_role(call: Call) -> Reply:
     """Make a role, or give it other actions: all that were given it have those at once."""
-    body = await call.body(NewRole)
+    body = await call.body(EditRole)
     ws = call.at["workspace"]
-    role = Role(slug(body.name, "A role"), actions_of(body.actions), call.services.now_ms())
+    role = Role(slug(call.at["role"], "A role"), actions_of(body.actions), call.services.now_ms())
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         judge_all(principal, reading, ws, frozenset(role.actions))
@@ -43,8 +51,7 @@ async def put_role(call: Call) -> Reply:
             raise Conflict(f"A workspace can have {ROLES_MAX} roles.", "Drop one first.")
         return Decided(Draft(ws, "", principal.id, "role.put", (PutRole(role),)), role)
 
-    _, headers = await call.change(ws, decide)
-    return Reply(200, shown.role(role), headers)
+    return await call.conclude(ws, decide, lambda _: Reply(200, shown.role(role)))
 
 
 @ROUTES.add("DELETE", "/workspaces/<workspace>/roles/<role>", WORKSPACE_GRANT, gives=None)
@@ -53,11 +60,10 @@ async def drop_role(call: Call) -> Reply:
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         if reading.role(ws, name) is None:
-            raise Absent("There is no such role in this workspace.")
+            raise _no_role()
         return Decided(Draft(ws, "", principal.id, "role.drop", (DropRole(name),)), None)
 
-    _, headers = await call.change(ws, decide)
-    return Reply(204, None, headers)
+    return await call.conclude(ws, decide, no_content)
 
 
 # ---------------------------------------------------------------- what was given
@@ -95,9 +101,13 @@ async def give(call: Call) -> Reply:
         repository = grant.scope.partition("/")[2]
         return Decided(Draft(ws, repository, principal.id, "grant.give", (PutBinding(binding),)), binding)
 
-    binding, headers = await call.change(ws, decide)
-    assert isinstance(binding, Binding)
-    return Reply(201, shown.binding(binding, body.subject), headers)
+    return await call.conclude(ws, decide, lambda binding: Reply(201, shown.binding(binding, body.subject)))
+
+
+@ROUTES.show("/workspaces/<workspace>/grants/<id>", WORKSPACE_GRANT, gives=replies.Binding)
+def show_grant(call: Call, reading: Reading) -> shown.Shown:
+    found = _binding(reading, call.at["workspace"], call.at["id"])
+    return shown.binding(found, told(reading, found.subject))
 
 
 @ROUTES.add("DELETE", "/workspaces/<workspace>/grants/<id>", WORKSPACE_GRANT, gives=None)
@@ -106,16 +116,13 @@ async def take(call: Call) -> Reply:
     ws = call.at["workspace"]
 
     def decide(reading: Reading, principal: Principal) -> Decided:
-        found = next((one for one in reading.bindings(ws) if one.id == call.at["id"]), None)
-        if found is None:
-            raise Absent("There is no such grant in this workspace.")
+        found = _binding(reading, ws, call.at["id"])
         if found.grant.deny:
             judge_giving(reading, principal, _allowing(found))
         drop = DropBinding(found.subject, found.id)
         return Decided(Draft(ws, "", principal.id, "grant.take", (drop,)), None)
 
-    _, headers = await call.change(ws, decide)
-    return Reply(204, None, headers)
+    return await call.conclude(ws, decide, no_content)
 
 
 @ROUTES.add(
@@ -154,6 +161,17 @@ async def explain(call: Call) -> Reply:
             "parts_only": not verdict.allowed and not public and stands.possible(what),
         },
     )
+
+
+def _binding(reading: Reading, ws: str, id: str) -> Binding:
+    found = next((one for one in reading.bindings(ws) if one.id == id), None)
+    if found is None:
+        raise Absent("There is no such grant in this workspace.")
+    return found
+
+
+def _no_role() -> Absent:
+    return Absent("There is no such role in this workspace.")
 
 
 def _allowing(binding: Binding) -> Grant:

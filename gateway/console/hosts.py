@@ -13,7 +13,7 @@ import msgspec
 from gateway.access.names import slug
 from gateway.access.verdicts import Principal
 from gateway.console import replies, shown
-from gateway.console.calls import Call, Reply, Routes
+from gateway.console.calls import PAGE, Call, Reply, Routes, no_content
 from gateway.console.permissions import NODE_ADMIN
 from gateway.console.schemas import NewHost
 from storage.commit import Decided
@@ -29,10 +29,16 @@ CSV = "text/csv; charset=utf-8; header=present"
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
-@ROUTES.add("GET", "/hosts", NODE_ADMIN, gives=replies.Page[replies.Host])
+@ROUTES.add("GET", "/hosts", NODE_ADMIN, PAGE, gives=replies.Page[replies.Host])
 async def list_hosts(call: Call) -> Reply:
     with call.read() as reading:
-        return Reply(200, {"items": [shown.host(one) for one in reading.hosts()], "next": None})
+        found = reading.hosts()
+    return call.page(found, lambda one: one.name, shown.host)
+
+
+@ROUTES.show("/hosts/<host>", NODE_ADMIN, gives=replies.Host)
+def show_host(call: Call, reading: Reading) -> shown.Shown:
+    return shown.host(_bound(reading, call.at["host"].lower()))
 
 
 @ROUTES.add("POST", "/hosts", NODE_ADMIN, takes=NewHost, gives=replies.Host, status=201)
@@ -54,9 +60,7 @@ async def add_host(call: Call) -> Reply:
         _check_scope(reading, host.scope)
         return _written(principal, "host.add", PutHost(host), host)
 
-    found, headers = await call.change(SYSTEM, decide)
-    assert isinstance(found, Host)
-    return Reply(201, shown.host(found), headers)
+    return await call.conclude(SYSTEM, decide, lambda found: Reply(201, shown.host(found)))
 
 
 @ROUTES.add("DELETE", "/hosts/<host>", NODE_ADMIN, gives=None)
@@ -64,13 +68,10 @@ async def remove_host(call: Call) -> Reply:
     name = call.at["host"].lower()
 
     def decide(reading: Reading, principal: Principal) -> Decided:
-        before = reading.host(name)
-        if before is None:
-            raise Absent("No such host name is bound here.")
+        before = _bound(reading, name)
         return _written(principal, "host.remove", DropHost(name, before.scope), None)
 
-    _, headers = await call.change(SYSTEM, decide)
-    return Reply(204, None, headers)
+    return await call.conclude(SYSTEM, decide, no_content)
 
 
 @EXPORT.add("GET", "/hosts", NODE_ADMIN, ("form",), gives=replies.Hosts, media=CSV)
@@ -89,6 +90,13 @@ async def export(call: Call) -> Reply:
         if one.region:
             regions.setdefault(one.region, []).append(one.name)
     return Reply(200, {"hosts": [shown.host(one) for one in hosts], "regions": regions})
+
+
+def _bound(reading: Reading, name: str) -> Host:
+    found = reading.host(name)
+    if found is None:
+        raise Absent("No such host name is bound here.")
+    return found
 
 
 def dns_name(text: str) -> str:

@@ -26,10 +26,9 @@ _REPOSITORY = "/repositories/<workspace>/<repository>/networks"
 Rules = tuple[NetworkRule, ...]
 
 
-@ROUTES.add("GET", _REPOSITORY, REPOSITORY_ADMIN, gives=replies.NetworkRules)
-async def show_of_repository(call: Call) -> Reply:
-    with call.read() as reading:
-        return Reply(200, _told(_repository(call, reading, call.principal).networks))
+@ROUTES.show(_REPOSITORY, REPOSITORY_ADMIN, gives=replies.NetworkRules)
+def show_of_repository(call: Call, reading: Reading) -> shown.Shown:
+    return _told(_repository(call, reading, call.principal).networks)
 
 
 @ROUTES.add("PUT", _REPOSITORY, REPOSITORY_ADMIN, takes=NetworkRules, gives=replies.NetworkRules)
@@ -44,8 +43,7 @@ async def set_of_repository(call: Call) -> Reply:
         put = PutRepository(msgspec.structs.replace(before, networks=rules))
         return Decided(Draft(before.workspace, before.name, principal.id, "repository.networks", (put,)), None)
 
-    _, headers = await call.change(call.at["workspace"], change)
-    return Reply(200, _told(rules), headers)
+    return await call.conclude(call.at["workspace"], change, lambda _: Reply(200, _told(rules)))
 
 
 @ROUTES.add("GET", f"{_REPOSITORY}/test", REPOSITORY_ADMIN, ("address",), gives=replies.Ruling)
@@ -63,10 +61,9 @@ async def test_address(call: Call) -> Reply:
     return Reply(200, told | _more(ruling))
 
 
-@ROUTES.add("GET", _WORKSPACE, WORKSPACE_ADMIN, gives=replies.NetworkRules)
-async def show_of_workspace(call: Call) -> Reply:
-    with call.read() as reading:
-        return Reply(200, _told(_workspace(call, reading, call.principal).networks))
+@ROUTES.show(_WORKSPACE, WORKSPACE_ADMIN, gives=replies.NetworkRules)
+def show_of_workspace(call: Call, reading: Reading) -> shown.Shown:
+    return _told(_workspace(call, reading, call.principal).networks)
 
 
 @ROUTES.add("PUT", _WORKSPACE, WORKSPACE_ADMIN, takes=NetworkRules, gives=replies.NetworkRules)
@@ -81,8 +78,7 @@ async def set_of_workspace(call: Call) -> Reply:
         put = PutWorkspace(msgspec.structs.replace(before, networks=rules))
         return Decided(Draft(SYSTEM, "", principal.id, "workspace.networks", (put,)), None)
 
-    _, headers = await call.change(SYSTEM, change)
-    return Reply(200, _told(rules), headers)
+    return await call.conclude(SYSTEM, change, lambda _: Reply(200, _told(rules)))
 
 
 def _asked(body: NetworkRules) -> tuple[Rules, Rules | None]:

@@ -22,7 +22,7 @@ from gateway.access.issuers import issuer_of
 from gateway.access.names import slug
 from gateway.access.verdicts import ANONYMOUS, Principal, judge_node
 from gateway.console import replies, shown
-from gateway.console.calls import Call, Reply, Routes
+from gateway.console.calls import Call, Reply, Routes, no_content
 from gateway.console.giving import judge_passing_on, judge_standing_in, member_of
 from gateway.console.people import new_id
 from gateway.console.permissions import BY_PROOF, WORKSPACE_PEOPLE
@@ -108,12 +108,14 @@ async def add_provider(call: Call) -> Reply:
         made = Provider(
             id, name, issuer, body.audience, tuple(rules), body.lifetime_s, body.private_network, now_ms
         )  # fmt: skip
-        return Decided(Draft(ws, "", principal.id, "oidc.add", (PutProvider(made),)), made)
+        return Decided(Draft(ws, "", principal.id, "oidc.add", (PutProvider(made),)), _shown(reading, made))
 
-    made, headers = await call.change(ws, decide)
-    assert isinstance(made, Provider)
-    with call.read() as reading:
-        return Reply(201, _shown(reading, made), headers)
+    return await call.conclude(ws, decide, lambda told: Reply(201, told))
+
+
+@ROUTES.show("/workspaces/<workspace>/providers/<provider>", WORKSPACE_PEOPLE, gives=replies.Provider)
+def show_provider(call: Call, reading: Reading) -> shown.Shown:
+    return _shown(reading, _named(reading, call.at["workspace"], call.at["provider"]))
 
 
 @ROUTES.add("DELETE", "/workspaces/<workspace>/providers/<provider>", WORKSPACE_PEOPLE, gives=None)
@@ -122,13 +124,10 @@ async def remove_provider(call: Call) -> Reply:
     ws, name = call.at["workspace"], call.at["provider"]
 
     def decide(reading: Reading, principal: Principal) -> Decided:
-        found = next((one for one in reading.providers(ws) if one.name == name), None)
-        if found is None:
-            raise Absent("There is no such provider in this workspace.")
+        found = _named(reading, ws, name)
         return Decided(Draft(ws, "", principal.id, "oidc.remove", (DropProvider(found.id),)), None)
 
-    _, headers = await call.change(ws, decide)
-    return Reply(204, None, headers)
+    return await call.conclude(ws, decide, no_content)
 
 
 # ---------------------------------------------------------------- the exchange
@@ -166,13 +165,13 @@ async def exchange(call: Call) -> Reply:
             )
             return Decided(Draft(SYSTEM, "", provider.id, "oidc.exchange", (PutToken(token),)), token)
 
-        token, headers = await call.change(SYSTEM, decide)
+        return await call.conclude(
+            SYSTEM, decide, lambda made: Reply(201, {"id": made.id, "token": text} | shown.token(made, made.at_ms))
+        )
     except Unauthenticated as refused:
         _log.info("an identity token was refused in workspace %r: %s", body.workspace, refused.message)
         call.services.spend(ANONYMOUS, call.request.headers.get("X-Entrepot-Peer", ""))  # whoever guesses is slowed
         raise
-    assert isinstance(token, Token)
-    return Reply(201, {"id": token.id, "token": text} | shown.token(token, token.at_ms), headers)
 
 
 async def _proven(call: Call, body: IdentityToken) -> Claims:
@@ -215,6 +214,13 @@ def _account_for(reading: Reading, ws: str, provider: Provider, claims: Claims, 
     if len(living) > 1:
         raise Invalid("These claims lead to several service accounts.", "Name the one that is meant: service.")
     return living[0]
+
+
+def _named(reading: Reading, ws: str, name: str) -> Provider:
+    found = next((one for one in reading.providers(ws) if one.name == name), None)
+    if found is None:
+        raise Absent("There is no such provider in this workspace.")
+    return found
 
 
 def _shown(reading: Reading, one: Provider) -> shown.Shown:

@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.console.calls import CURSOR_CHARS_MAX, PAGE_ITEMS, PAGE_ITEMS_MAX, Route
+from gateway.console import described
+from gateway.console.calls import API, ARGUMENT_CHARS_MAX, PAGE_ITEMS, PAGE_ITEMS_MAX, Route
 from gateway.console.permissions import ANYBODY, BY_PROOF
 from gateway.console.problems import MEDIA
 from gateway.console.replies import Refused
@@ -30,15 +31,17 @@ _WHY = {
     201: "Made.",
     202: "Asked for.",
     204: "Done, and there is nothing to tell.",
+    304: "What is there has an ETag that is known.",
     400: "The request is malformed.",
     401: "No token, or one that is no good.",
     403: "The token is good and does not allow this.",
     404: "There is no such thing, or none that this token may know of.",
     408: "The body did not arrive in time.",
     409: "What is there already forbids this.",
-    412: "It is not what the client says it knows.",
+    412: "What is there is not what the condition says.",
     413: "Over a limit.",
     415: "The body is not declared as JSON.",
+    422: "Another request came with this key before.",
     429: "Over a limit of requests.",
     502: "Who has to vouch for this does not answer, or not to the point.",
     503: "Not now.",
@@ -53,8 +56,10 @@ def refusals(route: Route) -> tuple[int, ...]:
         statuses.add(412)
     if route.takes is not None:
         statuses |= {408, 413, 415}
-    if route.method != "GET":
-        statuses |= {409, 413, 507}
+    if route.changes:
+        statuses |= {409, 412, 413, 422, 507}
+    if route.selects:
+        statuses.add(412)
     if route.permission is BY_PROOF:
         statuses.add(502)
     return tuple(sorted(statuses))
@@ -65,15 +70,21 @@ def document(routes: Sequence[Route], version: str) -> Object:
     shapes = [shape for route in routes for shape in (route.takes, route.gives) if _is_shaped(shape)]
     schemas, components = msgspec.json.schema_components([*shapes, Refused], ref_template=_REF)
     known = {id(shape): schema for shape, schema in zip(shapes, schemas, strict=False)}
+    things = {route.rule for route in routes if route.shows is not None}
     paths: dict[str, Object] = {}
     for route in routes:
         at = _PART.sub(r"{\2}", route.rule)
-        paths.setdefault(at, {})[route.method.lower()] = _operation(route, known, schemas[-1])
+        paths.setdefault(at, {})[route.method.lower()] = _operation(route, known, schemas[-1], route.rule in things)
     return {
         "openapi": OPENAPI,
         "info": {"title": "Entrepot", "version": version, "summary": "The management API of a node."},
         "paths": paths,
-        "components": {"schemas": components, "securitySchemes": _SECURITY},
+        "components": {
+            "schemas": components,
+            "parameters": described.PARAMETERS,
+            "headers": described.HEADERS,
+            "securitySchemes": _SECURITY,
+        },
     }
 
 
@@ -88,7 +99,7 @@ def _is_shaped(shape: object) -> bool:
     return shape is not None and shape is not str
 
 
-def _operation(route: Route, known: dict[int, Object], refused: Object) -> Object:
+def _operation(route: Route, known: dict[int, Object], refused: Object, thing: bool) -> Object:
     group = route.handler.__module__.rpartition(".")[2]
     name = getattr(route.handler, "__name__", "")
     told = inspect.getdoc(route.handler) or ""
@@ -97,7 +108,7 @@ def _operation(route: Route, known: dict[int, Object], refused: Object) -> Objec
         "tags": [group],
         "summary": name.replace("_", " "),
         "description": f"{told}\n\nFor: {route.permission.name}.".strip(),
-        "parameters": [*_parts(route.rule), *_arguments(sorted(route.arguments))],
+        "parameters": [*_parts(route.rule), *_arguments(route), *_manners(route, thing)],
         "security": [*([{}] if route.permission in (ANYBODY, BY_PROOF) else []), *({one: []} for one in _SECURITY)],
         "responses": _responses(route, known, refused),
     }
@@ -116,12 +127,40 @@ def _responses(route: Route, known: dict[int, Object], refused: Object) -> Objec
     responses: Object = {}
     for status in refusals(route):
         said = {route.dialect: {"schema": {"type": "object"}}} if route.dialect else {MEDIA: {"schema": refused}}
-        responses[str(status)] = {"description": _WHY[status], "content": said}
+        told: Object = {"description": _WHY[status], "content": said}
+        waits = {"Retry-After": "RetryAfter"} if status in (409, 429, 503) else {}
+        told["headers"] = described.headers(described.EVERYWHERE | waits)
+        responses[str(status)] = told
     responses["400"]["content"]["text/plain"] = _UNREAD
     for status in route.status:
         other = responses.get(str(status), {}).get("content", {})
-        responses[str(status)] = {"description": _WHY[status], "content": content | other}
+        responses[str(status)] = {
+            "description": _WHY[status],
+            "content": content | other,
+            "headers": described.headers(described.EVERYWHERE | _told_by(route)),
+        }
+    if route.selects:
+        responses["304"] = {"description": _WHY[304], "headers": described.headers(described.EVERYWHERE)}
     return responses
+
+
+def _told_by(route: Route) -> dict[str, str]:
+    if route.changes:
+        return described.CHANGED
+    if not route.selects:
+        return {}
+    return described.LOOKED_AT | ({"Link": "Link"} if route.paged else {})
+
+
+def _manners(route: Route, thing: bool) -> Iterable[Object]:
+    """What every route takes besides; conditions where there is one `thing` that they can be about."""
+    if route.changes and route.rule.startswith(API):
+        yield described.parameter("IdempotencyKey")
+    if route.selects:
+        yield described.parameter("Fields")
+    if route.selects or (route.changes and thing):
+        yield described.parameter("IfMatch")
+        yield described.parameter("IfNoneMatch")
 
 
 def _parts(rule: str) -> Iterable[Object]:
@@ -132,9 +171,12 @@ def _parts(rule: str) -> Iterable[Object]:
         yield part
 
 
-def _arguments(names: Iterable[str]) -> Iterable[Object]:
-    for name in names:
-        schema: Object = {"type": "string", "maxLength": CURSOR_CHARS_MAX}
+def _arguments(route: Route) -> Iterable[Object]:
+    for name in sorted(route.arguments):
+        if name == "after" and route.paged:
+            yield described.parameter("After")
+            continue
+        schema: Object = {"type": "string", "maxLength": ARGUMENT_CHARS_MAX}
         if name == "limit":
             schema = {"type": "integer", "minimum": 1, "maximum": PAGE_ITEMS_MAX, "default": PAGE_ITEMS}
         yield {"name": name, "in": "query", "required": False, "schema": schema}

@@ -16,7 +16,7 @@ from gateway.access.names import slug
 from gateway.access.rules import OWNER, TEAMS_MAX
 from gateway.access.verdicts import Principal, judge_workspace
 from gateway.console import replies, shown
-from gateway.console.calls import Call, Decision, Reply, Routes
+from gateway.console.calls import Call, Decision, Reply, Routes, no_content
 from gateway.console.giving import account_of, member_of, told
 from gateway.console.permissions import NODE_ADMIN, WORKSPACE_PEOPLE
 from gateway.console.schemas import EditMembership, EditTeammate, NewService, NewTeam, NewUser
@@ -70,8 +70,12 @@ async def create_user(call: Call) -> Reply:
             raise Conflict("There is a user of this name already.")
         return Decided(Draft(SYSTEM, "", principal.id, "user.create", (PutAccount(user),)), user)
 
-    _, headers = await call.change(SYSTEM, decide)
-    return Reply(201, shown.account(user), headers)
+    return await call.conclude(SYSTEM, decide, lambda _: Reply(201, shown.account(user)))
+
+
+@ROUTES.show("/users/<user>", NODE_ADMIN, gives=replies.Account)
+def show_user(call: Call, reading: Reading) -> shown.Shown:
+    return shown.account(_found(account_of(reading, "", f"user:{call.at['user']}")))
 
 
 @ROUTES.add("DELETE", "/users/<user>", NODE_ADMIN, gives=None)
@@ -112,8 +116,16 @@ async def create_service(call: Call) -> Reply:
     service, _ = await call.change(SYSTEM, appoint)
     assert isinstance(service, Account)
     membership = Membership(service.id, body.role, now_ms)
-    _, headers = await call.change(ws, _written(ws, "member.add", PutMembership(membership), body.role))
-    return Reply(201, shown.account(service) | {"role": body.role}, headers)
+    return await call.conclude(
+        ws,
+        _written(ws, "member.add", PutMembership(membership), body.role),
+        lambda _: Reply(201, shown.account(service) | {"role": body.role}),
+    )
+
+
+@ROUTES.show("/workspaces/<workspace>/services/<service>", WORKSPACE_PEOPLE, gives=replies.Account)
+def show_service(call: Call, reading: Reading) -> shown.Shown:
+    return shown.account(_found(account_of(reading, call.at["workspace"], f"service:{call.at['service']}")))
 
 
 @ROUTES.add("DELETE", "/workspaces/<workspace>/services/<service>", WORKSPACE_PEOPLE, gives=None)
@@ -157,19 +169,25 @@ async def put_member(call: Call) -> Reply:
             raise Absent("There is nobody of this name.", "Users are made by the node's administrators.")
         before = reading.membership(ws, account.id)
         if before is not None and before.role == body.role:
-            return Decided(None, before)
+            return Decided(None, _member(reading, ws, before))
         if before is None and account.kind == MANAGED:
             raise Forbidden("This user was deactivated by the identity provider.", "Activate it there.")
         _may_appoint(reading, principal, ws, body.role)
         if before is not None:
             _may_depose(reading, principal, ws, before)
         made = Membership(account.id, body.role, now_ms, 0 if before is None else before.since_ms)
-        return _draft(principal, ws, "member.add" if before is None else "member.role", PutMembership(made), value=made)
+        action, put = "member.add" if before is None else "member.role", PutMembership(made)
+        return _draft(principal, ws, action, put, value=_member(reading, ws, made))
 
-    made, headers = await call.change(ws, decide)
-    assert isinstance(made, Membership)
-    with call.read() as reading:
-        return Reply(200, _member(reading, ws, made), headers)
+    return await call.conclude(ws, decide, lambda told: Reply(200, told))
+
+
+@ROUTES.show("/workspaces/<workspace>/members/<member>", WORKSPACE_PEOPLE, gives=replies.Member)
+def show_member(call: Call, reading: Reading) -> shown.Shown:
+    ws = call.at["workspace"]
+    membership = reading.membership(ws, member_of(reading, ws, call.at["member"]).id)
+    assert membership is not None
+    return _member(reading, ws, membership)
 
 
 @ROUTES.add("DELETE", "/workspaces/<workspace>/members/<member>", WORKSPACE_PEOPLE, gives=None)
@@ -179,8 +197,7 @@ async def remove_member(call: Call) -> Reply:
     def decide(reading: Reading, principal: Principal) -> Decided:
         return _dismissed(reading, principal, ws, member_of(reading, ws, call.at["member"]))
 
-    _, headers = await call.change(ws, decide)
-    return Reply(204, None, headers)
+    return await call.conclude(ws, decide, no_content)
 
 
 # ---------------------------------------------------------------- teams
@@ -208,8 +225,13 @@ async def create_team(call: Call) -> Reply:
             raise Conflict("There is a team of this name already.")
         return _draft(principal, ws, "team.create", PutTeam(team))
 
-    _, headers = await call.change(ws, decide)
-    return Reply(201, shown.team(team), headers)
+    return await call.conclude(ws, decide, lambda _: Reply(201, shown.team(team)))
+
+
+@ROUTES.show("/workspaces/<workspace>/teams/<team>", WORKSPACE_PEOPLE, gives=replies.TeamWithMembers)
+def show_team(call: Call, reading: Reading) -> shown.Shown:
+    ws = call.at["workspace"]
+    return _team(reading, ws, _found_team(reading, ws, call.at["team"]))
 
 
 @ROUTES.add("DELETE", "/workspaces/<workspace>/teams/<team>", WORKSPACE_PEOPLE, gives=None)
@@ -221,8 +243,7 @@ async def drop_team(call: Call) -> Reply:
             raise Conflict("This team is kept by the workspace's identity provider.", "Remove the group there.")
         return _draft(principal, ws, "team.drop", DropTeam(name))
 
-    _, headers = await call.change(ws, decide)
-    return Reply(204, None, headers)
+    return await call.conclude(ws, decide, no_content)
 
 
 @ROUTES.add(
@@ -244,8 +265,20 @@ async def put_teammate(call: Call) -> Reply:
         mate = Teammate(name, account.id, body.role, now_ms)
         return _draft(principal, ws, "team.add", PutTeammate(mate))
 
-    _, headers = await call.change(ws, decide)
-    return Reply(200, {"team": name, "member": call.at["member"], "role": body.role}, headers)
+    return await call.conclude(
+        ws, decide, lambda _: Reply(200, {"team": name, "member": call.at["member"], "role": body.role})
+    )
+
+
+@ROUTES.show("/workspaces/<workspace>/teams/<team>/members/<member>", WORKSPACE_PEOPLE, gives=replies.PlacedTeammate)
+def show_teammate(call: Call, reading: Reading) -> shown.Shown:
+    ws, name = call.at["workspace"], call.at["team"]
+    _found_team(reading, ws, name)
+    account = member_of(reading, ws, call.at["member"])
+    for one in reading.teams_of(ws, account.id):
+        if one.team == name:
+            return {"team": name, "member": told(reading, account.id), "role": one.role}
+    raise Absent("There is no such member in this team.")
 
 
 @ROUTES.add("DELETE", "/workspaces/<workspace>/teams/<team>/members/<member>", WORKSPACE_PEOPLE, gives=None)
@@ -257,8 +290,7 @@ async def remove_teammate(call: Call) -> Reply:
         _check_hand(team, account)
         return _draft(principal, ws, "team.remove", DropTeammate(name, account.id))
 
-    _, headers = await call.change(ws, decide)
-    return Reply(204, None, headers)
+    return await call.conclude(ws, decide, no_content)
 
 
 # ---------------------------------------------------------------- steps
@@ -323,14 +355,17 @@ async def _closed(call: Call, find: Callable[[Reading], Account | None], action:
     now_ms = call.services.now_ms()
 
     def decide(reading: Reading, principal: Principal) -> Decided:
-        account = find(reading)
-        if account is None:
-            raise Absent("There is no such account.")
+        account = _found(find(reading))
         closed = msgspec.structs.replace(account, closed_ms=now_ms)
         return Decided(Draft(SYSTEM, "", principal.id, action, (PutAccount(closed),)), closed)
 
-    _, headers = await call.change(SYSTEM, decide)
-    return Reply(204, None, headers)
+    return await call.conclude(SYSTEM, decide, no_content)
+
+
+def _found(account: Account | None) -> Account:
+    if account is None:
+        raise Absent("There is no such account.")
+    return account
 
 
 def _found_team(reading: Reading, ws: str, name: str) -> Team:

@@ -1,17 +1,16 @@
 """How does the API say no? As application/problem+json (RFC 9457), whatever went wrong and wherever.
 
-    {"type": "urn:entrepot:problem:absent", "title": "Absent", "status": 404, "code": "absent",
+    {"type": "/-/problems/absent", "title": "Absent", "status": 404, "code": "absent", "request_id": "...",
      "detail": "There is no such repository, or this token may not know of it.", "remedy": "..."}
 
-`code` is for programs and `remedy` for people; neither ever holds what the client sent as a secret.
+`type` is an address, `code` for programs and `remedy` for people; none ever holds what the client sent as a secret.
 """
 
 import logging
-import secrets
 from http import HTTPStatus
 
 import msgspec
-from quart import Quart, Response, request
+from quart import Quart, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from gateway.scim import refusing as scim
@@ -36,6 +35,8 @@ def respond(problem: Problem) -> Response:
     """The HTTP answer that tells `problem`, as whoever asks at this address understands it."""
     in_scim = request.path.startswith(SCIM)
     told, media = (scim.document(problem), scim.MEDIA) if in_scim else (problem.document(), MEDIA)
+    if not in_scim:
+        told = told | {"request_id": g.request_id}
     response = Response(msgspec.json.encode(told), status=problem.status, content_type=media)
     if problem.status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = CHALLENGE
@@ -64,6 +65,5 @@ def install(app: Quart) -> None:
 
     @app.errorhandler(Exception)
     async def unexpected(error: Exception) -> Response:
-        incident = secrets.token_hex(6)
-        _log.error("incident %s in the API", incident, exc_info=error)
-        return respond(Problem("This is a fault of the node.", f"Its log has more, under incident {incident}."))
+        _log.error("request %s failed in the API", g.request_id, exc_info=error)
+        return respond(Problem("This is a fault of the node.", "Its log has more, under the id of this request."))

@@ -34,6 +34,11 @@ async def show_workspace(call: Call) -> Reply:
     return Reply(200, told | {"repositories": repositories})
 
 
+@ROUTES.show(f"{_WORKSPACE}/quota", WORKSPACE_ADMIN, gives=replies.Quota)
+def show_workspace_quota(call: Call, reading: Reading) -> Shown:
+    return {"bytes": judge_workspace(reading, call.principal, call.at["workspace"], "read").quota_bytes}
+
+
 @ROUTES.add("PUT", f"{_WORKSPACE}/quota", NODE_ADMIN, takes=NewQuota, gives=replies.Usage)
 async def bound_workspace(call: Call) -> Reply:
     body, name = await call.body(NewQuota), call.at["workspace"]
@@ -43,12 +48,10 @@ async def bound_workspace(call: Call) -> Reply:
         if before is None:
             raise Absent("There is no such workspace.")
         after = msgspec.structs.replace(before, quota_bytes=body.bytes)
-        return Decided(Draft(SYSTEM, "", principal.id, "workspace.quota", (PutWorkspace(after),)), after)
+        draft = Draft(SYSTEM, "", principal.id, "workspace.quota", (PutWorkspace(after),))
+        return Decided(draft, _told(call, reading, after))
 
-    after, headers = await call.change(SYSTEM, decide)
-    assert isinstance(after, Workspace)
-    with call.read() as reading:
-        return Reply(200, _told(call, reading, after), headers)
+    return await call.conclude(SYSTEM, decide, lambda told: Reply(200, told))
 
 
 @ROUTES.add("GET", f"{_REPOSITORY}/usage", REPOSITORY_READ, gives=replies.Usage)
@@ -56,6 +59,11 @@ async def show_repository(call: Call) -> Reply:
     with call.read() as reading:
         repository = judge(reading, call.principal, call.at["workspace"], call.at["repository"], "read")
         return Reply(200, _told(call, reading, repository))
+
+
+@ROUTES.show(f"{_REPOSITORY}/quota", REPOSITORY_READ, gives=replies.Quota)
+def show_repository_quota(call: Call, reading: Reading) -> Shown:
+    return {"bytes": judge(reading, call.principal, call.at["workspace"], call.at["repository"], "read").quota_bytes}
 
 
 @ROUTES.add("PUT", f"{_REPOSITORY}/quota", WORKSPACE_ADMIN, takes=NewQuota, gives=replies.Usage)
@@ -68,12 +76,10 @@ async def bound_repository(call: Call) -> Reply:
         if before is None:
             raise Absent("There is no such repository.")
         after = msgspec.structs.replace(before, quota_bytes=body.bytes)
-        return Decided(Draft(workspace, name, principal.id, "repository.quota", (PutRepository(after),)), after)
+        draft = Draft(workspace, name, principal.id, "repository.quota", (PutRepository(after),))
+        return Decided(draft, _told(call, reading, after))
 
-    after, headers = await call.change(workspace, decide)
-    assert isinstance(after, Repository)
-    with call.read() as reading:
-        return Reply(200, _told(call, reading, after), headers)
+    return await call.conclude(workspace, decide, lambda told: Reply(200, told))
 
 
 def _told(call: Call, reading: Reading, noun: Workspace | Repository) -> Shown:

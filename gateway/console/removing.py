@@ -58,8 +58,7 @@ async def delete(call: Call) -> Reply:
             draft = with_bin(reading, what.room, draft, at_ms, as_one=as_one)
         return Decided(draft, _deleted(what, version, draft.changes, view))
 
-    told, headers = await call.change(at[0], decide)
-    return Reply(200, told, headers)
+    return await call.conclude(at[0], decide, lambda told: Reply(200, told))
 
 
 def _spelt(version: str, changes: tuple[AnyChange, ...]) -> str:
@@ -97,6 +96,11 @@ async def list_bin(call: Call) -> Reply:
     return Reply(200, shown.page(found, limit, lambda one: one.id, shown.binned))
 
 
+@ROUTES.show(f"{_AT}/bin/<id>", REPOSITORY_WRITE, gives=outcomes.Binned)
+def show_binned(call: Call, reading: Reading) -> shown.Shown:
+    return shown.binned(_found(call, reading, call.principal))
+
+
 @ROUTES.add("POST", f"{_AT}/bin/<id>/restore", REPOSITORY_WRITE, gives=outcomes.Restored)
 async def restore(call: Call) -> Reply:
     """Everything that was deleted together, with the tags that point nowhere else by now."""
@@ -114,8 +118,7 @@ async def restore(call: Call) -> Reply:
         told = {"format": binned.format, "package": binned.package, "version": binned.version}
         return Decided(draft, told | {"files": len(files_of(binned))})
 
-    told, headers = await call.change(at[0], decide)
-    return Reply(200, told, headers)
+    return await call.conclude(at[0], decide, lambda told: Reply(200, told))
 
 
 @ROUTES.add("DELETE", f"{_AT}/bin/<id>", REPOSITORY_ADMIN, gives=outcomes.Emptied)
@@ -126,8 +129,7 @@ async def purge_one(call: Call) -> Reply:
         binned = _found(call, reading, principal)
         return _emptied(call, principal, [binned.id], left=False)
 
-    told, headers = await call.change(call.at["workspace"], decide)
-    return Reply(200, told, headers)
+    return await call.conclude(call.at["workspace"], decide, lambda told: Reply(200, told))
 
 
 @ROUTES.add("DELETE", f"{_AT}/bin", REPOSITORY_ADMIN, gives=outcomes.Emptied)
@@ -138,8 +140,7 @@ async def empty(call: Call) -> Reply:
         ids = [one.id for one in islice(reading.bin(call.at["workspace"], call.at["repository"]), EMPTIED_MAX + 1)]
         return _emptied(call, principal, ids[:EMPTIED_MAX], left=len(ids) > EMPTIED_MAX)
 
-    told, headers = await call.change(call.at["workspace"], decide)
-    return Reply(200, told, headers)
+    return await call.conclude(call.at["workspace"], decide, lambda told: Reply(200, told))
 
 
 def _emptied(call: Call, principal: Principal, ids: list[str], *, left: bool) -> Decided:

@@ -10,7 +10,7 @@ import msgspec
 from gateway.access.names import slug
 from gateway.access.verdicts import Principal, judge
 from gateway.console import replies, shown
-from gateway.console.calls import Call, Reply, Routes
+from gateway.console.calls import PAGE, Call, Reply, Routes
 from gateway.console.permissions import REPOSITORY_ADMIN, REPOSITORY_READ, SOMEBODY
 from gateway.console.schemas import REPLICATION_RATE_MIN, REPLICATIONS_MAX, NewReplication
 from storage.commit import Decided
@@ -24,24 +24,26 @@ NODE = Routes("/-/api/v1/replication")
 Edit = Callable[[tuple[Replication, ...]], tuple[Replication, ...]]
 
 
-@NODE.add("GET", "", SOMEBODY, gives=replies.Page[replies.Replicated])
+@NODE.add("GET", "", SOMEBODY, PAGE, gives=replies.Page[replies.Replicated])
 async def show_progress(call: Call) -> Reply:
     """How far this node is, of the repositories that the caller may read."""
     with call.read() as reading:
         told = [one for one in call.services.replicated() if _may_read(call, reading, one)]
-    return Reply(200, {"items": told, "next": None})
+    return call.page(told, lambda one: f"{one['workspace']}/{one['repository']}", dict)
 
 
-@ROUTES.add("GET", "", REPOSITORY_READ, gives=replies.Page[replies.Replication])
+@ROUTES.add("GET", "", REPOSITORY_READ, PAGE, gives=replies.Page[replies.Replication])
 async def list_policies(call: Call) -> Reply:
-    return Reply(200, {"items": [shown.replication(one) for one in _policies(call)], "next": None})
+    with call.read() as reading:
+        found = _policies(call, reading)
+    return call.page(found, lambda one: one.region, shown.replication)
 
 
-@ROUTES.add("GET", "/<region>", REPOSITORY_READ, gives=replies.Replication)
-async def show_policy(call: Call) -> Reply:
-    for one in _policies(call):
+@ROUTES.show("/<region>", REPOSITORY_READ, gives=replies.Replication)
+def show_policy(call: Call, reading: Reading) -> shown.Shown:
+    for one in _policies(call, reading):
         if one.region == call.at["region"]:
-            return Reply(200, shown.replication(one))
+            return shown.replication(one)
     raise _no_policy()
 
 
@@ -59,8 +61,7 @@ async def set_policy(call: Call) -> Reply:
             raise TooLarge(f"A repository has policies for at most {REPLICATIONS_MAX} regions.")
         return tuple(sorted([*others, policy], key=lambda one: one.region))
 
-    headers = await _change(call, "replication.set", edit)
-    return Reply(200, shown.replication(policy), headers)
+    return await _change(call, "replication.set", edit, Reply(200, shown.replication(policy)))
 
 
 @ROUTES.add("DELETE", "/<region>", REPOSITORY_ADMIN, gives=None)
@@ -71,7 +72,7 @@ async def clear_policy(call: Call) -> Reply:
             raise _no_policy()
         return left
 
-    return Reply(204, None, await _change(call, "replication.clear", edit))
+    return await _change(call, "replication.clear", edit, Reply(204))
 
 
 def _policy_of(region: str, body: NewReplication, now_ms: int) -> Replication:
@@ -98,9 +99,8 @@ def _policy_of(region: str, body: NewReplication, now_ms: int) -> Replication:
     )
 
 
-def _policies(call: Call) -> tuple[Replication, ...]:
-    with call.read() as reading:
-        return judge(reading, call.principal, call.at["workspace"], call.at["repository"], "read").replications
+def _policies(call: Call, reading: Reading) -> tuple[Replication, ...]:
+    return judge(reading, call.principal, call.at["workspace"], call.at["repository"], "read").replications
 
 
 def _may_read(call: Call, reading: Reading, told: object) -> bool:
@@ -116,7 +116,7 @@ def _no_policy() -> Absent:
     return Absent("This repository has no policy for that region.", "Without one a region holds what was asked for.")
 
 
-async def _change(call: Call, action: str, edit: Edit) -> dict[str, str]:
+async def _change(call: Call, action: str, edit: Edit, answer: Reply) -> Reply:
     workspace, name = call.at["workspace"], call.at["repository"]
 
     def decide(reading: Reading, principal: Principal) -> Decided:
@@ -126,5 +126,4 @@ async def _change(call: Call, action: str, edit: Edit) -> dict[str, str]:
             return Decided(None, None)
         return Decided(Draft(workspace, name, principal.id, action, (PutRepository(after),)), None)
 
-    _, headers = await call.change(workspace, decide)
-    return headers
+    return await call.conclude(workspace, decide, lambda _: answer)

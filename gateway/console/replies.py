@@ -17,14 +17,15 @@ class Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Page[T](Told, frozen=True):
-    """`next` is the `after` of the following page, null at the end."""
+    """`next` is the `after` of the following page, null at the end; the Link header has its whole address."""
 
     items: tuple[T, ...]
     next: str | None
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """Problem details (RFC 9457). `code` is for programs, `remedy` for people."""
+    """Problem details (RFC 9457). `type` is an address of the node where it is explained, `code` is for programs,
+    `remedy` for people; `request_id` is that of the Entrepot-Request-Id."""
 
     type: str
     title: str
@@ -32,6 +33,7 @@ class Refused(msgspec.Struct, frozen=True):
     code: str
     detail: str
     remedy: str = ""
+    request_id: str = ""
 
 
 class Health(Told, frozen=True):
@@ -358,6 +360,12 @@ class Usage(Told, frozen=True, kw_only=True):
     bin_bytes: int
     reserved_bytes: int
     quota_bytes: int
+
+
+class Quota(Told, frozen=True):
+    """0 = no bound."""
+
+    bytes: int
 
 
 class WorkspaceUsage(Usage, frozen=True, kw_only=True):

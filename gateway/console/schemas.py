@@ -267,8 +267,7 @@ class Rotation(Body, frozen=True):
     overlap_s: Annotated[int, msgspec.Meta(ge=0, le=30 * 24 * 3600)] = 0
 
 
-class NewRole(Body, frozen=True):
-    name: Name
+class EditRole(Body, frozen=True):
     actions: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1, max_length=20)]
 
 

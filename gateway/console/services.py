@@ -25,6 +25,7 @@ from gateway.access.tolls import Used
 from gateway.access.verdicts import Principal
 from gateway.config import SignIn
 from gateway.console.clock import now_ms, version
+from gateway.console.once import Running
 from gateway.logs.questions import Questions
 from gateway.logs.register import Register
 from storage.blobs.ledger import BlobRow
@@ -81,8 +82,9 @@ def nowhere(url: str) -> str:
     return ""
 
 
-def without_limit(principal: Principal, peer: str) -> None:
-    """No request is counted."""
+def without_limit(principal: Principal, peer: str) -> tuple[tuple[str, str], ...]:
+    """No request is counted, and no header tells of a limit."""
+    return ()
 
 
 def nothing_known(identities: Sequence[bytes]) -> list[BlobRow | None]:
@@ -115,7 +117,8 @@ class Services:
     `stored` tells how blobs lie here. `replicated` tells how far the work of each Repository with a replication policy
     for this node's region is.
     `issuers` know the keys of identity providers. `country_of` an address is as the node's geo-IP file has it.
-    `rooms` are the formats by name. `signing_in` knows passwords; `sign_in` is how sessions are kept.
+    `rooms` are the formats by name. `signing_in` knows passwords; `sign_in` is how sessions are kept. `running` are the
+    requests with a key that are worked on; answers to `keys_max` of one principal are kept.
     """
 
     role: str
@@ -139,7 +142,7 @@ class Services:
     metrics_open: bool = False
     normalise: Callable[[str, str], str] = as_it_is
     outdated: Callable[[], bool] = never
-    spend: Callable[[Principal, str], object] = without_limit
+    spend: Callable[[Principal, str], tuple[tuple[str, str], ...]] = without_limit
     governed: Callable[[str, str], str | None] = as_it_is
     rooms: Mapping[str, Room] = MappingProxyType({})
     version_order: Callable[[str], Callable[[str], Any] | None] = without_order
@@ -151,5 +154,7 @@ class Services:
     signing_in: SigningIn | None = None
     sign_in: SignIn = field(default_factory=SignIn)
     issuers: Issuers = field(default_factory=Issuers)
+    running: Running | None = None
+    keys_max: int = 10_000
     now_ms: Callable[[], int] = now_ms
     version: str = version()

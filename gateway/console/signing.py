@@ -11,8 +11,9 @@ import trio
 from gateway.access.signing import KEYS_MAX, SigningKeys, fingerprint
 from gateway.access.verdicts import Principal, judge
 from gateway.console import replies
-from gateway.console.calls import Call, Reply, Routes
+from gateway.console.calls import PAGE, Call, Reply, Routes, no_content
 from gateway.console.permissions import REPOSITORY_ADMIN
+from gateway.console.shown import Shown
 from storage.commit import Decided
 from storage.errors import Absent, Conflict, Unavailable
 from storage.index.catalog import Reading
@@ -21,12 +22,20 @@ from storage.nouns import Draft, PutRepository, Repository
 ROUTES = Routes("/-/api/v1/repositories/<workspace>/<repository>/keys")
 
 
-@ROUTES.add("GET", "", REPOSITORY_ADMIN, gives=replies.Page[replies.Key])
+@ROUTES.add("GET", "", REPOSITORY_ADMIN, PAGE, gives=replies.Page[replies.Key])
 async def list_keys(call: Call) -> Reply:
     with call.read() as reading:
         repository = judge(reading, call.principal, call.at["workspace"], call.at["repository"], "admin")
-    items = [{"fingerprint": fingerprint(one)} for one in repository.certificates]
-    return Reply(200, {"items": items, "next": None})
+    return call.page_in_order(repository.certificates, fingerprint, _shown)
+
+
+@ROUTES.show("/<fingerprint>", REPOSITORY_ADMIN, gives=replies.Key)
+def show_key(call: Call, reading: Reading) -> Shown:
+    repository = judge(reading, call.principal, call.at["workspace"], call.at["repository"], "admin")
+    for one in repository.certificates:
+        if fingerprint(one) == call.at["fingerprint"].lower():
+            return _shown(one)
+    raise _no_key()
 
 
 @ROUTES.add("POST", "", REPOSITORY_ADMIN, gives=replies.Key, status=201)
@@ -43,11 +52,11 @@ async def add_key(call: Call) -> Reply:
 
     with trio.CancelScope(shield=True):  # a caller who hangs up leaves no half of a key
         try:
-            _, headers = await call.change(at[0], decide)
+            reply = await call.conclude(at[0], decide, lambda _: Reply(201, {"fingerprint": name}))
         except Exception:
             await trio.to_thread.run_sync(signing.forget, *at, name)
             raise
-    return Reply(201, {"fingerprint": name}, headers)
+    return reply
 
 
 @ROUTES.add("DELETE", "/<fingerprint>", REPOSITORY_ADMIN, gives=None)
@@ -59,15 +68,23 @@ async def retire_key(call: Call) -> Reply:
         before = judge(reading, principal, *at, "admin")
         left = tuple(one for one in before.certificates if fingerprint(one) != name)
         if left == before.certificates:
-            raise Absent("This repository has no such key.")
+            raise _no_key()
         if not left:
             raise Conflict("This is the only key that the repository signs with.", "Add another one first.")
         return _written(principal, "key.retire", before, left)
 
     with trio.CancelScope(shield=True):  # what is told no longer is not kept because its caller hung up
-        _, headers = await call.change(at[0], decide)
+        reply = await call.conclude(at[0], decide, no_content)
         await trio.to_thread.run_sync(signing.forget, *at, name)
-    return Reply(204, None, headers)
+    return reply
+
+
+def _shown(certificate: bytes) -> Shown:
+    return {"fingerprint": fingerprint(certificate)}
+
+
+def _no_key() -> Absent:
+    return Absent("This repository has no such key.")
 
 
 def _signing(call: Call) -> SigningKeys:

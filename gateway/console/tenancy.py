@@ -7,7 +7,7 @@ from gateway.access.grants import CREATE
 from gateway.access.names import slug
 from gateway.access.verdicts import Principal, judge, judge_workspace, seen, sees_workspace
 from gateway.console import replies, shown
-from gateway.console.calls import Call, Reply, Routes
+from gateway.console.calls import Call, Reply, Routes, no_content
 from gateway.console.permissions import ANYBODY, BY_BODY, NODE_ADMIN, REPOSITORY_ADMIN, REPOSITORY_READ, WORKSPACE_READ
 from gateway.console.schemas import EditRepository, NewRepository, NewWorkspace
 from storage.commit import Decided
@@ -41,14 +41,12 @@ async def create_workspace(call: Call) -> Reply:
             raise Conflict("There is a workspace of this name already.")
         return Decided(Draft(SYSTEM, "", principal.id, "workspace.create", (PutWorkspace(workspace),)), workspace)
 
-    _, headers = await call.change(SYSTEM, decide)
-    return Reply(201, shown.workspace(workspace), headers)
+    return await call.conclude(SYSTEM, decide, lambda _: Reply(201, shown.workspace(workspace)))
 
 
-@ROUTES.add("GET", "/workspaces/<workspace>", WORKSPACE_READ, gives=replies.Workspace)
-async def show_workspace(call: Call) -> Reply:
-    with call.read() as reading:
-        return Reply(200, shown.workspace(judge_workspace(reading, call.principal, call.at["workspace"], "read")))
+@ROUTES.show("/workspaces/<workspace>", WORKSPACE_READ, gives=replies.Workspace)
+def show_workspace(call: Call, reading: Reading) -> shown.Shown:
+    return shown.workspace(judge_workspace(reading, call.principal, call.at["workspace"], "read"))
 
 
 @ROUTES.add("GET", "/repositories", ANYBODY, ("workspace", *_PAGE), gives=replies.Page[replies.Repository])
@@ -78,15 +76,12 @@ async def create_repository(call: Call) -> Reply:
             raise Conflict("There is a repository of this name in the workspace already.")
         return _written(principal, "repository.create", repository)
 
-    _, headers = await call.change(body.workspace, decide)
-    return Reply(201, shown.repository(repository), headers)
+    return await call.conclude(body.workspace, decide, lambda _: Reply(201, shown.repository(repository)))
 
 
-@ROUTES.add("GET", "/repositories/<workspace>/<repository>", REPOSITORY_READ, gives=replies.RepositoryWithFormats)
-async def show_repository(call: Call) -> Reply:
-    with call.read() as reading:
-        found = _here(call, reading, call.principal, "read")
-    return Reply(200, shown.repository(found) | {"formats": call.services.formats})
+@ROUTES.show("/repositories/<workspace>/<repository>", REPOSITORY_READ, gives=replies.RepositoryWithFormats)
+def show_repository(call: Call, reading: Reading) -> shown.Shown:
+    return shown.repository(_here(call, reading, call.principal, "read")) | {"formats": call.services.formats}
 
 
 @ROUTES.add(
@@ -109,9 +104,9 @@ async def edit_repository(call: Call) -> Reply:
         action = "repository.publish" if after.public else "repository.hide"
         return _written(principal, action if after.public != before.public else "repository.edit", after)
 
-    repository, headers = await call.change(call.at["workspace"], decide)
-    assert isinstance(repository, Repository)
-    return Reply(200, shown.repository(repository), headers)
+    return await call.conclude(
+        call.at["workspace"], decide, lambda repository: Reply(200, shown.repository(repository))
+    )
 
 
 @ROUTES.add("DELETE", "/repositories/<workspace>/<repository>", REPOSITORY_ADMIN, gives=None)
@@ -122,12 +117,12 @@ async def drop_repository(call: Call) -> Reply:
         dropped = DropRepository(workspace, name)
         return Decided(Draft(workspace, name, principal.id, "repository.drop", (dropped,)), None)
 
-    _, headers = await call.change(workspace, decide)
+    reply = await call.conclude(workspace, decide, no_content)
     with trio.CancelScope(shield=True):  # a caller who hangs up must not leave secrets for a successor of this name
         for kept in (call.services.signing, call.services.secrets):
             if kept is not None:
                 await trio.to_thread.run_sync(kept.remove_repository, workspace, name)
-    return Reply(204, None, headers)
+    return reply
 
 
 def lease(seconds: int) -> int:

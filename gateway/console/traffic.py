@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
+import msgspec
+
 from gateway.access.edges import KIND, sees
 from gateway.console import replies
-from gateway.console.calls import Call, Reply, Routes
+from gateway.console.calls import PAGE, Call, Reply, Routes
 from gateway.console.permissions import NODE_ADMIN, WORKSPACE_ADMIN
 from gateway.logs.questions import Questions
 from gateway.logs.rollups import BY, DAY_MS, HOUR_MS
@@ -40,7 +42,7 @@ async def traffic_of_all(call: Call) -> Reply:
     return await _counted(call, call.argument("workspace"))
 
 
-@ROUTES.add("GET", "/logs", NODE_ADMIN, (*NARROWING, "limit", "workspace"), gives=_LINES)
+@ROUTES.add("GET", "/logs", NODE_ADMIN, (*NARROWING, *PAGE, "workspace"), gives=_LINES)
 async def lines_of_all(call: Call) -> Reply:
     return await _found(call, call.argument("workspace"))
 
@@ -56,7 +58,7 @@ async def traffic(call: Call) -> Reply:
     return await _counted(call, call.at["workspace"])
 
 
-@ROUTES.add("GET", "/workspaces/<workspace>/logs", WORKSPACE_ADMIN, (*NARROWING, "limit"), gives=_LINES)
+@ROUTES.add("GET", "/workspaces/<workspace>/logs", WORKSPACE_ADMIN, (*NARROWING, *PAGE), gives=_LINES)
 async def lines(call: Call) -> Reply:
     return await _found(call, call.at["workspace"])
 
@@ -83,8 +85,18 @@ async def _counted(call: Call, workspace: str) -> Reply:
 
 
 async def _found(call: Call, workspace: str) -> Reply:
-    items = await asking(call).find(filter_of(call, workspace), nodes_of(call, workspace), call.limit())
-    return Reply(200, {"items": items, "next": None})
+    """A page begins behind the millisecond of the last line, and so many lines of that as were told before."""
+    limit, (at, _, told) = call.limit(), call.argument("after").partition(":")
+    filter, skip = filter_of(call, workspace), int(told or 0)
+    if at:
+        filter = msgspec.structs.replace(filter, until_ms=min(filter.until_ms, int(at) + 1))
+    items = await asking(call).find(filter, nodes_of(call, workspace), limit + 1, skip)
+    more, items = len(items) > limit, items[:limit]
+    if not more:
+        return Reply(200, {"items": items, "next": None})
+    last = items[-1]["time_ms"]
+    same = sum(one["time_ms"] == last for one in items) + (skip if at == str(last) else 0)
+    return Reply(200, {"items": items, "next": f"{last}:{same}"})
 
 
 def filter_of(call: Call, workspace: str) -> Filter:

@@ -15,7 +15,7 @@ from gateway.access.secrets import Credential, Place
 from gateway.access.signing import certificates_in
 from gateway.access.verdicts import Principal, judge, judge_node
 from gateway.console import replies, shown
-from gateway.console.calls import Call, Reply, Routes
+from gateway.console.calls import PAGE, Call, Reply, Routes
 from gateway.console.permissions import REPOSITORY_ADMIN, REPOSITORY_READ
 from gateway.console.schemas import ALLOWED_MAX, UPSTREAMS_MAX, AllowName, NewCredential, NewUpstream
 from storage.commit import Decided
@@ -33,11 +33,11 @@ RESOLVE_SECONDS_MAX = 4.0
 Edit = Callable[[tuple[Upstream, ...]], tuple[Upstream, ...]]
 
 
-@ROUTES.add("GET", "", REPOSITORY_READ, gives=replies.Page[replies.Upstream])
+@ROUTES.add("GET", "", REPOSITORY_READ, PAGE, gives=replies.Page[replies.Upstream])
 async def list_upstreams(call: Call) -> Reply:
     with call.read() as reading:
         repository = judge(reading, call.principal, call.at["workspace"], call.at["repository"], "read")
-    return Reply(200, {"items": [shown.upstream(one) for one in repository.upstreams], "next": None})
+    return call.page_in_order(repository.upstreams, lambda one: f"{one.format}/{one.name}", shown.upstream)
 
 
 @ROUTES.add("POST", "", REPOSITORY_ADMIN, takes=NewUpstream, gives=replies.Upstream, status=201)
@@ -61,10 +61,20 @@ async def add_upstream(call: Call) -> Reply:
             raise TooLarge(f"A repository has at most {UPSTREAMS_MAX} upstreams.")
         return (*known, upstream)
 
-    headers = await _change(call, "upstream.add", edit, node_admin=upstream.private_network)
+    answer = Reply(201, shown.upstream(upstream))
+    reply = await _change(call, "upstream.add", edit, answer, node_admin=upstream.private_network)
     if body.credential is not None:
         await _keep(call, upstream, body.credential)
-    return Reply(201, shown.upstream(upstream), headers)
+    return reply
+
+
+@ROUTES.show("/<format>/<name>", REPOSITORY_READ, gives=replies.Upstream)
+def show_upstream(call: Call, reading: Reading) -> shown.Shown:
+    repository = judge(reading, call.principal, call.at["workspace"], call.at["repository"], "read")
+    for one in repository.upstreams:
+        if (one.format, one.name) == (call.at["format"], call.at["name"]):
+            return shown.upstream(one)
+    raise no_upstream()
 
 
 @ROUTES.add("DELETE", "/<format>/<name>", REPOSITORY_ADMIN, gives=None)
@@ -77,10 +87,10 @@ async def remove_upstream(call: Call) -> Reply:
             raise no_upstream()
         return left
 
-    headers = await _change(call, "upstream.remove", edit)
+    reply = await _change(call, "upstream.remove", edit, Reply(204))
     if call.services.secrets is not None:
         await trio.to_thread.run_sync(call.services.secrets.remove, _place(call, format, name))
-    return Reply(204, None, headers)
+    return reply
 
 
 @ROUTES.add("POST", "/<format>/allow", REPOSITORY_ADMIN, takes=AllowName, gives=replies.Allowed)
@@ -95,8 +105,8 @@ async def allow_name(call: Call) -> Reply:
             raise TooLarge(f"An upstream allows at most {ALLOWED_MAX} names.")
         return (*allow, package)
 
-    headers = await _change(call, "upstream.allow", _allowing(call.at["format"], body.upstream, grown))
-    return Reply(200, {"name": package, "allowed": True}, headers)
+    answer = Reply(200, {"name": package, "allowed": True})
+    return await _change(call, "upstream.allow", _allowing(call.at["format"], body.upstream, grown), answer)
 
 
 @ROUTES.add("DELETE", "/<format>/allow/<path:package>", REPOSITORY_ADMIN, ("upstream",), gives=None)
@@ -105,8 +115,7 @@ async def disallow_name(call: Call) -> Reply:
     edit = _allowing(
         call.at["format"], call.argument("upstream"), lambda allow: tuple(one for one in allow if one != package)
     )
-    headers = await _change(call, "upstream.disallow", edit)
-    return Reply(204, None, headers)
+    return await _change(call, "upstream.disallow", edit, Reply(204))
 
 
 async def check_place(call: Call, url: str, private_network: bool) -> None:
@@ -127,7 +136,7 @@ def no_upstream() -> Absent:
     return Absent("This repository has no such upstream.")
 
 
-async def _change(call: Call, action: str, edit: Edit, *, node_admin: bool = False) -> dict[str, str]:
+async def _change(call: Call, action: str, edit: Edit, answer: Reply, *, node_admin: bool = False) -> Reply:
     workspace, name = call.at["workspace"], call.at["repository"]
 
     def decide(reading: Reading, principal: Principal) -> Decided:
@@ -140,8 +149,7 @@ async def _change(call: Call, action: str, edit: Edit, *, node_admin: bool = Fal
             return Decided(None, None)
         return Decided(Draft(workspace, name, principal.id, action, (PutRepository(after),)), None)
 
-    _, headers = await call.change(workspace, decide)
-    return headers
+    return await call.conclude(workspace, decide, lambda _: answer)
 
 
 def _allowing(format: str, name: str, change: Callable[[tuple[str, ...]], tuple[str, ...]]) -> Edit:

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.access.verdicts import Principal, judge
 from gateway.console import replies, shown
-from gateway.console.calls import Call, Reply, Routes
+from gateway.console.calls import PAGE, Call, Reply, Routes, no_content
 from gateway.console.parts import may_know
 from gateway.console.permissions import REPOSITORY_ADMIN, REPOSITORY_READ
 from gateway.console.schemas import NewPurge, NewQuarantine
@@ -24,13 +24,25 @@ QUARANTINES_MAX = 10_000
 _AT = "/repositories/<workspace>/<repository>"
 
 
-@ROUTES.add("GET", f"{_AT}/quarantine", REPOSITORY_READ, gives=replies.Page[replies.Quarantine])
+@ROUTES.add("GET", f"{_AT}/quarantine", REPOSITORY_READ, PAGE, gives=replies.Page[replies.Quarantine])
 async def list_quarantines(call: Call) -> Reply:
     with call.read() as reading:
         may = may_know(call, reading)
         held = reading.quarantines(call.at["workspace"], call.at["repository"])
-        found = [shown.quarantine(one) for one in held if may(one.format, one.package)]
-    return Reply(200, {"items": found, "next": None})
+        found = [one for one in held if may(one.format, one.package)]
+    return call.page(found, lambda one: "\n".join((one.format, one.package, one.version)), shown.quarantine)
+
+
+@ROUTES.show(f"{_AT}/quarantine/<format>/<path:package>", REPOSITORY_READ, ("version",), gives=replies.Quarantine)
+def show_quarantine(call: Call, reading: Reading) -> shown.Shown:
+    format = call.at["format"]
+    _check_format(call, format)
+    package = call.services.normalise(format, call.at["package"])
+    at = (call.at["workspace"], call.at["repository"], format, package)
+    found = reading.quarantine(*at, call.argument("version")) if may_know(call, reading)(format, package) else None
+    if found is None:
+        raise _not_held()
+    return shown.quarantine(found)
 
 
 @ROUTES.add("POST", f"{_AT}/quarantine", REPOSITORY_ADMIN, takes=NewQuarantine, gives=replies.Quarantine, status=201)
@@ -49,9 +61,7 @@ async def quarantine(call: Call) -> Reply:
             raise Invalid(f"A repository holds at most {QUARANTINES_MAX} quarantines.", "Delete what is condemned.")
         return _written(call, reading, principal, "quarantine.put", PutQuarantine(made), made)
 
-    found, headers = await call.change(call.at["workspace"], decide)
-    assert isinstance(found, Quarantine)
-    return Reply(201, shown.quarantine(found), headers)
+    return await call.conclude(call.at["workspace"], decide, lambda found: Reply(201, shown.quarantine(found)))
 
 
 @ROUTES.add("DELETE", f"{_AT}/quarantine/<format>/<path:package>", REPOSITORY_ADMIN, ("version",), gives=None)
@@ -62,11 +72,10 @@ async def release(call: Call) -> Reply:
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         if reading.quarantine(call.at["workspace"], call.at["repository"], format, package, version) is None:
-            raise Absent("This is not in quarantine here.", "entrepot quarantine list shows what is.")
+            raise _not_held()
         return _written(call, reading, principal, "quarantine.release", DropQuarantine(format, package, version), None)
 
-    _, headers = await call.change(call.at["workspace"], decide)
-    return Reply(204, None, headers)
+    return await call.conclude(call.at["workspace"], decide, no_content)
 
 
 @ROUTES.add("POST", f"{_AT}/purge", REPOSITORY_ADMIN, takes=NewPurge, gives=replies.Purged)
@@ -81,8 +90,13 @@ async def purge(call: Call) -> Reply:
     def decide(reading: Reading, principal: Principal) -> Decided:
         return _written(call, reading, principal, "purge", Purge(body.format, package), None)
 
-    _, headers = await call.change(call.at["workspace"], decide)
-    return Reply(200, {"format": body.format, "package": package}, headers)
+    return await call.conclude(
+        call.at["workspace"], decide, lambda _: Reply(200, {"format": body.format, "package": package})
+    )
+
+
+def _not_held() -> Absent:
+    return Absent("This is not in quarantine here.", "entrepot quarantine list shows what is.")
 
 
 def _check_format(call: Call, format: str) -> None:

@@ -66,7 +66,7 @@ def find(engine: duckdb.DuckDBPyConnection, task: Find) -> list[dict[str, Any]]:
         return []
     found = engine.execute(
         f"select {_TOLD} from read_parquet($files) where {_during(task.filter)}{_narrowed(task.filter)} "  # noqa: S608
-        f"order by time desc limit {min(max(task.limit, 0), ROWS_MAX)}",
+        f"order by time desc, {_STABLE} limit {min(max(task.limit, 0), ROWS_MAX)} offset {int(task.skip)}",
         {"files": list(task.files), **_given(task.filter)},
     ).fetchall()
     return [dict(zip(("time_ms", *ROW[1:]), row, strict=True)) for row in found]

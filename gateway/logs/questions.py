@@ -57,10 +57,10 @@ class Questions:
         fresh = Span(_fresh(there, filter.since_ms), filter.since_ms, filter.until_ms)
         return Count(str(self._folders.own), (fresh, *rows), rollups, by, filter, limit, by_bytes)
 
-    async def find(self, filter: Filter, sees: Sees, limit: int) -> Any:
-        """Lines, the latest first. Raises Unavailable."""
+    async def find(self, filter: Filter, sees: Sees, limit: int, skip: int = 0) -> Any:
+        """Lines, the latest first, without the first `skip`. Raises Unavailable."""
         return await self._ask(
-            lambda: Find(str(self._folders.own), self._files(filter, sees), filter, limit), list[dict[str, Any]]
+            lambda: Find(str(self._folders.own), self._files(filter, sees), filter, limit, skip), list[dict[str, Any]]
         )
 
     async def export(self, filter: Filter, sees: Sees, after: str, limit: int, *, parquet: bool) -> Piece:

@@ -89,12 +89,13 @@ class Count(msgspec.Struct, frozen=True, tag="count"):
 
 
 class Find(msgspec.Struct, frozen=True, tag="find"):
-    """Lines, the latest first."""
+    """Lines, the latest first, those of one moment always in the same order; without the first `skip`."""
 
     folder: str
     files: tuple[str, ...]
     filter: Filter
     limit: int
+    skip: int = 0
 
 
 class Export(msgspec.Struct, frozen=True, tag="export"):

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 import msgspec
 
-from storage.index import bins
+from storage.index import answers, bins
+from storage.index.answers import Answer
 from storage.index.index import Index
 from storage.index.keys import below, join, label_history, split, touched, touched_package, unseal
 from storage.index.references import Usage, bin_usage_of, usage_of
@@ -121,6 +122,14 @@ class Reading:
     def bin_usage(self, ws: str, repo: str = "") -> Usage:
         """What the bins of a Workspace, or the bin of one Repository of it, hold."""
         return bin_usage_of(self._txn, self._t, join(ws, repo) if repo else join(ws))
+
+    def answer(self, principal: str, key: bytes, now_ms: int) -> Answer | None:
+        """What was answered to a request of this principal that came with this key (its sha256), within a day."""
+        return answers.find(self._txn, self._t, principal, key, now_ms)
+
+    def answers_kept(self, principal: str, most: int, now_ms: int) -> int:
+        """How many answers are kept for a principal; exact where there are `most` and more."""
+        return answers.kept(self._txn, self._t, principal, most, now_ms)
 
     def host(self, name: str) -> Host | None:
         """What this host name is bound to."""

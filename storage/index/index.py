@@ -14,7 +14,7 @@ import lmdb
 
 from storage.digest import sha256
 from storage.errors import Conflict, Damaged
-from storage.index import fold
+from storage.index import answers, fold
 from storage.index.keys import place, seal, unseal
 from storage.index.references import loosen
 from storage.index.tables import FOLD_TABLES, Tables, Txn
@@ -71,6 +71,8 @@ class Index:
     def apply(self, txn: Txn, entry: Entry, raw: bytes, at: End | None = None) -> None:
         """Fold one entry in, which must be the next of its Workspace; `raw` are its bytes, `at` its place if any."""
         loose = fold.apply(txn, self.tables, entry)
+        if entry.once is not None and not self.edge:  # an edge answers no write by itself
+            answers.remember(txn, self.tables, entry, entry.once)
         if not self.edge:  # an edge has no packs of its own to sweep
             for blob in loose:
                 loosen(txn, self.tables, blob, entry.at_ms)

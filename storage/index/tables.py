@@ -17,6 +17,8 @@ environment of the cache as well.
     providers     workspace, id                              -> Provider
     exchanged     until (u64 ms, big-endian), id             -> nothing: tokens that are forgotten then
     sign_ins      account, id                                -> nothing: the sessions of an Account
+    answers       see storage.index.answers                  -> answers to requests that came with a key
+    answered      since (u64 ms, big-endian), key of answers -> nothing: them by their age
     edges         name                                       -> Edge
     edge_keys     sha256 of the public key (32 bytes)        -> name of the edge
     packages      workspace, repository, format, package     -> Package
@@ -58,9 +60,9 @@ import lmdb
 
 FOLD_TABLES = (
     "workspaces", "repositories", "tokens", "secrets", "edges", "edge_keys", "accounts", "names", "memberships",
-    "teams", "teammates", "roles", "bindings", "providers", "exchanged", "sign_ins", "packages", "versions", "files",
-    "tags", "gone", "claims", "quarantines", "purges", "hosts", "labels", "touched", "heads", "places", "refs", "usage",
-    "bins", "bin_due", "bin_usage",
+    "teams", "teammates", "roles", "bindings", "providers", "exchanged", "sign_ins", "answers", "answered", "packages",
+    "versions", "files", "tags", "gone", "claims", "quarantines", "purges", "hosts", "labels", "touched", "heads",
+    "places", "refs", "usage", "bins", "bin_due", "bin_usage",
 )  # fmt: skip
 WORK_TABLES = ("loose", "settled")
 BLOB_TABLES = ("blobs", "members", "packs", "chunks", "uncut", "open", "state", "damaged")
@@ -105,6 +107,8 @@ class Tables:
     providers: Table
     exchanged: Table
     sign_ins: Table
+    answers: Table
+    answered: Table
     edges: Table
     edge_keys: Table
     packages: Table

@@ -20,6 +20,7 @@ from gateway.access.signing import SigningKeys
 from gateway.access.vault import Vault
 from gateway.config import SignIn
 from gateway.console.api import make_app
+from gateway.console.once import Running
 from gateway.console.services import Health, Services
 from storage.index.bins import id_of
 from storage.nouns import (
@@ -61,6 +62,7 @@ from tests.harness import answers
 from tests.harness.ledgers import NOW_MS, Ledger
 
 API = "/-/api/v1"
+REQUEST_ID = "c0ffee" + "0" * 26
 
 
 class Got:
@@ -122,6 +124,7 @@ class Console:
             "signing": self.signing,
             "authority": Authority(root / "authority.json"),
             "now_ms": lambda: self.now_ms,
+            "running": Running(root / "running.lock"),
             "work": {name: Working() for name in ("sweep", "scrub")},
             "rooms": ROOMS,
             "version_order": lambda format: order_of(ROOMS[format]),
@@ -244,12 +247,14 @@ class Console:
         return await self.ask(method, path if path.startswith("/-/") else API + path, sent, data)
 
     async def ask(self, method: str, address: str, headers: Mapping[str, str], body: bytes | None = None) -> Got:
-        """One request as it stands."""
+        """One request as it stands, always with the same id."""
+        headers = {"traceparent": f"00-{REQUEST_ID}-{'1' * 16}-01", **headers}
         response = await self.app.test_client().open(address, method=method, headers=dict(headers), data=body)
         got = await response.get_data(as_text=False)
         route = answers.route_of(self.app, method, address)
         if route is not None and method == route.method:
-            answers.check(route, response.status_code, response.headers.get("content-type", ""), got)
+            media = response.headers.get("content-type", "")
+            answers.check(route, response.status_code, media, got, whole="fields=" not in address)
         return Got(response.status_code, response.headers, got)
 
 

@@ -49,6 +49,7 @@ class Ledger:
                 draft.repository,
                 draft.changes,
                 draft.reason,
+                once=draft.once,
             )
             raw = msgspec.msgpack.encode(entry)
             assert hashlib.sha256(raw).digest() != previous

@@ -43,7 +43,7 @@ def fill(node: Up) -> dict[str, str]:
     send(node, "PUT", f"{within}/members/user:alice", {"role": "member"})
     send(node, "POST", f"{within}/teams", {"name": "devs"})
     send(node, "POST", f"{within}/services", {"name": "robot"})
-    send(node, "PUT", f"{within}/roles", {"name": "publisher", "actions": ["read"]})
+    send(node, "PUT", f"{within}/roles/publisher", {"actions": ["read"]})
     send(node, "POST", "/edges", {"name": "second", "region": "asia"})
     idp = send(node, "POST", f"{within}/scim/tokens", {"name": "idp"})["token"]
     made = send(node, "POST", "/tokens", {"name": "another", "grants": [{"scope": workspace}]})

@@ -60,7 +60,8 @@ def test_the_command_line_tells_it_without_a_node(capsys: pytest.CaptureFixture[
 
 def test_every_reference_leads_somewhere() -> None:
     told = msgspec.json.decode(description())
-    known = {f"#/components/schemas/{name}" for name in told["components"]["schemas"]}
+    parts = ("schemas", "parameters", "headers")
+    known = {f"#/components/{part}/{name}" for part in parts for name in told["components"][part]}
     assert set(_references(told)) == known
 
 

@@ -70,6 +70,7 @@ HIDDEN: dict[str, str] = {
     "<format>": "pypi",
     "<name>": "first",
     "<host>": "pkgs.example",
+    "<code>": "absent",
     "<fingerprint>": "0" * 40,
     "<path:package>": "thing",
     "<person>": "usr_managed",

@@ -61,7 +61,7 @@ BODIES: dict[str, Any] = {
     "PUT /-/api/v1/workspaces/<workspace>/members/<member>": {"role": "manager"},
     "POST /-/api/v1/workspaces/<workspace>/teams": {"name": "fresh"},
     "PUT /-/api/v1/workspaces/<workspace>/teams/<team>/members/<member>": {"role": "manager"},
-    "PUT /-/api/v1/workspaces/<workspace>/roles": {"name": "fresh", "actions": ["read"]},
+    "PUT /-/api/v1/workspaces/<workspace>/roles/<role>": {"actions": ["read"]},
     "POST /-/api/v1/workspaces/<workspace>/providers": {
         "name": "fresh",
         "issuer": "https://issuer.example",
@@ -144,6 +144,7 @@ def address(route: Route, console: Console) -> str:
         "<provider>": "ci",
         "<person>": "usr_managed",
         "<group>": "grp_staff",
+        "<code>": "absent",
     }
     path = route.rule
     for part, value in parts.items():
@@ -261,6 +262,8 @@ async def test_f15_what_a_stranger_from_the_street_can_read(role: str, tmp_path:
         assert readable == {
             "/-/health",
             "/-/ready",
+            "/-/problems",
+            "/-/problems/<code>",
             "/-/api/v1/openapi.json",
             "/-/api/v1/workspaces",
             "/-/api/v1/workspaces/<workspace>",

@@ -22,7 +22,7 @@ from gateway.access import sessions
 from gateway.access.signin import SigningIn
 from gateway.access.verdicts import ANONYMOUS, Principal
 from gateway.console import cookies
-from gateway.console.calls import renew
+from gateway.console.callers import renew
 from gateway.console.services import Services
 from gateway.console.signin import agents
 from gateway.console.signin.addresses import SIGN_IN

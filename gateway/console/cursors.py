@@ -1,0 +1,62 @@
+"""Where does a list go on? A cursor says it, in a form that is nobody's business but the list's own.
+
+It holds the name of the last item, not its number, so that what comes and goes meanwhile neither repeats an item nor
+leaves one out. Six bytes ahead tie it to the address and the query that it came from: one of another list is refused
+instead of being misunderstood. It grants nothing; what may be seen is judged for every page.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterable
+from hashlib import blake2b
+from urllib.parse import quote, urlencode
+
+from storage.errors import Invalid
+
+CURSOR_CHARS_MAX = 1_000
+_MARK_BYTES = 6
+_NOT_PART = ("after", "limit", "fields")
+Pairs = tuple[tuple[str, str], ...]
+
+
+class List:
+    """A list at `path`, asked with `arguments`."""
+
+    def __init__(self, path: str, arguments: Iterable[tuple[str, str]]) -> None:
+        self._path = path
+        self._arguments = tuple(arguments)
+        kept = sorted(pair for pair in self._arguments if pair[0] not in _NOT_PART)
+        self._of = repr((path, kept)).encode()
+
+    def closed(self, place: str) -> str:
+        """The cursor of the item at `place`."""
+        raw = self._mark(place.encode()) + place.encode()
+        return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+    def opened(self, cursor: str) -> str:
+        """The place that a cursor stands for, "" for the beginning. Raises Invalid."""
+        if not cursor:
+            return ""
+        try:
+            raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
+            mark, place = raw[:_MARK_BYTES], raw[_MARK_BYTES:].decode()
+        except (binascii.Error, ValueError):
+            mark, place = b"", ""
+        if mark != self._mark(place.encode()):
+            raise Invalid("The argument after is no cursor of this list.", "Give the next of a page, with its query.")
+        return place
+
+    def link(self, cursor: str) -> str:
+        """The Link header (RFC 8288) of a page that goes on at `cursor`; "" = it is the last."""
+        kept = [pair for pair in self._arguments if pair[0] != "after"]
+        links = [f'<{self._target(kept)}>; rel="first"']
+        if cursor:
+            links.append(f'<{self._target([*kept, ("after", cursor)])}>; rel="next"')
+        return ", ".join(links)
+
+    def _target(self, arguments: list[tuple[str, str]]) -> str:
+        path = quote(self._path, safe="/:@!$&'()*+,;=-._~")
+        return path + (f"?{urlencode(arguments)}" if arguments else "")
+
+    def _mark(self, place: bytes) -> bytes:
+        return blake2b(place, key=blake2b(self._of, digest_size=32).digest(), digest_size=_MARK_BYTES).digest()
