@@ -39,6 +39,7 @@ _BY_STATUS: dict[int, type[Problem]] = {
         errors.PreconditionFailed,
         errors.TooLarge,
         errors.Unsupported,
+        errors.KeyReused,
         errors.TooMany,
         errors.UpstreamFailed,
         errors.Unavailable,

@@ -21,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from gateway.console.api import ROUTES
 from tests.harness.running import Up, get
 
 pytestmark = pytest.mark.native
@@ -46,6 +47,11 @@ def fill(node: Up) -> dict[str, str]:
     send(node, "PUT", f"{within}/roles/publisher", {"actions": ["read"]})
     send(node, "POST", "/edges", {"name": "second", "region": "asia"})
     idp = send(node, "POST", f"{within}/scim/tokens", {"name": "idp"})["token"]
+    send(node, "POST", "/hosts", {"name": "pkgs.example", "scope": workspace})
+    at = f"/repositories/{workspace}/{repository}"
+    send(node, "POST", f"{at}/upstreams", {"format": "npm", "name": "second", "url": "https://registry.example/"})
+    send(node, "POST", f"{at}/quarantine", {"format": "pypi", "package": "thing"})
+    send(node, "PUT", f"{at}/replication/asia", {})
     made = send(node, "POST", "/tokens", {"name": "another", "grants": [{"scope": workspace}]})
     return {
         "workspace": workspace,
@@ -58,6 +64,10 @@ def fill(node: Up) -> dict[str, str]:
         "service": "robot",
         "role": "publisher",
         "name": "second",
+        "host": "pkgs.example",
+        "region": "asia",
+        "code": "absent",
+        "serial": "1",
         "id": made["id"],
     } | provision(node, workspace, idp)
 
@@ -93,10 +103,10 @@ def test_no_request_is_answered_by_a_fault_or_by_what_is_not_documented(node: Up
     seen: Counter[int] = Counter()
     for operation in operations:
         ask(node, operation, there, seen)
-    assert len(operations) > 60
+    assert len(operations) == len(ROUTES)
     assert sum(seen.values()) >= 10 * len(operations)
     assert sum(number for status, number in seen.items() if status < 300) > 200
-    assert {201, 204, 400, 404, 409} <= set(seen)
+    assert {201, 204, 400, 404, 409, 412} <= set(seen)
 
 
 def ask(node: Up, operation: Any, there: dict[str, str], seen: Counter[int]) -> None:
@@ -112,9 +122,16 @@ def ask(node: Up, operation: Any, there: dict[str, str], seen: Counter[int]) -> 
     def one(case: Any, known: int) -> None:
         if known:
             case.path_parameters.update({name: there[name] for name in case.path_parameters if name in there})
+            for name in ("If-Match", "If-None-Match"):
+                case.headers.pop(name, None)
+            case.query.pop("fields", None)
+        if known == 1 and case.method in ("PUT", "PATCH"):
+            case.headers["If-Match"] = '"seen"'
         token = there["idp"] if "/-/scim/" in operation.path else node.token
         answer = case.call(base_url=node.origin, headers={"Authorization": f"Bearer {token}"})
         seen[answer.status_code] += 1
-        case.validate_response(answer, checks=CHECKS)
+        # who asks for some fields alone gets no others, whatever the schema requires
+        whole = not (case.query or {}).get("fields")
+        case.validate_response(answer, checks=CHECKS if whole else CHECKS[:-1])
 
     one()
