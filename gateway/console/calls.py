@@ -150,7 +150,7 @@ class Call:
     @property
     def peer(self) -> str:
         """Where the client is; "" = not known."""
-        return _peer_of(self.request)
+        return peer_of(self.request)
 
     @property
     def reason(self) -> str:

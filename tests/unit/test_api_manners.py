@@ -23,8 +23,11 @@ from tests.unit.test_api_permissions import ASKING, BODIES, CHANGING, MAY, addre
 
 KEY = {"Idempotency-Key": '"8e03978e-40d5-43dd-bc93-6894a57f9324"'}
 OBJECTS = [route for route in ROUTES if route.method in ("PATCH", "PUT", "DELETE") and route.rule in SHOWS]
-WITHOUT = {"DELETE /-/api/v1/repositories/<workspace>/<repository>/upstreams/<format>/allow/<path:package>"}
-"""A name that may come from an upstream is part of the upstream, and nothing by itself."""
+WITHOUT = {
+    "DELETE /-/api/v1/repositories/<workspace>/<repository>/upstreams/<format>/allow/<path:package>",
+    "DELETE /-/api/v1/repositories/<workspace>/<repository>/bin",
+}
+"""A name that may come from an upstream is part of the upstream, and nothing by itself; a bin is a list."""
 
 
 @pytest.fixture
