@@ -24,6 +24,7 @@ from gateway.console.calls import (
 from gateway.console.etags import Tags, etag_of
 from gateway.console.fields import item_of, selected, wanted
 from gateway.console.once import HEADER, Keyed, key_in, keyed
+from gateway.console.problems import SCIM
 from gateway.console.services import Services
 from storage.commit import Decided
 from storage.errors import Invalid, PreconditionFailed, Unauthenticated, Unavailable
@@ -35,11 +36,12 @@ async def run(services: Services, route: Route, at: Mapping[str, str], shows: Sh
     """Let the current request in, or not, and have it handled. `shows`: what is shown of the thing at this address."""
     asked: Request = request._get_current_object()
     secret = presented(services, route.rule, route.method)
-    if services.outdated() and route.rule.startswith(API) and not route.alone:
+    governed = route.rule.startswith((API, SCIM))
+    if services.outdated() and governed and not route.alone:
         raise Unavailable("This edge has lost its origin and may not tell private things.", retry_after_s=2)
     with services.catalog.read() as reading:
         principal = _identified(services, reading, secret, peer_of(asked))
-    if route.rule.startswith(API):
+    if governed:
         g.limits = services.spend(principal, peer_of(asked))
     key = await _keyed(services, route, asked, principal, secret)
     call = Call(services, route, principal, secret, at, asked, shows, key)
@@ -82,7 +84,7 @@ async def _keyed(
 ) -> Keyed | None:
     """The request's key; None where it has none, or where this node could keep no answer."""
     values = asked.headers.getlist(HEADER)
-    if not values or not route.changes:
+    if not values or not route.mannered:
         return None
     key = key_in(",".join(values))
     if services.commit is None:
@@ -94,7 +96,7 @@ async def _keyed(
 
 
 async def _changed(call: Call) -> Reply:
-    if call.shows is None and call.request.headers.get("If-Match"):
+    if call.route.mannered and call.shows is None and call.request.headers.get("If-Match"):
         conditions_of(call.request).check("")
     reply = await call.route.handler(call)
     if call.keyed is None or call.progress.kept:

@@ -214,7 +214,7 @@ class Call:
                 "This node is an edge and writes nothing by itself.", "Send this to the origin.", retry_after_s=5
             )
         at_ms, reason = self.services.now_ms(), self.reason
-        conditions = conditions_of(self.request)
+        conditions = conditions_of(self.request) if self.route.mannered else None
 
         def guarded(reading: Reading) -> Decided:
             principal = who(reading, self.secret, at_ms)
@@ -322,6 +322,11 @@ class Route:
     def changes(self) -> bool:
         """May it change something?"""
         return self.method != "GET"
+
+    @property
+    def mannered(self) -> bool:
+        """Does it change something of the API, and so take keys and conditions? Other protocols have their own."""
+        return self.changes and self.rule.startswith(API)
 
     @property
     def selects(self) -> bool:

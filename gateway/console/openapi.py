@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from gateway.console import described
-from gateway.console.calls import API, ARGUMENT_CHARS_MAX, PAGE_ITEMS, PAGE_ITEMS_MAX, Route
+from gateway.console.calls import ARGUMENT_CHARS_MAX, PAGE_ITEMS, PAGE_ITEMS_MAX, Route
 from gateway.console.permissions import ANYBODY, BY_PROOF
 from gateway.console.problems import MEDIA
 from gateway.console.replies import Refused
@@ -57,7 +57,9 @@ def refusals(route: Route) -> tuple[int, ...]:
     if route.takes is not None:
         statuses |= {408, 413, 415}
     if route.changes:
-        statuses |= {409, 412, 413, 422, 507}
+        statuses |= {409, 413, 507}
+    if route.mannered:
+        statuses |= {412, 422}
     if route.selects:
         statuses.add(412)
     if route.permission is BY_PROOF:
@@ -145,7 +147,7 @@ def _responses(route: Route, known: dict[int, Object], refused: Object) -> Objec
 
 
 def _told_by(route: Route) -> dict[str, str]:
-    if route.changes:
+    if route.mannered:
         return described.CHANGED
     if not route.selects:
         return {}
@@ -154,11 +156,11 @@ def _told_by(route: Route) -> dict[str, str]:
 
 def _manners(route: Route, thing: bool) -> Iterable[Object]:
     """What every route takes besides; conditions where there is one `thing` that they can be about."""
-    if route.changes and route.rule.startswith(API):
+    if route.mannered:
         yield described.parameter("IdempotencyKey")
     if route.selects:
         yield described.parameter("Fields")
-    if route.selects or (route.changes and thing):
+    if route.selects or (route.mannered and thing):
         yield described.parameter("IfMatch")
         yield described.parameter("IfNoneMatch")
 

@@ -275,7 +275,7 @@ async def test_c7_its_token_does_nothing_else(world: World) -> None:
         ("POST", "/tokens", {"name": "more", "grants": [{"scope": "acme"}]}),
         ("POST", "/workspaces/acme/scim/tokens", {"name": "more"}),
         ("POST", "/workspaces/acme/grants", {"subject": "members", "scope": "acme", "admin": True}),
-        ("PUT", "/workspaces/acme/roles", {"name": "more", "actions": ["provision"]}),
+        ("PUT", "/workspaces/acme/roles/mine", {"name": "more", "actions": ["provision"]}),
     ):
         got = await world.console.call("acme idp", method, path, body)
         assert got.status in (400, 403, 404), (path, got.body)

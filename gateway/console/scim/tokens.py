@@ -40,6 +40,6 @@ async def create_token(call: Call) -> Reply:
         made = Token(parts.id, name, parts.sha256, (grant,), KIND, now_ms, expires_ms, verify_key=parts.verify_key)
         return Decided(Draft(SYSTEM, "", principal.id, "scim.token.create", (PutToken(made),)), made)
 
-    token, headers = await call.change(SYSTEM, decide)
-    assert isinstance(token, Token)
-    return Reply(201, {"id": token.id, "token": text} | shown.token(token, now_ms), headers)
+    return await call.conclude(
+        SYSTEM, decide, lambda made: Reply(201, {"id": made.id, "token": text} | shown.token(made, now_ms))
+    )
