@@ -9,6 +9,7 @@ the source's, which only takes away what the target has at that moment. A node t
 same call once more finds the first half done and does the second.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from formats.kit.handling import Wanted
@@ -16,7 +17,7 @@ from gateway.access.binning import with_bin
 from gateway.access.grants import DELETE, PUBLISH, READ, TAG
 from gateway.access.verdicts import Principal
 from gateway.console import outcomes
-from gateway.console.calls import Call, Reply, Routes
+from gateway.console.calls import SERIAL, Call, Reply, Routes
 from gateway.console.handling import Named, named, permitted, permitted_in, released, version_meant
 from gateway.console.permissions import REPOSITORY_READ, REPOSITORY_WRITE
 from gateway.console.schemas import NewCopy, NewTag
@@ -65,13 +66,13 @@ async def copy(call: Call) -> Reply:
         draft = Draft(*way.target, principal.id, action, changes, call.reason)
         return Decided(with_bin(reading, way.what.room, draft, call.services.now_ms()), told)
 
+    if not body.move:
+        return await call.conclude(way.target[0], come, lambda told: Reply(200, told))
     told, headers = await call.change(way.target[0], come)
-    if body.move:
-        told, headers = await _leave(call, way, told, headers)
-    return Reply(200, told, headers)
+    return await _leave(call, way, told, headers)
 
 
-async def _leave(call: Call, way: Way, told: object, headers: dict[str, str]) -> tuple[object, dict[str, str]]:
+async def _leave(call: Call, way: Way, told: object, headers: dict[str, str]) -> Reply:
     def leave(reading: Reading, principal: Principal) -> Decided:
         missing, _ = _coming(call, reading, principal, way)
         if missing:
@@ -79,10 +80,10 @@ async def _leave(call: Call, way: Way, told: object, headers: dict[str, str]) ->
         changes = _leaving(call, reading, principal, way)
         return Decided(Draft(*way.source, principal.id, "package.move", changes, call.reason), told)
 
-    _, after = await call.change(way.source[0], leave)
-    if way.source[0] != way.target[0]:
-        return told, {"Entrepot-Serial": f"{headers['Entrepot-Serial']},{after['Entrepot-Serial']}"}
-    return told, after
+    reply = await call.conclude(way.source[0], leave, lambda told: Reply(200, told))
+    if way.source[0] == way.target[0]:
+        return reply
+    return replace(reply, headers={**reply.headers, SERIAL: f"{headers[SERIAL]},{reply.headers[SERIAL]}"})
 
 
 def _coming(call: Call, reading: Reading, principal: Principal, way: Way) -> tuple[tuple[AnyChange, ...], str]:
@@ -127,17 +128,16 @@ def _told(way: Way, version: str, changes: tuple[AnyChange, ...]) -> dict[str, o
 # ---------------------------------------------------------------- tags
 
 
-@ROUTES.add("GET", f"{_AT}/tags/<path:package>", REPOSITORY_READ, ("format",), gives=outcomes.Tags)
-async def list_tags(call: Call) -> Reply:
-    """Which version each tag of a package points to."""
+@ROUTES.show(f"{_AT}/tags/<path:package>", REPOSITORY_READ, ("format", "tag"), gives=outcomes.Tags)
+def list_tags(call: Call, reading: Reading) -> dict[str, object]:
+    """Which version each tag of a package points to, or the one that is named."""
     what = named(call.services, call.argument("format"), call.at["package"])
-    with call.read() as reading:
-        permitted(call, reading, call.principal, what, READ)
-        view = reading.view(call.at["workspace"], call.at["repository"], what.room.name)
-        if view.package(what.package) is None:
-            raise Absent("This repository holds no such package.")
-        tags = view.tags(what.package)
-    return Reply(200, {"items": [{"tag": tag, "version": version} for tag, version in tags.items()]})
+    permitted(call, reading, call.principal, what, READ)
+    view = reading.view(call.at["workspace"], call.at["repository"], what.room.name)
+    if view.package(what.package) is None:
+        raise Absent("This repository holds no such package.")
+    only, tags = call.argument("tag"), view.tags(what.package)
+    return {"items": [{"tag": tag, "version": version} for tag, version in tags.items() if only in ("", tag)]}
 
 
 @ROUTES.add("PUT", f"{_AT}/tags/<path:package>", REPOSITORY_WRITE, ("format",), takes=NewTag, gives=outcomes.Tag)
@@ -171,8 +171,7 @@ async def _retagged(call: Call, tag: str, version: str, only: str) -> Reply:
         draft = Draft(*at, principal.id, "tag.set" if version else "tag.remove", changes, call.reason)
         return Decided(draft if changes else None, {"tag": tag, "version": meant})
 
-    told, headers = await call.change(at[0], decide)
-    return Reply(200, told, headers)
+    return await call.conclude(at[0], decide, lambda told: Reply(200, told))
 
 
 def _as_expected(view: View, what: Named, tag: str, only: str) -> None:

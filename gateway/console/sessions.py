@@ -11,7 +11,7 @@ import msgspec
 from gateway.access import sessions, tokens
 from gateway.access.verdicts import Principal, controls, judge_node, on_node
 from gateway.console import replies, shown
-from gateway.console.calls import Call, Reply, Routes
+from gateway.console.calls import Call, Reply, Routes, no_content
 from gateway.console.giving import account_of
 from gateway.console.permissions import NODE_ADMIN, SESSION_CONTROL, SOMEBODY, controlled_session
 from gateway.console.signin.addresses import SET_PASSWORD, base_of
@@ -45,6 +45,12 @@ async def list_sessions(call: Call) -> Reply:
     return Reply(200, page)
 
 
+@ROUTES.show("/sessions/<id>", SESSION_CONTROL, gives=replies.Session)
+def show_session(call: Call, reading: Reading) -> shown.Shown:
+    token = controlled_session(reading, call.principal, call.at["id"])
+    return shown.session(token, _name(reading, token.owner), call.services.now_ms(), call.principal.id)
+
+
 @ROUTES.add("DELETE", "/sessions/<id>", SESSION_CONTROL, gives=None)
 async def end_session(call: Call) -> Reply:
     now_ms = call.services.now_ms()
@@ -53,8 +59,7 @@ async def end_session(call: Call) -> Reply:
         token = controlled_session(reading, principal, call.at["id"])
         return _written(principal, "session.end", [] if token.revoked_ms else [PutToken(sessions.ended(token, now_ms))])
 
-    _, headers = await call.change(SYSTEM, decide)
-    return Reply(204, None, headers)
+    return await call.conclude(SYSTEM, decide, no_content)
 
 
 @ROUTES.add("DELETE", "/users/<user>/sessions", NODE_ADMIN, gives=None)
@@ -65,8 +70,7 @@ async def end_sessions(call: Call) -> Reply:
     def decide(reading: Reading, principal: Principal) -> Decided:
         return _written(principal, "session.end", endings(reading, _user(call, reading).id, now_ms))
 
-    _, headers = await call.change(SYSTEM, decide)
-    return Reply(204, None, headers)
+    return await call.conclude(SYSTEM, decide, no_content)
 
 
 @ROUTES.add("POST", "/users/<user>/password-link", NODE_ADMIN, gives=replies.PasswordLink, status=201)
@@ -79,16 +83,17 @@ async def make_password_link(call: Call) -> Reply:
     def change(account: Account) -> Account:
         return msgspec.structs.replace(account, link=tokens.hash_of(code), link_ms=ends_ms)
 
-    headers = await _changed(call, "password.link", change)
     link = f"{base_of(call.request, services.sign_in.url)}{SET_PASSWORD}?user={call.at['user']}&code={code}"
-    return Reply(201, {"user": call.at["user"], "link": link, "expires_ms": ends_ms}, headers)
+    answer = Reply(201, {"user": call.at["user"], "link": link, "expires_ms": ends_ms})
+    return await _changed(call, "password.link", change, answer)
 
 
 @ROUTES.add("DELETE", "/users/<user>/device", NODE_ADMIN, gives=None)
 async def forget_device(call: Call) -> Reply:
     """For who has lost the device and the recovery codes: the password is enough until another one is set up."""
-    headers = await _changed(call, "device.forget", lambda account: msgspec.structs.replace(account, device_ms=0))
-    return Reply(204, None, headers)
+    return await _changed(
+        call, "device.forget", lambda account: msgspec.structs.replace(account, device_ms=0), Reply(204)
+    )
 
 
 # ---------------------------------------------------------------- steps
@@ -108,14 +113,13 @@ def _seen(reading: Reading, principal: Principal, owner: str) -> Iterable[Token]
             yield one
 
 
-async def _changed(call: Call, action: str, change: Callable[[Account], Account]) -> dict[str, str]:
+async def _changed(call: Call, action: str, change: Callable[[Account], Account], answer: Reply) -> Reply:
     def decide(reading: Reading, principal: Principal) -> Decided:
         account = _user(call, reading)
         after = change(account)
         return _written(principal, action, [] if after == account else [PutAccount(after)])
 
-    _, headers = await call.change(SYSTEM, decide)
-    return headers
+    return await call.conclude(SYSTEM, decide, lambda _: answer)
 
 
 def _user(call: Call, reading: Reading) -> Account:

@@ -26,8 +26,11 @@ OBJECTS = [route for route in ROUTES if route.method in ("PATCH", "PUT", "DELETE
 WITHOUT = {
     "DELETE /-/api/v1/repositories/<workspace>/<repository>/upstreams/<format>/allow/<path:package>",
     "DELETE /-/api/v1/repositories/<workspace>/<repository>/bin",
+    "DELETE /-/api/v1/users/<user>/sessions",
+    "DELETE /-/api/v1/users/<user>/device",
 }
-"""A name that may come from an upstream is part of the upstream, and nothing by itself; a bin is a list."""
+"""A name that may come from an upstream is part of the upstream, and nothing by itself; a bin is a list, and so are
+the sessions of somebody; whether there is a device of one-time codes is told to nobody."""
 
 
 @pytest.fixture
