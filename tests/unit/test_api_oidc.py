@@ -583,12 +583,7 @@ async def test_whoever_guesses_is_slowed_and_the_token_is_in_no_log(
 ) -> None:
     spent: list[str] = []
     caplog.set_level("DEBUG")
-
-    def spend(principal: object, peer: str) -> tuple[()]:
-        spent.append(peer)
-        return ()
-
-    console = Console(tmp_path, spend=spend)
+    console = Console(tmp_path, spend=lambda principal, peer: tuple(spent.append(peer) or ()))  # type: ignore[func-returns-value]
     token = issuer.token({"iss": "https://issuer.example"})
     got = await console.ask(
         "POST",
