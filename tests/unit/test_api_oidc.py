@@ -21,7 +21,7 @@ from gateway.access.idtokens import AHEAD_S_MAX, LEEWAY_S
 from gateway.access.issuers import Issuers
 from gateway.access.verdicts import identify, judge
 from gateway.console import oidc
-from storage.errors import Absent, UpstreamFailed
+from storage.errors import Absent, Unauthenticated, UpstreamFailed
 from storage.nouns import Binding, Draft, Grant, PutBinding
 from tests.harness.consoles import Console, Got
 from tests.harness.identities import Issuer, compact, ec_signer, rsa_jwk, rsa_signer, text_of
