@@ -80,6 +80,8 @@ app.command("gateway.cli.upkeep:sweep", name="sweep", help="Give back the room o
 app.command("gateway.cli.upkeep:scrub", name="scrub", help="Read everything that a node has stored and compare.")
 app.command("gateway.cli.operate:rebuild_index", name="rebuild-index", help="Compute the index anew from the journal.")
 app.command("gateway.cli.operate:admin_token", name="admin-token", help="Make a new admin token for an origin.")
+app.command("gateway.cli.credentials:app", name="credential", help="The token for other programs: docker, pip, npm.")
+app.command("gateway.cli.completing:completion", name="completion", help="Let a shell complete commands and options.")
 app.command("gateway.cli.profiles:app", name="profile", help="Names for nodes and the tokens to use with them.")
 
 
