@@ -7,6 +7,7 @@ to repeat. An answer that comes before the body was sent is passed on as it is.
 
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Protocol
 
 import httpx2
@@ -94,6 +95,7 @@ class Relay:
             trust_env=False,
             verify=(tls or trust()) if secure else False,
             follow_redirects=False,
+            cookies=_kept_by_nobody(),
             timeout=httpx2.Timeout(answer_seconds_max, connect=CONNECT_SECONDS),
             limits=httpx2.Limits(max_connections=256, max_keepalive_connections=64, keepalive_expiry=5.0),
         )
@@ -158,6 +160,11 @@ def passed_on(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         for name, value in pairs
         if name.lower() not in HOP_BY_HOP and name.lower() not in named and not name.lower().startswith(OUR_OWN)
     ]
+
+
+def _kept_by_nobody() -> CookieJar:
+    """One client's cookie is never sent with the request of another: cookies are their browsers' alone (C13)."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
 
 class _Sent:

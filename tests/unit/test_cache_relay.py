@@ -118,6 +118,19 @@ async def test_a_write_arrives_whole_and_its_answer_comes_back() -> None:
     assert [name.lower() for name, _ in answer.headers] == ["entrepot-serial"]
 
 
+async def test_c13_a_cookie_that_one_client_is_given_is_not_sent_with_the_request_of_another() -> None:
+    """The one way to every origin is shared by all clients of an edge; what their browsers keep is not."""
+    given = b"HTTP/1.1 204 No Content\r\nSet-Cookie: entrepot=ens_mine; Path=/; HttpOnly\r\nConnection: close\r\n\r\n"
+    with origin(given) as parent:
+        relay = Relay(Parents([parent.url]))
+        for sent in ({}, {}, {"cookie": "entrepot=ens_other"}):
+            async with await relay.forward("POST", b"/-/sign-in", sent, "127.0.0.1", 0, Body(b"")) as answer:
+                assert [value for name, value in answer.headers if name.lower() == "set-cookie"]
+        await relay.close()
+    assert [b"ens_mine" in head for head in parent.heads] == [False] * 3
+    assert b"cookie: entrepot=ens_other" in parent.heads[2].lower()
+
+
 async def test_an_early_answer_is_the_answer() -> None:
     refusal = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     with origin(refusal, early=True) as parent:
