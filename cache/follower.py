@@ -44,6 +44,9 @@ LOCK_LOOK_SECONDS = 0.5
 APPLY_BYTES_MAX = 4 << 20
 _PIECES_MAX = 64
 _CONTACT = struct.Struct("<16sdd?")
+_TIME = struct.Struct("<16sQd")
+_TIME_AT = 64
+_TIME_MAX_MS = 1 << 53
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 log = logging.getLogger("entrepot.cache")
 
@@ -124,6 +127,19 @@ class Contact:
             return 0.0, 0.0, False
         return heard_s, level_s, synced
 
+    def write_time(self, at_ms: int, told_s: float) -> None:
+        """The origin's wall clock, and when it was told."""
+        os.pwrite(self.fd, _TIME.pack(self._boot, max(0, min(at_ms, _TIME_MAX_MS)), told_s), _TIME_AT)
+
+    def origin_ms(self) -> int:
+        """The origin's time now, as it said last and by what has passed since; 0 where it said nothing."""
+        raw = os.pread(self.fd, _TIME.size, _TIME_AT)
+        if len(raw) != _TIME.size:
+            return 0
+        boot, at_ms, told_s = _TIME.unpack(raw)
+        passed_s = time.monotonic() - told_s
+        return at_ms + int(1000 * passed_s) if boot == self._boot and passed_s >= 0 else 0
+
 
 class Follower:
     """The edge's ear. All its properties are true for the node, whichever worker follows."""
@@ -172,6 +188,10 @@ class Follower:
     def last_contact_s(self) -> float:
         """When the origin was last heard, monotonic; 0 for never."""
         return self._contact.read()[0]
+
+    def origin_ms(self) -> int:
+        """The origin's wall clock; 0 where it was never heard."""
+        return self._contact.origin_ms()
 
     @property
     def connected(self) -> bool:
@@ -367,6 +387,7 @@ class Follower:
         """The origin told where it stands. False where this edge had to start anew."""
         known = self._applier.epoch()
         self._judge_delay(beat)
+        self._contact.write_time(beat.at_ms, time.monotonic())
         if not known:  # entries of earlier epochs are part of a history that was once restored
             await self._slowly(lambda: self._applier.reset_for_resync(beat.epoch))
         if known and beat.epoch > known:
@@ -451,9 +472,19 @@ def over_http(token: str, tls: ssl.SSLContext | None = None, name: str | None = 
                 async with aclosing(answer.aiter_raw()) as pieces:
                     yield pieces
         except httpx2.HTTPError as error:
-            raise UpstreamFailed(f"The connection to the origin broke ({type(error).__name__}).") from error
+            raise UpstreamFailed(_broken(error)) from error
 
     return connect
+
+
+def _broken(error: httpx2.HTTPError) -> str:
+    """What an operator can do something about is told: certificates hang on clocks (F6)."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"A parent's certificate is not believed: {cause.verify_message}. Is this machine's clock right?"
+        cause = cause.__cause__ or cause.__context__
+    return f"The connection to the origin broke ({type(error).__name__})."
 
 
 @asynccontextmanager

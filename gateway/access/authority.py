@@ -28,7 +28,7 @@ EDGE_NAME = "edge.entrepot.internal"
 ORIGIN = "origin"
 CERTIFICATE_DAYS = 365
 AUTHORITY_DAYS = 20 * 365
-EARLY = datetime.timedelta(hours=1)
+EARLY = datetime.timedelta(days=1)
 """A certificate is good from a while before it was made: clocks differ."""
 REQUEST_CHARS_MAX = 8 << 10
 

@@ -4,6 +4,7 @@ from itertools import islice
 
 from cache.addresses import inside_only
 from formats import ROOMS
+from gateway.access.clock import latest_ms
 from gateway.assembly import rooms
 from gateway.assembly.parts import Parts
 from gateway.console.once import Running
@@ -40,6 +41,7 @@ def services_of(parts: Parts) -> Services:
         sign_in=parts.config.sign_in,
         register=parts.register,
         normalise=rooms.normalise,
+        latest_ms=latest_ms,
         outdated=uplink.outdated if uplink is not None else lambda: False,
         spend=parts.rates.spend,
         governed=rooms.governed,

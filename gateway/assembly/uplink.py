@@ -12,6 +12,7 @@ from cache.shelf import Shelf
 from gateway import config as settings
 from gateway.access import membership
 from gateway.access.authority import PARENT_NAME
+from gateway.access.clock import CLOCK
 from gateway.front.leave import EdgeLease
 from gateway.front.peering import Upward
 from gateway.front.reading import PURGED
@@ -34,6 +35,7 @@ class Uplink:
         self._tls_name = PARENT_NAME if self.member else ""
         self.relay = Relay(self.parents, tls=self._tls, tls_name=self._tls_name, token=config.parent_token)
         self.follower = self._follower(root)
+        CLOCK.origin_ms = self.follower.origin_ms
         self.lease = EdgeLease(self.follower, config.cache.lease_seconds)
 
     @property

@@ -25,7 +25,7 @@ from gateway.console.etags import Tags, etag_of
 from gateway.console.fields import item_of, selected, wanted
 from gateway.console.once import HEADER, Keyed, key_in, keyed
 from gateway.console.problems import SCIM
-from gateway.console.services import Services
+from gateway.console.services import Services, latest_ms_of
 from storage.commit import Decided
 from storage.errors import Invalid, PreconditionFailed, Unauthenticated, Unavailable
 from storage.index.catalog import Reading
@@ -61,7 +61,7 @@ async def run(services: Services, route: Route, at: Mapping[str, str], shows: Sh
 
 def _identified(services: Services, reading: Reading, secret: str | None, peer: str) -> Principal:
     try:
-        principal = who(reading, secret, services.now_ms())
+        principal = who(reading, secret, latest_ms_of(services))
         check_network(principal, peer)
     except Unauthenticated:
         services.spend(ANONYMOUS, peer)  # whoever guesses is slowed

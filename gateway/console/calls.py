@@ -23,7 +23,7 @@ from gateway.console.permissions import Permission
 from gateway.console.places import place_of
 from gateway.console.problems import SCIM
 from gateway.console.replies import Page
-from gateway.console.services import Services
+from gateway.console.services import Services, latest_ms_of
 from gateway.console.shown import page
 from gateway.insight.reasons import REASON, reason_in
 from gateway.scim import refusing as scim
@@ -213,11 +213,11 @@ class Call:
             raise Unavailable(
                 "This node is an edge and writes nothing by itself.", "Send this to the origin.", retry_after_s=5
             )
-        at_ms, reason = self.services.now_ms(), self.reason
+        reason = self.reason
         conditions = conditions_of(self.request) if self.route.mannered else None
 
         def guarded(reading: Reading) -> Decided:
-            principal = who(reading, self.secret, at_ms)
+            principal = who(reading, self.secret, latest_ms_of(self.services))
             check_network(principal, peer_of(self.request))
             if (done := self.answered(reading)) is not None:
                 raise _Done(done)

@@ -92,6 +92,11 @@ def nothing_known(identities: Sequence[bytes]) -> list[BlobRow | None]:
     return [None for _ in identities]
 
 
+def not_told() -> int:
+    """No clock but its own."""
+    return 0
+
+
 def never() -> bool:
     return False
 
@@ -157,4 +162,10 @@ class Services:
     running: Running | None = None
     keys_max: int = 10_000
     now_ms: Callable[[], int] = now_ms
+    latest_ms: Callable[[], int] = not_told
     version: str = version()
+
+
+def latest_ms_of(services: Services) -> int:
+    """By which a credential is over: a wall clock that was set back makes none younger."""
+    return max(services.now_ms(), services.latest_ms())

@@ -28,6 +28,7 @@ from formats.kit.contract import (
     Show,
 )
 from gateway.access import edges, networks, passes, tickets
+from gateway.access.clock import latest_ms
 from gateway.access.permits import Permit
 from gateway.access.rates import Rates
 from gateway.access.tolls import Tolls
@@ -349,7 +350,7 @@ class Front:
         body = await request.body.whole(admitted.plan.bytes_max)
         secret = cast("Greeting", admitted.room).credential(admitted.ask, body)
         with self._catalog.read() as reading:
-            principal = identify(reading, secret, now_ms())
+            principal = identify(reading, secret, latest_ms())
         reply = cast("Greeting", admitted.room).greet(admitted.ask, body, principal.name, secret)
         await request.reply(reply.status, headers_of(reply), reply.body)
 
@@ -392,7 +393,7 @@ class Front:
         if isinstance(plan, Accept | Amend | Resume):
             scope = Scope(repository, (), 0.0)  # nothing of a write is remembered
         else:
-            scope = self._scope(reading, principal, repository, at_ms)
+            scope = self._scope(reading, principal, repository)
         if isinstance(plan, Manifest | Listed):
             plan = foreign_set(reading.view(ask.workspace, ask.repository, room.name), repository, room, plan)
         return Admitted(ask, room, principal, scope, right, plan)
@@ -411,7 +412,7 @@ class Front:
         permit.read(plan)
         if reading.view(ask.workspace, ask.repository, room.name).file(plan.package, plan.file) is None:
             raise Absent("No such file was published here.")
-        scope = self._scope(reading, principal, permit.clearance.repository, at_ms)
+        scope = self._scope(reading, principal, permit.clearance.repository)
         return Admitted(ask, room, principal, scope, "read", plan)
 
     def _as_known(self, problem: Problem) -> Problem:
@@ -441,7 +442,7 @@ class Front:
         if networks.is_ruled(repository, workspace) and principal.kind != edges.KIND:
             networks.check(repository, workspace, peer, self._country_of)
 
-    def _scope(self, reading: Reading, principal: Principal, repository: Repository, at_ms: int) -> Scope:
+    def _scope(self, reading: Reading, principal: Principal, repository: Repository) -> Scope:
         ws = repository.workspace
         labels = [keys.label_history(), keys.label_hosts(), keys.label_workspace(ws)]
         labels.append(keys.label_repository(ws, repository.name))
@@ -453,7 +454,7 @@ class Front:
                 labels.append(keys.label_account(principal.owner))
         until_s, by_address = float("inf"), networks.is_ruled(repository, reading.workspace(ws))
         if principal.expires_ms:
-            until_s = min(until_s, time.monotonic() + (principal.expires_ms - at_ms) / 1000)
+            until_s = min(until_s, time.monotonic() + (principal.expires_ms - latest_ms()) / 1000)
         if self._lease is not None and not repository.public:
             until_s = min(until_s, self._lease.until_s(repository))
         depends = tuple((label, reading.label(label)) for label in labels)
@@ -488,11 +489,11 @@ def who(reading: Reading, place: Place, head: Head, at_ms: int) -> Principal:
         if not secret and RELAYED not in head.headers:
             return edges.principal_of(edge)
     if secret and place.format == OCI and passes.is_pass(secret):
-        principal = passes.holder(reading, secret, at_ms, now_ms())
+        principal = passes.holder(reading, secret, at_ms, latest_ms())
     elif ticket:
-        principal = tickets.holder(reading, ticket, head, at_ms, now_ms())
+        principal = tickets.holder(reading, ticket, head, at_ms, latest_ms())
     else:
-        principal = identify(reading, secret, now_ms())
+        principal = identify(reading, secret, latest_ms())
     check_network(principal, head.peer)
     return principal
 

@@ -21,12 +21,12 @@ from cache.peer import journal_stream
 from cache.scope import SCOPE_BYTES, Scope
 from formats.kit.contract import Room
 from gateway.access import edges
+from gateway.access.clock import latest_ms
 from gateway.access.tolls import Lender, Return, Wish
 from gateway.access.verdicts import Principal, check_network, identify
 from gateway.delivery.connections import Gone
 from gateway.delivery.heads import Head
 from gateway.delivery.requests import Request
-from gateway.front.complaints import now_ms
 from gateway.front.enrolling import Enrolling
 from gateway.front.reading import upstreams_of
 from gateway.front.signed import Place, Signed
@@ -256,7 +256,7 @@ def asking_of(reading: Reading, head: Head) -> _Asking:
         edge = edges.living_edge(reading, head.key)
         region = edge.region if edge.parent else ""
         return _Asking(edges.principal_of(edge), edges.workspaces_of(edge), edge.name, region)
-    principal = identify(reading, head.secret, now_ms())
+    principal = identify(reading, head.secret, latest_ms())
     check_network(principal, head.peer)
     return _Asking(principal, edges.workspaces_of_token(principal))
 

@@ -14,6 +14,7 @@ import msgspec
 from formats.kit.contract import Reply
 from formats.oci import wire
 from gateway.access import passes
+from gateway.access.clock import latest_ms
 from gateway.access.passes import Scope
 from gateway.access.verdicts import identify, token_of
 from gateway.delivery.heads import Head
@@ -60,9 +61,9 @@ class Registry:
         with self._catalog.read() as reading:
             at_ms = now_ms()
             if passes.is_pass(head.secret):
-                passes.holder(reading, head.secret, at_ms, at_ms)
+                passes.holder(reading, head.secret, at_ms, latest_ms())
             else:
-                identify(reading, head.secret, at_ms)
+                identify(reading, head.secret, latest_ms())
         return Reply(200, b"{}", JSON, (wire.VERSION,))
 
     async def _token(self, request: Request) -> Reply:
@@ -86,7 +87,7 @@ def _given(reading: Reading, secret: str, asked: list[str], ahead: tuple[str, ..
     if not secret or secret == passes.ANONYMOUS_PASS:
         text, seconds = passes.ANONYMOUS_PASS, passes.PASS_SECONDS_MAX
     else:
-        text, seconds = passes.issue(secret, token_of(reading, secret, at_ms), scopes_of(asked, ahead), at_ms)
+        text, seconds = passes.issue(secret, token_of(reading, secret, latest_ms()), scopes_of(asked, ahead), at_ms)
     issued = datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     body = {"token": text, "access_token": text, "expires_in": seconds, "issued_at": issued}
     return Reply(200, msgspec.json.encode(body), JSON, (("Cache-Control", "no-store"),))

@@ -10,10 +10,10 @@ An edge vouches within the workspaces that it may see, so that a stolen one cann
 
 from cache.relay import CLIENT, EDGE, SCHEME
 from gateway.access import edges
+from gateway.access.clock import latest_ms
 from gateway.access.verdicts import Principal, check_network, identify
 from gateway.delivery.addresses import address_of
 from gateway.delivery.heads import Head
-from gateway.front.complaints import now_ms
 from storage.errors import Problem
 from storage.index.catalog import Reading
 
@@ -41,7 +41,7 @@ def _vouches(reading: Reading, head: Head, secret: str | None, workspace: str) -
     try:
         if head.key:
             return edges.sees(edges.living_edge(reading, head.key), workspace)
-        principal: Principal = identify(reading, secret, now_ms())
+        principal: Principal = identify(reading, secret, latest_ms())
         check_network(principal, head.peer)
         seen = edges.workspaces_of_token(principal) if principal.kind == edges.KIND else frozenset()
     except Problem:

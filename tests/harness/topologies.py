@@ -9,6 +9,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,7 +24,17 @@ START_SECONDS_MAX = 60.0
 class Node:
     """One node: its address for clients, its address for edges ("" = none), its data, its process."""
 
-    def __init__(self, folder: Path, name: str, options: list[str], *, peers: bool, config: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        options: list[str],
+        *,
+        peers: bool,
+        config: str = "",
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self.environment = environment or {}
         self.name, self.data, self.log = name, folder / name, folder / f"{name}.log"
         self.options = [*options, "--data", str(self.data), "--port", str(port := free_port())]
         self.url, self.peers = f"http://127.0.0.1:{port}", ""
@@ -43,7 +54,7 @@ class Node:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env=clean_environment(),
+                env=clean_environment() | self.environment,
             )
         return self.process
 
@@ -119,9 +130,12 @@ def said(data: Path, method: str, url: str, body: bytes | None = None, headers: 
 class Topology:
     """An origin with a listener for edges, and what is invited to it. `token` is the administrator's."""
 
-    def __init__(self, folder: Path, config: str = "") -> None:
+    def __init__(
+        self, folder: Path, config: str = "", environment: Callable[[str], dict[str, str]] = lambda name: {}
+    ) -> None:
+        """`environment` is what a node of a name has beyond the usual."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.config = folder, config
+        self.folder, self.config, self.environment = folder, config, environment
         self.token = bootstrap.prepare(folder / "origin") or ""
         self.nodes: list[Node] = []
         self.origin = self._start("origin", ["--role", "origin"], peers=True)
@@ -139,7 +153,7 @@ class Topology:
             node.stop()
 
     def _start(self, name: str, options: list[str], *, peers: bool) -> Node:
-        node = Node(self.folder, name, options, peers=peers, config=self.config)
+        node = Node(self.folder, name, options, peers=peers, config=self.config, environment=self.environment(name))
         self.nodes.append(node)
         return node
 
