@@ -1,10 +1,12 @@
 """Debian's archives as one room: every question of the contract, answered by the module that knows."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from formats.deb import handling, indexes, names, pages, setup, upstream, wire
 from formats.deb.decide import decide
 from formats.deb.facts import FORMAT
+from formats.deb.traits import traits
 from formats.deb.unpack import unpack
 from formats.kit.contract import (
     Ask,
@@ -24,8 +26,9 @@ from formats.kit.contract import (
     Written,
 )
 from formats.kit.handling import Wanted, no_tags
+from formats.kit.traits import Traits
 from storage.errors import Invalid, Problem, Unsupported
-from storage.nouns import AnyChange, File, Package, View
+from storage.nouns import AnyChange, File, Package, Version, View
 
 
 class Deb:
@@ -99,6 +102,9 @@ class Deb:
 
     def refuse(self, ask: Ask, problem: Problem) -> Reply:
         return wire.refuse(ask, problem)
+
+    def traits(self, version: Version, files: Sequence[File]) -> Traits:
+        return traits(files)
 
     # ------------------------------------------------------------ by name (formats.kit.handling.Handled)
 

@@ -1,17 +1,20 @@
 """The npm registry protocol as one room: every question of the contract, answered by the module that knows."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 
 from formats.kit.contract import Ask, Decision, Document, Fetch, Finds, Foreign, Plan, Received, Reply, Serve, Show
 from formats.kit.handling import Wanted
+from formats.kit.traits import Traits
 from formats.npm import handling, names, packument, search, setup, upstream, wire
 from formats.npm.decide import decide
 from formats.npm.facts import FORMAT
+from formats.npm.traits import traits
 from formats.npm.unpack import unpack
 from storage.errors import Invalid, Problem
-from storage.nouns import AnyChange, File, Package, View
+from storage.nouns import AnyChange, File, Package, Version, View
 
 
 class _Credential(msgspec.Struct):
@@ -84,6 +87,9 @@ class Npm:
             return msgspec.json.decode(body, type=_Credential).password
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise Invalid("The login is no user document with a password.", "Use an API token as password.") from None
+
+    def traits(self, version: Version, files: Sequence[File]) -> Traits:
+        return traits(version)
 
     # ------------------------------------------------------------ by name (formats.kit.handling.Handled)
 

@@ -7,6 +7,8 @@ A file name never gets other bytes: not by a second upload, not under another sp
 from collections.abc import Iterable
 from urllib.parse import parse_qs
 
+import msgspec
+
 from formats.kit.contract import Ask, Blob, Decision, Finds, Reply
 from formats.pypi import names
 from formats.pypi.facts import (
@@ -90,6 +92,7 @@ def _publish(ask: Ask, found: Found, blobs: dict[str, Blob], view: View) -> Deci
         yanked=_yanked(found.name, version, view),
         metadata=metadata.sha256.hex() if metadata else "",
         provenance=provenance is not None,
+        license=found.license,
     )
 
     def put(name: str, blob: Blob, facts: bytes, media: str) -> PutFile:
@@ -173,7 +176,7 @@ def _yank(found: Found, view: View) -> Decision:
     for one in files:
         facts = file_facts(one.facts)
         if facts.yanked != yanked:
-            kept = FileFacts(facts.requires_python, yanked, facts.metadata, facts.provenance, facts.provenance_url)
+            kept = msgspec.structs.replace(facts, yanked=yanked)
             changes.append(PutFile(FORMAT, found.name, _with_facts(one, packed(kept))))
     return Decision(f"pypi.{found.action}", tuple(changes), _DONE)
 

@@ -27,6 +27,7 @@ class FileFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     metadata: str = ""
     provenance: bool = False
     provenance_url: str = ""
+    license: str = ""
 
 
 class ProjectFacts(msgspec.Struct, frozen=True, omit_defaults=True):

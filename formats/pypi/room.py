@@ -1,15 +1,18 @@
 """The Python package index as one room: every question of the contract, answered by the module that knows."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from formats.kit.contract import Ask, Decision, Document, Fetch, Finds, Foreign, Plan, Received, Reply, Serve, Show
 from formats.kit.handling import Wanted, no_tags
+from formats.kit.traits import Traits
 from formats.pypi import handling, names, pages, setup, upstream, wire
 from formats.pypi.decide import decide
 from formats.pypi.facts import FORMAT, QUARANTINED, project_facts
+from formats.pypi.traits import traits
 from formats.pypi.unpack import unpack
 from storage.errors import Problem
-from storage.nouns import AnyChange, File, Package, View
+from storage.nouns import AnyChange, File, Package, Version, View
 
 
 class PyPI:
@@ -60,6 +63,9 @@ class PyPI:
 
     def refuse(self, ask: Ask, problem: Problem) -> Reply:
         return wire.refuse(ask, problem)
+
+    def traits(self, version: Version, files: Sequence[File]) -> Traits:
+        return traits(files)
 
     # ------------------------------------------------------------ by name (formats.kit.handling.Handled)
 

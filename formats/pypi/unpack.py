@@ -13,6 +13,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from formats.kit.archive import received_file
 from formats.kit.contract import Blob, Finds, Received
 from formats.kit.tars import scan_tar
+from formats.kit.traits import license_said
 from formats.kit.zips import Zip
 from formats.pypi import names
 from formats.pypi.attest import provenance
@@ -42,6 +43,7 @@ class Found(msgspec.Struct, frozen=True, omit_defaults=True):
     requires_python: str = ""
     reason: str = ""
     status: str = ""
+    license: str = ""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -97,7 +99,7 @@ def _publish(received: Received) -> Finds:
     file = received_file(received.descriptor, received.start)
     _check_digests(fields, received.blob, file)
     raw = _wheel(file, claimed) if claimed.wheel else _sdist(file, claimed, received.filename)
-    display, requires_python = _judged(raw, claimed)
+    display, requires_python, license = _judged(raw, claimed)
     _check_form(fields, claimed, requires_python)
     blobs = {"metadata": Blob(data=raw)} if claimed.wheel else {}
     attestations = _one(fields, "attestations")
@@ -111,6 +113,7 @@ def _publish(received: Received) -> Finds:
         received.filename,
         claimed.identity,
         requires_python,
+        license=license,
     )
     return Finds(_encode(found), blobs)
 
@@ -181,8 +184,8 @@ def _top(tops: set[str], claimed: Distribution) -> str:
     return min(tops)
 
 
-def _judged(raw: bytes, claimed: Distribution) -> tuple[str, str]:
-    """(name as spelt, Requires-Python) of core metadata that agrees with the file's name. Raises Invalid."""
+def _judged(raw: bytes, claimed: Distribution) -> tuple[str, str, str]:
+    """(name as spelt, Requires-Python, license) of core metadata that agrees with the file's name. Raises Invalid."""
     try:
         parsed, unread = parse_email(raw)
     except (ValueError, LookupError, RecursionError, AttributeError, TypeError):
@@ -198,7 +201,14 @@ def _judged(raw: bytes, claimed: Distribution) -> tuple[str, str]:
     if not names.same_version(str(names.version(number)), claimed.version):
         raise Invalid(f"The file is named for version {claimed.version}, its metadata for {number[:80]!r}.")
     _check_requirements(parsed)
-    return display, names.clean(parsed.get("requires_python", ""))
+    return display, names.clean(parsed.get("requires_python", "")), _license(parsed)
+
+
+def _license(parsed: RawMetadata) -> str:
+    """The License-Expression, or what older metadata say instead."""
+    said = license_said(parsed.get("license_expression", "") or parsed.get("license", ""))
+    classes = [one.rpartition(" :: ")[2] for one in parsed.get("classifiers", []) if one.startswith("License :: ")]
+    return said or license_said(", ".join(classes))
 
 
 def _check_requirements(parsed: RawMetadata) -> None:

@@ -6,11 +6,12 @@
     term   = [field ":"] [">=" | "<=" | ">" | "<" | "=" | "~="] value
     value  = a word, or a phrase in double quotes
 
-Words of `name`, `filename` and of no field are found within, whatever the case; ^ before one holds it to the beginning
-(a name then as its format spells it), $ behind it to the end, * and ? stand for any. `format`, `repository`,
-`workspace`, `tag`, `version` and `checksum` are meant whole; * and ? work there too. Versions are compared in the order
-of their format, and those of a format that has none are never below or above another. A size is bytes, or has k, m, g;
-a date is YYYY-MM-DD in UTC.
+Words of `name`, `filename`, `license` and of no field are found within, whatever the case; ^ before one holds it to
+the beginning (a name then as its format spells it), $ behind it to the end, * and ? stand for any. `format`,
+`repository`, `workspace`, `tag`, `version`, `checksum`, `architecture`, `uploader` (an id, or what that was called) and
+`upstream` are meant whole; * and ? work there too. Versions are compared in the order of their format, and those of a
+format that has none are never below or above another. A size is bytes, or has k, m, g; a date is YYYY-MM-DD in UTC;
+`downloads` is a number; `quarantined` is true or false. `upstream:*` is what comes from any upstream, and is not published here.
 
 Pure. A query has bounded length, depth and number of terms, and no pattern runs longer than its text times its length.
 """
@@ -27,10 +28,14 @@ DEPTH_MAX = 10
 QUERY_CHARS_MAX = 500
 DAY_MS = 24 * 3600 * 1000
 
-PACKAGE_FIELDS = ("name", "format", "repository", "workspace")
-VERSION_FIELDS = ("version", "tag", "filename", "checksum", "size", "uploaded")
-_WITHIN = ("name", "filename")
-_COMPARED = ("version", "size", "uploaded")
+PACKAGE_FIELDS = ("name", "format", "repository", "workspace", "upstream")
+VERSION_FIELDS = (
+    "version", "tag", "filename", "checksum", "size", "uploaded", "license", "architecture", "uploader", "quarantined",
+    "downloads",
+)  # fmt: skip
+_WITHIN = ("name", "filename", "license")
+_COMPARED = ("version", "size", "uploaded", "downloads")
+_KNOWN = ("license", "architecture", "uploader", "quarantined", "downloads")
 _SIZES = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
 
 _TOKEN = re.compile(
@@ -52,6 +57,23 @@ class At(NamedTuple):
     name: str
     spelt: Callable[[str], str] = str
     """How the format spells what a name begins with."""
+    upstream: str = ""
+    """The name of the Upstream that knows it, "" for what was published here."""
+
+
+class Known(Protocol):
+    """What is looked up of a version only where a query asks for it, or an answer tells it."""
+
+    def licenses(self) -> Sequence[str]: ...
+    def architectures(self) -> Sequence[str]: ...
+    def uploaders(self) -> Sequence[str]:
+        """Id and name; none where the caller may not know."""
+        ...
+
+    def quarantined(self) -> bool: ...
+    def downloads(self) -> int:
+        """0 where nobody counts."""
+        ...
 
 
 class Held(NamedTuple):
@@ -63,6 +85,7 @@ class Held(NamedTuple):
     """Names and hex sha256."""
     size_bytes: int
     at_ms: int
+    known: Known | None = None
 
 
 class Part(Protocol):
@@ -83,12 +106,16 @@ class Term(NamedTuple):
         if self.field == "name" and (typed := _beginning(self.text)):
             begin = at.spelt(typed)
             return at.name == begin if self.text.endswith("$") else at.name.startswith(begin)
+        if self.field == "upstream":
+            return bool(at.upstream) and matches("upstream", self.text, at.upstream)
         if self.field in PACKAGE_FIELDS:
             return matches(self.field, self.text, getattr(at, self.field))
         if held is None:
             return None
         if self.field == "version":
-            return self._holds_version(held.version, order)
+            return self.holds_version(held.version, order)
+        if self.field in _KNOWN:
+            return held.known is not None and self._holds_known(held.known)
         if self.field == "tag":
             return any(matches("tag", self.text, one) for one in held.tags)
         if self.field == "filename":
@@ -99,11 +126,19 @@ class Term(NamedTuple):
             return _compared(self.op or "=", held.size_bytes, self.number)
         return self._holds_day(held.at_ms)
 
+    def _holds_known(self, known: Known) -> bool:
+        if self.field == "downloads":
+            return _compared(self.op or "=", known.downloads(), self.number)
+        if self.field == "quarantined":
+            return known.quarantined() is (self.number == 1)
+        told = {"license": known.licenses, "architecture": known.architectures, "uploader": known.uploaders}
+        return any(matches(self.field, self.text, one) for one in told[self.field]())
+
     def _holds_day(self, at_ms: int) -> bool:
         day = at_ms - at_ms % DAY_MS
         return _compared(self.op or "=", day, self.number)
 
-    def _holds_version(self, version: str, order: Order | None) -> bool:
+    def holds_version(self, version: str, order: Order | None) -> bool:
         if self.op in ("", "="):
             return matches("version", self.text, version)
         if order is None or not version:
@@ -171,6 +206,18 @@ def beginning(part: Part) -> str:
     if isinstance(part, All):
         return max((beginning(one) for one in part.parts), key=len, default="")
     return ""
+
+
+def version_terms(part: Part) -> list[Term]:
+    """The terms about a version that must hold for whatever the query finds."""
+    parts = part.parts if isinstance(part, All) else (part,)
+    return [one for one in parts if isinstance(one, Term) and one.field == "version"]
+
+
+def wants_upstreams(part: Part) -> bool:
+    """Can it find what is not published here? Not where a term must hold that only files, tags or counts can meet."""
+    parts = part.parts if isinstance(part, All) else (part,)
+    return not any(isinstance(one, Term) and one.field in VERSION_FIELDS and one.field != "version" for one in parts)
 
 
 def _beginning(pattern: str) -> str:
@@ -321,6 +368,14 @@ def _term(token: _Token) -> Term:
         return Term(field, token.op, token.text, int(size[1]) * _SIZES[size[2].lower()])
     if field == "uploaded":
         return Term(field, token.op, token.text, _day_ms(token.text))
+    if field == "downloads":
+        if not (token.text.isascii() and token.text.isdigit() and len(token.text) < 16):
+            raise Invalid("This is no number of downloads.", "Write it in digits.")
+        return Term(field, token.op, token.text, int(token.text))
+    if field == "quarantined":
+        if token.text.lower() not in ("true", "false"):
+            raise Invalid("The field quarantined is true or false.")
+        return Term(field, token.op, token.text, int(token.text.lower() == "true"))
     return Term(field, token.op, token.text)
 
 

@@ -474,12 +474,18 @@ class PackageWithFiles(Package, frozen=True):
 
 
 class FoundVersion(Told, frozen=True):
-    """`size_bytes` is that of all its files."""
+    """`size_bytes` is that of all its files. `uploader` is what whoever published it was called, for who manages the
+    workspace, else ""; `downloads` null = this node does not count them."""
 
     name: str
     created_ms: int
     size_bytes: int
     tags: Texts
+    licenses: Texts
+    architectures: Texts
+    uploader: str
+    quarantined: bool
+    downloads: int | None
 
 
 class Found(Told, frozen=True):

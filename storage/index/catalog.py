@@ -5,15 +5,16 @@ lock, with the earlier decisions of the same group already in it.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import msgspec
 
-from storage.index import answers, bins
+from storage.index import answers, bins, published
 from storage.index.answers import Answer
 from storage.index.index import Index
 from storage.index.keys import below, join, label_history, split, touched, touched_package, unseal
+from storage.index.published import Publisher
 from storage.index.references import Usage, bin_usage_of, usage_of
 from storage.index.tables import Table, Tables, Txn
 from storage.nouns import (
@@ -248,6 +249,14 @@ class Reading:
         return [_EDGE.decode(value) for _, value in self.under(self._t.edges, "edges", b"")]
 
     # ------------------------------------------------------------ packages and the journal's heads
+
+    def publisher(self, ws: str, repo: str, format: str, version: str, package: str) -> Publisher | None:
+        """Who published this Version first."""
+        return published.publisher(self._txn, self._t, ws, repo, format, version, package)
+
+    def packages_with(self, ws: str, repo: str, format: str, wanted: Callable[[str], bool]) -> Iterator[str]:
+        """The names of Packages that have a Version that is wanted, by its name; a name may come more than once."""
+        return published.packages_with(self._txn, self._t, (ws, repo, format), wanted)
 
     def view(self, ws: str, repo: str, format: str) -> "StoredView":
         """One format of one Repository; empty where there is none."""

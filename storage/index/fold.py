@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from storage.errors import Invalid
-from storage.index import bins
+from storage.index import bins, published
 from storage.index.exchanged import note
 from storage.index.keys import (
     below,
@@ -149,6 +149,7 @@ def apply(txn: Txn, tables: Tables, entry: Entry) -> set[bytes]:
     names any more because of it."""
     fold = Fold(txn, tables, entry)
     for change in entry.changes:
+        published.follow(txn, tables, entry, change)
         _FOLDS[type(change)](fold, change)
     moved = seal(_U64.pack(entry.serial))
     for label in fold.labels:
@@ -289,7 +290,7 @@ def _drop_repository(fold: Fold, change: DropRepository) -> None:
         fold.references.went(fold.workspace, change.name, _FILE.decode(unseal(value, "files")))
     t = fold.t
     bins.clear(fold.txn, t, fold.references, fold.workspace, change.name)
-    for table in (t.packages, t.versions, t.files, t.tags, t.gone, t.claims, t.quarantines, t.purges):
+    for table in (t.packages, t.versions, t.files, t.tags, t.gone, t.claims, t.quarantines, t.purges, t.published):
         fold.clear(prefix, table)
     fold.labels.add(label_repository(fold.workspace, change.name))
     for kind in (b"p\0", b"f\0"):
@@ -484,7 +485,7 @@ def forget_workspace(txn: Txn, tables: Tables, workspace: str) -> set[bytes]:
     for table in (
         t.repositories, t.packages, t.versions, t.files, t.tags, t.gone, t.claims, t.quarantines, t.purges, t.touched,
         t.places, t.memberships, t.teams, t.teammates, t.roles, t.bindings,
-        t.providers,
+        t.providers, t.published,
     ):  # fmt: skip
         fold.clear(prefix, table)
     for kind in (b"r\0", b"f\0", b"p\0"):

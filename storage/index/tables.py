@@ -23,6 +23,7 @@ environment of the cache as well.
     edge_keys     sha256 of the public key (32 bytes)        -> name of the edge
     packages      workspace, repository, format, package     -> Package
     versions      ... package, version                       -> Version
+    published     ... format, version, package               -> who published it first (storage.index.published)
     files         ... package, file                          -> File
     tags          ... package, tag                           -> version
     gone          ... package, file                          -> sha256 of the removed file
@@ -61,8 +62,8 @@ import lmdb
 FOLD_TABLES = (
     "workspaces", "repositories", "tokens", "secrets", "edges", "edge_keys", "accounts", "names", "memberships",
     "teams", "teammates", "roles", "bindings", "providers", "exchanged", "sign_ins", "answers", "answered", "packages",
-    "versions", "files", "tags", "gone", "claims", "quarantines", "purges", "hosts", "labels", "touched", "heads",
-    "places", "refs", "usage", "bins", "bin_due", "bin_usage",
+    "versions", "published", "files", "tags", "gone", "claims", "quarantines", "purges", "hosts", "labels", "touched",
+    "heads", "places", "refs", "usage", "bins", "bin_due", "bin_usage",
 )  # fmt: skip
 WORK_TABLES = ("loose", "settled")
 BLOB_TABLES = ("blobs", "members", "packs", "chunks", "uncut", "open", "state", "damaged")
@@ -113,6 +114,7 @@ class Tables:
     edge_keys: Table
     packages: Table
     versions: Table
+    published: Table
     files: Table
     tags: Table
     gone: Table

@@ -9,10 +9,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from formats.npm.facts import VersionFacts
+from formats.npm.facts import packed as npm_packed
+from formats.pypi.facts import FileFacts
+from formats.pypi.facts import packed as pypi_packed
 from gateway.console import searching
 from gateway.console.queries import DEPTH_MAX, TERMS_MAX, At, matches, parse
+from gateway.logs.register import Pull
 from storage.errors import Invalid
-from storage.nouns import Draft, DropVersion, File, Grant, Package, PutFile, PutPackage, PutTag, PutVersion, Version
+from storage.nouns import (
+    Draft,
+    DropPackage,
+    DropRepository,
+    DropVersion,
+    File,
+    Grant,
+    Package,
+    PutFile,
+    PutPackage,
+    PutQuarantine,
+    PutTag,
+    PutVersion,
+    Quarantine,
+    Version,
+)
 from tests.harness.consoles import Console
 
 DAY_MS = 24 * 3600 * 1000
@@ -96,7 +116,101 @@ async def test_all_terms_hold_for_one_version(console: Console) -> None:
     (item,) = got.json["items"]
     assert item["versions_found"] == 2
     assert [one["name"] for one in item["versions"]] == ["1.10", "1.9"]
-    assert item["versions"][0] == {"name": "1.10", "created_ms": 2 * DAY_MS, "size_bytes": 14, "tags": []}
+    assert item["versions"][0] == {
+        "name": "1.10",
+        "created_ms": 2 * DAY_MS,
+        "size_bytes": 14,
+        "tags": [],
+        "licenses": [],
+        "architectures": [],
+        "uploader": "t",
+        "quarantined": False,
+        "downloads": None,
+    }
+
+
+async def test_what_rooms_clerks_and_counters_know_is_found_too(tmp_path: Path) -> None:
+    """Licenses and architectures from what was published, who published it, what is withheld, how often it went."""
+
+    class Counted:
+        def package(self, *place: str) -> dict[str, Pull]:
+            return {"1.0": Pull(7, 1), "2.0": Pull(40, 1)} if place[-1] == "one" else {}
+
+    console = Console(tmp_path, register=Counted())
+    facts = pypi_packed(FileFacts(license="Apache-2.0"))
+    wheel = "one-2.0-cp313-cp313-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
+    manifest = b'{"license":{"type":"MIT"},"cpu":["arm64","!ia32"]}'
+    sent = (
+        PutPackage("pypi", Package("one", DAY_MS)),
+        PutVersion("pypi", "one", Version("1.0", DAY_MS)),
+        PutFile("pypi", "one", File("one-1.0.tar.gz", "1.0", b"\1" * 32, 5)),
+        PutVersion("pypi", "one", Version("2.0", DAY_MS)),
+        PutFile("pypi", "one", File(wheel, "2.0", b"\2" * 32, 50, facts=facts)),
+        PutPackage("npm", Package("two", 3 * DAY_MS)),
+        PutVersion("npm", "two", Version("1.0.0", DAY_MS, npm_packed(VersionFacts(manifest, b"{}")))),
+    )
+    console.ledger.write(Draft("acme", "main", console.ids["writer"], "t", sent))
+    console.ledger.write(Draft("acme", "main", "t", "t", (PutQuarantine(Quarantine("pypi", "one", "1.0")),)))
+    one, two = "acme/main/pypi/one", "acme/main/npm/two"
+    for query, wanted in (
+        ("license:apache", [one]),
+        ("license:mit", [two]),
+        ("architecture:x86_64", [one]),
+        ("architecture:arm64", [two]),
+        ("architecture:ia32", []),
+        ("quarantined:true", [one]),
+        ("quarantined:true version:2.0", []),
+        ("quarantined:false version:2.0", [one]),
+        ("downloads:>=40", [one]),
+        ("downloads:0", [two]),
+        (f"uploader:{console.ids['writer']}", [two, one]),
+    ):
+        assert await found(console, "acme admin", query) == wanted, query
+    # who did what is for those that may read the audit
+    assert await found(console, "reader", f"uploader:{console.ids['writer']}") == []
+    got = (await console.call("reader", "GET", "/search?q=one")).json["items"][0]["versions"]
+    assert [(each["uploader"], each["downloads"], each["quarantined"]) for each in got] == [
+        ("", 7, True),
+        ("", 40, False),
+    ]
+    assert got[1]["licenses"] == ["Apache-2.0"]
+    for sort, order in (("updated", [two, one]), ("size", [one, two]), ("downloads", [one, two]), ("name", [two, one])):
+        assert await found(console, "reader", "", f"&sort={sort}") == order, sort
+    console.ledger.close()
+
+
+@pytest.mark.parametrize("sort", ["name", "updated", "size", "downloads"])
+async def test_every_order_goes_on_where_its_page_ended(console: Console, sort: str) -> None:
+    whole = await found(console, "node admin", "", f"&sort={sort}")
+    told, path = [], f"/search?sort={sort}&limit=2"
+    while path:
+        got = await console.call("node admin", "GET", path)
+        told += [f"{one['workspace']}/{one['repository']}/{one['format']}/{one['name']}" for one in got.json["items"]]
+        path = f"/search?sort={sort}&limit=2&after={got.json['next']}" if got.json["next"] else ""
+    assert told == whole
+    assert len(set(told)) == 6
+    assert (await console.call("node admin", "GET", "/search?sort=color")).status == 400
+
+
+async def test_names_of_versions_come_and_go_with_them(console: Console) -> None:
+    """As the fold keeps them: dropped versions, packages and repositories leave nothing behind."""
+
+    def rows() -> int:
+        with console.ledger.index.env.begin() as txn:
+            return sum(1 for _ in console.ledger.index.rows(txn, ("published",)))
+
+    before = rows()
+    publish(console, "acme", "main", "pypi", "fresh", "1.0", "2.0")
+    publish(console, "acme", "main", "pypi", "fresh", "1.0")
+    assert rows() == before + 2
+    console.ledger.write(Draft("acme", "main", "t", "t", (DropVersion("pypi", "fresh", "1.0"),)))
+    assert rows() == before + 1
+    console.ledger.write(Draft("acme", "main", "t", "t", (DropPackage("pypi", "fresh"),)))
+    assert rows() == before
+    for name in ("main", "open"):
+        console.ledger.write(Draft("acme", name, "t", "t", (DropRepository("acme", name),)))
+    assert await found(console, "node admin", "version:>=0 format:pypi") == [X]
+    assert rows() == 1
 
 
 async def test_o32_a_package_is_found_from_its_commit_on_and_not_behind_its_end(console: Console) -> None:
@@ -152,7 +266,8 @@ async def test_pages_follow_each_other_without_gap_or_repetition(
     "query",
     [
         "(", ")", "a)", "(a", "NOT", "a AND", "OR a", "a OR", '"open', "nonsense:x", "name:>x", "size:~=1", "size:x",
-        "uploaded:yesterday", "uploaded:1970-13-01", "^", "name:^", "(" * (DEPTH_MAX + 2) + "a", "NOT " * 30 + "a",
+        "uploaded:yesterday", "quarantined:perhaps", "downloads:many",
+        "license:>MIT", "uploaded:1970-13-01", "^", "name:^", "(" * (DEPTH_MAX + 2) + "a", "NOT " * 30 + "a",
         "a " * (TERMS_MAX + 1), "a" * 501, "a\0b",
     ],
 )  # fmt: skip

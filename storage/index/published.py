@@ -1,0 +1,68 @@
+"""Which packages have a version of this name, and who published it? Kept by what publishes and deletes.
+
+Part of the fold. A query for versions looks at the names that versions have in one format of a Repository, of which
+there are far fewer than packages, and at those packages alone that have one that is asked for.
+"""
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from storage.index.keys import below, join, seal, unseal
+from storage.index.tables import Tables, Txn
+from storage.nouns import AnyChange, DropPackage, DropVersion, Entry, Noun, PutVersion
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Publisher(Noun, frozen=True):
+    """Who published a Version first: the id of a principal, and what that was called then."""
+
+    id: str
+    name: str
+
+
+_PUBLISHER = msgspec.msgpack.Decoder(Publisher)
+
+
+def follow(txn: Txn, tables: Tables, entry: Entry, change: AnyChange) -> None:
+    """Take in a change that is about to be folded."""
+    match change:
+        case PutVersion(format, package, version):
+            key = join(entry.workspace, entry.repository, format, version.name, package)
+            if txn.get(key, db=tables.published) is None:
+                txn.put(key, seal(_encode(Publisher(entry.actor, entry.actor_name))), db=tables.published)
+        case DropVersion(format, package, version):
+            txn.delete(join(entry.workspace, entry.repository, format, version, package), db=tables.published)
+        case DropPackage(format, package):
+            prefix = below(entry.workspace, entry.repository, format, package)
+            with txn.cursor(db=tables.versions) as cursor:
+                going = cursor.set_range(prefix)
+                while going and cursor.key().startswith(prefix):
+                    version = cursor.key()[len(prefix) :].decode()
+                    txn.delete(join(entry.workspace, entry.repository, format, version, package), db=tables.published)
+                    going = cursor.next()
+
+
+def publisher(txn: Txn, tables: Tables, *names: str) -> Publisher | None:
+    """Of workspace, repository, format, version, package."""
+    value = txn.get(join(*names), db=tables.published)
+    return None if value is None else _PUBLISHER.decode(unseal(value, "published"))
+
+
+def packages_with(
+    txn: Txn, tables: Tables, place: tuple[str, str, str], wanted: Callable[[str], bool]
+) -> Iterator[str]:
+    """The packages of workspace, repository, format that have a version that is wanted, by version, maybe repeated."""
+    prefix = below(*place)
+    with txn.cursor(db=tables.published) as cursor:
+        going = cursor.set_range(prefix)
+        while going and cursor.key().startswith(prefix):
+            version = cursor.key()[len(prefix) :].partition(b"\0")[0]
+            here = prefix + version + b"\0"
+            if wanted(version.decode()):
+                while going and cursor.key().startswith(here):
+                    yield cursor.key()[len(here) :].decode()
+                    going = cursor.next()
+            else:
+                going = cursor.set_range(prefix + version + b"\x01")
