@@ -21,6 +21,7 @@ import trio
 
 from cache.budget import Budget
 from cache.freshness import Held, Standing, Terms, absent, failed, found, left_s, standing, unchanged
+from cache.noted import Noted, forget, note
 from cache.paging import read
 from cache.shelf import Shelf
 from cache.upstream import Fetched, Remote, retry_after
@@ -75,6 +76,10 @@ class Place[Foreign]:
     terms: Terms
     learn: Callable[[bytes, str], Awaitable[bytes]]
     parent: bool
+    about: tuple[str, str, str, str]
+    """Workspace, Repository, format, Package."""
+    upstreams: tuple[str, ...]
+    since: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +242,9 @@ class ForeignKnowledge[Foreign = Any]:
                     self._terms(one.fresh_s, one.negative_s),
                     lambda raw, url: self._learn(format, package, raw, url),
                     False,
+                    (workspace, repository, format, package),
+                    (one.name,),
+                    since,
                 )
             )
         return places
@@ -258,6 +266,9 @@ class ForeignKnowledge[Foreign = Any]:
             self._terms(fresh_s, negative_s),
             _as_it_is,
             True,
+            (workspace, repository, format, package),
+            tuple(one.name for one in upstreams),
+            since,
         )
 
     def _terms(self, fresh_s: int, negative_s: int) -> Terms:
@@ -353,6 +364,7 @@ class ForeignKnowledge[Foreign = Any]:
             self._write(place, unchanged(held, answer.headers, self._now_ms(), place.terms))
         elif answer.status in (404, 410):
             self._write(place, absent(self._now_ms(), place.terms))
+            forget(self._shelf, place.about)
         elif answer.status == 200:
             await self._take(place, answer, headers.get("accept", "*/*"))
         else:
@@ -402,6 +414,8 @@ class ForeignKnowledge[Foreign = Any]:
         self._shelf.put(CONTENT, content, encoded)
         before = self._held(place)
         self._write(place, found(answer.headers, content, version, self._now_ms(), place.terms, withheld))
+        versions = tuple(one.name for one in getattr(foreign, "versions", ()))
+        note(self._shelf, place.about, Noted(place.upstreams, versions, self._now_ms(), place.since))
         if before is not None and before.known and before.content != content:
             self._shelf.drop(CONTENT, before.content)
 

@@ -113,16 +113,17 @@ class Shelf:
                 going = cursor.next()
         return names
 
-    def scan(self, kind: str) -> Iterator[tuple[bytes, bytes]]:
-        """Every record of a kind whose key is short enough to be kept as it is: (key, value), by key."""
-        prefix = kind.encode() + b"\0"
+    def scan(self, kind: str, below: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Every record of a kind whose key is short enough to be kept as it is, and begins so: (key, value), by key."""
+        whole = len(kind.encode()) + 1
+        prefix = kind.encode() + b"\0" + below
         found = []
         with self._env.begin(db=self._records) as reading, reading.cursor() as cursor:
             going = cursor.set_range(prefix)
             while going and cursor.key().startswith(prefix):
                 row = cursor.value()
                 if row[:8] == xxhash.xxh3_64_digest(row[8:]):
-                    found.append((cursor.key()[len(prefix) :], row[16:]))
+                    found.append((cursor.key()[whole:], row[16:]))
                 going = cursor.next()
         return iter(found)
 

@@ -3,6 +3,7 @@
 from itertools import islice
 
 from cache.addresses import inside_only
+from cache.noted import noted_in
 from formats import ROOMS
 from gateway.access.clock import latest_ms
 from gateway.assembly import rooms
@@ -50,6 +51,7 @@ def services_of(parts: Parts) -> Services:
         used=parts.paying.used if is_origin else None,
         inside_only=inside_only,
         country_of=parts.geography.country_of,
+        noted=lambda *place: noted_in(parts.shelf, *place),
         running=Running(parts.root / "running.lock") if is_origin else None,
         keys_max=parts.config.limits.idempotency_keys_max,
         replicated=lambda: [one.told(now_ms()) for one in parts.replicated.read()],

@@ -127,7 +127,7 @@ async def _looked_at(call: Call) -> Reply:
     if isinstance(body, dict) and route.paged:
         closed = call.list().closed(body["next"]) if body["next"] is not None else None
         body = {**body, "next": closed}
-        headers["Link"] = call.list().link(closed or "")
+        headers["Link"] = call.list().link(closed or "", call.limit())
     etag = before or etag_of(body)
     headers["ETag"] = etag
     if (none := ",".join(asked.headers.getlist("If-None-Match"))) and Tags(none).match(etag, weak=True):

@@ -9,7 +9,7 @@ import base64
 import binascii
 from collections.abc import Iterable
 from hashlib import blake2b
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from storage.errors import Invalid
 
@@ -23,7 +23,6 @@ class List:
     """A list at `path`, asked with `arguments`."""
 
     def __init__(self, path: str, arguments: Iterable[tuple[str, str]]) -> None:
-        self._path = path
         self._arguments = tuple(arguments)
         kept = sorted(pair for pair in self._arguments if pair[0] not in _NOT_PART)
         self._of = repr((path, kept)).encode()
@@ -46,17 +45,16 @@ class List:
             raise Invalid("The argument after is no cursor of this list.", "Give the next of a page, with its query.")
         return place
 
-    def link(self, cursor: str) -> str:
-        """The Link header (RFC 8288) of a page that goes on at `cursor`; "" = it is the last."""
-        kept = [pair for pair in self._arguments if pair[0] != "after"]
-        links = [f'<{self._target(kept)}>; rel="first"']
-        if cursor:
-            links.append(f'<{self._target([*kept, ("after", cursor)])}>; rel="next"')
-        return ", ".join(links)
+    def link(self, cursor: str, limit: int) -> str:
+        """The Link header (RFC 8288) of a page of `limit` items that goes on at `cursor`; "" = it is the last.
 
-    def _target(self, arguments: list[tuple[str, str]]) -> str:
-        path = quote(self._path, safe="/:@!$&'()*+,;=-._~")
-        return path + (f"?{urlencode(arguments)}" if arguments else "")
+        Relative to the address that was asked: nothing of it is said again.
+        """
+        kept = [pair for pair in self._arguments if pair[0] not in ("after", "limit")] + [("limit", str(limit))]
+        links = [f'<?{urlencode(kept)}>; rel="first"']
+        if cursor:
+            links.append(f'<?{urlencode([*kept, ("after", cursor)])}>; rel="next"')
+        return ", ".join(links)
 
     def _mark(self, place: bytes) -> bytes:
         return blake2b(place, key=blake2b(self._of, digest_size=32).digest(), digest_size=_MARK_BYTES).digest()

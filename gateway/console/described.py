@@ -63,7 +63,10 @@ HEADERS: dict[str, Object] = {
         "description": "Of all that is shown of what is there, whatever fields were asked for.",
         "schema": {"type": "string"},
     },
-    "Link": {"description": "The first page, and the next one (RFC 8288).", "schema": {"type": "string"}},
+    "Link": {
+        "description": "The first page, and the next one (RFC 8288), relative to this address.",
+        "schema": {"type": "string"},
+    },
     "Serial": {
         "description": "WORKSPACE=SERIAL of the entry; a node whose index has passed it shows the change.",
         "schema": {"type": "string"},

@@ -11,7 +11,8 @@ the beginning (a name then as its format spells it), $ behind it to the end, * a
 `repository`, `workspace`, `tag`, `version`, `checksum`, `architecture`, `uploader` (an id, or what that was called) and
 `upstream` are meant whole; * and ? work there too. Versions are compared in the order of their format, and those of a
 format that has none are never below or above another. A size is bytes, or has k, m, g; a date is YYYY-MM-DD in UTC;
-`downloads` is a number; `quarantined` is true or false. `upstream:*` is what comes from any upstream, and is not published here.
+`downloads` is a number; `quarantined` is true or false. `upstream:*` is what
+is known from any upstream, and is not published here.
 
 Pure. A query has bounded length, depth and number of terms, and no pattern runs longer than its text times its length.
 """
@@ -73,6 +74,10 @@ class Known(Protocol):
     def quarantined(self) -> bool: ...
     def downloads(self) -> int:
         """0 where nobody counts."""
+        ...
+
+    def shown(self) -> dict[str, object]:
+        """What an answer tells of all that."""
         ...
 
 

@@ -489,12 +489,14 @@ class FoundVersion(Told, frozen=True):
 
 
 class Found(Told, frozen=True):
-    """A package that a query finds. `versions` are the latest of the `versions_found`."""
+    """A package that a query finds. `versions` are the latest of the `versions_found`. `upstream` "" = it was published
+    here; else it is known from there, and what is told of its versions is their names."""
 
     workspace: str
     repository: str
     format: str
     name: str
+    upstream: str
     updated_ms: int
     versions_found: int
     versions: tuple[FoundVersion, ...]

@@ -5,6 +5,8 @@ package is found from the commit on that publishes it, and nothing can lag. A na
 what begins with it, versions that are asked for a look at the names that versions have and at the packages that have
 one of those, anything else a look at every package of the repositories that the caller may see. Nothing else is looked
 at, so neither answer nor time tell of what others keep (THREATS B9).
+
+What this node has heard of from a repository's upstreams is found with the rest, and marked by the upstream's name.
 """
 
 import heapq
@@ -14,9 +16,11 @@ from typing import Any, NamedTuple
 
 import trio
 
+from cache.noted import Noted
 from gateway.access.verdicts import seen
 from gateway.console import replies, shown
 from gateway.console.calls import PAGE, Call, Reply, Routes
+from gateway.console.hearing import foreign_packages, foreign_versions
 from gateway.console.knowing import Around, Looked, may_know_people
 from gateway.console.parts import may_know_in
 from gateway.console.permissions import ANYBODY
@@ -55,11 +59,14 @@ class Asked(NamedTuple):
     least: int
 
 
+Candidate = tuple[str, Package | Noted]
+
+
 class Match(NamedTuple):
     """A package that is found, with its versions that match, the latest first."""
 
     at: At
-    package: Package
+    at_ms: int
     versions: list[Held]
 
 
@@ -91,10 +98,10 @@ def _page(call: Call, asked: Asked) -> shown.Shown:
     items: list[shown.Shown] = []
     last, looks = asked.start, 0
     with call.read() as reading:
-        for at, package, view in _looked_at(call, reading, asked.query, asked.start):
+        for at, package in _looked_at(call, reading, asked.query, asked.start):
             looks += 1
             last = Start(*at[:4])
-            if (match := _match(call, reading, asked.query, at, package, view)) is not None:
+            if (match := _match(call, reading, asked.query, at, package)) is not None:
                 items.append(_told(match, asked.shown_max))
             if len(items) >= asked.limit or looks >= LOOKS_MAX:
                 return {"items": items, "next": "/".join(last)}
@@ -114,12 +121,12 @@ def _sorted_page(call: Call, asked: Asked) -> shown.Shown:
 
 def _behind(call: Call, reading: Reading, asked: Asked) -> Iterator[tuple[tuple[Any, ...], Match]]:
     first = (-asked.least, *asked.start)
-    for looks, (at, package, view) in enumerate(_looked_at(call, reading, asked.query, Start())):
+    for looks, (at, package) in enumerate(_looked_at(call, reading, asked.query, Start())):
         if looks >= SORTED_LOOKS_MAX:
             raise Invalid(
                 f"There are more than {SORTED_LOOKS_MAX} packages to sort.", "Narrow the query, or sort by name."
             )
-        if (match := _match(call, reading, asked.query, at, package, view)) is None:
+        if (match := _match(call, reading, asked.query, at, package)) is None:
             continue
         key = (-_value(match, asked.sort), *at[:4])
         if asked.least < 0 or key > first:
@@ -128,13 +135,13 @@ def _behind(call: Call, reading: Reading, asked: Asked) -> Iterator[tuple[tuple[
 
 def _value(match: Match, sort: str) -> int:
     if sort == "updated":
-        return match.package.at_ms
+        return match.at_ms
     if sort == "size":
         return sum(one.size_bytes for one in match.versions)
     return sum(one.known.downloads() for one in match.versions if one.known is not None)
 
 
-def _looked_at(call: Call, reading: Reading, query: Part, start: Start) -> Iterator[tuple[At, Package, View]]:
+def _looked_at(call: Call, reading: Reading, query: Part, start: Start) -> Iterator[tuple[At, Package | Noted]]:
     """Every package that may be found and that the caller may know of, from `start` on."""
     for repository in sorted(seen(reading, call.principal), key=lambda one: (one.workspace, one.name)):
         place = (repository.workspace, repository.name)
@@ -147,9 +154,15 @@ def _looked_at(call: Call, reading: Reading, query: Part, start: Start) -> Itera
             after = start.name if (*place, format) == start[:3] else ""
             view = reading.view(*place, format)
             spelt = cache(partial(_spelt, call, format))
-            for package in _candidates(call, reading, query, view, (*place, format), spelt(beginning(query)), after):
-                if may(format, package.name):  # else neither counted nor a place to go on from: both would tell of it
-                    yield At(*place, format, package.name, spelt), package, view
+            prefix = spelt(beginning(query))
+            local = _candidates(call, reading, query, view, (*place, format), prefix, after)
+            foreign = foreign_packages(call, reading, query, repository, format)
+            here: Iterator[Candidate] = ((one.name, one) for one in local)
+            heard: Iterator[Candidate] = (one for one in foreign if one[0] > after and one[0].startswith(prefix))
+            for name, one in heapq.merge(here, heard, key=lambda pair: pair[0]):
+                if may(format, name):  # else neither counted nor a place to go on from: both would tell of it
+                    upstream = ",".join(one.upstreams) if isinstance(one, Noted) else ""
+                    yield At(*place, format, name, spelt, upstream), one
 
 
 def _candidates(
@@ -169,7 +182,8 @@ def _excluded(query: Part, repository: Repository, format: str) -> bool:
     """Does a term that must hold speak of another place or format?"""
     at = At(repository.workspace, repository.name, format, "")
     parts = query.parts if isinstance(query, All) else (query,)
-    return any(getattr(one, "field", "name") != "name" and one.holds(at, None, None) is False for one in parts)
+    places = ("workspace", "repository", "format")
+    return any(getattr(one, "field", "") in places and one.holds(at, None, None) is False for one in parts)
 
 
 def _spelt(call: Call, format: str, typed: str) -> str:
@@ -180,17 +194,19 @@ def _spelt(call: Call, format: str, typed: str) -> str:
         return typed
 
 
-def _match(call: Call, reading: Reading, query: Part, at: At, package: Package, view: View) -> Match | None:
+def _match(call: Call, reading: Reading, query: Part, at: At, package: Package | Noted) -> Match | None:
     first = query.holds(at, None, None)
     if first is False:
         return None
-    held = list(_held(call, reading, at, view))
+    held = list(
+        foreign_versions(call, reading, at, package) if isinstance(package, Noted) else _held(call, reading, at)
+    )
     order = call.services.version_order(at.format)
     matching = held if first else [one for one in held if query.holds(at, one, order)]
     if not matching and not (first and not held):
         return None
     matching.sort(key=lambda one: (-one.at_ms, one.version))
-    return Match(at, package, matching)
+    return Match(at, package.at_ms, matching)
 
 
 def _told(match: Match, shown_max: int) -> shown.Shown:
@@ -200,7 +216,8 @@ def _told(match: Match, shown_max: int) -> shown.Shown:
         "repository": at.repository,
         "format": at.format,
         "name": at.name,
-        "updated_ms": match.package.at_ms,
+        "upstream": at.upstream,
+        "updated_ms": match.at_ms,
         "versions_found": len(match.versions),
         "versions": [_version(one) for one in match.versions[:shown_max]],
     }
@@ -208,12 +225,12 @@ def _told(match: Match, shown_max: int) -> shown.Shown:
 
 def _version(one: Held) -> shown.Shown:
     told = {"name": one.version, "created_ms": one.at_ms, "size_bytes": one.size_bytes, "tags": list(one.tags)}
-    assert isinstance(one.known, Looked)
-    return told | one.known.shown()
+    return told if one.known is None else told | one.known.shown()
 
 
-def _held(call: Call, reading: Reading, at: At, view: View) -> Iterator[Held]:
+def _held(call: Call, reading: Reading, at: At) -> Iterator[Held]:
     """The versions of a package with their files and tags."""
+    view = reading.view(at.workspace, at.repository, at.format)
     files: dict[str, list[Any]] = {}
     for file in view.files(at.name):
         files.setdefault(file.version, []).append(file)

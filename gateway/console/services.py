@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from cache.noted import Noted
 from formats.kit.contract import Room
 from gateway.access.authority import Authority
 from gateway.access.heads import Heads
@@ -97,6 +98,11 @@ def not_told() -> int:
     return 0
 
 
+def nothing_noted(workspace: str, repository: str, format: str) -> Mapping[str, Noted]:
+    """No upstream was heard of."""
+    return {}
+
+
 def never() -> bool:
     return False
 
@@ -123,7 +129,8 @@ class Services:
     for this node's region is.
     `issuers` know the keys of identity providers. `country_of` an address is as the node's geo-IP file has it.
     `rooms` are the formats by name. `signing_in` knows passwords; `sign_in` is how sessions are kept. `running` are the
-    requests with a key that are worked on; answers to `keys_max` of one principal are kept.
+    requests with a key that are worked on; answers to `keys_max` of one principal are kept. `noted` are the packages of
+    upstreams that this node has heard of, by workspace, repository and format; blocking.
     """
 
     role: str
@@ -159,6 +166,7 @@ class Services:
     signing_in: SigningIn | None = None
     sign_in: SignIn = field(default_factory=SignIn)
     issuers: Issuers = field(default_factory=Issuers)
+    noted: Callable[[str, str, str], Mapping[str, Noted]] = nothing_noted
     running: Running | None = None
     keys_max: int = 10_000
     now_ms: Callable[[], int] = now_ms

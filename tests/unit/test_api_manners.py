@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import msgspec
 import pytest
@@ -304,8 +304,9 @@ async def test_the_pages_of_a_list_stay_right_while_it_changes(console: Console)
         split = [one.split("; ") for one in got.headers["link"].split(", ")]
         links = {rel: target for target, rel in split}
         assert ('rel="next"' in links) == (got.json["next"] is not None)
-        assert links['rel="first"'].strip("<>") == "/-/api/v1/users?limit=3"
-        path = links.get('rel="next"', "").strip("<>")
+        assert links['rel="first"'] == "<?limit=3>"
+        following = links.get('rel="next"', "").strip("<>")
+        path = urljoin(path, following) if following else ""
         if path:
             assert dict(parse_qsl(urlsplit(path).query)) == {"limit": "3", "after": got.json["next"]}
             await console.call("node admin", "DELETE", f"/users/{seen[-1]}")  # the one that the cursor stands for

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cache.noted import Noted
 from formats.npm.facts import VersionFacts
 from formats.npm.facts import packed as npm_packed
 from formats.pypi.facts import FileFacts
@@ -176,6 +177,34 @@ async def test_what_rooms_clerks_and_counters_know_is_found_too(tmp_path: Path) 
     assert got[1]["licenses"] == ["Apache-2.0"]
     for sort, order in (("updated", [two, one]), ("size", [one, two]), ("downloads", [one, two]), ("name", [two, one])):
         assert await found(console, "reader", "", f"&sort={sort}") == order, sort
+    console.ledger.close()
+
+
+async def test_o32_what_is_known_from_upstreams_is_found_and_marked(tmp_path: Path) -> None:
+    heard = {
+        "remote": Noted(("one",), ("1.0", "2.0"), DAY_MS),
+        "django": Noted(("one",), ("9.0",), DAY_MS),
+        "gone": Noted(("removed",), ("1.0",), DAY_MS),
+    }
+    console = Console(tmp_path, noted=lambda *place: heard if place == ("acme", "main", "pypi") else {})
+    publish(console, "acme", "main", "pypi", "django", "1.0")
+    body = {"format": "pypi", "name": "one", "url": "https://registry.example/simple/"}
+    assert (await console.call("node admin", "POST", "/repositories/acme/main/upstreams", body)).status == 201
+    remote = "acme/main/pypi/remote"
+    assert await found(console, "reader", "") == [D, remote]
+    assert await found(console, "reader", "upstream:*") == [remote]
+    assert await found(console, "reader", "NOT upstream:one") == [D]
+    assert await found(console, "reader", "^rem version:>=2") == [remote]
+    assert await found(console, "reader", "version:>=2 format:pypi") == [remote]
+    assert await found(console, "reader", "size:>0") == [D]
+    assert await found(console, "reader", "", "&sort=updated&limit=1") == [D]
+    (item,) = (await console.call("reader", "GET", "/search?q=remote")).json["items"]
+    assert (item["upstream"], item["versions_found"], item["versions"][0]["downloads"]) == ("one", 2, None)
+    # nobody who may not read the place learns of it (B9), and a purge ends what was heard before it
+    for role in ("anonymous", "stranger"):
+        assert await found(console, role, "") == []
+    assert (await console.call("node admin", "POST", "/repositories/acme/main/purge", {"format": "pypi"})).status == 200
+    assert await found(console, "reader", "") == [D]
     console.ledger.close()
 
 

@@ -10,11 +10,13 @@ import trio
 
 from cache.foreign import ForeignKnowledge
 from cache.freshness import FLOOR_S, RETRY_MS, RETRY_MS_MAX, Held, Standing, Terms, failed, left_s, lifetime_s, standing
+from cache.noted import Noted, noted_in
 from cache.shelf import Shelf
 from cache.upstream import Remote
 from formats.kit.contract import Learn
 from storage.errors import Invalid, Unavailable, UpstreamFailed
 from storage.nouns import Upstream as Source
+from storage.nouns import Version
 from tests.harness.upstreams import Item, Upstream, upstream
 
 Knowledge = ForeignKnowledge[dict[str, int]]
@@ -154,6 +156,25 @@ async def test_b5_absence_is_kept_for_a_short_time(world: World, status: int) ->
     world.later(61)
     world.one.items["/left"] = page(1)
     assert await knowledge.of(*PLACE, world.upstreams) == {"value": 1}
+
+
+async def test_o32_what_an_upstream_knows_is_noted_by_name_until_it_is_gone(world: World) -> None:
+    class Told(dict[str, int]):
+        versions = (Version("1.0"), Version("2.0"))
+
+    knowledge = world.knowledge(decode=lambda raw: Told(json.loads(raw)))
+    source = Source("npm", f"{world.one.url}/", "first", fresh_s=300, private_network=True)
+    world.one.items["/left"] = page(1)
+    assert noted_in(world.shelf, *PLACE[:3]) == {}
+    await knowledge.of(*PLACE, (source,), 7)
+    noted = Noted(("first",), ("1.0", "2.0"), world.clock_ms, 7)
+    assert noted_in(world.shelf, *PLACE[:3]) == {"left": noted}
+    assert noted_in(world.shelf, "acme", "mai", "npm") == noted_in(world.shelf, "acme", "main", "np") == {}
+    await knowledge.of("acme", "main", "npm", "absent", (source,))
+    del world.one.items["/left"]
+    world.later(301)
+    assert await knowledge.of(*PLACE, (source,), 7) is None
+    assert noted_in(world.shelf, *PLACE[:3]) == {}
 
 
 async def test_what_went_away_upstream_is_gone_when_its_freshness_is(world: World) -> None:

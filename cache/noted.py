@@ -1,0 +1,49 @@
+"""Of which packages of foreign registries has this node heard? By name, so that a search finds them too.
+
+A record for each package that an upstream was asked for and knows, beside what is known of it (cache.foreign), and as
+forgettable. It names the upstreams that it may come from and the versions that there were.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from cache.shelf import Shelf
+
+KIND = "foreign-name"
+VERSIONS_MAX = 1_000
+"""So many versions are kept by name, the last that are told."""
+
+
+class Noted(msgspec.Struct, frozen=True, array_like=True):
+    """`since` is the Serial of the place's last purge when it was heard, 0 = none."""
+
+    upstreams: tuple[str, ...]
+    versions: tuple[str, ...]
+    at_ms: int
+    since: int = 0
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Noted).decode
+
+
+def note(shelf: Shelf, place: Sequence[str], noted: Noted) -> None:
+    """`place`: workspace, repository, format, package."""
+    kept = msgspec.structs.replace(noted, versions=noted.versions[-VERSIONS_MAX:])
+    shelf.put(KIND, _key(place), _encode(kept))
+
+
+def forget(shelf: Shelf, place: Sequence[str]) -> None:
+    """No upstream has it any more."""
+    shelf.drop(KIND, _key(place))
+
+
+def noted_in(shelf: Shelf, workspace: str, repository: str, format: str) -> dict[str, Noted]:
+    """What was heard of in one format of a Repository, by name. Blocks for as long as reading it takes."""
+    prefix = _key((workspace, repository, format)) + b"\0"
+    return {key[len(prefix) :].decode(): _decode(value) for key, value in shelf.scan(KIND, prefix)}
+
+
+def _key(place: Sequence[str]) -> bytes:
+    return "\0".join(place).encode()
