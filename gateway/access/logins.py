@@ -29,7 +29,7 @@ minutes, and for who is signed in alone, at a few tries."""
 STATE_CHARS_MAX = 500
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
-_LOOPBACK = ("127.0.0.1", "[::1]")
+_LOOPBACK = ("127.0.0.1",)
 
 
 class Login(msgspec.Struct, frozen=True, array_like=True):

@@ -166,7 +166,10 @@ def problem_of(response: httpx2.Response) -> Problem:
         told = response.text
     if isinstance(told, dict):
         message = told.get("detail") or told.get("error") or told.get("message") or ""
-        return kind(_short(message) or _plain(response), _short(told.get("remedy", "")))
+        problem = kind(_short(message) or _plain(response), _short(told.get("remedy", "")))
+        if isinstance(told.get("code"), str):
+            problem.code = _short(told["code"])
+        return problem
     if "html" in response.headers.get("content-type", ""):
         told = ""
     return kind(_short(told) or _plain(response))
@@ -191,6 +194,7 @@ def reach(url: str = "", profile: str = "") -> Client:
 def named(url: str, profile: str) -> tuple[str, str]:
     """The url and the token to use."""
     known = profiles.load()
+    profile = profile or profiles.chosen()
     name = profile or os.environ.get("ENTREPOT_PROFILE", "")
     if name and name not in known.profiles:
         raise Absent(f'There is no profile called "{name}".', "List them with: entrepot profile list.")

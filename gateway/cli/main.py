@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
+from gateway.cli import profiles
 from gateway.cli.client import giving_reason
 from gateway.cli.output import Output, Usage, exit_code_of
 from gateway.console.clock import version
@@ -82,18 +83,25 @@ app.command("gateway.cli.operate:rebuild_index", name="rebuild-index", help="Com
 app.command("gateway.cli.operate:admin_token", name="admin-token", help="Make a new admin token for an origin.")
 app.command("gateway.cli.credentials:app", name="credential", help="The token for other programs: docker, pip, npm.")
 app.command("gateway.cli.completing:completion", name="completion", help="Let a shell complete commands and options.")
+app.command("gateway.cli.loggingin:login", name="login", help="Get a token of your own for this terminal.")
+app.command("gateway.cli.loggingin:logout", name="logout", help="Revoke the profile's token and forget it.")
+app.command("gateway.cli.loggingin:whoami", name="whoami", help="Show as whom you speak to a node.")
 app.command("gateway.cli.profiles:app", name="profile", help="Names for nodes and the tokens to use with them.")
 
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out one command line; the exit code."""
     out = Output("--json" in arguments)
+    try:
+        arguments, profile = with_profile(arguments)
+    except Problem as problem:
+        return out.problem(problem)
     if arguments and not arguments[0].startswith("-") and arguments[0] not in set(app):
         # said here, since the library would load every command to look for one of a similar name
         return out.problem(Usage(f'There is no command "{arguments[0]}".', "entrepot --help shows those there are."))
     try:
         arguments, reason = with_reason(arguments)
-        with giving_reason(reason):
+        with giving_reason(reason), profiles.choosing(profile):
             code = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         return out.problem(Usage(str(error), "Add --help to see what the command takes."))
@@ -106,6 +114,18 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_code_of(Problem(""))
     return code if isinstance(code, int) else 0
+
+
+def with_profile(arguments: Sequence[str]) -> tuple[list[str], str]:
+    """The arguments without a `--profile NAME` ahead of the command, and the name. Raises Usage."""
+    if not arguments or arguments[0].partition("=")[0] != "--profile":
+        return list(arguments), ""
+    _, equals, name = arguments[0].partition("=")
+    left = list(arguments[1:] if equals else arguments[2:])
+    name = name or "".join(arguments[1:2])
+    if not name or not left:
+        raise Usage("--profile names none.", "Write it as: entrepot --profile NAME COMMAND.")
+    return left, name
 
 
 def with_reason(arguments: Sequence[str]) -> tuple[list[str], str]:

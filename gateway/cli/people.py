@@ -38,6 +38,48 @@ def close_user(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: 
     Output(json).fact({"closed": name}, f"User {name} is closed.")
 
 
+@users.command(name="password-link")
+def make_password_link(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Make a link with which a user sets a password, once, within a day. Hand it over by means that you trust: the node
+    sends no mail."""
+    with reach(url, profile) as node:
+        made = node.post(f"/users/{name}/password-link", {})
+    Output(json).fact(made, made["link"])
+
+
+@users.command(name="sign-out")
+def sign_out_user(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """End all sessions of a user; its tokens go on."""
+    with reach(url, profile) as node:
+        node.delete(f"/users/{name}/sessions")
+    Output(json).fact({"signed_out": name}, f"User {name} is signed out everywhere.")
+
+
+@users.command(name="forget-device")
+def forget_device(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Ask a user for one-time codes no more, until another device is set up."""
+    with reach(url, profile) as node:
+        node.delete(f"/users/{name}/device")
+    Output(json).fact({"forgotten": name}, f"User {name} is asked for no one-time codes.")
+
+
+@users.command(name="sessions")
+def list_sessions(name: str = "", /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Show where a user is signed in; without a name, where you are, or everybody is where you are an administrator."""
+    with reach(url, profile) as node:
+        found = list(node.items("/sessions", user=name))
+    rows = [(one["id"], one["user"], one["method"], one["agent"], one["state"]) for one in found]
+    Output(json).rows({"items": found}, ("id", "user", "by", "in", "state"), rows)
+
+
+@users.command(name="end-session")
+def end_session(id: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """End one session, as `user sessions` shows it."""
+    with reach(url, profile) as node:
+        node.delete(f"/sessions/{id}")
+    Output(json).fact({"ended": id}, f"Session {id} is ended.")
+
+
 @members.command(name="add")
 def add_member(
     workspace: str,

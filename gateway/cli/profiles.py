@@ -13,6 +13,9 @@ import json
 import os
 import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import msgspec
@@ -38,6 +41,24 @@ class Profiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     current: str = ""
     profiles: dict[str, Profile] = {}
+
+
+_CHOSEN: ContextVar[str] = ContextVar("profile", default="")
+
+
+@contextmanager
+def choosing(name: str) -> Iterator[None]:
+    """Within the block this profile is used, wherever a command names no other; "" = none is chosen."""
+    before = _CHOSEN.set(name)
+    try:
+        yield
+    finally:
+        _CHOSEN.reset(before)
+
+
+def chosen() -> str:
+    """The profile that was named ahead of the command."""
+    return _CHOSEN.get()
 
 
 def path() -> Path:

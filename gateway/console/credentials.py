@@ -26,7 +26,10 @@ RESERVED_NAMES = frozenset({"up", "up-edge"})
 
 @ROUTES.add("GET", "/whoami", SOMEBODY, gives=replies.Caller)
 async def whoami(call: Call) -> Reply:
-    return Reply(200, shown.principal(call.principal))
+    with call.read() as reading:
+        account = reading.account(call.principal.owner) if call.principal.owner else None
+    who = {"user": account.name} if account is not None and account.kind != "service" else {}
+    return Reply(200, shown.principal(call.principal) | who)
 
 
 @ROUTES.add("GET", "/tokens", SOMEBODY, ("after", "limit"), gives=replies.Page[replies.Token])

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.console import described
 from gateway.console.calls import ARGUMENT_CHARS_MAX, PAGE_ITEMS, PAGE_ITEMS_MAX, Route
-from gateway.console.permissions import ANYBODY, BY_PROOF
+from gateway.console.permissions import ANYBODY, BY_ASKING, BY_CODE, BY_PROOF
 from gateway.console.problems import MEDIA
 from gateway.console.replies import Refused
 
@@ -111,7 +111,10 @@ def _operation(route: Route, known: dict[int, Object], refused: Object, thing: b
         "summary": name.replace("_", " "),
         "description": f"{told}\n\nFor: {route.permission.name}.".strip(),
         "parameters": [*_parts(route.rule), *_arguments(route), *_manners(route, thing)],
-        "security": [*([{}] if route.permission in (ANYBODY, BY_PROOF) else []), *({one: []} for one in _SECURITY)],
+        "security": [
+            *([{}] if route.permission in (ANYBODY, BY_PROOF, BY_ASKING, BY_CODE) else []),
+            *({one: []} for one in _SECURITY),
+        ],
         "responses": _responses(route, known, refused),
     }
     if route.takes is not None:

@@ -169,6 +169,17 @@ class Session(Told, frozen=True):
     own: bool
 
 
+class DeviceCodes(Told, frozen=True):
+    """RFC 8628 section 3.2."""
+
+    device_code: str
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str
+    expires_in: int
+    interval: int
+
+
 class PasswordLink(Told, frozen=True):
     """`link` sets a password, once; it is told here and never again."""
 
@@ -303,6 +314,8 @@ class Caller(Told, frozen=True):
     grants: tuple[Grant, ...]
     expires_ms: int
     owner: str
+    user: str = ""
+    """Whose it is, where it is a person's."""
 
 
 class Edge(Told, frozen=True, kw_only=True):

@@ -149,6 +149,26 @@ class NewCredential(Body, frozen=True):
         return "NewCredential(hidden)"
 
 
+class AskForLogin(Body, frozen=True):
+    """`scope`: words as WORKSPACE/REPOSITORY:read|write|admin, none = all that the person may."""
+
+    name: Name
+    scope: Annotated[str, msgspec.Meta(max_length=2048)] = ""
+    lifetime_s: Annotated[int, msgspec.Meta(ge=1, le=EXPIRES_SECONDS_MAX)] = 90 * 24 * 3600
+
+
+class FetchToken(Body, frozen=True):
+    """Either `device_code`, or `code` with `code_verifier` and `redirect_uri`."""
+
+    device_code: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    code: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    code_verifier: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    redirect_uri: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+    def __repr__(self) -> str:
+        return "FetchToken(hidden)"
+
+
 class NewUpstream(Body, frozen=True):
     format: Name
     url: Annotated[str, msgspec.Meta(max_length=2048)]

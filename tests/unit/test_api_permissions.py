@@ -68,6 +68,8 @@ BODIES: dict[str, Any] = {
         "audience": "entrepot",
         "rules": [{"service": "robot", "claims": {"repository_id": "1"}}],
     },
+    "POST /-/api/v1/login/device": {"name": ""},
+    "POST /-/api/v1/login/token": {"device_code": "x"},
     "POST /-/api/v1/oidc/exchange": {"workspace": "acme", "token": "e30.e30.e30"},
     "POST /-/api/v1/workspaces/<workspace>/scim/tokens": {"name": "idp"},
     "POST /-/scim/v2/<workspace>/Users": {"schemas": [SCIM_USER], "userName": "fresh@acme.example"},
@@ -213,8 +215,9 @@ def test_c7_nothing_is_changed_by_a_route_that_reads_need() -> None:
     assert [key(route) for route in ROUTES if route.method != "GET" and route.permission in weak] == []
 
 
-CHANGING = [route for route in ROUTES if route.method != "GET" and route.permission is not permissions.BY_PROOF]
-"""By proof: test_api_oidc asks who gets what, and who nothing."""
+BY_SHOWING = (permissions.BY_PROOF, permissions.BY_ASKING, permissions.BY_CODE)
+CHANGING = [route for route in ROUTES if route.method != "GET" and route.permission not in BY_SHOWING]
+"""By showing: test_api_oidc and test_logins ask who gets what, and who nothing."""
 ASKING = {
     "POST /-/api/v1/sweep",
     "POST /-/api/v1/scrub",
