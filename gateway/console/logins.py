@@ -21,6 +21,7 @@ from gateway.console.schemas import AskForLogin, FetchToken
 from gateway.console.services import Services
 from gateway.console.signin.addresses import DEVICE, base_of
 from gateway.console.signin.asking import grants_of, lifetime_of, name_of
+from gateway.console.signin.replies import DeviceCodes
 from storage.commit import Decided
 from storage.errors import Invalid, Problem, Unavailable
 from storage.index.catalog import Reading
@@ -29,7 +30,7 @@ from storage.nouns import SYSTEM, Draft, PutToken, Token
 ROUTES = Routes("/-/api/v1")
 
 
-@ROUTES.add("POST", "/login/device", BY_ASKING, takes=AskForLogin, gives=replies.DeviceCodes)
+@ROUTES.add("POST", "/login/device", BY_ASKING, takes=AskForLogin, gives=DeviceCodes)
 async def ask_for_login(call: Call) -> Reply:
     """A code for the program, and a short one that its user types, or opens, in any browser."""
     services, signing_in = call.services, known(call.services)

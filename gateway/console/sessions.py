@@ -15,6 +15,7 @@ from gateway.console.calls import Call, Reply, Routes, no_content
 from gateway.console.giving import account_of
 from gateway.console.permissions import NODE_ADMIN, SESSION_CONTROL, SOMEBODY, controlled_session
 from gateway.console.signin.addresses import SET_PASSWORD, base_of
+from gateway.console.signin.replies import PasswordLink, Session
 from storage.commit import Decided
 from storage.errors import Absent
 from storage.index.catalog import Reading
@@ -23,7 +24,7 @@ from storage.nouns import SYSTEM, Account, AnyChange, Draft, PutAccount, PutToke
 ROUTES = Routes("/-/api/v1")
 
 
-@ROUTES.add("GET", "/sessions", SOMEBODY, ("after", "limit", "user"), gives=replies.Page[replies.Session])
+@ROUTES.add("GET", "/sessions", SOMEBODY, ("after", "limit", "user"), gives=replies.Page[Session])
 async def list_sessions(call: Call) -> Reply:
     """The caller's own; with `user` those of somebody else, for an administrator of the node."""
     after, limit, user = call.argument("after"), call.limit(), call.argument("user")
@@ -45,7 +46,7 @@ async def list_sessions(call: Call) -> Reply:
     return Reply(200, page)
 
 
-@ROUTES.show("/sessions/<id>", SESSION_CONTROL, gives=replies.Session)
+@ROUTES.show("/sessions/<id>", SESSION_CONTROL, gives=Session)
 def show_session(call: Call, reading: Reading) -> shown.Shown:
     token = controlled_session(reading, call.principal, call.at["id"])
     return shown.session(token, _name(reading, token.owner), call.services.now_ms(), call.principal.id)
@@ -73,7 +74,7 @@ async def end_sessions(call: Call) -> Reply:
     return await call.conclude(SYSTEM, decide, no_content)
 
 
-@ROUTES.add("POST", "/users/<user>/password-link", NODE_ADMIN, gives=replies.PasswordLink, status=201)
+@ROUTES.add("POST", "/users/<user>/password-link", NODE_ADMIN, gives=PasswordLink, status=201)
 async def make_password_link(call: Call) -> Reply:
     """A link with which this user sets a password, once; one that was made before is no good any more."""
     services = call.services

@@ -1,0 +1,39 @@
+"""What does the API answer about people who sign in? Shapes as those of gateway.console.replies."""
+
+from typing import Literal
+
+from gateway.console.replies import Told
+
+
+class Session(Told, frozen=True):
+    """`own`: it is the one that asks. It expires when nothing is done, and ends in any case."""
+
+    id: str
+    user: str
+    method: str
+    agent: str
+    state: Literal["active", "expired", "revoked"]
+    began_ms: int
+    expires_ms: int
+    ends_ms: int
+    revoked_ms: int
+    own: bool
+
+
+class DeviceCodes(Told, frozen=True):
+    """RFC 8628 section 3.2."""
+
+    device_code: str
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str
+    expires_in: int
+    interval: int
+
+
+class PasswordLink(Told, frozen=True):
+    """`link` sets a password, once; it is told here and never again."""
+
+    user: str
+    link: str
+    expires_ms: int
