@@ -7,7 +7,7 @@ from pkgutil import iter_modules
 
 from bench.numbers import bytes_of
 
-DEFAULTS = {"regions": {"big_bytes": 100 << 20}}
+DEFAULTS: dict[str, dict[str, int]] = {"regions": {"big_bytes": 100 << 20}, "logs": {"count": 100}}
 SCENARIOS = sorted(one.name for one in iter_modules([str(Path(__file__).with_name("scenarios"))]))
 
 
@@ -53,7 +53,8 @@ def parser() -> argparse.ArgumentParser:
         "--count",
         type=int,
         default=200,
-        help="of publishes (replicate), of kills (crash), of clients (regions), of thousands of requests (eviction)",
+        help="of publishes (replicate), kills (crash), clients (regions), thousands of requests (eviction), "
+        "millions of rows (logs)",
     )
     made.add_argument("--mutants", type=int, default=10_000, help="damaged packages for each room (hostile)")
     made.add_argument("--keep", type=Path, help="what was prepared stays there for the next run (deb)")

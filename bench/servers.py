@@ -226,8 +226,8 @@ class Node(Running):
 class LoneOrigin:
     """One origin without an edge over one directory, which can be started and killed many times."""
 
-    def __init__(self, home: Path, repository: str) -> None:
-        self.home, self.port = home, free_port()
+    def __init__(self, home: Path, repository: str, options: Sequence[str] = ()) -> None:
+        self.home, self.port, self.options = home, free_port(), options
         home.mkdir(parents=True, exist_ok=True)
         self.url = f"http://127.0.0.1:{self.port}"
         with self.start():
@@ -241,12 +241,13 @@ class LoneOrigin:
         """One that an earlier run left behind."""
         made = cls.__new__(cls)
         made.home, made.port, made.token, made.url = home, port, token, f"http://127.0.0.1:{port}"
+        made.options = ()
         return made
 
     def start(self, wrapper: Sequence[str] = (), core: int | None = None) -> Running:
         """Raises RuntimeError where it does not come to listen; with a wrapper, which may mean that, it does not."""
         command = [entrepot(), "serve", "--role", "origin", "--data", str(self.home / "data"), "--port", str(self.port)]
-        running = Running([*wrapper, *command], self.home / "node.log", core, cwd=self.home)
+        running = Running([*wrapper, *command, *self.options], self.home / "node.log", core, cwd=self.home)
         try:
             running.wait_for_port(self.port)
         except RuntimeError:

@@ -96,10 +96,11 @@ class Audit(Section, frozen=True):
 class Logs(Section, frozen=True):
     """What clients asked for, in segments of columns."""
 
+    written: bool = True
     countries: str = ""
     """Path of a file in MaxMind's format; "" = none"""
     take_every_seconds: float = 60.0
-    take_bytes: int = 16 * MIB
+    take_bytes: int = 32 * MIB
     keep_days: int = 90
     keep_rollups_days: int = 400
     keep_bytes_max: int = 16 * GIB

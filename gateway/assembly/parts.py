@@ -73,7 +73,7 @@ class Parts:
         self.geography = Geography(config.regions)
         self.nearest = Nearest(store.catalog, self.geography)
         self.rates = Rates(Table(self.root / "rates", config.limits.window_seconds), config.limits)
-        self.log = RequestLog(self.root / "log" / f"access-{number}.jsonl")
+        self.log = RequestLog(self.root / "log" / f"access-{number}.jsonl" if config.logs.written else None)
         pins = Pins(store.catalog, [parse_pin(one) for one in config.cache.pins], tuple(ROOMS))
         self.holding = Holding(
             store.catalog,

@@ -135,13 +135,17 @@ class RequestLog:
         batch, self.pending = self.pending, []
         if self._path is None:
             return
-        if self._batches.qsize() >= BATCHES_MAX:
+        if self.behind():
             self.dropped += len(batch) // 3
             return
         if self._thread is None:
             self._thread = threading.Thread(target=self._write_batches, name="requestlog", daemon=True)
             self._thread.start()
         self._batches.put(batch)
+
+    def behind(self) -> bool:
+        """Would a batch more be dropped?"""
+        return self._batches.qsize() >= BATCHES_MAX
 
     def close(self) -> None:
         """Writes the rest and ends the thread."""

@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 
 from gateway.logs.columns import CLIENTS, ROW, quoted
-from gateway.logs.rollups import BY
+from gateway.logs.rollups import BY, ROLLUPS
 from gateway.logs.tasks import Count, Export, Filter, Find, Pulled, Span, Tally, Written
 
 ROWS_MAX = 10_000
@@ -45,7 +45,7 @@ def count(engine: duckdb.DuckDBPyConnection, task: Count) -> list[dict[str, Any]
     for name, span in task.rollups.items():
         key = f"sums{len(parts)}"
         told[key] = list(span.files)
-        parts.append(_of_sums(columns, span, "day" if name == "days" else "hour", key, task.filter))
+        parts.append(_of_sums(columns, span, ROLLUPS[name.partition(",")[0]][0], key, task.filter))
     if not parts:
         return []
     by = ", ".join(columns)
@@ -107,18 +107,15 @@ def _of_rows(columns: list[str], span: Span, files: str, filter: Filter) -> str:
     names = {"day": "date_trunc('day', time) as day", "hour": "date_trunc('hour', time) as hour"}
     by = ", ".join(names.get(one, one) for one in columns)
     return (
-        f"select {by}, count(*) as requests, sum(bytes) as bytes from read_parquet(${files}) "  # noqa: S608
-        f"where {_in('time', span)} and {CLIENTS}{_narrowed(filter)} group by all"
+        f"select {by}, 1 as requests, bytes from read_parquet(${files}) "  # noqa: S608
+        f"where {_in('time', span)} and {CLIENTS}{_narrowed(filter)}"
     )
 
 
 def _of_sums(columns: list[str], span: Span, time: str, files: str, filter: Filter) -> str:
     names = {"day": f"date_trunc('day', {time}) as day"} if time == "hour" else {}
     by = ", ".join(names.get(one, one) for one in columns)
-    return (
-        f"select {by}, sum(requests) as requests, sum(bytes) as bytes from read_parquet(${files}) "  # noqa: S608
-        f"where {_in(time, span)}{_narrowed(filter)} group by all"
-    )
+    return f"select {by}, requests, bytes from read_parquet(${files}) where {_in(time, span)}{_narrowed(filter)}"  # noqa: S608
 
 
 def _in(column: str, span: Span) -> str:

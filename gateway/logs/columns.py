@@ -12,7 +12,7 @@ import duckdb
 import maxminddb
 import msgspec
 
-from gateway.logs.rollups import ROLLUPS
+from gateway.logs.rollups import ROLLUPS, SOURCES
 from gateway.logs.tasks import Build, Made, Merge
 
 _LINES = """
@@ -78,16 +78,16 @@ def merge(engine: duckdb.DuckDBPyConnection, task: Merge) -> Made:
         f"copy (select {columns} from read_parquet($files) order by {_ORDER}) to '{quoted(str(rows))}' {_PARQUET}",  # noqa: S608
         {"files": list(task.files)},
     )
-    for name, columns_of in ROLLUPS.items():
-        time, *rest = columns_of
-        source, when = (folder / "hours.parquet", "hour") if name == "days" else (rows, "time")
-        sums = "sum(requests), sum(bytes)" if name == "days" else "count(*), sum(bytes)"
-        first, second = sums.split(", ")
-        where = "true" if name == "days" else CLIENTS
-        _ordered(
+    for name, (time, *rest) in ROLLUPS.items():
+        of = SOURCES.get(name, "rows")
+        when, count, which = (
+            ("time", "count(*)", CLIENTS) if of == "rows" else (ROLLUPS[of][0], "sum(requests)", "true")
+        )
+        _summed(
             engine,
-            f"select date_trunc('{time}', {when}) as {time}, {', '.join(rest)}, cast({first} as ubigint) as requests, "  # noqa: S608
-            f"cast({second} as ubigint) as bytes from read_parquet('{quoted(str(source))}') where {where} group by all",
+            f"select date_trunc('{time}', {when}) as {time}, {', '.join(rest)}, cast({count} as ubigint) as requests, "  # noqa: S608
+            f"cast(sum(bytes) as ubigint) as bytes from read_parquet('{quoted(str(folder / of))}.parquet') "
+            f"where {which} group by all",
             folder / f"{name}.parquet",
         )
     told = engine.execute(
@@ -99,7 +99,7 @@ def merge(engine: duckdb.DuckDBPyConnection, task: Merge) -> Made:
     return Made(told[0], told[1], told[2] + 1) if told[0] else Made(0, 0, 0)
 
 
-def _ordered(engine: duckdb.DuckDBPyConnection, select: str, to: Path) -> None:
+def _summed(engine: duckdb.DuckDBPyConnection, select: str, to: Path) -> None:
     engine.execute(f"copy ({select}) to '{quoted(str(to))}' {_PARQUET}")
 
 

@@ -17,8 +17,11 @@ ROLLUPS = {
     "traffic": ("hour", *PLACE, "country", "client", "outcome", "status"),
     "hours": ("hour", *PLACE, "package", "version", "country", "status"),
     "days": ("day", *PLACE, "package", "version", "country", "status"),
+    "pairs": ("day", *PLACE, "package", "country"),
 }
-"""The columns of each, beside requests and bytes; hour and day are when they began. Days are made of hours."""
+"""The columns of each, beside requests and bytes; hour and day are when they began. Days are made of hours, and pairs,
+which most questions are about, of days."""
+SOURCES = {"days": "hours", "pairs": "days"}
 
 BY = {
     "workspace": (("workspace",), "workspace"),
@@ -75,7 +78,8 @@ def spans(by: tuple[str, ...], filter: Filter, held: list[Held]) -> tuple[tuple[
     rollups[kind] = Span(_files(add, kind), first, end, whole_from, whole_until)
     if whole_from < whole_until:
         days = _within(mine, whole_from, whole_until)
-        rollups["days"] = Span(_files(days, "days"), whole_from, whole_until)
+        short = "pairs" if columns <= set(ROLLUPS["pairs"]) else "days"
+        rollups[short] = Span(_files(days, short), whole_from, whole_until)
         ragged = [one for one in add if one.from_ms < whole_from or one.until_ms > whole_until]
         rollups["hours"] = Span(_files(ragged, "hours"), first, end, whole_from, whole_until)
     alone = [one for one in _within(mine, end, until) if not one.rows]
