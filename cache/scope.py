@@ -101,7 +101,7 @@ class Scope(NamedTuple):
             case PutAccount(account):
                 known = account.id in self.accounts or (account.workspace and self.allows(account.workspace))
                 told = msgspec.structs.replace(
-                    account, email="", facts="", password_ms=0, device_ms=0, link=b"", link_ms=0
+                    account, email="", facts="", subject="", password_ms=0, device_ms=0, link=b"", link_ms=0
                 )
                 return PutAccount(told) if known else None
             case PutToken(token):

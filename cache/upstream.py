@@ -15,6 +15,7 @@ import socket
 import ssl
 import struct
 import time
+import urllib.parse
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -134,6 +135,32 @@ class Remote:
         finally:
             body.close()
 
+    def send_form(
+        self,
+        url: str,
+        fields: Mapping[str, str],
+        headers: Mapping[str, str] | None = None,
+        *,
+        bytes_max: int,
+        private_network: bool = False,
+    ) -> Fetched:
+        """The whole answer to a POST of these fields, whatever its status. No redirect is followed, no 401 answered.
+
+        Raises UpstreamFailed where there is no whole answer or it is larger.
+        """
+        content = urllib.parse.urlencode(fields).encode()
+        asked = {
+            "accept-encoding": "identity",
+            "content-type": "application/x-www-form-urlencoded",
+            "content-length": str(len(content)),
+            **_lower(headers),
+        }
+        body = self._send(place(url), asked, private_network, "POST", content)
+        try:
+            return Fetched(body.status, body.headers, _whole(body, bytes_max, self._document_s), body.place.url)
+        finally:
+            body.close()
+
     def open_stream(
         self,
         url: str,
@@ -225,15 +252,22 @@ class Remote:
             here = there
         raise UpstreamFailed(f"{here.authority} redirects more than {REDIRECTS_MAX} times.")
 
-    def _send(self, where: Place, headers: Mapping[str, str], private_network: bool, method: str = "GET") -> "Body":
+    def _send(
+        self,
+        where: Place,
+        headers: Mapping[str, str],
+        private_network: bool,
+        method: str = "GET",
+        content: bytes | None = None,
+    ) -> "Body":
         key = (*where.origin, private_network)
         connection = self._pool.take(key)
         if connection is not None:
             try:
-                return self._exchange(where, headers, connection, key, method)
+                return self._exchange(where, headers, connection, key, method, content)
             except _Unanswered:
                 pass  # closed by the other side between two requests: nothing was answered, a fresh one may do it
-        return self._exchange(where, headers, self._connect(where, private_network), key, method)
+        return self._exchange(where, headers, self._connect(where, private_network), key, method, content)
 
     def _exchange(
         self,
@@ -242,6 +276,7 @@ class Remote:
         connection: Connection,
         key: tuple[object, ...],
         method: str,
+        content: bytes | None = None,
     ) -> "Body":
         try:
             connection.putrequest(method, where.target, skip_host=True, skip_accept_encoding=True)
@@ -250,7 +285,7 @@ class Remote:
             for name, value in headers.items():
                 if name not in ("host", "user-agent"):
                     connection.putheader(name, value)
-            connection.endheaders()
+            connection.endheaders(content)
             response = connection.getresponse()
             try:
                 return Body(where, connection, response, lambda: self._pool.give(key, connection), method)

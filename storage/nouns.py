@@ -4,6 +4,8 @@ One meaning each, everywhere. All are frozen msgspec structs: they go to the jou
 msgpack, so a field is only ever appended, with a default. Times are milliseconds since 1970 UTC (`_ms`), sizes bytes.
 """
 
+import msgspec
+
 from storage.contents import (
     Binned,
     Change,
@@ -177,6 +179,8 @@ class Account(Noun, frozen=True):
     device_ms: int = 0
     link: bytes = b""
     link_ms: int = 0
+    subject: str = ""
+    """Issuer and subject by which a managed one signs in; "" = it never has."""
 
 
 class Membership(Noun, frozen=True):
@@ -265,10 +269,25 @@ class ClaimRule(Noun, frozen=True):
     account: str
 
 
+class People(Noun, frozen=True):
+    """How an issuer's word on somebody becomes a managed user. The claim `name` is its userName, at one of the mail
+    `domains`, () = any; `claims` must all be there. `joins`: who is not known yet is made. Of the Teams that values of
+    the claim `groups` lead to (`teams`: value → Team), one is in those and no others."""
+
+    name: str
+    scopes: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+    claims: dict[str, str] = msgspec.field(default_factory=dict)
+    joins: bool = False
+    groups: str = ""
+    teams: dict[str, str] = msgspec.field(default_factory=dict)
+
+
 class Provider(Noun, frozen=True):
     """Somebody else who says who is who: an OpenID issuer whose identity tokens for `audience` a Workspace takes in
-    exchange for tokens of its service accounts, which are good for `lifetime_s`. `private_network`: the issuer may be
-    elsewhere than on the public Internet, and speak plain http."""
+    exchange for tokens of its service accounts, which are good for `lifetime_s`; with `people`, at which its managed
+    users sign in, and `audience` is what this node is called there. `private_network`: the issuer may be elsewhere
+    than on the public Internet, and speak plain http."""
 
     id: str
     name: str
@@ -278,6 +297,7 @@ class Provider(Noun, frozen=True):
     lifetime_s: int
     private_network: bool = False
     at_ms: int = 0
+    people: People | None = None
 
 
 class Exchange(Noun, frozen=True):

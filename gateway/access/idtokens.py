@@ -56,7 +56,8 @@ class Key(NamedTuple):
 
 class Claims(NamedTuple):
     """What a token says. `once` follows from the token, is the same for each spelling of it, and for no other one.
-    `values` are the claims that are text, numbers or truth values, as text. Times in seconds since 1970 UTC."""
+    `values` are the claims that are text, numbers or truth values, as text; `lists` those that are lists of texts.
+    Times in seconds since 1970 UTC."""
 
     issuer: str
     subject: str
@@ -66,6 +67,7 @@ class Claims(NamedTuple):
     not_before_s: int
     once: bytes
     values: Mapping[str, str]
+    lists: Mapping[str, tuple[str, ...]] = {}
 
 
 class Unproven(NamedTuple):
@@ -120,7 +122,12 @@ def _claims(payload: dict[str, Any], signed: str) -> Claims:
         not_before_s,
         once.digest(),
         {name: said for name, value in payload.items() if (said := _said(value)) is not None},
+        {name: tuple(value) for name, value in payload.items() if _is_texts(value)},
     )
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def _said(value: object) -> str | None:

@@ -22,7 +22,7 @@ import string
 import msgspec
 
 from gateway.access.tokens import hash_of
-from gateway.access.verdicts import Knows, Principal, living, principal_of
+from gateway.access.verdicts import Knows, Principal, acting, living, principal_of
 from gateway.config import SignIn as Limits
 from storage.errors import Unauthenticated
 from storage.nouns import Account, SignIn, Token
@@ -84,6 +84,7 @@ def session_of(reading: Knows, text: str, now_ms: int) -> Token:
     except Unauthenticated:
         raise Unauthenticated("You are not signed in any more.", "Sign in again.") from None
     living_account(reading, token.owner)
+    acting(reading, principal_of(token))
     return token
 
 

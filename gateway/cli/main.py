@@ -45,6 +45,7 @@ app.command("gateway.cli.giving:roles", name="role", help="Roles: sets of action
 app.command("gateway.cli.giving:grants", name="grant", help="Grants: give, list, take.")
 app.command("gateway.cli.giving:access", name="access", help="Who may do what, and why.")
 app.command("gateway.cli.oidc:app", name="oidc", help="Let builds in by what their CI says of them, without secrets.")
+app.command("gateway.cli.sso:app", name="sso", help="Let people sign in at an identity provider.")
 app.command("gateway.cli.scim:app", name="scim", help="Let an identity provider keep users and teams.")
 app.command("gateway.cli.edges:app", name="edge", help="Edges: invite, list, change, revoke.")
 app.command("gateway.cli.entitlements:app", name="entitlement", help="Tokens for customers, with limits.")

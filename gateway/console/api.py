@@ -45,7 +45,7 @@ from gateway.console.scim import discovery, groups, users
 from gateway.console.scim import searching as scim_searching
 from gateway.console.scim import tokens as scim_tokens
 from gateway.console.services import Services
-from gateway.console.signin import accounts, programs, visits
+from gateway.console.signin import accounts, openid, programs, visits
 from gateway.console.signin import credentials as own_credentials
 from gateway.console.tracing import HEADER as REQUEST_ID
 from gateway.console.tracing import request_id
@@ -103,7 +103,12 @@ ROUTES: tuple[Route, ...] = (
     *exporting.ROUTES.all,
 )
 
-PAGES: tuple[visits.Page, ...] = (*accounts.PAGES.all, *own_credentials.PAGES.all, *programs.PAGES.all)
+PAGES: tuple[visits.Page, ...] = (
+    *accounts.PAGES.all,
+    *own_credentials.PAGES.all,
+    *programs.PAGES.all,
+    *openid.PAGES.all,
+)
 """What people see in a browser: no part of the API, and declared as it is."""
 SHOWS = {route.rule: route.shows for route in ROUTES if route.shows is not None}
 """What is shown of the one thing at an address."""

@@ -9,6 +9,7 @@ that can as long as it and the provider are there, and makes no other tokens (C6
 import logging
 
 from gateway.access import tokens
+from gateway.access.grants import OWN
 from gateway.access.idtokens import (
     LEEWAY_S,
     Claims,
@@ -20,9 +21,10 @@ from gateway.access.idtokens import (
 )
 from gateway.access.issuers import issuer_of
 from gateway.access.names import slug
-from gateway.access.verdicts import ANONYMOUS, Principal, judge_node
+from gateway.access.verdicts import ANONYMOUS, Principal, judge_node, judge_workspace
 from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes, no_content
+from gateway.console.federating import back_of, check_teams, forget_secret, keep_secret, people_of
 from gateway.console.giving import judge_passing_on, judge_standing_in, member_of
 from gateway.console.people import new_id
 from gateway.console.permissions import BY_PROOF, WORKSPACE_PEOPLE
@@ -67,7 +69,7 @@ async def list_providers(call: Call) -> Reply:
     after, limit, ws = call.argument("after"), call.limit(), call.at["workspace"]
     with call.read() as reading:
         found = sorted((one for one in reading.providers(ws) if one.name > after), key=_name)
-        page = shown.page(found, limit, _name, lambda one: _shown(reading, one))
+        page = shown.page(found, limit, _name, lambda one: _shown(reading, ws, one))
     return Reply(200, page)
 
 
@@ -80,7 +82,8 @@ async def list_providers(call: Call) -> Reply:
     status=201,
 )
 async def add_provider(call: Call) -> Reply:
-    """Whoever adds one gives away tokens of the service accounts that it leads to, so must have all that they have."""
+    """Whoever adds one gives away tokens of the service accounts that it leads to, so must have all that they have; who
+    lets people in by one lets in whoever is a managed user, so must own the workspace."""
     body = await call.body(NewProvider)
     ws, now_ms = call.at["workspace"], call.services.now_ms()
     name, id = slug(body.name, "A provider"), new_id("idp_")
@@ -89,14 +92,21 @@ async def add_provider(call: Call) -> Reply:
         raise Invalid(
             "Some claims are checked by themselves.", f"Leave {', '.join(sorted(_CHECKED))} out of the rules."
         )
+    if bool(body.rules) == (body.people is not None):
+        raise Invalid("A provider is for builds, by rules, or for people.", "Name the one, not the other.")
+    people = None if body.people is None else people_of(body.people)
     await check_place(call, issuer, body.private_network)
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         judge_passing_on(principal)
         if body.private_network:
             judge_node(principal, "admin")
+        if people is not None:
+            judge_workspace(reading, principal, ws, OWN)
+            check_teams(reading, ws, people)
         known = reading.providers(ws)
-        if any(one.name == name or one.issuer == issuer for one in known):
+        alike = [one for one in known if (one.people is None) == (people is None)]
+        if any(one.name == name for one in known) or any(one.issuer == issuer for one in alike):
             raise Conflict("There is a provider of this name or issuer already.", "Remove it first.")
         if len(known) >= PROVIDERS_MAX:
             raise Conflict(f"A workspace can have {PROVIDERS_MAX} providers.", "Remove one first.")
@@ -106,28 +116,36 @@ async def add_provider(call: Call) -> Reply:
             judge_standing_in(reading, principal, ws, account.id)
             rules.append(ClaimRule(rule.claims, account.id))
         made = Provider(
-            id, name, issuer, body.audience, tuple(rules), body.lifetime_s, body.private_network, now_ms
+            id, name, issuer, body.audience, tuple(rules), body.lifetime_s, body.private_network, now_ms, people
         )  # fmt: skip
-        return Decided(Draft(ws, "", principal.id, "oidc.add", (PutProvider(made),)), _shown(reading, made))
+        return Decided(Draft(ws, "", principal.id, "oidc.add", (PutProvider(made),)), _shown(reading, ws, made))
 
+    if body.people is not None and body.people.client_secret:  # ahead of the entry: until then nobody asks for it
+        await keep_secret(call.services, ws, id, issuer, body.audience, body.people.client_secret)
     return await call.conclude(ws, decide, lambda told: Reply(201, told))
 
 
 @ROUTES.show("/workspaces/<workspace>/providers/<provider>", WORKSPACE_PEOPLE, gives=replies.Provider)
 def show_provider(call: Call, reading: Reading) -> shown.Shown:
-    return _shown(reading, _named(reading, call.at["workspace"], call.at["provider"]))
+    ws = call.at["workspace"]
+    return _shown(reading, ws, _named(reading, ws, call.at["provider"]))
 
 
 @ROUTES.add("DELETE", "/workspaces/<workspace>/providers/<provider>", WORKSPACE_PEOPLE, gives=None)
 async def remove_provider(call: Call) -> Reply:
     """What was exchanged through it can do nothing from then on."""
     ws, name = call.at["workspace"], call.at["provider"]
+    removed: list[str] = []
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         found = _named(reading, ws, name)
+        removed.append(found.id)
         return Decided(Draft(ws, "", principal.id, "oidc.remove", (DropProvider(found.id),)), None)
 
-    return await call.conclude(ws, decide, no_content)
+    reply = await call.conclude(ws, decide, no_content)
+    for id in removed:
+        await forget_secret(call.services, ws, id)
+    return reply
 
 
 # ---------------------------------------------------------------- the exchange
@@ -189,7 +207,8 @@ async def _proven(call: Call, body: IdentityToken) -> Claims:
 def _provider_for(reading: Reading, ws: str, claims: Claims) -> Provider:
     """The Workspace's provider with exactly this issuer and audience. Raises Unauthenticated."""
     known = reading.providers(ws) if ws and "\0" not in ws and reading.workspace(ws) is not None else []
-    found = next((one for one in known if one.issuer == claims.issuer and one.audience == claims.audience), None)
+    for_builds = [one for one in known if one.people is None]
+    found = next((one for one in for_builds if one.issuer == claims.issuer and one.audience == claims.audience), None)
     if found is None:
         raise not_accepted()
     return found
@@ -223,12 +242,12 @@ def _named(reading: Reading, ws: str, name: str) -> Provider:
     return found
 
 
-def _shown(reading: Reading, one: Provider) -> shown.Shown:
+def _shown(reading: Reading, ws: str, one: Provider) -> shown.Shown:
     def name_of(id: str) -> str:
         account = reading.account(id)
         return id if account is None else account.name
 
-    return shown.provider(one, name_of)
+    return shown.provider(one, name_of, back_of(ws, one.name))
 
 
 def _name(one: Provider) -> str:

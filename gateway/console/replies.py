@@ -249,6 +249,17 @@ class ClaimRule(Told, frozen=True):
     claims: dict[str, str]
 
 
+class People(Told, frozen=True):
+    back: str  # to be registered at the provider, behind the address of this node
+    name: str
+    scopes: Texts
+    domains: Texts
+    claims: dict[str, str]
+    joins: bool
+    groups: str
+    teams: dict[str, str]
+
+
 class Provider(Told, frozen=True):
     name: str
     issuer: str
@@ -257,6 +268,7 @@ class Provider(Told, frozen=True):
     lifetime_s: int
     private_network: bool
     created_ms: int
+    people: People | None = None
 
 
 class MintedToken(Token, frozen=True, kw_only=True):

@@ -323,15 +323,32 @@ class NewClaimRule(Body, frozen=True):
     claims: Annotated[dict[Name, Claimed], msgspec.Meta(min_length=1, max_length=20)]
 
 
+class NewPeople(Body, frozen=True):
+    """For people that sign in at the provider (storage.nouns.People). `client_secret` "" = it gave none."""
+
+    client_secret: Annotated[str, msgspec.Meta(max_length=1024)] = ""
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] = "preferred_username"
+    scopes: Annotated[tuple[Name, ...], msgspec.Meta(max_length=20)] = ()
+    domains: Annotated[tuple[Name, ...], msgspec.Meta(max_length=50)] = ()
+    claims: Annotated[dict[Name, Claimed], msgspec.Meta(max_length=20)] = msgspec.field(default_factory=dict)
+    joins: bool = False
+    groups: Name = ""
+    teams: Annotated[dict[Claimed, Name], msgspec.Meta(max_length=200)] = msgspec.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return "NewPeople(hidden)"
+
+
 class NewProvider(Body, frozen=True):
-    """`lifetime_s` is how long the tokens are good that it stands for."""
+    """`lifetime_s` is how long the tokens are good that it stands for. Builds have `rules`, `people` sign in."""
 
     name: Name
     issuer: Annotated[str, msgspec.Meta(max_length=500)]
     audience: Claimed
-    rules: Annotated[tuple[NewClaimRule, ...], msgspec.Meta(min_length=1, max_length=50)]
+    rules: Annotated[tuple[NewClaimRule, ...], msgspec.Meta(max_length=50)] = ()
     lifetime_s: Annotated[int, msgspec.Meta(ge=60, le=3600)] = 900
     private_network: bool = False
+    people: NewPeople | None = None
 
 
 class IdentityToken(Body, frozen=True):

@@ -179,9 +179,9 @@ def binding(noun: Binding, subject: str) -> Shown:
     return {"id": noun.id, "subject": subject, "created_ms": noun.at_ms} | grant(noun.grant)
 
 
-def provider(noun: Provider, name_of: Callable[[str], str]) -> Shown:
-    """`name_of` tells the name of an account's id."""
-    return {
+def provider(noun: Provider, name_of: Callable[[str], str], back: str) -> Shown:
+    """`name_of` tells the name of an account's id, `back` where it sends people back to."""
+    told: Shown = {
         "name": noun.name,
         "issuer": noun.issuer,
         "audience": noun.audience,
@@ -190,6 +190,19 @@ def provider(noun: Provider, name_of: Callable[[str], str]) -> Shown:
         "private_network": noun.private_network,
         "created_ms": noun.at_ms,
     }
+    people = noun.people
+    if people is not None:
+        told["people"] = {
+            "back": back,
+            "name": people.name,
+            "scopes": list(people.scopes),
+            "domains": list(people.domains),
+            "claims": people.claims,
+            "joins": people.joins,
+            "groups": people.groups,
+            "teams": people.teams,
+        }
+    return told
 
 
 def token(noun: Token, now_ms: int) -> Shown:

@@ -169,7 +169,7 @@ def seen_other(address: str, *headers: tuple[str, str], serial: str = "") -> Res
 def serve(app: Quart, services: Services, page: Page) -> None:
     """Let the application answer with this page."""
 
-    async def view() -> Response:
+    async def view(**at: str) -> Response:
         return await _run(services, page)
 
     app.add_url_rule(

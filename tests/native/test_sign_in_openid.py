@@ -1,0 +1,101 @@
+"""Do people sign in at a real, certified OpenID provider, through an edge, and only those who may? (C13)"""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.harness.openid_provider import CLIENT_ID, OpenIdProvider, Walker
+from tests.harness.running import Up, get
+
+pytestmark = pytest.mark.native
+
+PEOPLE = {
+    "s-ann": {"preferred_username": "ann@acme.example", "name": "Ann", "email": "ann@acme.example",
+              "email_verified": True, "groups": ["web", "all"]},
+    "s-bob": {"preferred_username": "bob@elsewhere.example", "email": "bob@acme.example", "email_verified": False},
+    "s-eve": {"preferred_username": "ann@acme.example", "email": "eve@acme.example", "email_verified": True},
+}  # fmt: skip
+
+
+class World(NamedTuple):
+    up: Up
+    provider: OpenIdProvider
+
+    @property
+    def begin(self) -> str:
+        return f"{self.up.edge}/-/sign-in/oidc/demo/acme?next=/-/account"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder, secret = tmp_path_factory.mktemp("openid"), secrets.token_urlsafe(32)
+    with Up(folder / "data", workers=2) as up:
+        back = [f"{node}/-/sign-in/oidc/demo/acme/return" for node in (up.edge, up.origin)]
+        with OpenIdProvider(back, PEOPLE, secret) as provider:
+            _believe(up, provider, folder / "secret", secret)
+            yield World(up, provider)
+            assert secret not in up.log.read_text()
+
+
+def _believe(up: Up, provider: OpenIdProvider, file: Path, secret: str) -> None:
+    file.write_text(secret)
+    up.entrepot("team", "create", "demo/web")
+    known = ("--issuer", provider.url, "--client-id", CLIENT_ID, "--client-secret-file", str(file))
+    who = ("--domain", "acme.example", "--join", "--groups-claim", "groups", "--team", "web=web", "--private-network")
+    made = up.entrepot("sso", "add", "demo/acme", *known, *who, url=up.edge)
+    assert made["redirect_uri"] == f"{up.edge}/-/sign-in/oidc/demo/acme/return"
+    assert secret not in str(made)
+
+
+def test_people_sign_in_join_and_are_who_they_are(world: World) -> None:
+    with Walker() as ann:
+        page = ann.go(world.begin, "s-ann")
+        assert (page.status_code, page.url.path) == (200, "/-/account"), page.text
+        assert "ann@acme.example" in page.text
+        assert "oidc acme" in page.text
+        mine = ann.http.get(f"{world.up.edge}/-/api/v1/repositories/{world.up.private}")
+        assert mine.status_code == 404, "a member may do what it was given, and nothing was given"
+        world.up.entrepot("grant", "give", world.up.private, "team:web", "--read", url=world.up.edge)
+        assert ann.http.get(f"{world.up.edge}/-/api/v1/repositories/{world.up.private}").status_code == 200
+        members = world.up.entrepot("member", "list", "demo", url=world.up.edge)["items"]
+        [found] = [one for one in members if one["member"] == "managed:ann@acme.example"]
+        assert (found["role"], found["teams"]) == ("member", ["web"])
+        with Walker() as eve:
+            refused = eve.go(world.begin, "s-eve")
+            assert refused.status_code == 401, "somebody else who has come to bear her name"
+            assert "somebody else" in refused.text
+        world.up.entrepot("member", "remove", "demo", "managed:ann@acme.example", url=world.up.edge)
+        assert ann.http.get(f"{world.up.edge}/-/api/v1/repositories/{world.up.private}").status_code == 401
+    with Walker() as again:
+        assert again.go(world.begin, "s-ann").status_code == 401, "who was removed does not come back by himself"
+    told = [one["action"] for one in world.up.entrepot("audit", "list", "demo")["items"]]
+    assert {"oidc.add", "oidc.join", "oidc.teams"} <= set(told)
+
+
+def test_who_is_not_of_the_company_stays_outside(world: World) -> None:
+    with Walker() as bob:
+        refused = bob.go(world.begin, "s-bob")
+        assert refused.status_code == 401
+        assert "not among those" in refused.text
+        assert bob.http.get(f"{world.up.edge}/-/account").status_code == 303
+
+
+def test_c13_a_way_back_is_good_in_the_browser_that_set_out_and_once(world: World) -> None:
+    with Walker() as ann, Walker() as victim:
+        ann.go(world.begin, "s-bob")
+        [back] = [one for one in ann.visited if "/return?" in one]
+        stolen = victim.http.get(back)
+        assert stolen.status_code == 403, stolen.text
+        assert ann.http.get(back).status_code == 401, "the code was used"
+        assert ann.http.get(back.replace("state=", "state=x")).status_code == 403
+        elsewhere = back.replace("iss=", "iss=x")
+        assert elsewhere != back
+        assert ann.http.get(elsewhere).status_code == 403, "another issuer's answer (RFC 9207)"
+
+
+def test_a_provider_that_is_not_there_is_a_page(world: World) -> None:
+    for where in ("demo/none", "none/acme", "demo/%00", "-/acme"):
+        assert get(f"{world.up.edge}/-/sign-in/oidc/{where}").status in (400, 404)
