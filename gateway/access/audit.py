@@ -40,7 +40,7 @@ from storage.upkeep.chain import Checked, check_bodies
 KIND = "audit export 1"
 LOOK_ENTRIES_MAX = 100_000
 """How far back the state before an entry is looked for."""
-_SECRET = ("code", "key", "verify_key")
+_SECRET = ("code", "key", "link", "verify_key")
 _DROPS = (
     DropPackage, DropVersion, DropFile, DropTag, DropRepository, DropHost, DropQuarantine, DropMembership, DropTeam,
     DropTeammate, DropRole, DropBinding, DropProvider, DropBinned,

@@ -10,6 +10,7 @@ import string
 from collections.abc import Callable, Iterable
 
 import msgspec
+import trio
 
 from gateway.access.grants import OWN
 from gateway.access.names import slug
@@ -353,13 +354,18 @@ def _check_hand(team: Team, account: Account) -> None:
 
 async def _closed(call: Call, find: Callable[[Reading], Account | None], action: str) -> Reply:
     now_ms = call.services.now_ms()
+    gone: list[str] = []
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         account = _found(find(reading))
         closed = msgspec.structs.replace(account, closed_ms=now_ms)
+        gone.append(account.id)
         return Decided(Draft(SYSTEM, "", principal.id, action, (PutAccount(closed),)), closed)
 
-    return await call.conclude(SYSTEM, decide, no_content)
+    reply = await call.conclude(SYSTEM, decide, no_content)
+    if call.services.signing_in is not None and gone:  # what it signed in with is no use to anybody
+        await trio.to_thread.run_sync(call.services.signing_in.vault.forget_before, gone[-1], 0, 0)
+    return reply
 
 
 def _found(account: Account | None) -> Account:

@@ -272,7 +272,12 @@ async def test_c6_a_session_ends_with_its_account_and_its_rights_with_the_member
     assert (await console.call("node admin", "DELETE", "/workspaces/acme/members/user:ann")).status == 204
     assert (await browser.get("/-/api/v1/workspaces/acme/members")).status in (403, 404)
     assert (await browser.get("/-/account")).status == 200
+    with console.ledger.catalog.read() as reading:
+        account = reading.account_named("user", "", "ann")
+    assert account is not None
+    assert console.vault.password(account.id, account.password_ms)
     assert (await console.call("node admin", "DELETE", "/users/ann")).status == 204
+    assert console.vault.password(account.id, account.password_ms) == ""
     assert (await browser.get("/-/account")).status == 303
     assert (await browser.get("/-/api/v1/whoami")).status == 401
     assert (await browser.sign_in("ann", WORDS)).status == 401
