@@ -105,7 +105,7 @@ class Logs(Section, frozen=True):
     keep_rollups_days: int = 400
     keep_bytes_max: int = 16 * GIB
     waiting_bytes_max: int = 1 * GIB
-    memory_bytes_max: int = 512 * MIB
+    memory_bytes_max: int = 1 * GIB
     seconds_max: float = 30.0
 
 
