@@ -20,6 +20,8 @@ def progress(ask: Ask, plan: Resume, at: Progress) -> Reply:
     ]
     if at.length >= 0:
         headers.append(("Upload-Length", str(at.length)))
+    if at.parts > 1:
+        headers.append((wire.UPLOAD_PARTS, str(at.parts)))
     limits = (("max-size", at.bytes_max), ("max-age", at.seconds_left))
     limit = ", ".join(f"{name}={number}" for name, number in limits if number >= 0)
     headers.append(("Upload-Limit", limit or "min-size=0"))

@@ -22,6 +22,9 @@ from storage.errors import Invalid, MethodRefused, Problem, Unsupported
 
 NAME = "generic"
 UPLOADS = "-/uploads/"
+UPLOAD_PARTS = "Entrepot-Upload-Parts"
+"""At the start: into how many parts of equal length, but the last, the announced whole is cut. They lie at the upload's
+address and /0, /1, ..., and are sent at the same time, each as an upload of its own; then the upload is completed."""
 PARTIAL_UPLOAD = "application/partial-upload"
 INTEROP_VERSION = "8"
 INTEROP_VERSIONS = ("6", "7", INTEROP_VERSION)
@@ -36,6 +39,7 @@ SAFE = (("Content-Security-Policy", "default-src 'none'; sandbox"),)
 to every file and every reply."""
 SAFE_PAGE = (("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "default-src 'none'"))
 
+PART = re.compile(r"[0-9]{1,3}")
 SESSION = re.compile(r"[A-Za-z0-9_-]{1,128}")
 RESIDUE = re.compile(r"%(?:2f|5c|2e|00)", re.IGNORECASE)
 DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
@@ -165,7 +169,8 @@ def _put(ask: Ask, path: str) -> Plan:
     context = msgspec.to_builtins(wish)
     if complete is False:
         length = checks.whole_number(headers, "upload-length")
-        return Resume("start", length=length, digests=digests, context=context)
+        parts = max(checks.whole_number(headers, UPLOAD_PARTS.lower()), 1)
+        return Resume("start", length=length, digests=digests, context=context, parts=parts)
     return Accept("raw", digests=digests, unpack=False, context=context)
 
 
@@ -194,16 +199,18 @@ def _upload(ask: Ask) -> Plan:
         return _put(ask, rest)
     if ask.method not in ("GET", "HEAD", "PATCH", "DELETE"):
         raise MethodRefused(f"An upload has no method {ask.method}.", f"It has {allowed(ask)}.")
-    if not SESSION.fullmatch(rest):
+    session, slash, number = rest.partition("/")
+    part = int(number) if PART.fullmatch(number) else -1
+    if not SESSION.fullmatch(session) or (slash and part < 0):
         raise Invalid("This is not the address of an upload.", "Use the Location that the answer to its start gave.")
     if ask.method == "DELETE":
-        return Resume("cancel", session=rest)
+        return Resume("cancel", session=session)
     if ask.method != "PATCH":
-        return Resume("state", session=rest)
-    return _append(ask, rest)
+        return Resume("state", session=session, part=part)
+    return _append(ask, session, part)
 
 
-def _append(ask: Ask, session: str) -> Resume:
+def _append(ask: Ask, session: str, part: int) -> Resume:
     complete = _complete(ask)
     media = ask.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != PARTIAL_UPLOAD:
@@ -212,7 +219,9 @@ def _append(ask: Ask, session: str) -> Resume:
     if complete is None or offset < 0:
         raise Invalid("A part needs its place.", "Send Upload-Offset: BYTES and Upload-Complete: ?0 or ?1.")
     length = checks.whole_number(ask.headers, "upload-length")
-    return Resume("append", session=session, offset=offset, length=length, finish=complete)
+    if part >= 0 and complete:
+        raise Invalid("A part does not complete an upload.", "Send Upload-Complete: ?1 to the upload itself.")
+    return Resume("append", session=session, offset=offset, length=length, finish=complete, part=part)
 
 
 # ---------------------------------------------------------------- names

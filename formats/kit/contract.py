@@ -123,6 +123,9 @@ class Resume(msgspec.Struct, frozen=True):
     length of the whole, -1 = not announced. With `finish` it is whole after this step, and decide follows as for
     Accept "raw" without unpack. `digests` are wanted beside sha256, at the start or, for a client that tells them
     late, at the end. `context` is kept from the start on; a later step that has one must have the same.
+
+    `parts` > 1 at the start: so many, of the announced length, are sent at the same time. `part` >= 0: the step is
+    about that one, and `offset` is within it.
     """
 
     step: Literal["start", "append", "state", "finish", "cancel"]
@@ -132,6 +135,8 @@ class Resume(msgspec.Struct, frozen=True):
     finish: bool = False
     digests: tuple[str, ...] = ()
     context: Any = None
+    parts: int = 1
+    part: int = -1
 
 
 class Borrow(msgspec.Struct, frozen=True):
@@ -260,7 +265,8 @@ class Decision(msgspec.Struct, frozen=True):
 
 class Progress(msgspec.Struct, frozen=True):
     """Where a resumable upload stands after a step: `offset` bytes are kept, of `length` (-1 = not known). `refused` =
-    the client's offset was another one, so nothing was added. `bytes_max` and `seconds_left` are its limits."""
+    the client's offset was another one, so nothing was added. `bytes_max` and `seconds_left` are its limits. It has so
+    many `parts`; asked about one of them, `offset` is within that."""
 
     session: str
     offset: int
@@ -268,6 +274,7 @@ class Progress(msgspec.Struct, frozen=True):
     refused: bool = False
     bytes_max: int = -1
     seconds_left: int = -1
+    parts: int = 1
 
 
 class Document(msgspec.Struct, frozen=True):

@@ -2,15 +2,19 @@
 
 import io
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+from cyclopts import Parameter
+from cyclopts.validators import Number
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from gateway.cli.client import Client, reach
 from gateway.cli.native import Form, Raw, Whole, guess, order, request_of
 from gateway.cli.output import Output, Usage, safe
+from gateway.cli.uploading import PARTS_BYTES_MIN, upload
 from gateway.cli.words import AsJson, AsProfile, AtUrl, Place, place
 
 CHUNK_BYTES = 1 << 20
@@ -31,6 +35,7 @@ def push(
     format: str = "",
     path: str = "",
     tag: str = "latest",
+    at_a_time: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 4,
     json: AsJson = False,
     url: AtUrl = "",
     profile: AsProfile = "",
@@ -50,11 +55,14 @@ def push(
         DISTRIBUTION/COMPONENT.
     tag
         npm: the dist-tag to move.
+    at_a_time
+        How many files are sent at the same time; and in how many parts a large one of generic, which goes on where it
+        broke, also when the command is given again.
     """
     names, target = _sorted(files, to, format, path)
     out = Output(json)
     with reach(url, profile) as node, _progress(out) as progress:
-        pushed = [_push(node, progress, file, target, tag) for file in order(target.format, names)]
+        pushed = _push_all(node, progress, order(target.format, names), target, tag, at_a_time)
     if json:
         out.document({"items": pushed})
     else:
@@ -85,7 +93,27 @@ def _sorted(files: tuple[str, ...], to: str, format: str, path: str) -> tuple[li
     return found, target
 
 
-def _push(node: Client, progress: Progress, file: Path, target: Target, tag: str) -> dict[str, Any]:
+def _push_all(
+    node: Client, progress: Progress, files: list[Path], target: Target, tag: str, at_a_time: int
+) -> list[dict[str, Any]]:
+    """What names other files is sent behind them, one after the other; all else at the same time."""
+    first = [file for file in files if file.suffix not in (".dsc", ".changes")]
+    last = files[len(first) :]
+
+    def send(file: Path) -> dict[str, Any]:
+        return _push(node, progress, file, target, tag, at_a_time)
+
+    with ThreadPoolExecutor(at_a_time) as pool:
+        begun = [pool.submit(send, file) for file in first]
+        try:
+            pushed = [one.result() for one in begun]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return pushed + [send(file) for file in last]
+
+
+def _push(node: Client, progress: Progress, file: Path, target: Target, tag: str, at_a_time: int) -> dict[str, Any]:
     format = target.format or guess(file)
     if not format:
         raise Usage(f"The format of {file.name} is not clear.", "Add --format pypi, npm, deb, maven or generic.")
@@ -96,6 +124,10 @@ def _push(node: Client, progress: Progress, file: Path, target: Target, tag: str
     size = len(request.body) if isinstance(request, Whole) else file.stat().st_size
     shown = progress.add_task(safe(file.name), total=size)
     options: dict[str, Any] = {"timeout": UPLOAD_SECONDS_MAX}
+    if format == "generic" and size >= PARTS_BYTES_MIN and at_a_time > 1:
+        upload(node, file, address, lambda more: progress.advance(shown, more), parts_max=at_a_time)
+        progress.update(shown, completed=size)
+        return {"file": str(file), "format": format, "url": node.url + address, "size_bytes": size}
     with _Counting(file, progress, shown) as content:
         if isinstance(request, Form):
             parts = {request.part: (file.name, content, "application/octet-stream")}

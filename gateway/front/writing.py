@@ -180,7 +180,7 @@ class Writes:
             refused = not await self._append(request, session, plan)
         if plan.finish and not refused:
             return await self._finish(ask, room, actor, session, plan.digests, still_allowed)
-        offset = 0 if plan.step == "cancel" else self._sessions.offset(session)
+        offset = 0 if plan.step == "cancel" else self._sessions.offset(session, plan.part)
         at = Progress(
             session.id,
             offset,
@@ -188,13 +188,14 @@ class Writes:
             refused,
             self._limits.body_bytes_max,
             self._sessions.seconds_left(session),
+            session.parts,
         )
         return Done(cast("Resumable", room).progress(ask, plan, at))
 
     def _session(self, ask: Ask, actor: str, plan: Resume) -> Session:
         if plan.step == "start":
             at = ask.workspace, ask.repository
-            session = self._sessions.start(actor, *at, plan.length, plan.digests, plan.context)
+            session = self._sessions.start(actor, *at, plan.length, plan.digests, plan.context, plan.parts)
             try:
                 of_new_session(self._quotas, session)
             except Problem:
@@ -213,7 +214,7 @@ class Writes:
         kept = self._quotas.of_session(session.workspace, session.repository, session.id)
         try:
             with ExitStack() as stack:
-                appending = stack.enter_context(self._sessions.append(session, plan.offset))
+                appending = stack.enter_context(self._sessions.append(session, plan.offset, plan.part))
                 sink = growing(appending.write, kept, "raw", appending.offset)
                 try:
                     if kept is not None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -78,3 +79,53 @@ def test_c3_an_upload_belongs_to_who_began_it(node: Up) -> None:
     assert upload.state().headers["upload-offset"] == "4"
     assert get(upload.place, upload.credential, "DELETE").status == 204
     assert upload.state().status == 404
+
+
+# ---------------------------------------------------------------- parts at the same time
+
+
+def parted(node: Up, door: str, path: str, data: bytes, parts: int) -> Upload:
+    digest = hashlib.sha256(data).hexdigest()
+    told = {"Upload_Length": str(len(data)), "Entrepot_Upload_Parts": str(parts), "X_Checksum_Sha256": digest}
+    return Upload(node, door, path, b"", **told)
+
+
+@pytest.mark.parametrize("door", ["origin", "edge"])
+def test_parts_arrive_at_the_same_time_and_each_goes_on_where_it_broke(node: Up, door: str) -> None:
+    data = os.urandom(1_000_001)
+    upload = parted(node, door, f"parts/{door}-many.bin", data, 4)
+    assert (upload.begun.status, upload.begun.headers["entrepot-upload-parts"]) == (201, "4")
+    size = 250_001
+
+    def send(part: int) -> int:
+        mine = data[part * size : (part + 1) * size]
+        place, told = f"{upload.place}/{part}", {**upload.credential, **PART, "Upload-Complete": "?0"}
+        assert get(place, told | {"Upload-Offset": "0"}, "PATCH", mine[:100_000]).status == 204
+        state = get(place, upload.credential, "HEAD").headers["upload-offset"]
+        assert get(place, told | {"Upload-Offset": "7"}, "PATCH", b"misplaced").status == 409
+        return get(place, told | {"Upload-Offset": state}, "PATCH", mine[int(state) :]).status
+
+    early = upload.append(len(data), b"", last=True)
+    assert early.status == 409, early.body
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(send, range(4))) == [204] * 4
+    assert upload.append(len(data), b"", last=True).status == 201
+    assert get(upload.file, upload.credential).body == data
+
+
+def test_parts_that_cannot_be_are_refused(node: Up) -> None:
+    upload = parted(node, "origin", "parts/odd.bin", b"12345678", 2)
+    told = {**upload.credential, **PART, "Upload-Offset": "0"}
+    for path, complete, body, status in (
+        ("/2", "?0", b"1", 404),
+        ("/x", "?0", b"1", 400),
+        ("/0", "?1", b"1", 400),
+        ("/0", "?0", b"12345", 400),
+        ("", "?0", b"1", 400),
+    ):
+        assert get(upload.place + path, told | {"Upload-Complete": complete}, "PATCH", body).status == status, path
+    other = node.entrepot("token", "create", "intruder", "--repository", node.private, "--read", "--write")
+    theirs = told | {"Authorization": f"Bearer {other['token']}", "Upload-Complete": "?0"}
+    assert get(f"{upload.place}/0", theirs, "PATCH", b"1").status == 404
+    assert parted(node, "origin", "parts/few.bin", b"1", 2).begun.status == 400
+    assert parted(node, "origin", "parts/many.bin", b"1" * 100, 65).begun.status == 400

@@ -121,3 +121,72 @@ def test_an_upload_that_became_a_pack_is_not_written_to_again(sessions: Sessions
         raise AssertionError("opened")
     assert list((tmp_path / "sessions").iterdir()) == []
     assert (tmp_path / "00000001.pack").exists()
+
+
+# ---------------------------------------------------------------- parts at the same time
+
+
+def parted(sessions: Sessions, length: int, parts: int) -> Session:
+    return sessions.start("t1", "acme", "main", length, (), None, parts)
+
+
+def test_parts_are_written_at_the_same_time_and_are_one_whole(sessions: Sessions, tmp_path: Path) -> None:
+    """Three parts of 4, 4 and 2 bytes, by several workers; each stands where its own bytes end."""
+    session = parted(sessions, 10, 3)
+    assert [session.bounds(part) for part in range(3)] == [(0, 4), (4, 8), (8, 10)]
+    other = Sessions(tmp_path / "sessions")
+    with sessions.append(session, 0, 2) as last, other.append(session, -1, 0) as first:
+        last.write(b"ij")
+        first.write(b"abc")
+        with pytest.raises(Conflict), other.append(session, -1, 2):
+            pass
+        with pytest.raises(Conflict):
+            other.finish(session)
+    assert [other.offset(session, part) for part in range(3)] == [3, 0, 2]
+    assert other.offset(session) == 5
+    with pytest.raises(Invalid):
+        other.finish(session)
+    for part, data in ((0, b"d"), (1, b"efgh")):
+        with other.append(other.get(session.id), -1, part) as appending:
+            appending.write(data)
+    with sessions.finish(session) as staged:
+        assert bytes(staged.data()) == b"abcdefghij"
+    sessions.remove(session)
+    assert list((tmp_path / "sessions").iterdir()) == []
+
+
+def test_a_part_takes_no_more_than_it_has_room_for(sessions: Sessions) -> None:
+    session = parted(sessions, 10, 3)
+    with sessions.append(session, 0, 0) as appending:
+        appending.write(b"abc")
+        with pytest.raises(Invalid):
+            appending.write(b"de")
+    assert sessions.offset(session, 0) == 3, "what was kept before stays"
+    with pytest.raises(Invalid), sessions.append(session, -1) as appending:
+        appending.write(b"a")
+    with pytest.raises(RangeRefused), sessions.append(session, 1, 0):
+        pass
+    for part in (3, 99):
+        with pytest.raises(Absent), sessions.append(session, -1, part):
+            pass
+        with pytest.raises(Absent):
+            sessions.offset(session, part)
+    whole = begun(sessions)
+    with pytest.raises(Absent), sessions.append(whole, -1, 0):
+        pass
+
+
+@pytest.mark.parametrize(("length", "parts"), [(-1, 2), (1, 2), (10, 0), (100, 65)])
+def test_parts_need_a_length_and_are_few(sessions: Sessions, length: int, parts: int) -> None:
+    with pytest.raises(Invalid):
+        parted(sessions, length, parts)
+
+
+def test_parts_whose_session_was_never_wholly_begun_are_removed(sessions: Sessions, tmp_path: Path) -> None:
+    session = parted(sessions, 10, 2)
+    (tmp_path / "sessions" / f"{session.id}.json").unlink()
+    old = time.time() - BEGUN_SECONDS_MAX - 10
+    for path in (tmp_path / "sessions").iterdir():
+        os.utime(path, (old, old))
+    sessions.expire()
+    assert list((tmp_path / "sessions").iterdir()) == []

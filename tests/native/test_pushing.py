@@ -1,0 +1,136 @@
+"""A large file that is pushed from a terminal: in parts, through connections that break, after the command was ended.
+
+Between the command and the node stands a door of the test that breaks connections when so many bytes have come.
+"""
+
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.cli.uploading import PARTS_BYTES_MIN
+from tests.harness.registry import bearer
+from tests.harness.running import ENTREPOT, Up, clean_environment, get
+
+pytestmark = pytest.mark.native
+SIZE = PARTS_BYTES_MIN + 1_234_567
+
+
+class Shaky:
+    """A door to a node that breaks connections: `left` is how many it still breaks, each behind `bytes_max` bytes."""
+
+    def __init__(self, url: str, breaks: int, bytes_max: int) -> None:
+        host, _, port = url.removeprefix("http://").partition(":")
+        self._to = (host, int(port))
+        self.left, self._bytes_max = breaks, bytes_max
+        self.passed = 0
+        self._lock = threading.Lock()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            node = socket.create_connection(self._to)
+            self._open += [client, node]
+            threading.Thread(target=self._carry, args=(client, node, True), daemon=True).start()
+            threading.Thread(target=self._carry, args=(node, client, False), daemon=True).start()
+
+    def _carry(self, one: socket.socket, other: socket.socket, up: bool) -> None:
+        count = 0
+        try:
+            while data := one.recv(65536):
+                count += len(data)
+                if up:
+                    with self._lock:
+                        self.passed += len(data)
+                        if self.left and count > self._bytes_max:
+                            self.left -= 1
+                            break
+                other.sendall(data)
+        except OSError:
+            pass
+        for end in (one, other):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue
+
+    def close(self) -> None:
+        self._listener.close()
+        for one in self._open:
+            one.close()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "large.bin"
+    path.write_bytes(os.urandom(SIZE))
+    yield path
+    path.unlink()
+
+
+def push(node: Up, url: str, home: Path, *arguments: str) -> "subprocess.Popen[str]":
+    environment = clean_environment() | {"ENTREPOT_URL": url, "ENTREPOT_TOKEN": node.token, "XDG_CACHE_HOME": str(home)}
+    command = [*ENTREPOT, "push", *arguments, "--json"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def there(node: Up, path: str) -> bytes:
+    return get(f"{node.edge}/{node.private}/generic/{path}", bearer(node.token)).body
+
+
+def test_a_large_file_goes_on_where_its_connections_broke(node: Up, file: Path, tmp_path: Path) -> None:
+    door = Shaky(node.edge, breaks=6, bytes_max=2_000_000)
+    try:
+        done = push(node, door.url, tmp_path, str(file), f"{node.private}/generic/shaky/")
+        out, words = done.communicate(timeout=120)
+        assert done.returncode == 0, words
+        assert (door.left, f'"size_bytes":{SIZE}' in out) == (0, True)
+        assert there(node, "shaky/large.bin") == file.read_bytes()
+        assert door.passed < SIZE + 6 * 2_200_000 + 500_000, "nothing that was there is sent again"
+        assert list(tmp_path.glob("entrepot/uploads/*")) == []
+    finally:
+        door.close()
+
+
+def test_a_command_that_was_ended_is_gone_on_with(node: Up, file: Path, tmp_path: Path) -> None:
+    """Killed half way; the same command sends only what is missing."""
+    door = Shaky(node.edge, breaks=1000, bytes_max=3_000_000)
+    arguments = (str(file), f"{node.private}/generic/ended/")
+    begun = push(node, door.url, tmp_path, *arguments)
+    while door.passed < 9_000_000:
+        assert begun.poll() is None, begun.communicate()
+        threading.Event().wait(0.02)
+    begun.kill()
+    begun.communicate()
+    assert len(list(tmp_path.glob("entrepot/uploads/*"))) == 1
+    door.left, door.passed = 0, 0
+    try:
+        done = push(node, door.url, tmp_path, *arguments)
+        _, words = done.communicate(timeout=120)
+        assert done.returncode == 0, words
+        assert there(node, "ended/large.bin") == file.read_bytes()
+        assert door.passed < SIZE - 1_000_000
+    finally:
+        door.close()
+
+
+def test_many_files_are_sent_at_the_same_time(node: Up, tmp_path: Path) -> None:
+    files = [tmp_path / f"f{number}.bin" for number in range(20)]
+    for one in files:
+        one.write_bytes(os.urandom(20_000))
+    done = push(node, node.edge, tmp_path, *map(str, files), f"{node.private}/generic/many/", "--at-a-time", "8")
+    _, words = done.communicate(timeout=120)
+    assert done.returncode == 0, words
+    for one in files:
+        assert there(node, f"many/{one.name}") == one.read_bytes()
