@@ -47,6 +47,7 @@ def profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("empty.example", ""),
         ("[::1]:8081", ""),
     ],
+    ids=lambda text: {ONE: "one", TWO: "two"}.get(text, text),  # the same in every process that collects the tests
 )
 def test_c12_a_token_goes_to_its_own_node_alone(address: str, token: str) -> None:
     """By host, port and scheme: one that is kept for https is given to nobody who speaks plain http."""
