@@ -109,6 +109,18 @@ class Logs(Section, frozen=True):
     seconds_max: float = 30.0
 
 
+class Webhooks(Section, frozen=True):
+    """How an origin tells receivers what happens."""
+
+    attempts_max: int = 16
+    retry_seconds_min: float = 5.0
+    retry_seconds_max: float = 6 * 3600.0
+    disable_seconds: float = 3 * 24 * 3600.0
+    answer_seconds_max: float = 15.0
+    parallel_each_max: int = 4
+    parallel_max: int = 16
+
+
 class Limits(Section, frozen=True):
     """How many requests are taken in a window; 0 = any number."""
 
@@ -189,6 +201,7 @@ class Node(Section, frozen=True):
     upkeep: Upkeep = Upkeep()
     audit: Audit = Audit()
     logs: Logs = Logs()
+    webhooks: Webhooks = Webhooks()
     limits: Limits = Limits()
     sign_in: SignIn = SignIn()
     regions: Regions = Regions()

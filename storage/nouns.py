@@ -25,6 +25,7 @@ from storage.contents import (
     Version,
     View,
 )
+from storage.hooks import DropWebhook, PutWebhook
 
 __all__ = (
     "Binned",
@@ -498,7 +499,8 @@ AnyChange = (
     PutPackage | DropPackage | PutVersion | DropVersion | PutFile | DropFile | PutTag | DropTag | PutWorkspace
     | PutRepository | DropRepository | PutToken | PutHost | DropHost | PutQuarantine | DropQuarantine | Purge
     | PutBinned | DropBinned | PutAccount | PutMembership | DropMembership | PutTeam | DropTeam | PutTeammate
-    | DropTeammate | PutRole | DropRole | PutBinding | DropBinding | PutProvider | DropProvider | PutEdge
+    | DropTeammate | PutRole | DropRole | PutBinding | DropBinding | PutProvider | DropProvider | PutWebhook
+    | DropWebhook | PutEdge
 )  # fmt: skip
 
 SYSTEM = "-"

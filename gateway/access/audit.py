@@ -14,6 +14,7 @@ import msgspec
 from gateway.access.heads import SignedHead, read_head, verified
 from storage.digest import sha256
 from storage.errors import Damaged, Problem
+from storage.hooks import DropWebhook
 from storage.index.history import Head, Kept
 from storage.index.index import NO_HASH
 from storage.nouns import (
@@ -38,12 +39,14 @@ from storage.nouns import (
 from storage.upkeep.chain import Checked, check_bodies
 
 KIND = "audit export 1"
+_HELD = ("package", "version", "file", "tag", "quarantine", "binned", "webhook")
+"""What goes with a Repository."""
 LOOK_ENTRIES_MAX = 100_000
 """How far back the state before an entry is looked for."""
 _SECRET = ("code", "key", "link", "verify_key")
 _DROPS = (
     DropPackage, DropVersion, DropFile, DropTag, DropRepository, DropHost, DropQuarantine, DropMembership, DropTeam,
-    DropTeammate, DropRole, DropBinding, DropProvider, DropBinned,
+    DropTeammate, DropRole, DropBinding, DropProvider, DropBinned, DropWebhook,
 )  # fmt: skip
 _ENTRY = msgspec.msgpack.Decoder(Entry)
 
@@ -145,6 +148,7 @@ _NAMED_BY: dict[str, tuple[str, ...]] = {
     "Token": ("id",),
     "Account": ("id",),
     "Provider": ("id",),
+    "Webhook": ("repository", "id"),
     "Membership": ("account",),
     "Teammate": ("team", "account"),
     "Binding": ("subject", "id"),
@@ -161,7 +165,7 @@ def _decides(change: AnyChange, repository: str, about: tuple[str, ...]) -> bool
         return True
     match change:
         case DropRepository():
-            return about[0] in ("package", "version", "file", "tag", "quarantine", "binned") and about[1] == change.name
+            return about[0] in _HELD and about[1] == change.name
         case DropPackage():
             return about[0] in ("version", "file", "tag") and about[1:4] == mine[1:4]
         case DropMembership():

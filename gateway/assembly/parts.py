@@ -30,6 +30,7 @@ from gateway.access.vault import FOLDER as VAULT_FOLDER
 from gateway.access.vault import Vault
 from gateway.assembly import rooms
 from gateway.assembly.chores import chores_of
+from gateway.assembly.telling import telling_of
 from gateway.assembly.uplink import Uplink
 from gateway.delivery.reactor import Reactor
 from gateway.front.complaints import now_ms
@@ -42,6 +43,7 @@ from gateway.logs.keeping import Receiving
 from gateway.logs.questions import Questions
 from gateway.logs.register import Register
 from gateway.sandbox.pool import Sandbox
+from gateway.webhooks.telling import Telling
 from storage.index.history import History
 from storage.nouns import Upstream
 from storage.open import Store
@@ -65,6 +67,7 @@ class Parts:
         self.register = Register(Folders(self.root).own) if config.role == "origin" else None
         self.receiving = Receiving(self.root, register=self.register)
         self.questions = Questions(self.root, config.logs)
+        self.telling: Telling | None = telling_of(config, store, self.history, self.root)
         self.sandbox = Sandbox(config.sandbox, self.root / "staging" / f"sandbox-{number}")
         self.shelf = Shelf(store.cache_env)
         self.uplink = Uplink(config, store, self.shelf, self.root) if config.role == "edge" else None
@@ -119,6 +122,8 @@ class Parts:
         """What is open besides the store."""
         if self.vault is not None:
             self.vault.close()
+        if self.telling is not None:
+            self.telling.records.close()
         self.paying.close()
         if self.register is not None:
             self.register.close()

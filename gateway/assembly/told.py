@@ -14,6 +14,10 @@ from gateway.front.complaints import now_ms
 from gateway.insight.replication import lines as replication_lines
 from gateway.insight.upkeep import WORKSPACES_MAX, Held, held_lines
 from gateway.insight.upkeep import lines as upkeep_lines
+from gateway.insight.webhooks import WEBHOOKS_MAX
+from gateway.insight.webhooks import Held as HeldWebhook
+from gateway.insight.webhooks import lines as webhook_lines
+from gateway.webhooks.telling import Telling
 
 
 def services_of(parts: Parts) -> Services:
@@ -41,6 +45,7 @@ def services_of(parts: Parts) -> Services:
         signing_in=parts.signing_in,
         sign_in=parts.config.sign_in,
         register=parts.register,
+        telling=parts.telling,
         normalise=rooms.normalise,
         latest_ms=latest_ms,
         outdated=uplink.outdated if uplink is not None else lambda: False,
@@ -89,6 +94,8 @@ def metrics_of(parts: Parts) -> str:
     told = parts.metrics.render() + "".join(upkeep_lines(work))
     if parts.uplink is not None:
         return told + "".join(replication_lines(parts.replicated.read(), now_ms()))
+    if parts.telling is not None:
+        told += "".join(webhook_lines(told_of_webhooks(parts.telling)))
     held = []
     with parts.store.catalog.read() as reading:
         for one in islice(reading.workspaces(), WORKSPACES_MAX):
@@ -97,3 +104,13 @@ def metrics_of(parts: Parts) -> str:
             binned = reading.bin_usage(one.name).bytes
             held.append(Held(one.name, used.files, used.bytes, one.quota_bytes, reserved, binned))
     return told + "".join(held_lines(held))
+
+
+def told_of_webhooks(telling: Telling) -> list[HeldWebhook]:
+    """How far each is."""
+    with telling.catalog.read() as reading:
+        hooks, heads = reading.webhooks()[:WEBHOOKS_MAX], reading.heads()
+    return [
+        HeldWebhook(one.workspace, one.name, one.enabled, telling.told(one, heads.get(one.workspace, (0, b""))[0]))
+        for one in hooks
+    ]

@@ -19,6 +19,7 @@ from gateway.assembly.emptying import empty_due
 from gateway.assembly.entrances import Entrances
 from gateway.assembly.packages import Packages
 from gateway.assembly.parts import Parts
+from gateway.assembly.telling import deliverer_of
 from gateway.assembly.told import services_of
 from gateway.console.api import make_app
 from gateway.delivery.manage import Management
@@ -103,6 +104,9 @@ class Worker:
         nursery.start_soon(self._look_after, packages)
         if parts.history is not None and parts.number == 0:
             nursery.start_soon(vouch, parts.heads, parts.history, parts.config.audit.heads_every_seconds)
+        if parts.telling is not None and parts.store.committer is not None:
+            deliverer = deliverer_of(parts.config, parts.root, parts.telling, parts.store.committer)
+            nursery.start_soon(deliverer.run)
         if parts.number == 0:
             way, node = (uplink.way(), uplink.node) if uplink is not None else (None, OWN)
             nursery.start_soon(Keeping(parts.root, node, parts.config.logs, way, parts.register).run)

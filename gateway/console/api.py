@@ -35,6 +35,7 @@ from gateway.console import (
     traffic,
     upkeep,
     upstreams,
+    webhooks,
     withholding,
 )
 from gateway.console.answering import run
@@ -85,6 +86,7 @@ ROUTES: tuple[Route, ...] = (
     *people.ROUTES.all,
     *grants.ROUTES.all,
     *oidc.ROUTES.all,
+    *webhooks.ROUTES.all,
     *scim_tokens.ROUTES.all,
     *discovery.ROUTES.all,
     *users.ROUTES.all,

@@ -362,6 +362,55 @@ class IdentityToken(Body, frozen=True):
         return "IdentityToken(hidden)"
 
 
+EventNames = Annotated[tuple[Name, ...], msgspec.Meta(max_length=50)]
+Query = Annotated[str, msgspec.Meta(max_length=500)]
+Template = Annotated[str, msgspec.Meta(max_length=16_384)]
+HeaderValue = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+Headers = Annotated[dict[Name, HeaderValue], msgspec.Meta(max_length=20)]
+Address = Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
+
+
+class NewWebhook(Body, frozen=True):
+    """Of one `repository` of the workspace, "" = of all of it. No `events` = all there are. `template` "" = the event
+    as JSON. Nobody is ever shown the path of `url`, nor the values of `headers`."""
+
+    name: Name
+    url: Address
+    repository: Name = ""
+    events: EventNames = ()
+    query: Query = ""
+    template: Template = ""
+    media: Name = "application/json"
+    headers: Headers = {}
+    private_network: bool = False
+
+    def __repr__(self) -> str:
+        return "NewWebhook(hidden)"
+
+
+class EditWebhook(Body, frozen=True):
+    """What is not named stays."""
+
+    url: Address | None = None
+    events: EventNames | None = None
+    query: Query | None = None
+    template: Template | None = None
+    media: Name | None = None
+    headers: Headers | None = None
+    private_network: bool | None = None
+    enabled: bool | None = None
+
+    def __repr__(self) -> str:
+        return "EditWebhook(hidden)"
+
+
+class Replay(Body, frozen=True):
+    """Behind which Serials. `system_serial` null = nothing of SYSTEM's journal is told again."""
+
+    serial: Count
+    system_serial: Count | None = None
+
+
 class NewEdge(Body, frozen=True):
     """`workspaces` () = all. `parent`: other edges may follow through it. `expires_s` is how long its code is good."""
 

@@ -24,7 +24,7 @@ from gateway.console.hearing import foreign_packages, foreign_versions
 from gateway.console.knowing import Around, Looked, may_know_people
 from gateway.console.parts import may_know_in
 from gateway.console.permissions import ANYBODY
-from gateway.console.queries import All, At, Held, Part, beginning, parse, version_terms
+from gateway.queries import All, At, Held, Part, beginning, parse, version_terms
 from storage.errors import Invalid
 from storage.index.catalog import Reading
 from storage.nouns import Package, Repository, View

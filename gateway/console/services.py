@@ -1,7 +1,8 @@
 """What does the management API need of its node?
 
 The node assembly makes one `Services` for each worker. An edge gives no `commit`, `secrets`, `signing`,
-`authority`, `history`, `heads`, `questions`, `register` or `signing_in`:
+`authority`, `history`, `heads`, `questions`, `register`, `signing_in` or
+`telling`:
 it answers reads from its own index, and its front relays writes to the origin before they come here.
 """
 
@@ -29,6 +30,7 @@ from gateway.console.clock import now_ms, version
 from gateway.console.once import Running
 from gateway.logs.questions import Questions
 from gateway.logs.register import Register
+from gateway.webhooks.telling import Telling
 from storage.blobs.ledger import BlobRow
 from storage.commit import Committed, Decided
 from storage.index.catalog import Reading
@@ -151,6 +153,7 @@ class Services:
     heads: Heads | None = None
     questions: Questions | None = None
     register: Register | None = None
+    telling: Telling | None = None
     metrics_open: bool = False
     normalise: Callable[[str, str], str] = as_it_is
     outdated: Callable[[], bool] = never

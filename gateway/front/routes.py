@@ -52,7 +52,7 @@ def is_the_origins(head: Head) -> bool:
         return False
     if segments[1:2] and segments[1] in ("sweep", "audit", "traffic", "logs"):
         return True
-    if segments[1:2] == ("workspaces",) and segments[3:4] in (("audit",), ("traffic",), ("logs",)):
+    if segments[1:2] == ("workspaces",) and segments[3:4] in (("audit",), ("traffic",), ("logs",), ("webhooks",)):
         return True
     if segments[1:2] == ("repositories",) and segments[4:5] == ("pulls",):
         return True

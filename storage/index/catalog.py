@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from storage.hooks import Webhook
 from storage.index import answers, bins, published
 from storage.index.answers import Answer
 from storage.index.index import Index
@@ -53,6 +54,7 @@ _TEAM = msgspec.msgpack.Decoder(Team)
 _TEAMMATE = msgspec.msgpack.Decoder(Teammate)
 _ROLE = msgspec.msgpack.Decoder(Role)
 _PROVIDER = msgspec.msgpack.Decoder(Provider)
+_WEBHOOK = msgspec.msgpack.Decoder(Webhook)
 _BINDING = msgspec.msgpack.Decoder(Binding)
 _EDGE = msgspec.msgpack.Decoder(Edge)
 
@@ -234,6 +236,14 @@ class Reading:
 
     def providers(self, ws: str) -> list[Provider]:
         return [_PROVIDER.decode(value) for _, value in self.under(self._t.providers, "providers", below(ws))]
+
+    def webhook(self, ws: str, repo: str, id: str) -> Webhook | None:
+        return self.one(self._t.webhooks, "webhooks", _WEBHOOK, ws, repo, id)
+
+    def webhooks(self, ws: str = "") -> list[Webhook]:
+        """Those of a Workspace and of its Repositories, or all there are."""
+        rows = self.under(self._t.webhooks, "webhooks", below(ws) if ws else b"")
+        return [_WEBHOOK.decode(value) for _, value in rows]
 
     # ------------------------------------------------------------ edges
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from storage.errors import Invalid
+from storage.hooks import DropWebhook, PutWebhook
 from storage.index import bins, published
 from storage.index.exchanged import note
 from storage.index.keys import (
@@ -290,7 +291,8 @@ def _drop_repository(fold: Fold, change: DropRepository) -> None:
         fold.references.went(fold.workspace, change.name, _FILE.decode(unseal(value, "files")))
     t = fold.t
     bins.clear(fold.txn, t, fold.references, fold.workspace, change.name)
-    for table in (t.packages, t.versions, t.files, t.tags, t.gone, t.claims, t.quarantines, t.purges, t.published):
+    tables = (t.packages, t.versions, t.files, t.tags, t.gone, t.claims, t.quarantines, t.purges, t.published)
+    for table in (*tables, t.webhooks):
         fold.clear(prefix, table)
     fold.labels.add(label_repository(fold.workspace, change.name))
     for kind in (b"p\0", b"f\0"):
@@ -404,6 +406,15 @@ def _drop_provider(fold: Fold, change: DropProvider) -> None:
     fold.labels.add(label_access(fold.workspace))
 
 
+def _put_webhook(fold: Fold, change: PutWebhook) -> None:
+    made = change.webhook
+    fold.put(join(fold.workspace, made.repository, made.id), _encode(made), fold.t.webhooks)
+
+
+def _drop_webhook(fold: Fold, change: DropWebhook) -> None:
+    fold.txn.delete(join(fold.workspace, change.repository, change.id), db=fold.t.webhooks)
+
+
 def _put_edge(fold: Fold, change: PutEdge) -> None:
     key = join(change.edge.name)
     before = fold.txn.get(key, db=fold.t.edges)
@@ -449,6 +460,8 @@ _FOLDS: dict[type, Callable[[Fold, Any], None]] = {
     DropBinding: _drop_binding,
     PutProvider: _put_provider,
     DropProvider: _drop_provider,
+    PutWebhook: _put_webhook,
+    DropWebhook: _drop_webhook,
     PutEdge: _put_edge,
 }
 
@@ -484,8 +497,7 @@ def forget_workspace(txn: Txn, tables: Tables, workspace: str) -> set[bytes]:
     t = tables
     for table in (
         t.repositories, t.packages, t.versions, t.files, t.tags, t.gone, t.claims, t.quarantines, t.purges, t.touched,
-        t.places, t.memberships, t.teams, t.teammates, t.roles, t.bindings,
-        t.providers, t.published,
+        t.places, t.memberships, t.teams, t.teammates, t.roles, t.bindings, t.providers, t.published, t.webhooks,
     ):  # fmt: skip
         fold.clear(prefix, table)
     for kind in (b"r\0", b"f\0", b"p\0"):
@@ -521,19 +533,9 @@ def _check_place(workspace: str, repository: str, change: AnyChange) -> None:
 
 
 _WORKSPACE_CHANGES = (
-    PutMembership,
-    DropMembership,
-    PutTeam,
-    DropTeam,
-    PutTeammate,
-    DropTeammate,
-    PutRole,
-    DropRole,
-    PutBinding,
-    DropBinding,
-    PutProvider,
-    DropProvider,
-)
+    PutMembership, DropMembership, PutTeam, DropTeam, PutTeammate, DropTeammate, PutRole, DropRole, PutBinding,
+    DropBinding, PutProvider, DropProvider, PutWebhook, DropWebhook,
+)  # fmt: skip
 
 
 def _check_names(workspace: str, repository: str, change: AnyChange) -> None:
@@ -568,14 +570,16 @@ def _check_names(workspace: str, repository: str, change: AnyChange) -> None:
             join(workspace, made.name)
         case PutProvider(made):
             join(workspace, made.id)
+        case PutWebhook(made):
+            join(workspace, made.repository, made.id)
         case DropTeam(name) | DropRole(name) | DropMembership(name) | DropProvider(name):
             join(workspace, name)
         case DropTeammate(team, account):
             join(workspace, account, team)
         case PutBinding(made):
             join(workspace, made.subject, made.id)
-        case DropBinding(subject, id):
-            join(workspace, subject, id)
+        case DropBinding(at, id) | DropWebhook(at, id):
+            join(workspace, at, id)
         case PutPackage(format, made):
             label_package(workspace, repository, format, made.name)
         case DropPackage(format, package) | Purge(format, package):

@@ -19,6 +19,7 @@ environment of the cache as well.
     sign_ins      account, id                                -> nothing: the sessions of an Account
     answers       see storage.index.answers                  -> answers to requests that came with a key
     answered      since (u64 ms, big-endian), key of answers -> nothing: them by their age
+    webhooks      workspace, repository ("" = of all), id    -> Webhook
     edges         name                                       -> Edge
     edge_keys     sha256 of the public key (32 bytes)        -> name of the edge
     packages      workspace, repository, format, package     -> Package
@@ -64,6 +65,7 @@ FOLD_TABLES = (
     "teams", "teammates", "roles", "bindings", "providers", "exchanged", "sign_ins", "answers", "answered", "packages",
     "versions", "published", "files", "tags", "gone", "claims", "quarantines", "purges", "hosts", "labels", "touched",
     "heads", "places", "refs", "usage", "bins", "bin_due", "bin_usage",
+    "webhooks",
 )  # fmt: skip
 WORK_TABLES = ("loose", "settled")
 BLOB_TABLES = ("blobs", "members", "packs", "chunks", "uncut", "open", "state", "damaged")
@@ -106,6 +108,7 @@ class Tables:
     roles: Table
     bindings: Table
     providers: Table
+    webhooks: Table
     exchanged: Table
     sign_ins: Table
     answers: Table

@@ -1,0 +1,204 @@
+"""How is one request made to a receiver that can be trusted with nothing? (THREATS D2, D14)
+
+The name is resolved once, every address is judged as those of upstreams are (cache/addresses.py), and the connection
+goes to one that was judged. Redirects are not followed: they are answers like others. The whole exchange has one
+deadline, and so much of an answer is read and no more. A fresh connection for each: nothing of one is left for another.
+"""
+
+import ipaddress
+import ssl
+import time
+from contextlib import suppress
+from typing import NamedTuple
+
+import h11
+import trio
+
+from cache.addresses import Place, Resolve, checked, place, resolve_by_system
+from cache.connecting import trust
+from storage.errors import Invalid, Problem, UpstreamFailed
+
+SECONDS_MAX = 15.0
+CONNECT_SECONDS_MAX = 5.0
+BODY_SECONDS_MAX = 2.0
+ANSWER_BYTES_MAX = 64 << 10
+HEAD_BYTES_MAX = 32 << 10
+READ_BYTES = 16 << 10
+ADDRESSES_MAX = 3
+RETRY_AFTER_SECONDS_MAX = 24 * 3600
+VALUE_CHARS_MAX = 4096
+PORTS = (80, 443)
+"""Ports below 1024 that are called: others are those of mail, names, shells."""
+
+_SHOWN = ("content-type", "content-length", "date", "server", "retry-after", "location", "x-request-id")
+"""What of an answer's head is kept."""
+
+_BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, h11.ProtocolError)
+
+
+class Answer(NamedTuple):
+    """What came back. `status` 0 = nothing did, and `problem` says why."""
+
+    status: int
+    problem: str
+    took_ms: int
+    head: tuple[tuple[str, str], ...] = ()
+    read_bytes: int = 0
+    wait_s: float = 0.0
+
+    @property
+    def delivered(self) -> bool:
+        return 200 <= self.status < 300
+
+
+def receiver(url: str, *, private_network: bool) -> Place:
+    """Where requests go. Raises Invalid for an address that none can go to, never repeating it."""
+    there = place(url)
+    if there.scheme != "https" and not private_network:
+        raise Invalid("A receiver is reached over https.", "Plain http is for those in the private network alone.")
+    if there.port < 1024 and there.port not in PORTS:
+        raise Invalid("This port is not one that webhooks are sent to.", "Use 443, or one from 1024 on.")
+    return there
+
+
+class Sender:
+    """Makes requests; for one worker. `resolve` is the network's seam, replaced in tests."""
+
+    def __init__(self, agent: str, *, resolve: Resolve = resolve_by_system, seconds_max: float = SECONDS_MAX) -> None:
+        self._agent = agent
+        self._resolve = resolve
+        self._seconds_max = seconds_max
+        self._tls: ssl.SSLContext | None = None
+        self._resolving: trio.CapacityLimiter | None = None
+
+    async def post(self, url: str, headers: dict[str, str], body: bytes, *, private_network: bool) -> Answer:
+        """One POST, whatever comes of it: it raises nothing but Cancelled."""
+        began_s = time.monotonic()
+
+        def took_ms() -> int:
+            return int((time.monotonic() - began_s) * 1000)
+
+        try:
+            with trio.fail_after(self._seconds_max):
+                answer = await self._post(
+                    receiver(url, private_network=private_network), headers, body, private_network
+                )
+        except trio.TooSlowError:
+            return Answer(0, "The receiver did not answer in time.", took_ms())
+        except Problem as problem:
+            return Answer(0, problem.message, took_ms())
+        except (h11.ProtocolError, EOFError):
+            return Answer(0, "The receiver's answer is no HTTP.", took_ms())
+        except _BROKEN as error:
+            return Answer(0, _why(error), took_ms())
+        return answer._replace(took_ms=took_ms())
+
+    async def _post(self, there: Place, headers: dict[str, str], body: bytes, private_network: bool) -> Answer:
+        stream = await self._connect(there, private_network)
+        try:
+            connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
+            fields = [("host", there.authority), ("user-agent", self._agent), ("connection", "close")]
+            fields += [("accept-encoding", "identity"), ("content-length", str(len(body))), *headers.items()]
+            request = h11.Request(method="POST", target=there.target, headers=fields)
+            data = (connection.send(request) or b"") + (connection.send(h11.Data(data=body)) or b"")
+            await stream.send_all(data + (connection.send(h11.EndOfMessage()) or b""))
+            return await _answer(connection, stream)
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    async def _connect(self, there: Place, private_network: bool) -> trio.abc.Stream:
+        addresses = await self._addresses(there, private_network)
+        failure: OSError | None = None
+        for address in addresses[:ADDRESSES_MAX]:
+            try:
+                with trio.move_on_after(CONNECT_SECONDS_MAX) as scope:
+                    stream = await _dialled(address, there.port)
+                if scope.cancelled_caught:
+                    continue
+            except OSError as error:
+                failure = error
+                continue
+            return await self._secured(stream, there) if there.scheme == "https" else stream
+        raise UpstreamFailed(f"{there.authority} cannot be connected to.") from failure
+
+    async def _addresses(self, there: Place, private_network: bool) -> list[str]:
+        if self._resolving is None:
+            self._resolving = trio.CapacityLimiter(8)
+
+        def look() -> list[str]:
+            return checked(there, self._resolve, private_network=private_network)
+
+        try:
+            return await trio.to_thread.run_sync(look, abandon_on_cancel=True, limiter=self._resolving)
+        except UpstreamFailed as problem:
+            raise UpstreamFailed(problem.message.replace("its upstream is", "the webhook is")) from None
+
+    async def _secured(self, stream: trio.SocketStream, there: Place) -> trio.abc.Stream:
+        if self._tls is None:
+            self._tls = await trio.to_thread.run_sync(trust)
+        secure = trio.SSLStream(stream, self._tls, server_hostname=there.host, https_compatible=True)
+        try:
+            await secure.do_handshake()
+        except BaseException:
+            await trio.aclose_forcefully(secure)
+            raise
+        return secure
+
+
+async def _dialled(address: str, port: int) -> trio.SocketStream:
+    """A connection to a numeric address; nothing is resolved here."""
+    plain = ipaddress.ip_address(address.partition("%")[0])
+    family = trio.socket.AF_INET6 if plain.version == 6 else trio.socket.AF_INET
+    channel = trio.socket.socket(family, trio.socket.SOCK_STREAM)
+    try:
+        await channel.connect((address, port))
+    except BaseException:
+        channel.close()
+        raise
+    return trio.SocketStream(channel)
+
+
+async def _answer(connection: h11.Connection, stream: trio.abc.Stream) -> Answer:
+    """The head of the answer decides; its body is let come for a moment, so that nobody is cut off in the middle."""
+    while not isinstance(event := await _next(connection, stream), h11.Response):
+        if event is None:
+            raise EOFError
+    fields = {name.decode(): value.decode("latin-1") for name, value in event.headers}
+    head = tuple((name, printable(fields[name])) for name in _SHOWN if name in fields)
+    size = 0
+    with trio.move_on_after(BODY_SECONDS_MAX), suppress(*_BROKEN):
+        while size < ANSWER_BYTES_MAX and isinstance(data := await _next(connection, stream), h11.Data):
+            size += len(data.data)
+    return Answer(event.status_code, "", 0, head, size, _wait_s(fields.get("retry-after", "")))
+
+
+async def _next(connection: h11.Connection, stream: trio.abc.Stream) -> h11.Event | None:
+    """The next event; None at the end."""
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(bytes(await stream.receive_some(READ_BYTES)))
+        elif isinstance(event, h11.Response | h11.Data | h11.InformationalResponse):
+            return event
+        else:
+            return None
+
+
+def printable(text: str) -> str:
+    """A stranger's words as they may stand in a log."""
+    return "".join(char if char.isprintable() else "?" for char in text[:VALUE_CHARS_MAX])
+
+
+def _wait_s(text: str) -> float:
+    return (
+        float(min(int(text), RETRY_AFTER_SECONDS_MAX)) if text.isascii() and text.isdigit() and len(text) < 10 else 0.0
+    )
+
+
+def _why(error: BaseException) -> str:
+    cause = error.__cause__ if isinstance(error, trio.BrokenResourceError) and error.__cause__ else error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"The receiver's certificate is not believed: {cause.verify_message}."
+    if isinstance(cause, ssl.SSLError):
+        return "The receiver does not speak TLS as it should."
+    return "The receiver broke the connection off."
