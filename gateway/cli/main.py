@@ -69,6 +69,7 @@ app.command("gateway.cli.operate:status", name="status", help="Show how a node i
 app.command("gateway.cli.describing:app", name="api", help="The management API, for programs.")
 app.command("gateway.cli.operate:fsck", name="fsck", help="Check what a node has stored.")
 app.command("gateway.cli.quotas:app", name="quota", help="What workspaces and repositories hold, and may hold.")
+app.command("gateway.cli.webhooks:app", name="webhook", help="Tell receivers outside of what happens.")
 app.command("gateway.cli.audit:app", name="audit", help="Who did what: list, show, export, verify.")
 app.command("gateway.cli.networks:app", name="network", help="From where a repository can be used.")
 app.command(

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from cache.noted import Noted
 from gateway.console.calls import Call
-from gateway.console.queries import At, Held, Part, wants_upstreams
+from gateway.queries import At, Held, Part, wants_upstreams
 from storage.index.catalog import Reading
 from storage.nouns import Repository
 

@@ -6,8 +6,8 @@ from functools import cached_property
 from formats.kit.traits import Traits, traits
 from gateway.access.verdicts import judge_workspace
 from gateway.console.calls import Call
-from gateway.console.queries import At
 from gateway.logs.register import NEVER, Pull
+from gateway.queries import At
 from storage.errors import Problem
 from storage.index.catalog import Reading
 from storage.nouns import File, Version

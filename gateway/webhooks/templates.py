@@ -10,7 +10,6 @@ Which places there are is declared by the catalogue, so a misspelt one is refuse
 event does not have is null, or nothing.
 """
 
-import json
 import re
 import urllib.parse
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from storage.errors import Invalid
 JSON, TEXT, FORM = "application/json", "text/plain", "application/x-www-form-urlencoded"
 MEDIA = (JSON, TEXT, FORM)
 TEMPLATE_CHARS_MAX = 16_384
+DEPTH_MAX = 20
 BODY_BYTES_MAX = 256 << 10
 _PLACE = re.compile(r"\{\{ *([a-z_.]{1,100}) *\}\}")
 
@@ -78,16 +78,21 @@ def value_at(document: Document, place: str) -> object:
 
 def _shape(template: str) -> object:
     try:
-        shape = json.loads(template)
-    except (ValueError, RecursionError):
+        shape = msgspec.json.decode(template)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise Invalid("The template is no JSON document.", "Places stand within its strings.") from None
     if not isinstance(shape, dict | list):
         raise Invalid("A template of JSON is an object or a list.")
-    try:
-        msgspec.json.encode(shape)  # lone surrogates, and numbers that JSON does not have
-    except (ValueError, RecursionError):
-        raise Invalid("The template holds what no JSON document can hold.") from None
+    _check_depth(shape, DEPTH_MAX)
     return shape
+
+
+def _check_depth(shape: object, left: int) -> None:
+    if left == 0:
+        raise Invalid(f"A template goes at most {DEPTH_MAX} deep.")
+    inner = list(shape.values()) if isinstance(shape, dict) else shape if isinstance(shape, list) else []
+    for one in inner:
+        _check_depth(one, left - 1)
 
 
 def _filled(shape: object, document: Document) -> object:

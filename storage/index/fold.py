@@ -12,7 +12,7 @@ import msgspec
 
 from storage.errors import Invalid
 from storage.hooks import DropWebhook, PutWebhook
-from storage.index import bins, published
+from storage.index import bins, hooks, published
 from storage.index.exchanged import note
 from storage.index.keys import (
     below,
@@ -406,15 +406,6 @@ def _drop_provider(fold: Fold, change: DropProvider) -> None:
     fold.labels.add(label_access(fold.workspace))
 
 
-def _put_webhook(fold: Fold, change: PutWebhook) -> None:
-    made = change.webhook
-    fold.put(join(fold.workspace, made.repository, made.id), _encode(made), fold.t.webhooks)
-
-
-def _drop_webhook(fold: Fold, change: DropWebhook) -> None:
-    fold.txn.delete(join(fold.workspace, change.repository, change.id), db=fold.t.webhooks)
-
-
 def _put_edge(fold: Fold, change: PutEdge) -> None:
     key = join(change.edge.name)
     before = fold.txn.get(key, db=fold.t.edges)
@@ -460,8 +451,8 @@ _FOLDS: dict[type, Callable[[Fold, Any], None]] = {
     DropBinding: _drop_binding,
     PutProvider: _put_provider,
     DropProvider: _drop_provider,
-    PutWebhook: _put_webhook,
-    DropWebhook: _drop_webhook,
+    PutWebhook: lambda fold, change: hooks.put(fold.txn, fold.t, fold.workspace, change.webhook),
+    DropWebhook: lambda fold, change: hooks.drop(fold.txn, fold.t, fold.workspace, change),
     PutEdge: _put_edge,
 }
 

@@ -22,6 +22,10 @@ from gateway.config import SignIn
 from gateway.console.api import make_app
 from gateway.console.once import Running
 from gateway.console.services import Health, Services
+from gateway.webhooks.records import Records
+from gateway.webhooks.sealed import Sealing
+from gateway.webhooks.sending import Sender
+from gateway.webhooks.telling import Telling
 from storage.index.bins import id_of
 from storage.nouns import (
     SYSTEM,
@@ -94,6 +98,11 @@ class Working:
         return {"forgotten": 3}
 
 
+def nowhere(host: str, port: int) -> list[str]:
+    """No name leads anywhere."""
+    raise OSError("no such name")
+
+
 class Console:
     """An application over `acme` and `other`, each with `main` (private) and `open` (public), and tokens by role."""
 
@@ -109,6 +118,16 @@ class Console:
         self.signing_in = SigningIn(
             self.vault, Passwords(limits), tries, self.ledger.catalog, limits, lambda: self.now_ms
         )  # fmt: skip
+        self.telling = Telling(
+            self.ledger.catalog,
+            self.ledger.history(),
+            Sealing(root / "webhooks.json"),
+            Records(root / "webhooks"),
+            Sender("entrepot", resolve=nowhere),
+            lambda format, name: name,
+            lambda format: order_of(ROOMS[format]),
+            lambda: self.now_ms,
+        )
         given: dict[str, Any] = {
             "signing_in": self.signing_in,
             "sign_in": limits,
@@ -123,6 +142,7 @@ class Console:
             "secrets": self.secrets,
             "signing": self.signing,
             "authority": Authority(root / "authority.json"),
+            "telling": self.telling,
             "now_ms": lambda: self.now_ms,
             "running": Running(root / "running.lock"),
             "work": {name: Working() for name in ("sweep", "scrub")},

@@ -5,14 +5,17 @@ list, so that a test can look at what was written.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from storage.commit import Committed, Decided
+from storage.errors import Absent
 from storage.index.catalog import Catalog, Reading
+from storage.index.history import History, Kept
 from storage.index.index import Index
+from storage.journal.journal import End
 from storage.nouns import Draft, Entry
 
 NOW_MS = 1_800_000_000_000
@@ -25,6 +28,7 @@ class Ledger:
         self.index = Index(root / "index")
         self.catalog = Catalog(self.index)
         self.entries: list[Entry] = []
+        self.all: list[Entry] = []
 
     async def commit(self, decide: Callable[[Reading], Decided]) -> Committed:
         """As storage.commit.Committer does it, for one decision at a time."""
@@ -55,6 +59,7 @@ class Ledger:
             assert hashlib.sha256(raw).digest() != previous
             self.index.apply(txn, entry, raw)
         self.entries.append(entry)
+        self.all.append(entry)
         return Committed(entry, serial + 1, decided.value)
 
     def write(self, draft: Draft) -> None:
@@ -62,5 +67,28 @@ class Ledger:
         self.apply(lambda reading: Decided(draft, None))
         self.entries.clear()
 
+    def history(self) -> "Written":
+        """The history of what is in `entries`."""
+        return Written(self)
+
     def close(self) -> None:
         self.index.close()
+
+
+class Written(History):
+    """A History over the entries of a Ledger, which has no journal's file."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def one(self, workspace: str, serial: int) -> Kept:
+        """Raises Absent."""
+        for entry in self._ledger.all:
+            if (entry.workspace, entry.serial) == (workspace, serial):
+                return Kept(End(1, 0), msgspec.msgpack.encode(entry), entry)
+        raise Absent("There is no such entry.")
+
+    def after(self, workspace: str, serial: int) -> Iterator[Kept]:
+        for entry in list(self._ledger.all):
+            if entry.workspace == workspace and entry.serial > serial:
+                yield Kept(End(1, 0), b"", entry)

@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.console.api import ROUTES
 from gateway.console.calls import Route
+from storage.hooks import PutWebhook, Webhook
 from storage.nouns import (
     SYSTEM,
     Account,
@@ -67,6 +68,8 @@ HIDDEN: dict[str, str] = {
     "<region>": "asia",
     "<serial>": "1",
     "<provider>": "ci",
+    "<webhook>": "builds",
+    "<number>": "1",
     "<format>": "pypi",
     "<name>": "first",
     "<host>": "pkgs.example",
@@ -82,8 +85,9 @@ STATES: tuple[dict[str, str], ...] = (
     {"<repository>": "never"},
     {"<workspace>": "nowhere"},
     {"<member>": "user:nobody", "<user>": "nobody", "<service>": "none", "<team>": "none", "<role>": "none"},
-    {"<provider>": "none"},
     {"<person>": "usr_none", "<group>": "grp_none"},
+    {"<provider>": "none", "<webhook>": "none", "<number>": "2"},
+    {"<webhook>": "whole"},
     {"<id>": "tok_0000000000000000", "<path:package>": "none", "<name>": "none", "<fingerprint>": "1" * 40},
 )
 
@@ -106,10 +110,13 @@ def secret_world(root: Path) -> Console:
         PutTeam(Team("devs")),
         PutRole(Role("publisher", ("publish",))),
         PutBinding(Binding("bnd_x", "team:devs", Grant("secret"), early)),
+        PutWebhook(Webhook("whk_w", "secret", "", "whole", "https://receiver.example", "rev_w", 0, 0)),
         PutProvider(Provider("idp_x", "ci", "https://issuer.example", "a", (ClaimRule({"a": "b"}, robot.id),), 60)),
     )
     write(Draft("secret", "", "t", "t", people))
     console.add_session("inside", inside.id)
+    hook = PutWebhook(Webhook("whk_x", "secret", "main", "builds", "https://receiver.example", "rev_x", 0, 0))
+    write(Draft("secret", "main", "t", "t", (hook,)))
     console.add_package("secret", "main", "pypi", "thing")
     console.add_managed("secret")
     console.add_idp("other")

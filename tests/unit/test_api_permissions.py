@@ -70,6 +70,14 @@ BODIES: dict[str, Any] = {
     },
     "POST /-/api/v1/login/device": {"name": ""},
     "POST /-/api/v1/login/token": {"device_code": "x"},
+    "POST /-/api/v1/workspaces/<workspace>/webhooks": {
+        "name": "fresh",
+        "repository": "main",
+        "url": "https://receiver.example/hook",
+    },
+    "PATCH /-/api/v1/workspaces/<workspace>/webhooks/<webhook>": {"events": ["package.*"]},
+    "POST /-/api/v1/workspaces/<workspace>/webhooks/<webhook>/rotate": {"overlap_s": 60},
+    "POST /-/api/v1/workspaces/<workspace>/webhooks/<webhook>/replay": {"serial": 0},
     "POST /-/api/v1/oidc/exchange": {"workspace": "acme", "token": "e30.e30.e30"},
     "POST /-/api/v1/workspaces/<workspace>/scim/tokens": {"name": "idp"},
     "POST /-/scim/v2/<workspace>/Users": {"schemas": [SCIM_USER], "userName": "fresh@acme.example"},
@@ -96,6 +104,15 @@ MAY: dict[str, set[str]] = {
     "POST /-/api/v1/workspaces/<workspace>/entitlements/<id>/refresh": {"node admin", "acme admin", "main admin"},
     "DELETE /-/api/v1/workspaces/<workspace>/entitlements/<id>": {"node admin", "acme admin", "main admin"},
     "POST /-/api/v1/eula": {"customer"},
+    **{
+        f"{method} /-/api/v1/workspaces/<workspace>/webhooks{rest}": {"node admin", "acme admin", "main admin"}
+        for method, rest in (
+            ("POST", ""),
+            ("PATCH", "/<webhook>"),
+            ("DELETE", "/<webhook>"),
+            *(("POST", f"/<webhook>/{one}") for one in ("rotate", "replay", "ping", "deliveries/<number>/redeliver")),
+        )
+    },
     "people in the workspace": {"node admin", "acme admin"},
     "grant in the workspace": {"node admin", "acme admin"},
     "own in the workspace": {"node admin", "acme admin"},
@@ -147,6 +164,8 @@ def address(route: Route, console: Console) -> str:
         "<person>": "usr_managed",
         "<group>": "grp_staff",
         "<code>": "absent",
+        "<webhook>": "builds",
+        "<number>": "1",
     }
     path = route.rule
     for part, value in parts.items():
@@ -190,6 +209,9 @@ async def filled(root: Path) -> Console:
     console.add_managed("acme")
     console.add_idp("acme")
     console.add_idp("other")
+    hook = {"name": "builds", "repository": "main", "url": "https://receiver.example/hook"}
+    assert (await console.call("node admin", "POST", "/workspaces/acme/webhooks", hook)).status == 201
+    assert (await console.call("node admin", "POST", "/workspaces/acme/webhooks/builds/ping")).status == 200
     console.ledger.entries.clear()
     return console
 
@@ -218,7 +240,10 @@ def test_c7_nothing_is_changed_by_a_route_that_reads_need() -> None:
 BY_SHOWING = (permissions.BY_PROOF, permissions.BY_ASKING, permissions.BY_CODE)
 CHANGING = [route for route in ROUTES if route.method != "GET" and route.permission not in BY_SHOWING]
 """By showing: test_api_oidc and test_logins ask who gets what, and who nothing."""
+_HOOK = "POST /-/api/v1/workspaces/<workspace>/webhooks/<webhook>"
 ASKING = {
+    f"{_HOOK}/ping",
+    f"{_HOOK}/deliveries/<number>/redeliver",
     "POST /-/api/v1/sweep",
     "POST /-/api/v1/scrub",
     "POST /-/scim/v2/<workspace>/.search",
