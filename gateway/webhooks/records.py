@@ -123,7 +123,14 @@ class Records:
     def forget(self, living: frozenset[str]) -> int:
         """Drop what is kept of webhooks that are not there any more; how many."""
         with self._gate.writing() as txn:
-            gone = {bytes(key) for key, _ in txn.cursor(db=self._states)} - {one.encode() for one in living}
+            known = {bytes(key) for key, _ in txn.cursor(db=self._states)}
+            with txn.cursor(db=self._deliveries) as cursor:
+                going = cursor.first()
+                while going:
+                    hook = bytes(cursor.key()).partition(b"\0")[0]
+                    known.add(hook)
+                    going = cursor.set_range(hook + b"\1")
+            gone = known - {one.encode() for one in living}
             for hook in gone:
                 txn.delete(hook, db=self._states)
                 with txn.cursor(db=self._deliveries) as cursor:
