@@ -21,7 +21,7 @@ from gateway.access.verdicts import (
     needs_token,
     standing,
 )
-from gateway.console import replies, shown
+from gateway.console import replies, shown, webhook_replies
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.people import new_id
 from gateway.console.permissions import BY_BODY, SOMEBODY
@@ -48,7 +48,7 @@ _AT = "/workspaces/<workspace>/webhooks"
 _ONE = f"{_AT}/<webhook>"
 
 
-@ROUTES.add("GET", "/webhook-events", SOMEBODY, gives=replies.WebhookEvents)
+@ROUTES.add("GET", "/webhook-events", SOMEBODY, gives=webhook_replies.WebhookEvents)
 async def list_events(call: Call) -> Reply:
     """Of what a webhook can be told."""
     events = [
@@ -58,7 +58,7 @@ async def list_events(call: Call) -> Reply:
     return Reply(200, {"data": list(COMMON), "events": events})
 
 
-@ROUTES.add("GET", _AT, SOMEBODY, ("repository", "after", "limit"), gives=replies.Page[replies.Webhook])
+@ROUTES.add("GET", _AT, SOMEBODY, ("repository", "after", "limit"), gives=replies.Page[webhook_replies.Webhook])
 async def list_webhooks(call: Call) -> Reply:
     """Those that the caller may manage: of the workspace and of its repositories, or of one `repository`."""
     after, limit, repository = call.argument("after"), call.limit(), call.argument("repository")
@@ -70,7 +70,7 @@ async def list_webhooks(call: Call) -> Reply:
     return Reply(200, shown.page(wanted, limit, lambda one: one.name, lambda one: _shown(call, one)))
 
 
-@ROUTES.add("POST", _AT, BY_BODY, takes=NewWebhook, gives=replies.MintedWebhook, status=201)
+@ROUTES.add("POST", _AT, BY_BODY, takes=NewWebhook, gives=webhook_replies.MintedWebhook, status=201)
 async def create_webhook(call: Call) -> Reply:
     """Its signing secret is told now and never again. It hears what happens from now on."""
     body, telling = await call.body(NewWebhook), _telling(call)
@@ -115,14 +115,14 @@ async def create_webhook(call: Call) -> Reply:
     return Reply(201, _shown(call, made) | {"secret": secret}, headers_)
 
 
-@ROUTES.add("GET", _ONE, SOMEBODY, gives=replies.Webhook)
+@ROUTES.add("GET", _ONE, SOMEBODY, gives=webhook_replies.Webhook)
 async def show_webhook(call: Call) -> Reply:
     with call.read() as reading:
         hook = _governed(reading, call, call.principal)
     return Reply(200, _shown(call, hook))
 
 
-@ROUTES.add("PATCH", _ONE, BY_BODY, takes=EditWebhook, gives=replies.Webhook)
+@ROUTES.add("PATCH", _ONE, BY_BODY, takes=EditWebhook, gives=webhook_replies.Webhook)
 async def edit_webhook(call: Call) -> Reply:
     """What is not named stays. Switched on again, it goes on where it stopped: nothing was lost."""
     body, telling = await call.body(EditWebhook), _telling(call)
@@ -174,7 +174,7 @@ async def remove_webhook(call: Call) -> Reply:
     return Reply(204, None, headers)
 
 
-@ROUTES.add("POST", f"{_ONE}/rotate", BY_BODY, takes=Rotation, gives=replies.MintedWebhook)
+@ROUTES.add("POST", f"{_ONE}/rotate", BY_BODY, takes=Rotation, gives=webhook_replies.MintedWebhook)
 async def rotate_secret(call: Call) -> Reply:
     """A new signing secret. For `overlap_s` each request has a signature by either, so that nothing is refused while
     the receiver learns the new one."""
@@ -195,7 +195,7 @@ async def rotate_secret(call: Call) -> Reply:
     return Reply(200, _shown(call, made) | {"secret": secret}, headers)
 
 
-@ROUTES.add("POST", f"{_ONE}/replay", BY_BODY, takes=Replay, gives=replies.Webhook)
+@ROUTES.add("POST", f"{_ONE}/replay", BY_BODY, takes=Replay, gives=webhook_replies.Webhook)
 async def replay(call: Call) -> Reply:
     """Tell again what happened behind `serial`, a Serial of the workspace's journal, and of SYSTEM's behind
     `system_serial`. Each event has the id that it had."""
@@ -215,7 +215,7 @@ async def replay(call: Call) -> Reply:
     return Reply(200, _shown(call, made), headers)
 
 
-@ROUTES.add("POST", f"{_ONE}/ping", BY_BODY, gives=replies.Delivery)
+@ROUTES.add("POST", f"{_ONE}/ping", BY_BODY, gives=webhook_replies.Delivery)
 async def ping(call: Call) -> Reply:
     """Send a ping now, and tell what came of it."""
     telling = _telling(call)
@@ -224,7 +224,7 @@ async def ping(call: Call) -> Reply:
     return Reply(200, _delivery(await telling.tell_now(hook, telling.trial(hook, new_id("msg_")), PING)))
 
 
-@ROUTES.add("GET", f"{_ONE}/deliveries", SOMEBODY, ("after", "limit"), gives=replies.Page[replies.Delivery])
+@ROUTES.add("GET", f"{_ONE}/deliveries", SOMEBODY, ("after", "limit"), gives=replies.Page[webhook_replies.Delivery])
 async def list_deliveries(call: Call) -> Reply:
     """The last attempts, the latest first."""
     telling, limit = _telling(call), call.limit()
@@ -235,7 +235,7 @@ async def list_deliveries(call: Call) -> Reply:
     return Reply(200, shown.page(found, limit, lambda one: str(one.number), _delivery))
 
 
-@ROUTES.add("POST", f"{_ONE}/deliveries/<number>/redeliver", BY_BODY, gives=replies.Delivery)
+@ROUTES.add("POST", f"{_ONE}/deliveries/<number>/redeliver", BY_BODY, gives=webhook_replies.Delivery)
 async def redeliver(call: Call) -> Reply:
     """Send again, now, what one attempt sent: the same event with the same id, as the webhook is now."""
     telling = _telling(call)

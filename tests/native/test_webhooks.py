@@ -3,6 +3,7 @@
 import json
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +63,144 @@ def test_d14_nothing_is_lost_when_the_node_is_killed_and_every_repeat_has_its_id
         assert all(len(ids) == 1 for ids in by_file.values()), "a repeat has the id of the first"
         assert len({next(iter(ids)) for ids in by_file.values()}) == FILES
         assert before[0].id in {one.id for one in receiver.came[len(before) :]}, "what was under way came again"
+
+
+def test_d14_a_workspace_is_told_of_its_own_and_nothing_secret_is_anywhere(tmp_path: Path) -> None:
+    """By way of an edge: made, filtered, written by a template, rotated, tried, sent again, played again, removed."""
+
+    def echo(came: Came) -> tuple[int, dict[str, str], bytes]:
+        return 200, {"x-request-id": came.headers.get("x-key", ""), "location": came.path}, came.body
+
+    with Receiver(echo) as receiver, Topology(tmp_path, QUICK) as world:
+        mine, others = world.repository("acme", "builds"), world.repository("other", "main")
+        world.repository("acme", "spare")
+        edge = world.edge("first", "eu")
+        url = receiver.url + PATH_CANARY
+        body = {"name": "all", "url": url, "private_network": True, "headers": {"X-Key": CANARY}}
+        got = api(world, "POST", "/workspaces/acme/webhooks", body, node=edge)
+        assert got.status == 201, got.body
+        secrets = [json.loads(got.body)["secret"]]
+        told = [got.body]
+        made(world, "other", "theirs", receiver.url + "/other")
+        picked = {"repository": "builds", "events": ["package.published"], "query": "name:^lib/ and not filename:*.txt"}
+        made(world, "acme", "picked", receiver.url + "/picked", **picked)
+        template = json.dumps({"text": "{{data.package}} by {{data.actor.name}}", "tags": "{{data.tags}}"})
+        made(world, "acme", "chat", receiver.url + "/chat", events=["package.*"], template=template)
+
+        for path in ("lib/a.bin", "lib/b.txt", "c.bin"):
+            assert world.put(mine, path, b"x", node=edge).status == 201
+        assert world.put("acme/spare", "lib/d.bin", b"x").status == 201
+        assert world.put(others, "lib/e.bin", b"x").status == 201
+        world.entrepot("token", "create", "both", "--grant", "acme/builds:read", "--grant", "other/main:read")
+        receiver.until(lambda came: {"token.created"} <= {one.event for one in came if one.path == PATH_CANARY})
+        receiver.until(lambda came: any(one.path == "/other" and one.event == "token.created" for one in came))
+        receiver.until(lambda came: sum(one.path == "/chat" for one in came) == 4)
+
+        by_path: dict[str, list[Came]] = {}
+        for one in receiver.came:
+            by_path.setdefault(one.path, []).append(one)
+        assert {one.json["data"]["workspace"] for one in by_path[PATH_CANARY]} == {"acme"}
+        assert {one.json["data"]["workspace"] for one in by_path["/other"]} == {"other"}
+        assert b"lib/e.bin" not in b"".join(one.body for one in by_path[PATH_CANARY] + by_path["/chat"])
+        assert [one.json["data"]["package"] for one in by_path["/picked"]] == ["lib/a.bin"]
+        assert sorted(one.json["text"] for one in by_path["/chat"]) == [
+            f"{name} by admin" for name in ("c.bin", "lib/a.bin", "lib/b.txt", "lib/d.bin")
+        ]
+        scopes = [one.json["data"]["scopes"] for one in by_path[PATH_CANARY] if one.event == "token.created"]
+        assert scopes == [["acme/builds"]], "not that the token reaches elsewhere (F5)"
+        assert all(one.signed_by(secrets[0]) and one.headers["x-key"] == CANARY for one in by_path[PATH_CANARY])
+
+        # another secret, beside the first for an hour
+        secrets.append(world.entrepot("webhook", "rotate", "acme/all", "--overlap", "1h", url=edge.url)["secret"])
+        pinged = world.entrepot("webhook", "ping", "acme/all", url=edge.url)
+        assert (pinged["delivered"], pinged["status"], pinged["event"]) == (True, 200, "ping")
+        ping = receiver.events("ping")[0]
+        assert [ping.signed_by(one) for one in secrets] == [True, True]
+
+        # sent again, played again: the same ids
+        first = by_path[PATH_CANARY][0]
+        listed = world.entrepot("webhook", "deliveries", "acme/all", url=edge.url)["items"]
+        number = next(one["number"] for one in listed if one["message"] == first.id)
+        again = world.entrepot("webhook", "redeliver", "acme/all", str(number), url=edge.url)
+        assert (again["message"], again["cause"]) == (first.id, "redelivery")
+        before = len(receiver.came)
+        world.entrepot("webhook", "replay", "acme/all", "--after", "0", url=edge.url)
+        known = {one.id for one in by_path[PATH_CANARY] if one.json["data"]["journal"] == "acme"}
+        receiver.until(lambda came: known <= {one.id for one in came[before:]})
+        shown = world.entrepot("webhook", "show", "acme/all", url=edge.url)
+        assert shown["queue"]["lag_entries"] == 0
+        metrics = world.origin.get("/-/metrics", world.token).body
+        assert b'entrepot_webhook_lag_entries{workspace="acme",webhook="all"} 0' in metrics
+
+        # nothing of it is told, logged, journaled or shown
+        for path in ("", "/all", "/all/deliveries?limit=1000"):
+            told.append(api(world, "GET", f"/workspaces/acme/webhooks{path}", node=edge).body)
+        told += [api(world, "GET", "/workspaces/acme/audit").body, metrics]
+        hidden = (CANARY, PATH_CANARY, *(one.removeprefix("whsec_") for one in secrets))
+        for text in told[1:]:
+            assert not [one for one in hidden if one.encode() in text], text[:500]
+        assert PATH_CANARY.encode() not in told[0]
+        for folder in (world.origin.data, edge.data, world.folder):
+            for file in folder.rglob("*"):
+                if file.is_file() and file.name not in ("webhooks.json", "data.mdb", "lock.mdb"):
+                    found = [one for one in hidden if one.encode() in file.read_bytes()]
+                    assert not found, (file, found)
+        for database in [*world.origin.data.rglob("data.mdb"), *edge.data.rglob("data.mdb")]:
+            assert not [one for one in hidden if one.encode() in database.read_bytes()], database
+        assert (world.origin.data / "webhooks.json").stat().st_mode & 0o077 == 0
+
+        world.entrepot("webhook", "delete", "acme/all", url=edge.url)
+        assert CANARY not in (world.origin.data / "webhooks.json").read_text()
+        assert api(world, "GET", "/workspaces/acme/webhooks/all", node=edge).status == 404
+
+
+def test_d14_a_receiver_that_is_away_for_long_is_switched_off_and_loses_nothing(tmp_path: Path) -> None:
+    """With two workers, one of which delivers. D2: what is inside is for the node's administrator to point at."""
+    well = threading.Event()
+
+    def answers(came: Came) -> tuple[int, dict[str, str], bytes]:
+        if came.path == "/gone":
+            return 410, {}, b""
+        return (200 if well.is_set() else 503), {}, b""
+
+    config = QUICK + "disable_seconds = 1.5\nattempts_max = 50\n"
+    with Receiver(answers) as receiver, Topology(tmp_path, config) as world:
+        world.origin.stop()
+        world.origin.start("--workers", "2")
+        world.origin.until("/-/ready", 200)
+        repository = world.repository("acme", "builds")
+        made(world, "acme", "watch", receiver.url + "/watch", events=["package.*"])
+        made(world, "acme", "gone", receiver.url + "/gone", events=["package.*"])
+        for number in range(5):
+            assert world.put(repository, f"{number}.bin", b"x").status == 201
+        for name in ("watch", "gone"):
+            _until_off(world, name)
+        actions = [one["action"] for one in world.entrepot("audit", "list", "acme")["items"]]
+        assert actions.count("webhook.disable") == 2
+        assert world.put(repository, "5.bin", b"x").status == 201
+        quiet = len(receiver.came)
+        well.set()
+        assert world.entrepot("webhook", "show", "acme/watch")["queue"]["lag_entries"] > 0
+        world.entrepot("webhook", "update", "acme/watch", "--enabled")
+        wanted = {f"{number}.bin" for number in range(6)}
+        receiver.until(lambda came: wanted <= {one.json["data"]["package"] for one in came[quiet:]})
+        assert all(one.path == "/watch" for one in receiver.came[quiet:])
+
+        # who administers the workspace alone
+        token = world.entrepot("token", "create", "ws", "--grant", "acme:admin")["token"]
+        inside = {"name": "inside", "url": receiver.url.replace("http:", "https:")}
+        refused = api(world, "POST", "/workspaces/acme/webhooks", inside, token=token)
+        assert (refused.status, b"is not on the public Internet" in refused.body) == (400, True)
+        inside = {"name": "inside", "url": receiver.url, "private_network": True}
+        assert api(world, "POST", "/workspaces/acme/webhooks", inside, token=token).status == 403
+        moved = api(world, "PATCH", "/workspaces/acme/webhooks/watch", {"url": receiver.url + "/x"}, token=token)
+        assert moved.status == 403, "not to another place inside either"
+        assert "inside" not in (world.origin.data / "webhooks.json").read_text()
+
+
+def _until_off(world: Topology, name: str) -> None:
+    end_s = time.monotonic() + 30
+    while (one := world.entrepot("webhook", "show", f"acme/{name}"))["enabled"]:
+        assert time.monotonic() < end_s, one
+        time.sleep(0.2)
+    assert one["why"]

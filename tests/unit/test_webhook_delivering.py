@@ -1,0 +1,174 @@
+"""Does one process deliver, another when that ends, and is every repeat known by its id (D14)? On a real store."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from gateway.front.complaints import now_ms
+from gateway.webhooks.delivering import Deliverer
+from gateway.webhooks.queue import Rules
+from gateway.webhooks.records import LOG_MAX, Delivery, Records
+from gateway.webhooks.sealed import Sealed, Sealing, Secret
+from gateway.webhooks.sending import Answer, Sender
+from gateway.webhooks.signatures import new_secret
+from gateway.webhooks.telling import Telling
+from storage.commit import Decided
+from storage.hooks import DropWebhook, PutWebhook, Webhook
+from storage.index.history import History
+from storage.nouns import Draft, PutRepository, PutTeam, Repository, Team
+from storage.open import Store, open_store
+
+RULES = Rules(attempts_max=3, retry_seconds_min=0.01, retry_seconds_max=0.05, disable_seconds=1e9)
+HOOK = Webhook("whk_a", "acme", "", "all", "https://receiver.example", "rev_a", 0, 0, ("team.created",))
+WAIT_SECONDS_MAX = 30
+
+
+class Remembering(Sender):
+    """A fault and a memory in the place of the network: what was sent; `says` is the status of each answer."""
+
+    def __init__(self) -> None:
+        super().__init__("test")
+        self.sent: list[str] = []
+        self.status = 200
+        self.under_way = self.most = 0
+
+    async def post(self, url: str, headers: dict[str, str], body: bytes, *, private_network: bool) -> Answer:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        await trio.sleep(0.01)
+        self.under_way -= 1
+        self.sent.append(headers["webhook-id"])
+        return Answer(self.status, "", 1)
+
+
+class World:
+    """One origin's store, and as many who would deliver as a test wants."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.store: Store = open_store(root / "store", role="origin")
+        self.sealing = Sealing(root / "webhooks.json")
+        self.records = Records(root / "webhooks")
+        assert self.store.journal is not None
+        self.history = History(self.store.index, self.store.journal)
+
+    def deliverer(self, sender: Sender) -> Deliverer:
+        telling = Telling(
+            self.store.catalog,
+            self.history,
+            self.sealing,
+            self.records,
+            sender,
+            lambda format, package: package,
+            lambda format: None,
+            now_ms,
+        )
+        assert self.store.committer is not None
+        lock = self.root / "webhooks" / "deliver.lock"
+        return Deliverer(lock, telling, self.store.committer.commit, RULES, parallel_max=3)
+
+    async def write(self, *changes: object, action: str = "t") -> None:
+        assert self.store.committer is not None
+        draft = Draft("acme", "", "t", action, changes)  # type: ignore[arg-type]
+        await self.store.committer.commit(lambda reading: Decided(draft, None))
+
+    async def hook(self, hook: Webhook = HOOK) -> None:
+        self.sealing.put(hook.revision, Sealed(hook.id, 0, "https://receiver.example/x", (Secret(new_secret()),)))
+        await self.write(PutWebhook(hook))
+
+    async def teams(self, first: int, count: int) -> None:
+        for number in range(first, first + count):
+            await self.write(PutTeam(Team(f"t{number}")))
+
+
+@asynccontextmanager
+async def world(root: Path) -> AsyncIterator[World]:
+    made = World(root)
+    try:
+        await made.write(PutRepository(Repository("acme", "main")))
+        yield made
+    finally:
+        made.records.close()
+        made.store.close()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    with trio.fail_after(WAIT_SECONDS_MAX):
+        while not holds():  # noqa: ASYNC110  # what other threads write has no event
+            await trio.sleep(0.01)
+
+
+async def test_d14_one_delivers_and_the_other_takes_over(tmp_path: Path) -> None:
+    async with world(tmp_path) as one, trio.open_nursery() as nursery:
+        await one.hook()
+        first, second = Remembering(), Remembering()
+        async with trio.open_nursery() as life:
+            life.start_soon(one.deliverer(first).run)
+            await one.teams(0, 5)
+            await until(lambda: len(first.sent) >= 5)
+            nursery.start_soon(one.deliverer(second).run)
+            await one.teams(5, 5)
+            await until(lambda: len(first.sent) >= 10)
+            assert second.sent == []
+            life.cancel_scope.cancel()
+        await one.teams(10, 5)
+        await until(lambda: len(second.sent) >= 5)
+        assert len({*first.sent, *second.sent}) == 15
+        assert first.most <= 3, "no more at a time than there may be"
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_refused_is_given_up_after_its_attempts_and_the_rest_goes_on(tmp_path: Path) -> None:
+    async with world(tmp_path) as one, trio.open_nursery() as nursery:
+        await one.hook()
+        sender = Remembering()
+        sender.status = 500
+        nursery.start_soon(one.deliverer(sender).run)
+        await one.teams(0, 1)
+        await until(lambda: len(sender.sent) >= 3)
+        sender.status = 200
+        await one.teams(1, 2)
+        await until(lambda: len(sender.sent) >= 5)
+        await until(lambda: (now := one.records.state("whk_a")) is not None and now.delivered == 2)
+        state = one.records.state("whk_a")
+        assert state is not None
+        assert (state.given_up, state.refused, state.waiting) == (1, 3, [])
+        attempts = [(each.attempt, each.status) for each in reversed(one.records.deliveries("whk_a"))]
+        assert attempts[:3] == [(1, 500), (2, 500), (3, 500)]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_webhook_that_goes_is_forgotten_with_its_secrets(tmp_path: Path) -> None:
+    async with world(tmp_path) as one:
+        await one.hook()
+        one.records.write({}, [("whk_a", line(0))])
+        await one.write(DropWebhook("", "whk_a"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.deliverer(Remembering()).run)
+            await until(lambda: one.sealing.find("rev_a") is None)
+            nursery.cancel_scope.cancel()
+        assert one.records.deliveries("whk_a") == []
+
+
+def line(number: int) -> Delivery:
+    return Delivery(0, f"msg_{number}", "team.created", "acme", number, 1, "event", number, 1, 200, "")
+
+
+def test_the_log_of_each_webhook_has_a_bound(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    records.write({}, [("whk_b", line(1))])
+    for start in range(0, LOG_MAX + 50, 50):
+        records.write({}, [("whk_a", line(number)) for number in range(start, start + 50)])
+    kept = records.deliveries("whk_a")
+    assert [one.number for one in kept] == list(range(LOG_MAX + 50, 50, -1))
+    assert [one.number for one in records.deliveries("whk_a", 100, 2)] == [99, 98]
+    assert records.delivery("whk_a", 7) is None
+    assert records.delivery("whk_a", 70) is not None
+    assert len(records.deliveries("whk_b")) == 1
+    assert records.deliveries("whk") == []
+    assert records.forget(frozenset(("whk_b",))) == 1
+    assert records.deliveries("whk_a") == []
+    assert len(records.deliveries("whk_b")) == 1
+    records.close()
