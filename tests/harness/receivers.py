@@ -34,7 +34,8 @@ class Came(NamedTuple):
 
     @property
     def event(self) -> str:
-        kind: str = self.json["type"]
+        """Its kind, "" where a template left that out."""
+        kind: str = self.json.get("type", "")
         return kind
 
     def signed_by(self, secret: str) -> bool:

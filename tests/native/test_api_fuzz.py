@@ -21,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from bench.servers import free_port
 from gateway.console.api import ROUTES
 from tests.harness.running import Up, get
 
@@ -52,6 +53,9 @@ def fill(node: Up) -> dict[str, str]:
     send(node, "POST", f"{at}/upstreams", {"format": "npm", "name": "second", "url": "https://registry.example/"})
     send(node, "POST", f"{at}/quarantine", {"format": "pypi", "package": "thing"})
     send(node, "PUT", f"{at}/replication/asia", {})
+    # a port that nobody listens at: whatever is sent there is refused at once
+    hook = {"name": "builds", "url": f"http://127.0.0.1:{free_port()}/hook", "private_network": True}
+    send(node, "POST", f"{within}/webhooks", hook)
     made = send(node, "POST", "/tokens", {"name": "another", "grants": [{"scope": workspace}]})
     return {
         "workspace": workspace,
@@ -63,6 +67,8 @@ def fill(node: Up) -> dict[str, str]:
         "team": "devs",
         "service": "robot",
         "role": "publisher",
+        "webhook": "builds",
+        "number": "1",
         "name": "second",
         "host": "pkgs.example",
         "region": "asia",

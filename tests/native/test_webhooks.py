@@ -82,7 +82,7 @@ def test_d14_a_workspace_is_told_of_its_own_and_nothing_secret_is_anywhere(tmp_p
         secrets = [json.loads(got.body)["secret"]]
         told = [got.body]
         made(world, "other", "theirs", receiver.url + "/other")
-        picked = {"repository": "builds", "events": ["package.published"], "query": "name:^lib/ and not filename:*.txt"}
+        picked = {"repository": "builds", "events": ["package.published"], "query": "name:^lib/ NOT filename:*.txt"}
         made(world, "acme", "picked", receiver.url + "/picked", **picked)
         template = json.dumps({"text": "{{data.package}} by {{data.actor.name}}", "tags": "{{data.tags}}"})
         made(world, "acme", "chat", receiver.url + "/chat", events=["package.*"], template=template)
@@ -91,7 +91,7 @@ def test_d14_a_workspace_is_told_of_its_own_and_nothing_secret_is_anywhere(tmp_p
             assert world.put(mine, path, b"x", node=edge).status == 201
         assert world.put("acme/spare", "lib/d.bin", b"x").status == 201
         assert world.put(others, "lib/e.bin", b"x").status == 201
-        world.entrepot("token", "create", "both", "--grant", "acme/builds:read", "--grant", "other/main:read")
+        world.entrepot("token", "create", "both", "--repository", "acme/builds", "--repository", "other/main")
         receiver.until(lambda came: {"token.created"} <= {one.event for one in came if one.path == PATH_CANARY})
         receiver.until(lambda came: any(one.path == "/other" and one.event == "token.created" for one in came))
         receiver.until(lambda came: sum(one.path == "/chat" for one in came) == 4)
@@ -187,7 +187,7 @@ def test_d14_a_receiver_that_is_away_for_long_is_switched_off_and_loses_nothing(
         assert all(one.path == "/watch" for one in receiver.came[quiet:])
 
         # who administers the workspace alone
-        token = world.entrepot("token", "create", "ws", "--grant", "acme:admin")["token"]
+        token = world.entrepot("token", "create", "ws", "--workspace", "acme", "--admin")["token"]
         inside = {"name": "inside", "url": receiver.url.replace("http:", "https:")}
         refused = api(world, "POST", "/workspaces/acme/webhooks", inside, token=token)
         assert (refused.status, b"is not on the public Internet" in refused.body) == (400, True)
