@@ -117,41 +117,48 @@ def test_d14_a_workspace_is_told_of_its_own_and_nothing_secret_is_anywhere(tmp_p
         ping = receiver.events("ping")[0]
         assert [ping.signed_by(one) for one in secrets] == [True, True]
 
-        # sent again, played again: the same ids
-        first = by_path[PATH_CANARY][0]
-        listed = world.entrepot("webhook", "deliveries", "acme/all", url=edge.url)["items"]
-        number = next(one["number"] for one in listed if one["message"] == first.id)
-        again = world.entrepot("webhook", "redeliver", "acme/all", str(number), url=edge.url)
-        assert (again["message"], again["cause"]) == (first.id, "redelivery")
-        before = len(receiver.came)
-        world.entrepot("webhook", "replay", "acme/all", "--after", "0", url=edge.url)
-        known = {one.id for one in by_path[PATH_CANARY] if one.json["data"]["journal"] == "acme"}
-        receiver.until(lambda came: known <= {one.id for one in came[before:]})
-        shown = world.entrepot("webhook", "show", "acme/all", url=edge.url)
-        assert shown["queue"]["lag_entries"] == 0
-        metrics = world.origin.get("/-/metrics", world.token).body
-        assert b'entrepot_webhook_lag_entries{workspace="acme",webhook="all"} 0' in metrics
-
-        # nothing of it is told, logged, journaled or shown
-        for path in ("", "/all", "/all/deliveries?limit=1000"):
-            told.append(api(world, "GET", f"/workspaces/acme/webhooks{path}", node=edge).body)
-        told += [api(world, "GET", "/workspaces/acme/audit").body, metrics]
-        hidden = (CANARY, PATH_CANARY, *(one.removeprefix("whsec_") for one in secrets))
-        for text in told[1:]:
-            assert not [one for one in hidden if one.encode() in text], text[:500]
-        assert PATH_CANARY.encode() not in told[0]
-        for folder in (world.origin.data, edge.data, world.folder):
-            for file in folder.rglob("*"):
-                if file.is_file() and file.name not in ("webhooks.json", "data.mdb", "lock.mdb"):
-                    found = [one for one in hidden if one.encode() in file.read_bytes()]
-                    assert not found, (file, found)
-        for database in [*world.origin.data.rglob("data.mdb"), *edge.data.rglob("data.mdb")]:
-            assert not [one for one in hidden if one.encode() in database.read_bytes()], database
-        assert (world.origin.data / "webhooks.json").stat().st_mode & 0o077 == 0
-
+        _tell_again(world, edge, receiver, by_path[PATH_CANARY])
+        _look_for_secrets(world, edge, told, secrets)
         world.entrepot("webhook", "delete", "acme/all", url=edge.url)
         assert CANARY not in (world.origin.data / "webhooks.json").read_text()
         assert api(world, "GET", "/workspaces/acme/webhooks/all", node=edge).status == 404
+
+
+def _tell_again(world: Topology, edge: Node, receiver: Receiver, came: list[Came]) -> None:
+    """Sent again, played again: the same ids."""
+    first = came[0]
+    listed = world.entrepot("webhook", "deliveries", "acme/all", url=edge.url)["items"]
+    number = next(one["number"] for one in listed if one["message"] == first.id)
+    again = world.entrepot("webhook", "redeliver", "acme/all", str(number), url=edge.url)
+    assert (again["message"], again["cause"]) == (first.id, "redelivery")
+    before = len(receiver.came)
+    world.entrepot("webhook", "replay", "acme/all", "--after", "0", url=edge.url)
+    known = {one.id for one in came if one.json["data"]["journal"] == "acme"}
+    receiver.until(lambda all: known <= {one.id for one in all[before:]})
+    shown = world.entrepot("webhook", "show", "acme/all", url=edge.url)
+    assert shown["queue"]["lag_entries"] == 0
+    metrics = world.origin.get("/-/metrics", world.token).body
+    assert b'entrepot_webhook_lag_entries{workspace="acme",webhook="all"} 0' in metrics
+
+
+def _look_for_secrets(world: Topology, edge: Node, told: list[bytes], secrets: list[str]) -> None:
+    """Nothing of it is told, logged, journaled or shown; `told` begins with the one answer that may hold a secret."""
+    metrics = world.origin.get("/-/metrics", world.token).body
+    for path in ("", "/all", "/all/deliveries?limit=1000"):
+        told.append(api(world, "GET", f"/workspaces/acme/webhooks{path}", node=edge).body)
+    told += [api(world, "GET", "/workspaces/acme/audit").body, metrics]
+    hidden = (CANARY, PATH_CANARY, *(one.removeprefix("whsec_") for one in secrets))
+    for text in told[1:]:
+        assert not [one for one in hidden if one.encode() in text], text[:500]
+    assert PATH_CANARY.encode() not in told[0]
+    for folder in (world.origin.data, edge.data, world.folder):
+        for file in folder.rglob("*"):
+            if file.is_file() and file.name not in ("webhooks.json", "data.mdb", "lock.mdb"):
+                found = [one for one in hidden if one.encode() in file.read_bytes()]
+                assert not found, (file, found)
+    for database in [*world.origin.data.rglob("data.mdb"), *edge.data.rglob("data.mdb")]:
+        assert not [one for one in hidden if one.encode() in database.read_bytes()], database
+    assert (world.origin.data / "webhooks.json").stat().st_mode & 0o077 == 0
 
 
 def test_d14_a_receiver_that_is_away_for_long_is_switched_off_and_loses_nothing(tmp_path: Path) -> None:
