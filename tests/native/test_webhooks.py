@@ -4,6 +4,7 @@ import json
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +136,7 @@ def _tell_again(world: Topology, edge: Node, receiver: Receiver, came: list[Came
     world.entrepot("webhook", "replay", "acme/all", "--after", "0", url=edge.url)
     known = {one.id for one in came if one.json["data"]["journal"] == "acme"}
     receiver.until(lambda all: known <= {one.id for one in all[before:]})
-    shown = world.entrepot("webhook", "show", "acme/all", url=edge.url)
-    assert shown["queue"]["lag_entries"] == 0
+    _until(world, "all", lambda one: one["queue"]["lag_entries"] == 0)
     metrics = world.origin.get("/-/metrics", world.token).body
     assert b'entrepot_webhook_lag_entries{workspace="acme",webhook="all"} 0' in metrics
 
@@ -181,7 +181,7 @@ def test_d14_a_receiver_that_is_away_for_long_is_switched_off_and_loses_nothing(
         for number in range(5):
             assert world.put(repository, f"{number}.bin", b"x").status == 201
         for name in ("watch", "gone"):
-            _until_off(world, name)
+            assert _until(world, name, lambda one: not one["enabled"])["why"]
         actions = [one["action"] for one in world.entrepot("audit", "list", "acme")["items"]]
         assert actions.count("webhook.disable") == 2
         assert world.put(repository, "5.bin", b"x").status == 201
@@ -205,9 +205,10 @@ def test_d14_a_receiver_that_is_away_for_long_is_switched_off_and_loses_nothing(
         assert "inside" not in (world.origin.data / "webhooks.json").read_text()
 
 
-def _until_off(world: Topology, name: str) -> None:
+def _until(world: Topology, name: str, holds: Callable[[Any], bool]) -> Any:
+    """Ask about a webhook of acme until that holds."""
     end_s = time.monotonic() + 30
-    while (one := world.entrepot("webhook", "show", f"acme/{name}"))["enabled"]:
+    while not holds(one := world.entrepot("webhook", "show", f"acme/{name}")):
         assert time.monotonic() < end_s, one
         time.sleep(0.2)
-    assert one["why"]
+    return one
