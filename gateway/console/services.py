@@ -2,8 +2,7 @@
 
 The node assembly makes one `Services` for each worker. An edge gives no `commit`, `secrets`, `signing`,
 `authority`, `history`, `heads`, `questions`, `register`, `signing_in` or
-`telling`:
-it answers reads from its own index, and its front relays writes to the origin before they come here.
+`telling`: it answers reads from its own index, and its front relays writes to the origin before they come here.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

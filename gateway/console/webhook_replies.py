@@ -40,7 +40,8 @@ class WebhookQueue(Told, frozen=True):
 
 class Webhook(Told, frozen=True, kw_only=True):
     """`host` is where it leads, without the path. `headers` are the names of those that it sends. `why` it is not
-    enabled."""
+    enabled. `revision` is another whenever its url, secret or headers are; `headers` and `queue` stand where one is
+    asked for."""
 
     id: str
     name: str
@@ -54,6 +55,7 @@ class Webhook(Told, frozen=True, kw_only=True):
     private_network: bool
     enabled: bool
     why: str
+    revision: str
     created_ms: int
     headers: Texts = ()
     queue: WebhookQueue | None = None

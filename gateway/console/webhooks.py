@@ -22,7 +22,7 @@ from gateway.access.verdicts import (
     standing,
 )
 from gateway.console import replies, shown, webhook_replies
-from gateway.console.calls import Call, Reply, Routes
+from gateway.console.calls import Call, Reply, Routes, no_content
 from gateway.console.people import new_id
 from gateway.console.permissions import BY_BODY, SOMEBODY
 from gateway.console.schemas import EditWebhook, NewWebhook, Replay, Rotation
@@ -61,13 +61,11 @@ async def list_events(call: Call) -> Reply:
 @ROUTES.add("GET", _AT, SOMEBODY, ("repository", "after", "limit"), gives=replies.Page[webhook_replies.Webhook])
 async def list_webhooks(call: Call) -> Reply:
     """Those that the caller may manage: of the workspace and of its repositories, or of one `repository`."""
-    after, limit, repository = call.argument("after"), call.limit(), call.argument("repository")
+    repository = call.argument("repository")
     with call.read() as reading:
         found = [one for one in _known(reading, call.at["workspace"]) if _governs(reading, call.principal, one)]
-    wanted = sorted(
-        (one for one in found if one.name > after and repository in ("", one.repository)), key=lambda one: one.name
-    )
-    return Reply(200, shown.page(wanted, limit, lambda one: one.name, lambda one: _shown(call, one)))
+    wanted = [one for one in found if repository in ("", one.repository)]
+    return call.page(wanted, lambda one: one.name, lambda one: _noun(one) | _doing(call, one))
 
 
 @ROUTES.add("POST", _AT, BY_BODY, takes=NewWebhook, gives=webhook_replies.MintedWebhook, status=201)
@@ -111,15 +109,22 @@ async def create_webhook(call: Call) -> Reply:
         made = msgspec.structs.replace(draft, after=reading.serial(ws) + 1, after_system=reading.serial(SYSTEM))
         return _written(principal, "webhook.create", made)
 
-    made, headers_ = await _sealed_change(call, telling, draft.id, draft.revision, sealed, decide)
-    return Reply(201, _shown(call, made) | {"secret": secret}, headers_)
+    def answer(made: Webhook) -> Reply:
+        return Reply(201, _noun(made) | {"headers": sorted(headers), "secret": secret})
+
+    return await _concluded(call, telling, draft.id, draft.revision, sealed, decide, answer)
 
 
-@ROUTES.add("GET", _ONE, SOMEBODY, gives=webhook_replies.Webhook)
+def show_settings(call: Call, reading: Reading) -> shown.Shown:
+    """What the index knows of it: its ETag does not move with what is delivered."""
+    return _noun(_governed(reading, call, call.principal))
+
+
+@ROUTES.add("GET", _ONE, SOMEBODY, gives=webhook_replies.Webhook, shows=show_settings)
 async def show_webhook(call: Call) -> Reply:
     with call.read() as reading:
         hook = _governed(reading, call, call.principal)
-    return Reply(200, _shown(call, hook))
+    return Reply(200, _noun(hook) | _doing(call, hook))
 
 
 @ROUTES.add("PATCH", _ONE, BY_BODY, takes=EditWebhook, gives=webhook_replies.Webhook)
@@ -155,23 +160,24 @@ async def edit_webhook(call: Call) -> Reply:
         _check(after)
         return Decided(None, now) if after == now else _written(principal, "webhook.edit", after)
 
-    made, headers = await _sealed_change(call, telling, before.id, str(asked.get("revision", "")), sealed, decide)
-    return Reply(200, _shown(call, made), headers)
+    revision = str(asked.get("revision", ""))
+    return await _concluded(call, telling, before.id, revision, sealed, decide, lambda made: Reply(200, _noun(made)))
 
 
 @ROUTES.add("DELETE", _ONE, BY_BODY, gives=None)
 async def remove_webhook(call: Call) -> Reply:
-    telling = _telling(call)
+    telling, gone = _telling(call), list[str]()
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         hook = _governed(reading, call, principal)
+        gone[:] = [hook.id]
         drop = DropWebhook(hook.repository, hook.id)
-        return Decided(Draft(hook.workspace, hook.repository, principal.id, "webhook.remove", (drop,)), hook.id)
+        return Decided(Draft(hook.workspace, hook.repository, principal.id, "webhook.remove", (drop,)), None)
 
-    id, headers = await call.change(call.at["workspace"], decide)
-    assert isinstance(id, str)
-    await trio.to_thread.run_sync(telling.sealing.keep_only, id, "")
-    return Reply(204, None, headers)
+    reply = await call.conclude(call.at["workspace"], decide, no_content)
+    for id in gone:
+        await trio.to_thread.run_sync(telling.sealing.keep_only, id, "")
+    return reply
 
 
 @ROUTES.add("POST", f"{_ONE}/rotate", BY_BODY, takes=Rotation, gives=webhook_replies.MintedWebhook)
@@ -191,8 +197,10 @@ async def rotate_secret(call: Call) -> Reply:
         now = _unchanged(reading, call, principal, before)
         return _written(principal, "webhook.rotate", msgspec.structs.replace(now, revision=revision))
 
-    made, headers = await _sealed_change(call, telling, before.id, revision, sealed, decide)
-    return Reply(200, _shown(call, made) | {"secret": secret}, headers)
+    def answer(made: Webhook) -> Reply:
+        return Reply(200, _noun(made) | {"secret": secret})
+
+    return await _concluded(call, telling, before.id, revision, sealed, decide, answer)
 
 
 @ROUTES.add("POST", f"{_ONE}/replay", BY_BODY, takes=Replay, gives=webhook_replies.Webhook)
@@ -210,9 +218,7 @@ async def replay(call: Call) -> Reply:
         anew = msgspec.structs.replace(now, after=after, after_system=system, run=now.run + 1)
         return _written(principal, "webhook.replay", anew)
 
-    made, headers = await call.change(call.at["workspace"], decide)
-    assert isinstance(made, Webhook)
-    return Reply(200, _shown(call, made), headers)
+    return await call.conclude(call.at["workspace"], decide, lambda made: Reply(200, _noun(made)))
 
 
 @ROUTES.add("POST", f"{_ONE}/ping", BY_BODY, gives=webhook_replies.Delivery)
@@ -228,7 +234,7 @@ async def ping(call: Call) -> Reply:
 async def list_deliveries(call: Call) -> Reply:
     """The last attempts, the latest first."""
     telling, limit = _telling(call), call.limit()
-    below = _number(call.argument("after", "0"), _no_page)
+    below = _number(call.argument("after") or "0", _no_page)
     with call.read() as reading:
         hook = _governed(reading, call, call.principal)
     found = await trio.to_thread.run_sync(telling.records.deliveries, hook.id, below, limit + 1)
@@ -320,28 +326,30 @@ def _resealed(telling: Telling, hook: Webhook, body: EditWebhook, now_ms: int) -
     return Sealed(hook.id, now_ms, old.url if body.url is None else body.url, old.secrets, headers)
 
 
-async def _sealed_change(
+async def _concluded(
     call: Call,
     telling: Telling,
     id: str,
     revision: str,
     sealed: Sealed | None,
     decide: Callable[[Reading, Principal], Decided],
-) -> tuple[Webhook, dict[str, str]]:
+    answer: Callable[[Webhook], Reply],
+) -> Reply:
     """The secret half first, then the commit that names it, then the old half goes; where nothing was committed, the
     new one."""
-    if sealed is not None:
-        await trio.to_thread.run_sync(telling.sealing.put, revision, sealed)
+    if sealed is None:
+        return await call.conclude(call.at["workspace"], decide, answer)
+    await trio.to_thread.run_sync(telling.sealing.put, revision, sealed)
     try:
-        made, headers = await call.change(call.at["workspace"], decide)
+        reply = await call.conclude(call.at["workspace"], decide, answer)
     except Problem:
-        if sealed is not None:
-            await trio.to_thread.run_sync(telling.sealing.drop, revision)
+        await trio.to_thread.run_sync(telling.sealing.drop, revision)
         raise
-    assert isinstance(made, Webhook)
-    if sealed is not None:
-        await trio.to_thread.run_sync(telling.sealing.keep_only, id, made.revision)
-    return made, headers
+    if call.progress.changed:
+        await trio.to_thread.run_sync(telling.sealing.keep_only, id, revision)
+    else:  # it was done before, by an earlier request with the same key
+        await trio.to_thread.run_sync(telling.sealing.drop, revision)
+    return reply
 
 
 def _written(principal: Principal, action: str, hook: Webhook) -> Decided:
@@ -365,9 +373,8 @@ def _no_delivery() -> NoReturn:
 # ---------------------------------------------------------------- shown
 
 
-def _shown(call: Call, hook: Webhook) -> shown.Shown:
-    telling = call.services.telling
-    told: shown.Shown = {
+def _noun(hook: Webhook) -> shown.Shown:
+    return {
         "id": hook.id,
         "name": hook.name,
         "workspace": hook.workspace,
@@ -380,15 +387,20 @@ def _shown(call: Call, hook: Webhook) -> shown.Shown:
         "private_network": hook.private_network,
         "enabled": hook.enabled,
         "why": hook.why,
+        "revision": hook.revision,
         "created_ms": hook.at_ms,
     }
+
+
+def _doing(call: Call, hook: Webhook) -> shown.Shown:
+    """What only the origin knows of it."""
+    telling = call.services.telling
     if telling is None:
-        return told
+        return {}
     sealed = telling.sealing.find(hook.revision)
-    told["headers"] = sorted(sealed.headers) if sealed is not None else []
     with call.read() as reading:
         head = reading.serial(hook.workspace)
-    return told | {"queue": telling.told(hook, head)}
+    return {"headers": sorted(sealed.headers) if sealed is not None else [], "queue": telling.told(hook, head)}
 
 
 def _delivery(one: Delivery) -> shown.Shown:
