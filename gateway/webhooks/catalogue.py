@@ -32,6 +32,7 @@ class Kind(NamedTuple):
 
 CATALOGUE: tuple[Kind, ...] = (
     Kind("package.published", "Files of a version came, or others in their place.", _PACKAGE, True),
+    Kind("package.restored", "What was deleted came back out of the bin.", _PACKAGE, True),
     Kind("package.changed", "What is told of a package changed: it was yanked, deprecated, or set up.", _PACKAGE, True),
     Kind("package.deleted", "A package went, or a version or a file of one.", _PACKAGE, True),
     Kind("package.tagged", "A tag was set, or points to another version.", _PACKAGE, True),
@@ -46,6 +47,7 @@ CATALOGUE: tuple[Kind, ...] = (
     Kind("member.changed", "A member has another role.", ("account", "member", "role")),
     Kind("member.removed", "Somebody is a member no more.", ("account", "member")),
     Kind("team.created", "A team was made.", ("team",)),
+    Kind("team.changed", "A team was changed.", ("team",)),
     Kind("team.deleted", "A team was dropped.", ("team",)),
     Kind("team.member_added", "Somebody came into a team, or has another part in it.", _MATE),
     Kind("team.member_removed", "Somebody left a team.", ("team", "account", "member")),

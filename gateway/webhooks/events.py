@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from gateway.access.grants import plain_actions
+from gateway.access.sessions import KIND as SESSION
 from storage.hooks import DropWebhook, PutWebhook, Webhook
 from storage.nouns import (
     SYSTEM,
@@ -56,6 +57,12 @@ AccountOf = Callable[[str], Account | None]
 """An Account by its id, the closed ones too."""
 KnownAs = Callable[[str, str], str | None]
 """(format, package) to the name that people know it by, None for what is part of the repository itself."""
+
+_JOINING = frozenset(("member.add", "scim.user.activate"))
+_MAKING = frozenset(
+    ("team.create", "scim.group.create", "token.create", "scim.token.create", "entitlement.create", "oidc.exchange")
+)
+"""Actions that make what they put; others change it."""
 
 _WITH_PARTS = frozenset(("oci",))
 """Formats whose files without a version are parts of what is published later."""
@@ -205,7 +212,8 @@ def _version(entry: Entry, about: Subject, one: _Version) -> Iterator[Event]:
             {"name": file.name, "size_bytes": file.size, "sha256": file.sha256.hex()}
             for file in one.files[:FILES_TOLD_MAX]
         ]
-        yield _package("package.published", entry, subject, files=told, size_bytes=subject.size_bytes)
+        kind = "package.restored" if entry.action == "package.restore" else "package.published"
+        yield _package(kind, entry, subject, files=told, size_bytes=subject.size_bytes)
     elif one.put:
         yield _package("package.changed", entry, subject)
     if one.dropped or one.gone:
@@ -269,12 +277,12 @@ def _of_people(change: AnyChange, entry: Entry, account_of: AccountOf) -> Event 
 
     match change:
         case PutMembership(made):
-            kind = "member.added" if entry.action == "member.add" else "member.changed"
+            kind = "member.added" if entry.action in _JOINING else "member.changed"
             return event(kind, made.account, **who(made.account), role=made.role)
         case DropMembership(account):
             return event("member.removed", account, **who(account))
         case PutTeam(made):
-            return event("team.created", made.name, team=made.name)
+            return event("team.created" if entry.action in _MAKING else "team.changed", made.name, team=made.name)
         case DropTeam(name):
             return event("team.deleted", name, team=name)
         case PutTeammate(made):
@@ -306,10 +314,10 @@ def _system(change: AnyChange, entry: Entry, ws: str, account_of: AccountOf) -> 
     match change:
         case PutWorkspace(made) if made.name == ws:
             yield Event("workspace.changed", (), "", {"quota_bytes": made.quota_bytes})
-        case PutAccount(made) if made.workspace == ws:
+        case PutAccount(made) if made.workspace == ws and made.kind == "service":
             data: Data = {"account": made.id, "member": f"{made.kind}:{made.name}"}
             yield Event("service.closed" if made.closed_ms else "service.created", (made.id,), "", data)
-        case PutToken(token):
+        case PutToken(token) if token.kind != SESSION:
             scopes = [one.scope for one in token.grants if one.scope.partition("/")[0] == ws and not one.deny]
             owner = account_of(token.owner) if token.owner else None
             if scopes or (owner is not None and owner.workspace == ws):
@@ -323,7 +331,6 @@ def _system(change: AnyChange, entry: Entry, ws: str, account_of: AccountOf) -> 
 
 def _token(token: Token, entry: Entry, scopes: list[str]) -> Event:
     family = "token" if token.entitlement is None else "entitlement"
-    made = entry.action in ("token.create", "entitlement.create", "oidc.exchange")
     data: Data = {
         "token": token.id,
         "name": token.name,
@@ -335,5 +342,5 @@ def _token(token: Token, entry: Entry, scopes: list[str]) -> Event:
     }
     if token.entitlement is not None:
         data["metadata"] = token.entitlement.metadata
-    what = "revoked" if token.revoked_ms else "created" if made else "changed"
+    what = "revoked" if token.revoked_ms else "created" if entry.action in _MAKING else "changed"
     return Event(f"{family}.{what}", (token.id,), "", data)

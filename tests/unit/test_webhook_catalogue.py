@@ -96,6 +96,7 @@ PUBLISHED = (
 )
 SAID: dict[str, list[Event]] = {
     "package.published": told(*PUBLISHED)[:1],
+    "package.restored": told(*PUBLISHED, action="package.restore")[:1],
     "package.changed": told(PutVersion("npm", "thing", Version("1.0"))),
     "package.deleted": told(DropVersion("npm", "thing", "1.0")),
     "package.tagged": told(PutTag("npm", "thing", "latest", "1.0")),
@@ -109,7 +110,8 @@ SAID: dict[str, list[Event]] = {
     "member.added": told(PutMembership(Membership("usr_a", "member")), action="member.add"),
     "member.changed": told(PutMembership(Membership("usr_a", "owner")), action="member.role"),
     "member.removed": told(DropMembership("usr_a")),
-    "team.created": told(PutTeam(Team("devs"))),
+    "team.created": told(PutTeam(Team("devs")), action="team.create"),
+    "team.changed": told(PutTeam(Team("devs")), action="scim.group.change"),
     "team.deleted": told(DropTeam("devs")),
     "team.member_added": told(PutTeammate(Teammate("devs", "usr_a"))),
     "team.member_removed": told(DropTeammate("devs", "usr_a")),
