@@ -21,7 +21,7 @@ from storage.nouns import Draft, PutRepository, PutTeam, Repository, Team
 from storage.open import Store, open_store
 
 RULES = Rules(attempts_max=3, retry_seconds_min=0.01, retry_seconds_max=0.05, disable_seconds=1e9)
-HOOK = Webhook("whk_a", "acme", "", "all", "https://receiver.example", "rev_a", 0, 0, ("team.created",))
+HOOK = Webhook("whk_a", "acme", "", "all", "https://receiver.example", "rev_a", 0, 0, ("team.*",))
 WAIT_SECONDS_MAX = 30
 
 
