@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
-from statistics import median
+from math import ceil, erfc, sqrt
+from statistics import fmean, median, variance
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,14 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Spread | None:
     """`ours / theirs` of each round, so that what slows the machine slows both; None where a side was not measured."""
     pairs = [a / b for a, b in zip(ours, theirs, strict=False) if b > 0]
     return spread(pairs) if pairs else None
+
+
+def welch(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
+    """(t, p) of Welch's test of equal means, for samples so large that t is normal: p is how likely chance alone is
+    for a difference as great."""
+    means, errors = zip(*((fmean(side), variance(side) / len(side)) for side in (ours, theirs)), strict=True)
+    t = (means[0] - means[1]) / sqrt(sum(errors)) if sum(errors) else 0.0
+    return t, erfc(abs(t) / sqrt(2))
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -40,7 +40,7 @@ class Parts(NamedTuple):
 def mint() -> tuple[str, Parts]:
     """A new token: its text, to be shown once, and the parts of the Token to store."""
     body = PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(RANDOM_CHARS))
-    text = body + _check(body)
+    text = body + check(body)
     name = ID_PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(ID_CHARS))
     public = signing_key(text).public_key().public_bytes_raw()
     return text, Parts(name, hash_of(text), public)
@@ -50,7 +50,7 @@ def well_formed(text: str) -> bool:
     """Could this text be a token of ours? False for anything mistyped, cut or foreign; nothing is looked up."""
     if len(text) != TEXT_CHARS or not text.startswith(PREFIX) or not _LETTERS.issuperset(text[len(PREFIX) :]):
         return False
-    return _check(text[:-CHECK_CHARS]) == text[-CHECK_CHARS:]
+    return check(text[:-CHECK_CHARS]) == text[-CHECK_CHARS:]
 
 
 def hash_of(text: str) -> bytes:
@@ -64,7 +64,8 @@ def signing_key(text: str) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(hmac.digest(text.encode(), _DERIVE, "sha256"))
 
 
-def _check(body: str) -> str:
+def check(body: str) -> str:
+    """The characters that end a token whose others are these."""
     left, chars = zlib.crc32(body.encode("ascii")), []
     for _ in range(CHECK_CHARS):
         left, digit = divmod(left, len(_ALPHABET))

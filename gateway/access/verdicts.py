@@ -18,6 +18,8 @@ import hmac
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from gateway.access.grants import (
     ACTIONS,
     ACTIONS_OF,
@@ -45,7 +47,7 @@ from gateway.access.names import is_slug
 from gateway.access.rules import Given, account_rules, own_rules
 from gateway.access.tokens import TEXT_CHARS, hash_of, well_formed
 from gateway.delivery.addresses import address_of, network_of
-from storage.errors import Absent, Forbidden, Unauthenticated
+from storage.errors import Absent, Forbidden, Problem, Unauthenticated
 from storage.nouns import Entitlement, Grant, Repository, Token, Workspace
 
 
@@ -214,18 +216,25 @@ def admit(reading: Knows, principal: Principal, ws: str, repo_name: str, right: 
     """
     repository = find_repository(reading, ws, repo_name)
     stands = standing(reading, principal, ws)
-    at_ms = 0 if repository is None else repository.at_ms
+    shape = repository or Repository(ws, repo_name)
     wanted = [What(action, ws, repo_name, format) for action in _WANTED[right]]
-    if repository is not None:
-        if right == "read" and repository.public:
-            return Clearance(repository, stands, True)
-        if any(stands.possible(what, at_ms) for what in wanted):
-            return Clearance(repository, stands, all(stands.whole(what, at_ms) for what in wanted))
+    if right == "read" and shape.public:
+        return Clearance(shape, stands, True)
+    may = any(stands.possible(what, shape.at_ms) for what in wanted)
+    if may and repository is not None:
+        return Clearance(repository, stands, all(stands.whole(what, shape.at_ms) for what in wanted))
+    raise _refusal(principal, stands, repository, shape, right)
+
+
+def _refusal(
+    principal: Principal, stands: Standing, repository: Repository | None, shape: Repository, what: str
+) -> Problem:
+    """What is told instead. `shape` stands for a Repository that is not there: the steps are the same, so that how long
+    they take tells nothing either (B9)."""
     if not principal.id:
-        raise needs_token()
-    if repository is None or not (repository.public or _knows(stands, repository)):
-        raise no_repository()
-    raise not_allowed(right, "repository")
+        return needs_token()
+    known = _knows(stands, shape)
+    return not_allowed(what, "repository") if repository is not None and (shape.public or known) else no_repository()
 
 
 _WANTED: dict[str, tuple[str, ...]] = {"read": (READ,), "write": (PUBLISH, TAG, DELETE), "admin": (MANAGE,)}
@@ -240,13 +249,10 @@ def judge_action(reading: Knows, principal: Principal, ws: str, repo_name: str, 
     """The Repository, if `principal` may do `action` to all of it. Raises as `admit` does."""
     repository = find_repository(reading, ws, repo_name)
     stands = standing(reading, principal, ws)
-    if repository is not None and stands.whole(What(action, ws, repo_name), repository.at_ms):
+    shape = repository or Repository(ws, repo_name)
+    if stands.whole(What(action, ws, repo_name), shape.at_ms) and repository is not None:
         return repository
-    if not principal.id:
-        raise needs_token()
-    if repository is None or not (repository.public or _knows(stands, repository)):
-        raise no_repository()
-    raise not_allowed(action, "repository")
+    raise _refusal(principal, stands, repository, shape, action)
 
 
 def judge_workspace(reading: Knows, principal: Principal, ws: str, action: str) -> Workspace:
@@ -355,7 +361,14 @@ def controls(reading: Knows, principal: Principal, token: Token) -> bool:
 
 def find_repository(reading: Knows, ws: str, repo_name: str) -> Repository | None:
     """The Repository under these names, None also for what can be no name."""
-    return reading.repository(ws, repo_name) if is_slug(ws) and is_slug(repo_name) else None
+    found = reading.repository(ws, repo_name) if is_slug(ws) and is_slug(repo_name) else None
+    if found is None:
+        _READ.decode(_ROW)  # one that is there is read, and that takes its time (B9)
+    return found
+
+
+_ROW = msgspec.msgpack.encode(Repository("workspace", "repository"))
+_READ = msgspec.msgpack.Decoder(Repository)
 
 
 # ---------------------------------------------------------------- the sentences; none may name what was asked for

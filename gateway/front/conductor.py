@@ -196,6 +196,8 @@ class Front:
         principal, tolls = admitted.principal, self._tolls
         if not (principal.must_pay and isinstance(admitted.plan, Serve) and head.method == "GET"):
             return True
+        if answer.status != 200:  # sent elsewhere, where it is charged
+            return True
         limits = principal.entitlement
         assert limits is not None
         assert tolls is not None

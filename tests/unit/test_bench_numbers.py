@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -16,11 +17,12 @@ from bench.clients import Refused, parse_wrk
 from bench.distance import Link
 from bench.load import RECORD_OVERHEAD, Broken, Records, in_turn, parse_head, put_requests
 from bench.machine import TICKS, cpu_seconds, family, parse_stat
-from bench.numbers import Spread, bytes_of, percentile, ratios, size_text, spread
+from bench.numbers import Spread, bytes_of, percentile, ratios, size_text, spread, welch
 from bench.options import options
 from bench.report import Result, Row, as_json, table, words
 from bench.scenarios.delivery import cases
 from bench.scenarios.peers import tarball, wheel
+from bench.scenarios.timing import judged
 from bench.servers import Filler
 
 # ---------------------------------------------------------------- statistics
@@ -219,3 +221,17 @@ def test_a_link_carries_no_more_than_its_rate_for_all_together() -> None:
     assert [round(link.passed_s(500_000) - first, 6) for _ in range(3)] == [0.5, 1.0, 1.5]
     wide = Link(float("inf"))
     assert wide.passed_s(1 << 40) <= time.monotonic()
+
+
+def test_b9_a_difference_of_means_is_told_from_chance() -> None:
+    """The verdict of `bench timing`: noise alone is no oracle, a tenth of its breadth in every round is one."""
+    dice = random.Random(7)
+
+    def drawn(more: float) -> tuple[list[float], list[float]]:
+        return [dice.gauss(100 + more, 10) for _ in range(5_000)], [dice.gauss(100, 10) for _ in range(5_000)]
+
+    t, p = welch([1.0, 2.0, 3.0, 4.0], [2.0, 3.0, 4.0, 5.0])
+    assert (round(t, 3), round(p, 3)) == (-1.095, 0.273)
+    assert judged("x", [drawn(0.0) for _ in range(3)]).note.startswith("no oracle")
+    assert judged("x", [drawn(1.0) for _ in range(3)]).note.startswith("LEAKS")
+    assert judged("x", [drawn(1.0), drawn(0.0), drawn(-1.0)]).note.startswith("no oracle"), "not to one side"
