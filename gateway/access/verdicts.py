@@ -48,6 +48,7 @@ from gateway.access.rules import Given, account_rules, own_rules
 from gateway.access.tokens import TEXT_CHARS, hash_of, well_formed
 from gateway.delivery.addresses import address_of, network_of
 from storage.errors import Absent, Forbidden, Problem, Unauthenticated
+from storage.index import keys
 from storage.nouns import Entitlement, Grant, Repository, Token, Workspace
 
 
@@ -259,7 +260,7 @@ def judge_workspace(reading: Knows, principal: Principal, ws: str, action: str) 
     """The Workspace: "read" = may know of it (a member, a rule within it, or something public in it), else `action` on
     all of it, where "admin" stands for managing it."""
     workspace = reading.workspace(ws) if is_slug(ws) else None
-    known = workspace is not None and sees_workspace(reading, principal, ws)
+    known = is_slug(ws) and sees_workspace(reading, principal, ws) and workspace is not None
     if workspace is not None:
         wanted = What(MANAGE if action == "admin" else action, ws)
         if known if action == "read" else standing(reading, principal, ws).whole(wanted):
@@ -313,7 +314,8 @@ def sees_workspace(reading: Knows, principal: Principal, ws: str) -> bool:
     stands = standing(reading, principal, ws)
     if any(stands.possible(What(action, ws)) for action in ACTIONS):
         return True
-    return any(one.public or _knows(stands, one) for one in reading.repositories(ws))
+    near = any(rule.grant.scope.startswith(f"{ws}/") for rules in stands.sets for rule in rules)
+    return any(one.public or (near and _knows(stands, one)) for one in reading.repositories(ws))
 
 
 def _knows(stands: Standing, repository: Repository) -> bool:
@@ -363,11 +365,11 @@ def find_repository(reading: Knows, ws: str, repo_name: str) -> Repository | Non
     """The Repository under these names, None also for what can be no name."""
     found = reading.repository(ws, repo_name) if is_slug(ws) and is_slug(repo_name) else None
     if found is None:
-        _READ.decode(_ROW)  # one that is there is read, and that takes its time (B9)
+        _READ.decode(keys.unseal(_ROW, ""))  # one that is there is read, and that takes its time (B9)
     return found
 
 
-_ROW = msgspec.msgpack.encode(Repository("workspace", "repository"))
+_ROW = keys.seal(msgspec.msgpack.encode(Repository("workspace", "repository", at_ms=1 << 40)))
 _READ = msgspec.msgpack.Decoder(Repository)
 
 

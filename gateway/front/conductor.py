@@ -144,7 +144,7 @@ class Front:
         """An answer from local knowledge, or None where a request task is needed."""
         if head.segments[0] == "-":
             return None
-        place = None
+        place = admitted = None
         try:
             with self._catalog.read() as reading:
                 host = reading.host(host_name(head.host))
@@ -163,7 +163,12 @@ class Front:
                 return self._counted(admitted, head, answer)
         except Problem as problem:
             problem = self._as_counted(head, problem)
-            return answer_of(self._refusal(head, place, self._as_known(problem)), place) if place is not None else None
+            if place is None:
+                return None
+            answer = answer_of(self._refusal(head, place, self._as_known(problem)), place)
+            if admitted is not None:
+                answer.principal, answer.about = logged_as(admitted.principal), about_of(admitted)
+            return answer
 
     def _elsewhere(self, reading: Reading, admitted: Admitted, head: Head, host: Host | None) -> Answer | None:
         """The way to the nearest edge, for who reads by a global name. Who shows a credential is sent there for files
