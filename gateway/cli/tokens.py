@@ -84,8 +84,8 @@ def list_tokens(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "
     """List the tokens that you may manage."""
     with reach(url, profile) as node:
         found = list(node.items("/tokens"))
-    rows = [(one["id"], one["name"], one["state"], _reach(one), _when(one["expires_ms"])) for one in found]
-    Output(json).rows({"items": found}, ("id", "name", "state", "reaches", "expires"), rows)
+    rows = [(one["id"], one["name"], one["state"], _reach(one), _when(one["expires_ms"]), _used(one)) for one in found]
+    Output(json).rows({"items": found}, ("id", "name", "state", "reaches", "expires", "last used"), rows)
 
 
 @app.command(name="revoke")
@@ -135,6 +135,11 @@ def _reach(token: Any) -> str:
         return f"{grant['scope']} {'+'.join(right for right in ('read', 'write', 'admin') if grant[right])}"
 
     return ", ".join(said(grant) for grant in token["grants"])
+
+
+def _used(token: Any) -> str:
+    use = token.get("last_used")
+    return f"{_when(use['at_ms'])} from {use['address']} at {use['node']}" if use else ""
 
 
 def _when(at_ms: int) -> str:

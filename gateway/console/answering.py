@@ -41,6 +41,7 @@ async def run(services: Services, route: Route, at: Mapping[str, str], shows: Sh
         raise Unavailable("This edge has lost its origin and may not tell private things.", retry_after_s=2)
     with services.catalog.read() as reading:
         principal = _identified(services, reading, secret, peer_of(asked))
+    g.principal = principal.id
     if governed:
         g.limits = services.spend(principal, peer_of(asked))
     key = await _keyed(services, route, asked, principal, secret)

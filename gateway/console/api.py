@@ -50,6 +50,7 @@ from gateway.console.signin import accounts, openid, programs, visits
 from gateway.console.signin import credentials as own_credentials
 from gateway.console.tracing import HEADER as REQUEST_ID
 from gateway.console.tracing import request_id
+from gateway.delivery.manage import PRINCIPAL
 
 DESCRIPTION = Routes("/-/api/v1")
 
@@ -143,6 +144,8 @@ def make_app(services: Services) -> Quart:
     async def keep_private(response: Response) -> Response:
         for name, value in (*PRIVATE, (REQUEST_ID, g.request_id), *g.get("limits", ())):
             response.headers.setdefault(name, value)
+        if principal := g.get("principal", ""):
+            response.headers[PRINCIPAL] = principal  # for the client log alone: it goes no further than the front
         return response
 
     return app

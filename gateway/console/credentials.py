@@ -34,6 +34,7 @@ async def whoami(call: Call) -> Reply:
 
 @ROUTES.add("GET", "/tokens", SOMEBODY, ("after", "limit"), gives=replies.Page[replies.Token])
 async def list_tokens(call: Call) -> Reply:
+    """With when and where each was last used. What is shown of one alone, and its ETag, does not change by use."""
     after, limit, now_ms = call.argument("after"), call.limit(), call.services.now_ms()
     with call.read() as reading:
         found = [
@@ -41,8 +42,10 @@ async def list_tokens(call: Call) -> Reply:
             for one in reading.tokens()
             if one.id > after and one.sign_in is None and controls(reading, call.principal, one)
         ]
-    found.sort(key=_id)
-    return Reply(200, shown.page(found, limit, _id, lambda one: shown.token(one, now_ms)))
+    found = sorted(found, key=_id)[: limit + 1]
+    register = call.services.register
+    uses = register.uses([one.id for one in found]) if register is not None else {}
+    return Reply(200, shown.page(found, limit, _id, lambda one: shown.token(one, now_ms, uses.get(one.id))))
 
 
 @ROUTES.add("POST", "/tokens", BY_BODY, takes=NewToken, gives=replies.MintedToken, status=201)

@@ -223,6 +223,14 @@ class Used(Told, frozen=True):
     clients: int
 
 
+class Use(Told, frozen=True):
+    """`node` is "origin" or an edge's name."""
+
+    at_ms: int
+    address: str
+    node: str
+
+
 class Token(Told, frozen=True, kw_only=True):
     """`limits`, `eula` and `metadata` are of an entitlement, `issuer` and `subject` of an exchange. 0 ms = never."""
 
@@ -242,6 +250,8 @@ class Token(Told, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
     issuer: str = ""
     subject: str = ""
+    last_used: Use | None = None
+    """In lists alone, where one is known: as far as the client log has reached the origin, which tells it."""
 
 
 class ClaimRule(Told, frozen=True):

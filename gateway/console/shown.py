@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 from gateway.access.signing import fingerprint
 from gateway.access.verdicts import Principal
+from gateway.logs.tasks import Used
 from storage.blobs.ledger import BlobRow
 from storage.index.bins import files_of, size_of
 from storage.nouns import (
@@ -205,24 +206,35 @@ def provider(noun: Provider, name_of: Callable[[str], str], back: str) -> Shown:
     return told
 
 
-def token(noun: Token, now_ms: int) -> Shown:
+def token(noun: Token, now_ms: int, use: Used | None = None) -> Shown:
+    """`use` is its last one, where that is known."""
     state = "active"
     if noun.expires_ms and noun.expires_ms <= now_ms:
         state = "expired"
     if noun.revoked_ms:
         state = "revoked"
-    return {
-        "id": noun.id,
-        "name": noun.name,
-        "kind": noun.kind,
-        "state": state,
-        "grants": [grant(one) for one in noun.grants],
-        "created_ms": noun.at_ms,
-        "expires_ms": noun.expires_ms,
-        "requests_max": noun.requests_max,
-        "revoked_ms": noun.revoked_ms,
-        "owner": noun.owner,
-    } | _limits(noun)
+    return (
+        {
+            "id": noun.id,
+            "name": noun.name,
+            "kind": noun.kind,
+            "state": state,
+            "grants": [grant(one) for one in noun.grants],
+            "created_ms": noun.at_ms,
+            "expires_ms": noun.expires_ms,
+            "requests_max": noun.requests_max,
+            "revoked_ms": noun.revoked_ms,
+            "owner": noun.owner,
+        }
+        | _limits(noun)
+        | _used(use)
+    )
+
+
+def _used(use: Used | None) -> Shown:
+    if use is None:
+        return {}
+    return {"last_used": {"at_ms": use.at_ms, "address": use.address, "node": use.node}}
 
 
 def _limits(noun: Token) -> Shown:

@@ -24,6 +24,8 @@ READ_BYTES = 64 << 10
 RESTART_SECONDS = 0.5
 SOCKET_PATH_BYTES_MAX = 100
 TRUSTED_PREFIX = "x-entrepot-"
+PRINCIPAL = "X-Entrepot-Principal"
+"""In an answer of the application: whose call it was, for the access log."""
 
 _HOP = frozenset(
     ("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "expect", "content-length", "host",
@@ -122,7 +124,9 @@ async def _exchange(stream: trio.SocketStream, request: Request, body: bytes) ->
         raise Unavailable("The management interface broke off.", "Try again.", retry_after_s=1)
     headers = [(name.decode(), value.decode("latin-1")) for name, value in event.headers]
     length = next((int(value) for name, value in headers if name == "content-length"), None)
-    out = await request.start(event.status_code, [pair for pair in headers if pair[0].lower() not in _OWN], length)
+    request.principal = next((value for name, value in headers if name.lower() == PRINCIPAL.lower()), "")
+    told = [(name, value) for name, value in headers if name.lower() not in _OWN | {PRINCIPAL.lower()}]
+    out = await request.start(event.status_code, told, length)
     while isinstance(event := await _next(connection, stream), h11.Data):
         await out.write(bytes(event.data))
     if isinstance(event, h11.EndOfMessage):

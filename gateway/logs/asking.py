@@ -9,7 +9,7 @@ import duckdb
 
 from gateway.logs.columns import CLIENTS, ROW, quoted
 from gateway.logs.rollups import BY, ROLLUPS
-from gateway.logs.tasks import Count, Export, Filter, Find, Pulled, Span, Tally, Written
+from gateway.logs.tasks import Count, Export, Filter, Find, Latest, Pulled, Span, Tally, Used, Written
 
 ROWS_MAX = 10_000
 AROUND = (
@@ -33,6 +33,16 @@ def tally(engine: duckdb.DuckDBPyConnection, task: Tally) -> list[Pulled]:
     if not task.files:
         return []
     return [Pulled(*row) for row in engine.execute(_PULLS, {"files": list(task.files)}).fetchall()]
+
+
+def latest(engine: duckdb.DuckDBPyConnection, task: Latest) -> list[Used]:
+    """What was refused for its credential has no principal; what was refused otherwise was a use."""
+    found = engine.execute(
+        "select principal, cast(epoch_ms(max(time)) as bigint), arg_max(peer, time), arg_max(node, time) "
+        "from read_parquet($files) where starts_with(principal, 'tok_') group by principal",
+        {"files": list(task.files)},
+    ).fetchall()
+    return [Used(id, at_ms, address or "", node or "") for id, at_ms, address, node in found]
 
 
 def count(engine: duckdb.DuckDBPyConnection, task: Count) -> list[dict[str, Any]]:

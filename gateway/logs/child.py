@@ -14,7 +14,7 @@ import duckdb
 import msgspec
 
 from gateway.logs import asking, columns
-from gateway.logs.tasks import Build, Count, Export, Find, Merge, Tally, Task
+from gateway.logs.tasks import Build, Count, Export, Find, Latest, Merge, Tally, Task
 from gateway.sandbox import walls
 
 NICE = 19
@@ -85,6 +85,8 @@ def run(engine: duckdb.DuckDBPyConnection, task: Task) -> Any:
             return columns.merge(engine, task)
         case Tally():
             return asking.tally(engine, task)
+        case Latest():
+            return asking.latest(engine, task)
         case Count():
             return asking.count(engine, task)
         case Find():

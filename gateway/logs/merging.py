@@ -24,7 +24,7 @@ from gateway.logs import segments
 from gateway.logs.jobs import Folders, carry_out
 from gateway.logs.register import Register
 from gateway.logs.rollups import Held
-from gateway.logs.tasks import Made, Merge, Pulled, Tally
+from gateway.logs.tasks import Latest, Made, Merge, Pulled, Tally, Used
 
 LOOK_SECONDS = 5.0
 MERGED = ".merged"
@@ -124,13 +124,14 @@ class Merging:
         self._retain()
 
     def count(self) -> None:
-        """Downloads and last pulls of what is new."""
+        """Downloads, last pulls, and last uses of tokens, of what is new."""
         come = self._register.come()
         for node in self._nodes():
             fresh = self._register.uncounted(str(path) for path in listed(node).fresh)
             for at in range(0, len(fresh), COUNT_FILES_MAX):
                 files = tuple(fresh[at : at + COUNT_FILES_MAX])
                 found = self._carry_out(Tally(str(self._folders.own), files), list[Pulled])
+                self._register.use(self._carry_out(Latest(str(self._folders.own), files), list[Used]))
                 self._register.count(files, found)
         if come:
             self._register.settle(come)
@@ -197,7 +198,7 @@ class Merging:
     def _nodes(self) -> list[Path]:
         return sorted(path for path in self._folders.kept.iterdir() if path.is_dir())
 
-    def _carry_out[Result](self, task: Merge | Tally, shape: type[Result]) -> Result:
+    def _carry_out[Result](self, task: Merge | Tally | Latest, shape: type[Result]) -> Result:
         return carry_out(
             task, shape, memory_bytes_max=self._limits.memory_bytes_max, seconds_max=SECONDS_MAX, threads=THREADS
         )

@@ -8,6 +8,8 @@ years are counted from lines that are kept for months. Synchronous: write in a t
   holds, so one that comes again, by whatever way, also after it was merged, is told apart.
 - `counted`: path of a segment that is in `pulls`, until it is merged.
 - `pulls`: workspace, repository, format, package, version, tag → downloads, time of the last pull (u64 each).
+- `uses`: token id → its last use, at whichever node. The later one counts, so it makes no difference how often and in
+  which order segments are seen.
 - `marks`: node → a Mark of it that waits, and the time up to which all that it did is counted.
 """
 
@@ -20,7 +22,7 @@ import lmdb
 import msgspec
 from xxhash import xxh3_128_hexdigest
 
-from gateway.logs.tasks import Pulled
+from gateway.logs.tasks import Pulled, Used
 
 MAP_BYTES = 64 << 30
 FOLDER = "register"
@@ -29,6 +31,7 @@ PART_BYTES_MAX = 96
 PATIENCE_MS = 3600 * 1000
 """A mark that did not come true for so long makes room for a later one."""
 _ROW = struct.Struct("<QQ")
+_USED = msgspec.msgpack.Decoder(Used)
 Interval = tuple[int, int]
 Raw = bytes | memoryview | None
 
@@ -85,12 +88,13 @@ class Register:
     def __init__(self, own: Path) -> None:
         path = own / FOLDER
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._env = lmdb.open(str(path), map_size=MAP_BYTES, max_dbs=4, max_readers=256, readahead=False)
+        self._env = lmdb.open(str(path), map_size=MAP_BYTES, max_dbs=5, max_readers=256, readahead=False)
         with self._env.begin(write=True) as txn:
             self._seen = self._env.open_db(b"seen", txn=txn)
             self._counted = self._env.open_db(b"counted", txn=txn)
             self._pulls = self._env.open_db(b"pulls", txn=txn)
             self._marks = self._env.open_db(b"marks", txn=txn)
+            self._uses = self._env.open_db(b"uses", txn=txn)
 
     def close(self) -> None:
         self._env.close()
@@ -146,6 +150,20 @@ class Register:
         with self._env.begin(write=True) as txn:
             for path in paths:
                 txn.delete(_short(path), db=self._counted)
+
+    def use(self, found: Iterable[Used]) -> None:
+        """Keep the last uses of tokens."""
+        with self._env.begin(write=True) as txn:
+            for one in found:
+                before = txn.get(one.token_id.encode(), db=self._uses)
+                if before is None or _USED.decode(before).at_ms < one.at_ms:
+                    txn.put(one.token_id.encode(), msgspec.msgpack.encode(one), db=self._uses)
+
+    def uses(self, token_ids: Iterable[str]) -> dict[str, Used]:
+        """The last use of each token, where one is known."""
+        with self._env.begin() as txn:
+            rows = {id: txn.get(id.encode(), db=self._uses) for id in token_ids}
+            return {id: _USED.decode(row) for id, row in rows.items() if row is not None}
 
     # ------------------------------------------------------------ up to when
 

@@ -65,6 +65,22 @@ class Pulled(msgspec.Struct, frozen=True, array_like=True):
     last_ms: int
 
 
+class Latest(msgspec.Struct, frozen=True, tag="latest"):
+    """When each token was last used, by these segments. Gives Used."""
+
+    folder: str
+    files: tuple[str, ...]
+
+
+class Used(msgspec.Struct, frozen=True, array_like=True):
+    """The last use of a token: its id, when, from which address, at which node."""
+
+    token_id: str
+    at_ms: int
+    address: str
+    node: str
+
+
 class Span(msgspec.Struct, frozen=True):
     """Files of one kind, and the times for which they answer (ms, until excluded), less a hole in the middle."""
 
@@ -122,4 +138,4 @@ class Written(msgspec.Struct, frozen=True):
     later_ms: int = 0
 
 
-Task = Build | Merge | Tally | Count | Find | Export
+Task = Build | Merge | Tally | Latest | Count | Find | Export

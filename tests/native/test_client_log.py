@@ -143,3 +143,29 @@ def test_who_may_see_it(pair: Pair) -> None:
             assert ask(pair.origin, "GET", f"/-/api/v1{path}", token).status in (401, 403), path
     for bad in ("by=peer", "by=day,day", "order=x", "since_ms=x", "status=9999", "limit=0", "by=" + "x" * 50):
         assert ask(pair.origin, "GET", f"/-/api/v1/workspaces/demo/traffic?{bad}", pair.token).status == 400, bad
+
+
+def test_a_token_tells_when_and_where_it_was_last_used(pair: Pair) -> None:
+    """Wherever it was used, and by whatever: packages and the API; asked at an edge as at the origin."""
+    body = json.dumps({"name": "seldom", "grants": [{"scope": "demo", "read": True}]}).encode()
+    said = ask(pair.origin, "POST", "/-/api/v1/tokens", pair.token, body, Content_Type="application/json")
+    made = json.loads(said.body)
+
+    def use(node: Served) -> Any:
+        listed = json.loads(ask(node, "GET", "/-/api/v1/tokens?limit=1000", pair.token).body)["items"]
+        found = next(one for one in listed if one["id"] == made["id"])
+        return {name: found.get("last_used", {}).get(name) for name in ("node", "address")}
+
+    assert use(pair.edge) == {"node": None, "address": None}
+    for node, name, path in (
+        (pair.edge, "edge", f"/{PRIVATE}/generic/no"),
+        (pair.origin, "origin", "/-/api/v1/whoami"),
+    ):
+        until(lambda node=node, path=path: ask(node, "GET", path, made["token"]).status in (200, 404), True)
+        for at in (pair.origin, pair.edge):
+            until(lambda at=at: use(at), {"node": name, "address": "127.0.0.1"})
+    answer = ask(pair.origin, "GET", "/-/api/v1/whoami", made["token"])
+    assert "x-entrepot-principal" not in answer.headers
+    code, told, errors = pair.entrepot("token", "list", node=pair.edge)
+    assert (code, errors) == (0, "")
+    assert any(one.get("last_used", {}).get("node") == "origin" for one in told["items"])

@@ -19,7 +19,7 @@ from gateway.logs.merging import Merging
 from gateway.logs.questions import Questions
 from gateway.logs.register import Register
 from gateway.logs.rollups import BY
-from gateway.logs.tasks import Filter
+from gateway.logs.tasks import Filter, Used
 from storage.errors import Invalid, Unavailable
 
 NOW_S = time.time()
@@ -207,3 +207,19 @@ def test_c11_f12_what_stands_in_names_is_hidden_and_quoted() -> None:
     assert token.encode() not in data
     assert data.count(b"\n") == 1
     assert json.loads(data)["version"] == 'a"\nent_-'
+
+
+# ---------------------------------------------------------------- the last use of tokens
+
+
+def test_the_last_use_of_a_token_is_the_latest_that_any_segment_tells(tmp_path: Path) -> None:
+    register = Register(tmp_path)
+    early, late = Used("tok_a", 5, "192.0.2.1", "origin"), Used("tok_a", 9, "2001:db8::1", "tokyo")
+    assert register.uses(["tok_a"]) == {}
+    for seen in ([early], [late], [early, Used("tok_b", 1, "", "origin")]):
+        register.use(seen)
+    assert register.uses(["tok_a", "tok_b", "tok_c"]) == {"tok_a": late, "tok_b": Used("tok_b", 1, "", "origin")}
+    register.close()
+    again = Register(tmp_path)
+    assert again.uses(["tok_a"]) == {"tok_a": late}
+    again.close()
