@@ -153,7 +153,8 @@ async def test_b9_c5_c7_no_cell_of_the_matrix_tells_what_is_there(tmp_path: Path
                 for path in addresses:
                     got = await console.call(role, method, path, _body(route, method))
                     cells += 1
-                    headers = tuple(sorted((name, value) for name, value in got.headers.items()))
+                    asked = path.partition("?")[0]  # a Link to a page says again what was asked for
+                    headers = tuple(sorted((name, value.replace(asked, "")) for name, value in got.headers.items()))
                     told.add((got.status, got.body, headers))
                     if got.status >= 500:
                         strange.append((role, method, path, got.status))
