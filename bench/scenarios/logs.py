@@ -35,7 +35,6 @@ from gateway.logs.tasks import Filter
 
 REPOSITORY = "bench/files"
 CONNECTIONS = 64
-LINE_BYTES = 260
 """Of a line of this file, about."""
 DAYS = 30
 NODES = ("tokyo", "oslo")
@@ -76,7 +75,6 @@ def delivery(told: Options) -> list[Row]:
     silent = told.home / "silent.toml"
     silent.write_text("[logs]\nwritten = false\n")
     row = Row("1 KB c64, with the log / without", "requests/s", goal=">= 0.95", note="entrepot = with")
-    written = Row("lines of the log written meanwhile, about", "lines/s", goal=">= 50,000")
     sides = [
         LoneOrigin(told.home / "on", REPOSITORY),
         LoneOrigin(told.home / "off", REPOSITORY, ("--config", str(silent))),
@@ -90,20 +88,12 @@ def delivery(told: Options) -> list[Row]:
                 url = f"{side.url}/{REPOSITORY}/generic/file"
                 header = [f"Authorization: Bearer {side.token}"]
                 wrk(node.pid, url, connections=CONNECTIONS, seconds=1, headers=header)
-                before = logged(side.home)
                 found = wrk(node.pid, url, connections=CONNECTIONS, seconds=told.seconds, headers=header)
                 rate = found.requests / found.seconds
                 cpu = found.server_cpu_seconds / max(found.requests, 1) * 1e6
                 (row.ours if side is sides[0] else row.theirs).append(rate)
                 (row.ours_cpu if side is sides[0] else row.theirs_cpu).append(cpu)
-                if side is sides[0]:
-                    written.ours.append((logged(side.home) - before) / LINE_BYTES / found.seconds)
-    return [row, written]
-
-
-def logged(home: Path) -> int:
-    """Bytes of the access log so far, as long as none of its files went."""
-    return sum(path.stat().st_size for path in (home / "data" / "log").glob("access-*"))
+    return [row]
 
 
 # ---------------------------------------------------------------- taking
