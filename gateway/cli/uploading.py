@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
+import httpx2
 import msgspec
 
 from gateway.cli.client import Client
@@ -28,7 +29,8 @@ CHUNK_BYTES = 1 << 20
 TRIES_MAX = 8
 """In a row, without a byte more at the node."""
 WAIT_SECONDS_MAX = 15.0
-SECONDS_MAX = 3600.0
+TIMEOUT = httpx2.Timeout(60.0, connect=5.0, read=300.0)
+"""The last answer may wait for a whole file to be compared and made durable."""
 
 Advance = Callable[[int], None]
 
@@ -134,7 +136,7 @@ def _send_rest(node: Client, file: Path, path: str, at: int, end: int, offset: i
         "Content-Length": str(end - at),
     }
     with file.open("rb") as content:
-        node.send("PATCH", path, content=_pieces(content, at, end), headers=headers, timeout=SECONDS_MAX)
+        node.send("PATCH", path, content=_pieces(content, at, end), headers=headers, timeout=TIMEOUT)
 
 
 def _pieces(content: BinaryIO, at: int, end: int) -> Iterator[bytes]:
@@ -148,7 +150,7 @@ def _complete(node: Client, kept: Kept, told: dict[str, str], target: str, diges
     """The last word of an upload may be lost as well, or the answer to it: then the file is there, and it is not."""
     for tries in range(1, TRIES_MAX + 1):
         try:
-            node.send("PATCH", kept.path, headers=told, timeout=SECONDS_MAX)
+            node.send("PATCH", kept.path, headers=told, timeout=TIMEOUT)
             return
         except Absent:
             tag = f'"{base64.b64decode(digest).hex()}"'

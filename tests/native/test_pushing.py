@@ -85,6 +85,15 @@ def push(node: Up, url: str, home: Path, *arguments: str) -> "subprocess.Popen[s
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
+def ended(process: "subprocess.Popen[str]") -> tuple[str, str]:
+    """What it said; one that does not end is ended, and said what it said until then."""
+    try:
+        return process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise AssertionError(process.communicate()) from None
+
+
 def there(node: Up, path: str) -> bytes:
     return get(f"{node.edge}/{node.private}/generic/{path}", bearer(node.token)).body
 
@@ -93,7 +102,7 @@ def test_a_large_file_goes_on_where_its_connections_broke(node: Up, file: Path, 
     door = Shaky(node.edge, breaks=6, bytes_max=2_000_000)
     try:
         done = push(node, door.url, tmp_path, str(file), f"{node.private}/generic/shaky/")
-        out, words = done.communicate(timeout=120)
+        out, words = ended(done)
         assert done.returncode == 0, words
         assert (door.left, f'"size_bytes":{SIZE}' in out) == (0, True)
         assert there(node, "shaky/large.bin") == file.read_bytes()
@@ -117,7 +126,7 @@ def test_a_command_that_was_ended_is_gone_on_with(node: Up, file: Path, tmp_path
     door.left, door.passed = 0, 0
     try:
         done = push(node, door.url, tmp_path, *arguments)
-        _, words = done.communicate(timeout=120)
+        _, words = ended(done)
         assert done.returncode == 0, words
         assert there(node, "ended/large.bin") == file.read_bytes()
         assert door.passed < SIZE - 1_000_000
@@ -130,7 +139,7 @@ def test_many_files_are_sent_at_the_same_time(node: Up, tmp_path: Path) -> None:
     for one in files:
         one.write_bytes(os.urandom(20_000))
     done = push(node, node.edge, tmp_path, *map(str, files), f"{node.private}/generic/many/", "--at-a-time", "8")
-    _, words = done.communicate(timeout=120)
+    _, words = ended(done)
     assert done.returncode == 0, words
     for one in files:
         assert there(node, f"many/{one.name}") == one.read_bytes()
