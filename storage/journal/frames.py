@@ -9,6 +9,8 @@ import struct
 import zlib
 from typing import NamedTuple
 
+from storage.nouns import Entry
+
 SEGMENT_MAGIC = b"ENTJRNL\n"
 SEGMENT_VERSION = 1
 HEADER_BYTES = 64
@@ -19,8 +21,8 @@ _CRC = struct.Struct("<I")
 _FRAME = struct.Struct("<II")
 FRAME_BYTES = _FRAME.size
 _LENGTH = struct.Struct("<I")
-_ARRAY_OF_ELEVEN = b"\x9b"
-"""The first byte of every Entry in msgpack: what a search for a later frame looks for."""
+_ENTRY = bytes([0x90 | len(Entry.__struct_fields__)])
+"""The first byte of every Entry in msgpack, an array of fewer than 16: what a search for a later frame looks for."""
 
 
 class Header(NamedTuple):
@@ -96,9 +98,9 @@ def is_unborn(data: bytes) -> bool:
 
 def whole_frame_after(data: bytes, offset: int) -> bool:
     """Does a whole frame begin anywhere behind `offset`? Then what stands at `offset` is damaged and not torn."""
-    found = data.find(_ARRAY_OF_ELEVEN, offset + FRAME_BYTES + 1)
+    found = data.find(_ENTRY, offset + FRAME_BYTES + 1)
     while found >= 0:
         if at(data, found - FRAME_BYTES) is not None:
             return True
-        found = data.find(_ARRAY_OF_ELEVEN, found + 1)
+        found = data.find(_ENTRY, found + 1)
     return False

@@ -101,7 +101,7 @@ def test_c11_tokens_are_listed_without_their_texts(entrepot: Cli, node: Listenin
         assert not any(text and text in said.out + said.err for text in node.console.tokens.values())
     lines = entrepot("token", "list").out.splitlines()
     assert len(lines) == len(node.console.ids)
-    assert all(len(line.split("\t")) == 5 for line in lines)
+    assert all(len(line.split("\t")) == 6 for line in lines)
 
 
 def test_workspaces_and_repositories(entrepot: Cli) -> None:
