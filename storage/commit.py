@@ -24,7 +24,7 @@ from storage import disk
 from storage.blobs.intake import Staged
 from storage.blobs.shelf import BlobShelf
 from storage.errors import Full, Invalid, TooLarge
-from storage.index import fold
+from storage.index import checking
 from storage.index.catalog import Reading
 from storage.index.index import Index
 from storage.index.tables import Txn
@@ -320,7 +320,7 @@ class Committer:
             workspace = decided.workspace if draft is None else draft.workspace
             serial = self._index.head(txn, workspace)[0] if workspace else 0
             return Committed(None, serial, decided.value), None, {}
-        fold.check(draft)
+        checking.check(draft)
         self._quotas.check(txn, draft, wish.reservation, group.settled)
         fresh = self._fresh(txn, group, wish, draft)
         serial, previous = self._index.head(txn, draft.workspace)

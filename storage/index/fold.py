@@ -1,7 +1,7 @@
 """What does one Entry change in the index?
 
 Pure: the rows after depend on the rows before and the entry, on nothing else, so every index that has applied the
-same journal holds the same bytes. `check` refuses what could not be applied, before anything is written.
+same journal holds the same bytes. What could not be applied is refused before anything is written (checking.py).
 """
 
 import struct
@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from storage.errors import Invalid
 from storage.hooks import DropWebhook, PutWebhook
 from storage.index import bins, hooks, published
 from storage.index.exchanged import note
@@ -34,11 +33,7 @@ from storage.index.keys import (
 from storage.index.references import References
 from storage.index.tables import Table, Tables, Txn
 from storage.nouns import (
-    SYSTEM,
     Account,
-    AnyChange,
-    Binned,
-    Draft,
     DropBinding,
     DropBinned,
     DropFile,
@@ -56,7 +51,6 @@ from storage.nouns import (
     Edge,
     Entry,
     File,
-    Host,
     Purge,
     PutAccount,
     PutBinding,
@@ -76,7 +70,6 @@ from storage.nouns import (
     PutToken,
     PutVersion,
     PutWorkspace,
-    Quarantine,
     Token,
     team_subject,
 )
@@ -496,100 +489,3 @@ def forget_workspace(txn: Txn, tables: Tables, workspace: str) -> set[bytes]:
     txn.delete(label_access(workspace), db=tables.labels)
     txn.delete(workspace.encode(), db=tables.heads)
     return fold.references.write()
-
-
-# ---------------------------------------------------------------- what may be applied
-
-
-def check(draft: Draft) -> None:
-    """Raises Invalid for a name that no key can hold, ValueError for a change that is in the wrong journal."""
-    for change in draft.changes:
-        _check_place(draft.workspace, draft.repository, change)
-        _check_names(draft.workspace, draft.repository, change)
-
-
-def _check_place(workspace: str, repository: str, change: AnyChange) -> None:
-    if isinstance(change, PutWorkspace | PutToken | PutAccount | PutEdge | PutHost | DropHost):
-        right = workspace == SYSTEM
-    elif isinstance(change, PutRepository):
-        right = workspace == change.repository.workspace != SYSTEM
-    elif isinstance(change, DropRepository):
-        right = workspace == change.workspace != SYSTEM
-    elif isinstance(change, _WORKSPACE_CHANGES):
-        right = workspace != SYSTEM
-    else:
-        right = workspace != SYSTEM and bool(repository)
-    if not right:
-        raise ValueError(f"{type(change).__name__} does not belong into the journal of {workspace!r}/{repository!r}")
-
-
-_WORKSPACE_CHANGES = (
-    PutMembership, DropMembership, PutTeam, DropTeam, PutTeammate, DropTeammate, PutRole, DropRole, PutBinding,
-    DropBinding, PutProvider, DropProvider, PutWebhook, DropWebhook,
-)  # fmt: skip
-
-
-def _check_names(workspace: str, repository: str, change: AnyChange) -> None:
-    match change:
-        case PutWorkspace(made):
-            if made.name in ("", SYSTEM):
-                raise Invalid(f"A workspace cannot be called {made.name!r}.", "Use another name.")
-            label_workspace(made.name)
-        case PutToken(token):
-            if len(token.sha256) != 32:
-                raise ValueError("a token is stored by the sha256 of its text")
-            label_token(token.id)
-            join(token.owner, token.id)
-        case PutEdge(edge):
-            label_edge(edge.name)
-        case PutHost(Host(name)) | DropHost(name):
-            join(name)
-        case PutRepository(made):
-            label_repository(workspace, made.name)
-        case DropRepository(_, name):
-            label_repository(workspace, name)
-        case PutAccount(made):
-            label_account(made.id)
-            join(made.kind, made.workspace, made.name)
-        case PutMembership(made):
-            join(workspace, made.account)
-        case PutTeammate(made):
-            join(workspace, made.account, made.team)
-        case PutTeam(made):
-            join(workspace, team_subject(made.name))
-        case PutRole(made):
-            join(workspace, made.name)
-        case PutProvider(made):
-            join(workspace, made.id)
-        case PutWebhook(made):
-            join(workspace, made.repository, made.id)
-        case DropTeam(name) | DropRole(name) | DropMembership(name) | DropProvider(name):
-            join(workspace, name)
-        case DropTeammate(team, account):
-            join(workspace, account, team)
-        case PutBinding(made):
-            join(workspace, made.subject, made.id)
-        case DropBinding(at, id) | DropWebhook(at, id):
-            join(workspace, at, id)
-        case PutPackage(format, made):
-            label_package(workspace, repository, format, made.name)
-        case DropPackage(format, package) | Purge(format, package):
-            label_package(workspace, repository, format, package)
-        case PutBinned(Binned(id)) | DropBinned(id):
-            join(workspace, repository, id)
-        case PutQuarantine(Quarantine(format, package, version)) | DropQuarantine(format, package, version):
-            label_package(workspace, repository, format, package)
-            join(workspace, repository, format, package, version)
-        case _:
-            label_package(workspace, repository, change.format, change.package)
-            join(workspace, repository, change.format, change.package, _last_name(change))
-
-
-def _last_name(change: PutVersion | DropVersion | PutFile | DropFile | PutTag | DropTag) -> str:
-    match change:
-        case PutVersion(_, _, version):
-            return version.name
-        case DropVersion(_, _, name) | DropFile(_, _, name) | PutTag(_, _, name) | DropTag(_, _, name):
-            return name
-        case PutFile(_, _, file):
-            return file.name

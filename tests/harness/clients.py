@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -14,11 +15,15 @@ def program(name: str) -> str:
     beside = Path(sys.executable).with_name(name)
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
-        reason = f"the client program {name} is not installed"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        lacking(f"the client program {name} is not installed")
     return found
+
+
+def lacking(reason: str) -> NoReturn:
+    """A skip on a user's machine and a failure in CI, which installs all that is needed."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 def run(command: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None, ok: bool = True) -> str:

@@ -1,12 +1,9 @@
 """How are Gradle, Ivy and sbt told to use one repository of ours, and nothing else? Folders and settings for them."""
 
-import os
 from pathlib import Path
 
-import pytest
-
 from formats.maven import setup
-from tests.harness.clients import program, run
+from tests.harness.clients import lacking, program, run
 from tests.harness.running import clean_environment
 
 REALM = "Entrepot"
@@ -110,7 +107,7 @@ def ivy_module(name: str, revision: str) -> str:
 
 def ivy(folder: Path, url: str, token: str, *arguments: str, ok: bool = True) -> str:
     if not IVY_JAR.exists():
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("Ivy (Debian's package ivy) is not installed")
+        lacking("Ivy (Debian's package ivy) is not installed")
     _written(folder, {"settings.xml": ivy_settings(url)})
     command = [program("java"), QUICK, "-jar", str(IVY_JAR), "-settings", "settings.xml", *arguments]
     return run(command, cwd=folder, env=clean_environment() | {"ENTREPOT_TOKEN": token}, ok=ok)

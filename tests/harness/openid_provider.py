@@ -5,9 +5,7 @@ client with cookies that follows redirects and fills in forms.
 """
 
 import json
-import os
 import re
-import socket
 import subprocess
 from collections.abc import Mapping
 from html import unescape
@@ -16,9 +14,9 @@ from types import TracebackType
 from typing import Any
 
 import httpx2
-import pytest
 
-from tests.harness.clients import program
+from bench.ports import free_port
+from tests.harness.clients import lacking, program
 from tests.harness.running import clean_environment
 
 ROOT = Path(__file__).parents[2]
@@ -35,12 +33,8 @@ class OpenIdProvider:
     def __init__(self, redirect_uris: list[str], people: Mapping[str, Mapping[str, Any]], secret: str) -> None:
         node = program("node")
         if not MODULE.exists():
-            reason = "the node module oidc-provider is not installed"
-            if os.environ.get("CI"):
-                pytest.fail(reason)
-            pytest.skip(reason)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+            lacking("the node module oidc-provider is not installed")
+        port = free_port()
         client = {
             "client_id": CLIENT_ID,
             "client_secret": secret,
