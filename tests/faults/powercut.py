@@ -9,11 +9,20 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.harness.clients import program
+
 CALLS = ("fdatasync", "fsync", "pwrite64", "writev", "ftruncate", "link", "linkat", "unlink", "rename")
+_STRACE = ["-f", "-qq", "-y", "-s", "0"]
 _LINE = re.compile(r"^(\d+)\s+(?:<\.\.\. (\w+) resumed>|(\w+)\()(.*)$")
 _FILE = re.compile(r"^\d+<([^>]*)>")
 _WRITE = re.compile(r", (\d+), (\d+)\)\s+= (\d+)$")
 _TRUNCATE = re.compile(r", (\d+)\)\s+= 0$")
+
+
+def traced(log: Path, inject: str = "") -> list[str]:
+    """How a command line begins that is traced into `log`; `inject` as strace takes it, "" for no fault."""
+    command = [program("strace"), *_STRACE, "-o", str(log), "-e", f"trace={','.join(CALLS)}"]
+    return command + (["-e", f"inject={inject}"] if inject else [])
 
 
 def calls(trace: str) -> Iterator[tuple[str, str, str]]:

@@ -27,17 +27,13 @@ ROOT = Path(__file__).resolve().parents[2]
 POINTS = int(os.environ.get("ENTREPOT_CRASH_POINTS", "8"))
 COUNT = 24
 
-pytestmark = [
-    pytest.mark.faults,
-    pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace"),
-]
+pytestmark = pytest.mark.faults
 
 
 def run(root: Path, *, inject: str = "", prefix: str = "f", control: str = "") -> tuple[int, list[str], str]:
     """The writer under strace: how it ended, what it acknowledged, and the trace."""
     log = root.with_name(f"{root.name}.trace")
-    command = ["strace", "-f", "-qq", "-y", "-s", "0", "-o", str(log), "-e", f"trace={','.join(powercut.CALLS)}"]
-    command += ["-e", f"inject={inject}"] if inject else []
+    command = powercut.traced(log, inject)
     command += [sys.executable, "-m", "tests.faults.crash_writer", str(root), str(COUNT), prefix]
     done = subprocess.run([*command, *([control] if control else [])], cwd=ROOT, capture_output=True, check=False)
     trace = log.read_text()

@@ -26,10 +26,7 @@ POINTS = int(os.environ.get("ENTREPOT_CRASH_POINTS", "8"))
 
 ALL = tuple(f"v{number}" for number in range(VERSIONS))
 
-pytestmark = [
-    pytest.mark.faults,
-    pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace"),
-]
+pytestmark = pytest.mark.faults
 
 
 @pytest.fixture(autouse=True)
@@ -42,8 +39,7 @@ def _smaller(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(root: Path, *, inject: str = "") -> tuple[list[str], str]:
     """What was acknowledged, and the trace."""
     log = root.with_name(f"{root.name}.trace")
-    command = ["strace", "-f", "-qq", "-y", "-s", "0", "-o", str(log), "-e", f"trace={','.join(powercut.CALLS)}"]
-    command += ["-e", f"inject={inject}"] if inject else []
+    command = powercut.traced(log, inject)
     command += [sys.executable, "-m", "tests.faults.crash_composer", str(root)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     trace = log.read_text()

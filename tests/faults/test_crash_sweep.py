@@ -26,10 +26,7 @@ POINTS = int(os.environ.get("ENTREPOT_CRASH_POINTS", "8"))
 COUNT = 40
 KEPT = [f"f{n}" for n in range(0, COUNT, 3)]
 
-pytestmark = [
-    pytest.mark.faults,
-    pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace"),
-]
+pytestmark = pytest.mark.faults
 
 
 async def filled(root: Path) -> None:
@@ -44,8 +41,7 @@ async def filled(root: Path) -> None:
 def run(root: Path, inject: str = "") -> tuple[int, str]:
     """The sweep under strace: how it ended, and the trace."""
     log = root.with_name(f"{root.name}.trace")
-    command = ["strace", "-f", "-qq", "-y", "-s", "0", "-o", str(log), "-e", f"trace={','.join(powercut.CALLS)}"]
-    command += ["-e", f"inject={inject}"] if inject else []
+    command = powercut.traced(log, inject)
     done = subprocess.run(
         [*command, sys.executable, "-m", "tests.faults.crash_sweeper", str(root)],
         cwd=ROOT,
