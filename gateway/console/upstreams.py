@@ -6,6 +6,7 @@ The Upstream goes to the journal and so to every edge; its credential goes to th
 import base64
 import urllib.parse
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 import trio
@@ -15,7 +16,7 @@ from gateway.access.secrets import Credential, Place
 from gateway.access.signing import certificates_in
 from gateway.access.verdicts import Principal, judge, judge_node
 from gateway.console import replies, shown
-from gateway.console.calls import PAGE, Call, Reply, Routes
+from gateway.console.calls import PAGE, Call, Decision, Reply, Routes
 from gateway.console.permissions import REPOSITORY_ADMIN, REPOSITORY_READ
 from gateway.console.schemas import ALLOWED_MAX, UPSTREAMS_MAX, AllowName, NewCredential, NewUpstream
 from storage.commit import Decided
@@ -62,10 +63,13 @@ async def add_upstream(call: Call) -> Reply:
         return (*known, upstream)
 
     answer = Reply(201, shown.upstream(upstream))
-    reply = await _change(call, "upstream.add", edit, answer, node_admin=upstream.private_network)
-    if body.credential is not None:
-        await _keep(call, upstream, body.credential)
-    return reply
+    decide = _deciding(call, "upstream.add", edit, node_admin=upstream.private_network)
+    if body.credential is None:
+        return await call.conclude(call.at["workspace"], decide, lambda _: answer)
+    # the answer to a key is kept last: it says that the credential is there, too
+    _, headers = await call.change(call.at["workspace"], decide)
+    await _keep(call, upstream, body.credential)
+    return replace(answer, headers=headers)
 
 
 @ROUTES.show("/<format>/<name>", REPOSITORY_READ, gives=replies.Upstream)
@@ -136,7 +140,11 @@ def no_upstream() -> Absent:
     return Absent("This repository has no such upstream.")
 
 
-async def _change(call: Call, action: str, edit: Edit, answer: Reply, *, node_admin: bool = False) -> Reply:
+async def _change(call: Call, action: str, edit: Edit, answer: Reply) -> Reply:
+    return await call.conclude(call.at["workspace"], _deciding(call, action, edit), lambda _: answer)
+
+
+def _deciding(call: Call, action: str, edit: Edit, *, node_admin: bool = False) -> Decision:
     workspace, name = call.at["workspace"], call.at["repository"]
 
     def decide(reading: Reading, principal: Principal) -> Decided:
@@ -149,7 +157,7 @@ async def _change(call: Call, action: str, edit: Edit, answer: Reply, *, node_ad
             return Decided(None, None)
         return Decided(Draft(workspace, name, principal.id, action, (PutRepository(after),)), None)
 
-    return await call.conclude(workspace, decide, lambda _: answer)
+    return decide
 
 
 def _allowing(format: str, name: str, change: Callable[[tuple[str, ...]], tuple[str, ...]]) -> Edit:

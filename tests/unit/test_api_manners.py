@@ -8,13 +8,14 @@ import msgspec
 import pytest
 import trio
 
+from gateway.access.secrets import Secrets
 from gateway.console.api import ROUTES, SHOWS
 from gateway.console.calls import UNCHANGED, Route
 from gateway.console.explaining import REMEDIES, book, kinds
 from gateway.console.once import REPLAYED, Running, key_in, keyed
 from gateway.console.tracing import request_id
 from storage.commit import Committed, Decide, Decided
-from storage.errors import Invalid, StillRunning
+from storage.errors import Full, Invalid, StillRunning
 from storage.index.answers import FORGOTTEN_MAX, KEPT_MS
 from storage.nouns import SYSTEM, Draft, Grant, PutToken, Token
 from tests.harness.consoles import REQUEST_ID, Console, Got
@@ -69,6 +70,27 @@ async def test_what_is_sent_twice_with_a_key_is_done_once_and_answered_the_same(
     other = await console.call(who(route), route.method, f"{path}{'&' if '?' in path else '?'}x=1", body, KEY)
     assert (other.status, other.json["code"]) == (422, "key-reused")
     assert len(console.ledger.entries) == wrote
+    console.ledger.close()
+
+
+async def test_the_answer_to_a_key_is_kept_once_the_credential_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upstream whose credential could not be stored is never answered as one that is there with it."""
+    console = await filled(tmp_path)
+    path = "/repositories/acme/main/upstreams"
+    credential = {"username": "me", "password": "guarded"}
+    body = {"format": "npm", "name": "kept", "url": "https://registry.example/", "credential": credential}
+    with monkeypatch.context() as full:
+        full.setattr(Secrets, "set", lambda *_: (_ for _ in ()).throw(Full("The disk is full.", "Free some of it.")))
+        assert (await console.call("node admin", "POST", path, body, KEY)).status == 507
+    again = await console.call("node admin", "POST", path, body, KEY)
+    assert (again.status, REPLAYED in again.headers) == (409, False)
+    assert (await console.call("node admin", "DELETE", f"{path}/npm/kept")).status == 204
+    made = await console.call("node admin", "POST", path, body, KEY)
+    twice = await console.call("node admin", "POST", path, body, KEY)
+    assert (made.status, twice.status, twice.body) == (201, 201, made.body)
+    assert twice.headers[REPLAYED] == "?1"
     console.ledger.close()
 
 
