@@ -111,7 +111,7 @@ class Queues:
     def admit(self, pack: PackInfo, inside: Sequence[tuple[bytes, int]]) -> None:
         """A pack that was just sealed, with what is in it."""
         self._accounts.admit(pack.id, inside)
-        if len(inside) != 1:
+        if len(inside) > 1:
             self._small[pack.id] = pack.bytes
             self._small_bytes += pack.bytes
         ghost = len(inside) == 1 and inside[0][0] in self._ghosts

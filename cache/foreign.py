@@ -364,7 +364,7 @@ class ForeignKnowledge[Foreign = Any]:
             self._write(place, unchanged(held, answer.headers, self._now_ms(), place.terms))
         elif answer.status in (404, 410):
             self._write(place, absent(self._now_ms(), place.terms))
-            forget(self._shelf, place.about)
+            forget(self._shelf, place.about, place.upstreams)
         elif answer.status == 200:
             await self._take(place, answer, headers.get("accept", "*/*"))
         else:

@@ -34,9 +34,11 @@ def note(shelf: Shelf, place: Sequence[str], noted: Noted) -> None:
     shelf.put(KIND, _key(place), _encode(kept))
 
 
-def forget(shelf: Shelf, place: Sequence[str]) -> None:
-    """No upstream has it any more."""
-    shelf.drop(KIND, _key(place))
+def forget(shelf: Shelf, place: Sequence[str], upstreams: Sequence[str]) -> None:
+    """These upstreams do not have it (any more). What was heard of it from another one stays."""
+    raw = shelf.get(KIND, _key(place))
+    if raw is not None and set(_decode(raw).upstreams) <= set(upstreams):
+        shelf.drop(KIND, _key(place))
 
 
 def noted_in(shelf: Shelf, workspace: str, repository: str, format: str) -> dict[str, Noted]:

@@ -116,6 +116,7 @@ class Scope(NamedTuple):
     def _token(self, token: Token) -> PutToken | None:
         """A token with the grants that concern this edge. One that was limited never comes out without a limit: an
         owner's token without any grant is good for all that its owner may do."""
+        token = _bare(token)
         if token.owner and not token.grants:
             return PutToken(token) if token.owner in self.accounts else None
         grants = tuple(one for one in map(self._grant, token.grants) if one is not None)
@@ -130,3 +131,10 @@ class Scope(NamedTuple):
         """Another edge as this one may know it: only what both may see, and no code."""
         names = tuple(one for one in edge.workspaces if one == EVERYWHERE or self.allows(one))
         return msgspec.structs.replace(edge, workspaces=names, code=b"", code_expires_ms=0)
+
+
+def _bare(token: Token) -> Token:
+    """Of a session without what it says of its person's program: the origin alone lists sessions."""
+    if token.sign_in is None:
+        return token
+    return msgspec.structs.replace(token, name="", sign_in=msgspec.structs.replace(token.sign_in, method="", agent=""))

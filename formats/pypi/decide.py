@@ -77,7 +77,7 @@ def _publish(ask: Ask, found: Found, blobs: dict[str, Blob], view: View) -> Deci
     package = view.package(found.name)
     facts = project_facts(package.facts) if package else ProjectFacts(found.display)
     file = blobs["file"]
-    _check_open(found, facts)
+    check_open(found.name, facts)
     if _is_there(found, facts, file.sha256, view):
         return Decision("pypi.publish", (), _DONE)
     changes: list[AnyChange] = []
@@ -107,12 +107,13 @@ def _publish(ask: Ask, found: Found, blobs: dict[str, Blob], view: View) -> Deci
     return Decision("pypi.publish", tuple(changes), _DONE)
 
 
-def _check_open(found: Found, facts: ProjectFacts) -> None:
+def check_open(project: str, facts: ProjectFacts) -> None:
+    """Raises Forbidden where the project's status lets no file in."""
     if facts.status in (ARCHIVED, QUARANTINED):
         remedy = (
             f"Set its status to active first: {facts.reason}" if facts.reason else "Set its status to active first."
         )
-        raise Forbidden(f"The project {found.name} is {facts.status} and takes no files.", remedy)
+        raise Forbidden(f"The project {project} is {facts.status} and takes no files.", remedy)
 
 
 def _is_there(found: Found, facts: ProjectFacts, sha256: bytes, view: View) -> bool:

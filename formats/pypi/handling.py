@@ -6,7 +6,7 @@ import msgspec
 
 from formats.kit.handling import Wanted, missing, no_such, taken
 from formats.pypi import names
-from formats.pypi.decide import files_of, identity_of, removed_with
+from formats.pypi.decide import check_open, files_of, identity_of, removed_with
 from formats.pypi.facts import FORMAT, ProjectFacts, is_sibling, packed, project_facts
 from storage.errors import Conflict
 from storage.nouns import (
@@ -37,7 +37,8 @@ def remove(name: str, version: str, view: View) -> tuple[AnyChange, ...]:
 
 
 def bring(wanted: Wanted, source: View, target: View) -> tuple[AnyChange, ...]:
-    """Raises Absent, and Conflict where a file, in whatever spelling, belongs to other bytes in the target."""
+    """Raises Absent, Conflict where a file, in whatever spelling, belongs to other bytes in the target, and Forbidden
+    where the project there takes none."""
     name = wanted.package
     releases = _releases(name, wanted.version, source)
     if not releases:
@@ -58,6 +59,7 @@ def bring(wanted: Wanted, source: View, target: View) -> tuple[AnyChange, ...]:
             changes.append(PutVersion(FORMAT, name, source.version(name, release) or Version(release)))
         changes += [PutFile(FORMAT, name, msgspec.structs.replace(one, version=joined)) for one in lacking]
     if changes:
+        check_open(name, facts)
         changes.insert(0, _project(name, project, facts, back, source))
     return tuple(changes)
 

@@ -202,7 +202,7 @@ class Call:
         return replace(reply, headers=headers)
 
     def replayed(self, answer: Answer) -> Reply:
-        """What was answered before. Raises KeyReused, Conflict."""
+        """What was answered before. Raises KeyReused."""
         assert self.keyed is not None
         said = self.keyed.opened(answer)
         headers = {**said.headers, **_serial_of(answer.workspace, answer.serial), REPLAYED: "?1"}

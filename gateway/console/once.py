@@ -1,9 +1,10 @@
 """How is a request that is sent twice done once? By its Idempotency-Key (draft-ietf-httpapi-idempotency-key-header).
 
-The entry that a request leads to carries the key's sha256, the request's, and the answer, so they become durable
-together or not at all. The answer may hold a token's text, which nobody else may ever read: it is sealed with a key
-that follows from what nothing here keeps, the sender's own credential, and from the request and its Idempotency-Key.
-Only the same request by the same sender opens it; the journal, its copies and the edges hold noise.
+The entry that a request leads to carries the key's sha256, what the request is known again by, and the answer, so they
+become durable together or not at all. The answer may hold a token's text, which nobody else may ever read, and the
+request somebody's password, which nobody may guess at: the one is sealed with, and the other turned into, what follows
+from the sender's own credential, kept nowhere here, and from the request and its Idempotency-Key. Only the same request
+by the same sender opens it; the journal, its copies and the edges hold noise.
 
 Who is first holds a lock while the request runs: a byte of a file, by the kernel, so that it ends with the process.
 Without it, it would still be done once: the write lock decides.
@@ -19,13 +20,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from storage.digest import sha256
-from storage.errors import Conflict, Invalid, KeyReused, StillRunning, TooMany
+from storage.errors import Invalid, KeyReused, StillRunning, TooMany
 from storage.index.answers import Answer
 from storage.index.catalog import Reading
 from storage.nouns import Once
@@ -50,7 +50,7 @@ class Said(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Keyed(NamedTuple):
-    """A request with its key: whose it is, the sha256 of both, and what its answer is sealed with."""
+    """A request with its key: whose it is, the key's sha256, what the request is known by and its answer sealed with."""
 
     principal: str
     key: bytes
@@ -64,17 +64,14 @@ class Keyed(NamedTuple):
         return Once(self.principal, self.key, self.request, nonce + sealed)
 
     def opened(self, answer: Answer) -> Said:
-        """What was answered. Raises KeyReused where that was to another request, Conflict where it cannot be read."""
+        """What was answered. Raises KeyReused where that was to another request, or to another credential's."""
         if answer.request != self.request:
-            raise KeyReused("Another request came with this Idempotency-Key before.", "Take a new key for it.")
+            raise KeyReused(
+                "Another request came with this Idempotency-Key before, or this one with another credential.",
+                "Look at what is there, or take a new key.",
+            )
         nonce, sealed = answer.answer[:_NONCE_BYTES], answer.answer[_NONCE_BYTES:]
-        try:
-            raw = AESGCM(self.sealing).decrypt(nonce, sealed, self.request)
-        except InvalidTag:
-            raise Conflict(
-                "This was done, and its answer is for the credential that it was asked with.", "Look at what is there."
-            ) from None
-        return msgspec.msgpack.decode(raw, type=Said)
+        return msgspec.msgpack.decode(AESGCM(self.sealing).decrypt(nonce, sealed, self.request), type=Said)
 
     def check_room(self, reading: Reading, most: int, now_ms: int) -> None:
         """Raises TooMany where so many answers are kept for this principal already."""
@@ -101,10 +98,10 @@ def key_in(value: str) -> str:
 
 def keyed(principal: str, secret: str | None, key: str, request: tuple[bytes, ...]) -> Keyed:
     """`request` is all that makes it what it is: method, address, body."""
-    whole = b"".join(len(part).to_bytes(8) + part for part in request)
-    material = b"".join(len(part).to_bytes(8) + part for part in ((secret or "").encode(), key.encode(), whole))
-    sealing = HKDF(SHA256(), 32, None, b"entrepot: the answer to a request with a key").derive(material)
-    return Keyed(principal, sha256(key.encode()), sha256(whole), sealing)
+    parts = ((secret or "").encode(), key.encode(), *request)
+    material = b"".join(len(part).to_bytes(8) + part for part in parts)
+    derived = HKDF(SHA256(), 64, None, b"entrepot: a request with a key, and its answer").derive(material)
+    return Keyed(principal, sha256(key.encode()), derived[:32], derived[32:])
 
 
 class Running:

@@ -38,7 +38,7 @@ from storage.nouns import Token
 
 
 class Readable(Protocol):
-    """Where readings come from: storage.catalog.Catalog."""
+    """Where readings come from: storage.index.catalog.Catalog."""
 
     def read(self) -> AbstractContextManager[Reading]: ...
 

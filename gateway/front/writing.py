@@ -38,7 +38,7 @@ from gateway.sandbox.pool import Sandbox
 from storage.blobs.intake import Intake, Staged
 from storage.blobs.sessions import Session, Sessions
 from storage.commit import Committed, Committer, Decided
-from storage.errors import Absent, Forbidden, Invalid, Problem, RangeRefused, Unauthenticated
+from storage.errors import Absent, Forbidden, Invalid, Problem, RangeRefused, TooLarge, Unauthenticated
 from storage.index.catalog import Reading
 from storage.nouns import Draft
 from storage.quotas import Quotas, Reservation
@@ -194,6 +194,8 @@ class Writes:
 
     def _session(self, ask: Ask, actor: str, plan: Resume) -> Session:
         if plan.step == "start":
+            if plan.length > self._limits.body_bytes_max:
+                raise TooLarge(f"An upload may have at most {self._limits.body_bytes_max} bytes.")
             at = ask.workspace, ask.repository
             session = self._sessions.start(actor, *at, plan.length, plan.digests, plan.context, plan.parts)
             try:

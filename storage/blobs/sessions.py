@@ -185,10 +185,13 @@ class Sessions:
         """The whole upload as a sealed Staged, with `digests` beside those wanted at the start; the session stays until
         `remove`. Reads everything once."""
         fd = self._locked(session)
-        size = os.fstat(fd).st_size - SINGLE_START if session.parts == 1 else self.offset(session)
-        if session.length not in (-1, size):
+        try:
+            size = os.fstat(fd).st_size - SINGLE_START if session.parts == 1 else self.offset(session)
+            if session.length not in (-1, size):
+                raise Invalid(f"This upload announced {session.length} bytes and has {size}.", "Send the rest first.")
+        except BaseException:
             os.close(fd)
-            raise Invalid(f"This upload announced {session.length} bytes and has {size}.", "Send the rest first.")
+            raise
         return Staged.of_file(self._data(session.id), fd, tuple(dict.fromkeys((*session.digests, *digests))))
 
     def remove(self, session: Session) -> None:
@@ -202,7 +205,7 @@ class Sessions:
         """Workspace, repository and id of every session, and how many bytes it has room for: what it announced, else
         what it has."""
         for path in list(self._folder.glob("*.json")):
-            with suppress(FileNotFoundError, msgspec.DecodeError):
+            with suppress(FileNotFoundError, msgspec.DecodeError, Absent):
                 session = msgspec.json.decode(path.read_bytes(), type=Session)
                 size = max(session.length, self.offset(session))
                 yield session.workspace, session.repository, session.id, size
@@ -212,9 +215,10 @@ class Sessions:
         count = 0
         for path in (*self._folder.glob("*.data"), *self._folder.glob("*.mark")):
             meta = self._folder / f"{path.name.split('.')[0]}.json"
-            if not meta.exists() and time.time() - path.stat().st_mtime > BEGUN_SECONDS_MAX:
-                path.unlink(missing_ok=True)
-                count += 1
+            with suppress(FileNotFoundError):  # another process has just finished it
+                if not meta.exists() and time.time() - path.stat().st_mtime > BEGUN_SECONDS_MAX:
+                    path.unlink()
+                    count += 1
         for path in self._folder.glob("*.json"):
             with suppress(FileNotFoundError, msgspec.DecodeError):
                 session = msgspec.json.decode(path.read_bytes(), type=Session)

@@ -38,13 +38,15 @@ class Applier:
 
     def heads(self) -> dict[str, tuple[int, bytes]]:
         """Serial and hash of the last entry by workspace."""
-        with self._index.env.begin() as txn:
-            return self._index.heads(txn)
+        index = self._index  # once: another thread may make another one of it meanwhile
+        with index.env.begin() as txn:
+            return index.heads(txn)
 
     def epoch(self) -> int:
         """The epoch followed; 0 before the first entry."""
-        with self._index.env.begin() as txn:
-            return self._index.epoch(txn)
+        index = self._index
+        with index.env.begin() as txn:
+            return index.epoch(txn)
 
     def apply_raw(self, bodies: Sequence[bytes]) -> int:
         """Apply entry bodies in order, all or none; returns how many were new.

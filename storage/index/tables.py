@@ -32,7 +32,7 @@ environment of the cache as well.
     quarantines   ... format, package, version ("" = all)    -> Quarantine
     hosts         name                                       -> Host
     purges        ... format, package ("" = all)             -> Serial of the last purge (u64)
-    labels        see storage.keys                           -> Serial of the last change (u64)
+    labels        see keys.py                                -> Serial of the last change (u64)
     touched       ... format, Serial (u64 big-endian), package -> nothing: packages by their last change
     heads         workspace                                  -> Serial (u64), sha256 of the last entry
     places        workspace, Serial (u64 big-endian)         -> segment (u32), offset (u64)
@@ -42,10 +42,10 @@ environment of the cache as well.
     bin_due       until (u64 ms, big-endian), workspace, repository, id -> nothing: by when it is emptied
     bin_usage     workspace[, repository]                    -> files (u64) and bytes (u64) in bins
 
-    blobs         sha256                                     -> storage.ledger.BlobRow
+    blobs         sha256                                     -> storage.blobs.ledger.BlobRow
     members       pack (u32 big-endian), sha256              -> bytes of the blob in that pack (u64)
-    packs         pack (u32 big-endian)                      -> storage.ledger.PackRow
-    chunks        blake3                                     -> storage.ledger.ChunkRow: a hint, good while its pack is
+    packs         pack (u32 big-endian)                      -> storage.blobs.ledger.PackRow
+    chunks        blake3                                     -> blobs.ledger.ChunkRow: a hint, good while its pack is
     uncut         sha256                                     -> nothing: a large blob that nobody has looked at yet
     open          pack (u32 big-endian)                      -> nothing: a shared pack that may still be appended to
     damaged       sha256                                     -> nothing: a scrub found that its bytes are rotten

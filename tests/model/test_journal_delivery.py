@@ -135,7 +135,7 @@ class Origin:
 
 
 class EdgeIndex:
-    """Applies as storage.applier does, in memory, and remembers that it never went back without starting anew."""
+    """Applies as storage.index.applier does, in memory, and remembers that it never went back without starting anew."""
 
     def __init__(self) -> None:
         self._epoch, self._mark = 0, b""

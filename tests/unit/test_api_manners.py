@@ -126,7 +126,7 @@ async def test_c11_a_minted_token_stands_nowhere_and_its_maker_alone_gets_it_aga
     (once,) = [one.once for one in console.ledger.entries if one.once is not None]
     assert once.principal == console.ids["acme admin"]
     assert (await console.call("acme admin", "POST", "/tokens", body, KEY)).json["token"] == made["token"]
-    # the same principal by another text: the answer is there, and cannot be read
+    # the same principal by another text: the answer is there, and is not for that
     with console.ledger.catalog.read() as reading:
         token = reading.token_by_id(console.ids["acme admin"])
     assert token is not None
@@ -137,7 +137,16 @@ async def test_c11_a_minted_token_stands_nowhere_and_its_maker_alone_gets_it_aga
     console.ledger.apply(_put(msgspec.structs.replace(other, revoked_ms=NOW_MS)))
     console.ledger.apply(_put(msgspec.structs.replace(token, sha256=other.sha256)))
     console.tokens["acme admin"] = console.tokens["another"]
-    assert (await console.call("acme admin", "POST", "/tokens", body, KEY)).status == 409
+    assert (await console.call("acme admin", "POST", "/tokens", body, KEY)).status == 422
+
+
+def test_c11_what_a_request_is_known_by_lets_nobody_guess_at_what_it_held() -> None:
+    """Its body may hold a password, and the journal goes to edges."""
+    request = (b"POST", b"/x", b'{"password": "guessed"}')
+    mine, theirs = keyed("tok_1", "ent_mine", "1", request), keyed("tok_1", "ent_theirs", "1", request)
+    assert mine == keyed("tok_1", "ent_mine", "1", request)
+    assert mine.request != theirs.request
+    assert mine.sealing not in (mine.request, theirs.sealing)
 
 
 def _put(token: Token) -> Decide:

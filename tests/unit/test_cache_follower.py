@@ -102,7 +102,7 @@ class History:
 
 
 class Edge:
-    """Applies as storage.applier does, in memory."""
+    """Applies as storage.index.applier does, in memory."""
 
     def __init__(self) -> None:
         self._epoch = 0

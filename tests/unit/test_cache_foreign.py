@@ -177,6 +177,22 @@ async def test_o32_what_an_upstream_knows_is_noted_by_name_until_it_is_gone(worl
     assert noted_in(world.shelf, *PLACE[:3]) == {}
 
 
+async def test_o32_what_one_upstream_lacks_stays_noted_of_another(world: World) -> None:
+    class Told(dict[str, int]):
+        versions = (Version("1.0"),)
+
+    knowledge = world.knowledge(decode=lambda raw: Told(json.loads(raw)))
+    lacks = Source("npm", f"{world.one.url}/", "lacks", negative_s=60, private_network=True)
+    has = Source("npm", f"{world.two.url}/", "has", fresh_s=300, private_network=True)
+    world.two.items["/left"] = page(1)
+    await knowledge.of(*PLACE, (lacks, has))
+    assert noted_in(world.shelf, *PLACE[:3])["left"].upstreams == ("has",)
+    world.later(100)
+    await knowledge.of(*PLACE, (lacks, has))
+    assert world.one.count("/left") == 2, "it was asked again, and said no again"
+    assert noted_in(world.shelf, *PLACE[:3])["left"].upstreams == ("has",)
+
+
 async def test_what_went_away_upstream_is_gone_when_its_freshness_is(world: World) -> None:
     world.one.items["/left"] = page(1)
     knowledge = world.knowledge()

@@ -27,6 +27,7 @@ from storage.nouns import (
     PutToken,
     PutWorkspace,
     Repository,
+    SignIn,
     Token,
     Workspace,
 )
@@ -37,6 +38,14 @@ ASIA, EUROPE = Edge("tokyo", "asia", ("mine", "theirs"), code=b"c" * 32), Edge("
 
 def token(number: int, *grants: Grant, owner: str = "") -> Token:
     return Token(f"tok_{number}", "t", bytes([number]) * 32, grants, owner=owner)
+
+
+def test_f5_of_a_session_an_edge_sees_until_when_it_is_good_and_not_what_it_was_begun_with() -> None:
+    begun = SignIn("password", 1, 100, 10, 50, "Firefox on Linux")
+    session = msgspec.structs.replace(token(7, owner="usr_member"), kind="session", name="Firefox", sign_in=begun)
+    seen = MINE.seen(Entry(1, SYSTEM, 1, bytes(32), 0, "", "", "", (PutToken(session),)))
+    bare = msgspec.structs.replace(session, name="", sign_in=SignIn("", 1, 100, 10, 50))
+    assert seen.changes == (PutToken(bare),)
 
 
 def test_f5_of_the_system_journal_an_edge_sees_what_is_its_business() -> None:

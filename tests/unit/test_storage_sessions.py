@@ -75,6 +75,15 @@ def test_ids_that_are_none_are_absent(sessions: Sessions, id: str) -> None:
         sessions.get(id)
 
 
+def test_what_another_process_finishes_meanwhile_is_no_fault(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It was listed, and is gone when it is looked at."""
+    gone = tmp_path / "sessions" / "gone.data"
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter([gone] if pattern == "*.data" else []))
+    assert sessions.expire() == 0
+
+
 def test_sessions_are_bounded_and_expire(sessions: Sessions, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made = [begun(sessions) for _ in range(3)]
     with pytest.raises(TooMany):
