@@ -160,6 +160,10 @@ class Grant(Noun, frozen=True):
     deny: bool = False
 
 
+PERSON_CHARS_MAX = 500
+"""Of a text that is kept about a person, one line each."""
+
+
 class Account(Noun, frozen=True):
     """Somebody with a name here. `kind`: user, service, managed; the last two belong to `workspace`. Once closed, it
     never acts again. Its `id` is never given to another. A managed one is made and unmade by the Workspace's identity

@@ -50,7 +50,7 @@ class Geography:
     def _code(self, address: str, part: str, name: str) -> str:
         try:
             found = self._geo.get(address) if self._geo is not None else None
-        except ValueError:  # an IPv6 address in a file of IPv4, or a broken record
+        except (ValueError, maxminddb.InvalidDatabaseError):  # an IPv6 address in a file of IPv4, or a broken record
             return ""
         told = found.get(part) if isinstance(found, dict) else None
         code = told.get(name) if isinstance(told, dict) else None

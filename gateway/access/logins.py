@@ -26,7 +26,6 @@ USER_ALPHABET = "BCDFGHJKLMNPQRSTVWXZ"
 """As RFC 8628 section 6.1 proposes: no vowels, nothing that is mistaken for something else. 34 bits, good for 15
 minutes, and for who is signed in alone, at a few tries."""
 
-STATE_CHARS_MAX = 500
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 _LOOPBACK = ("127.0.0.1",)

@@ -22,7 +22,7 @@ import msgspec
 from gateway.access.idtokens import Claims
 from gateway.access.issuers import Endpoints
 from storage.errors import Forbidden, Unauthenticated
-from storage.nouns import People, Provider
+from storage.nouns import PERSON_CHARS_MAX, People, Provider
 
 STATE_S_MAX = 600
 STATE_CHARS_MAX = 3_500
@@ -78,10 +78,17 @@ def returned(state: str, cookie: str, now_ms: int) -> Going:
     sealed, dot, seal = state.partition(".")
     good = len(state) <= STATE_CHARS_MAX and bool(dot) and bool(cookie)
     if good and hmac.compare_digest(_seal(sealed, cookie).encode(), seal.encode("utf-8", "surrogateescape")):
-        going = msgspec.json.decode(base64.urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4)), type=Going)
+        try:
+            going = msgspec.json.decode(base64.urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4)), type=Going)
+        except (ValueError, msgspec.DecodeError):  # sealed for one's own cookie by oneself
+            raise _not_begun() from None
         if 0 <= now_ms - going.began_ms <= STATE_S_MAX * 1000:
             return going
-    raise Forbidden("This sign-in was not begun in this browser, or too long ago.", "Begin again.")
+    raise _not_begun()
+
+
+def _not_begun() -> Forbidden:
+    return Forbidden("This sign-in was not begun in this browser, or too long ago.", "Begin again.")
 
 
 def verifier_of(going: Going, cookie: str) -> str:
@@ -123,9 +130,14 @@ def person_of(provider: Provider, claims: Claims, going: Going, cookie: str) -> 
         raise refused("It has not verified your mail address.")
     if people.domains and name.rpartition("@")[2].lower() not in people.domains:
         raise refused("You are not among those whom this workspace lets in.")
-    email = claims.values.get("email", "") if verified else ""
+    email = _line(claims.values.get("email", "")) if verified else ""
     subject = f"{claims.issuer} {claims.subject}"
-    return Person(subject, name, claims.values.get("name", ""), email, _teams(people, claims))
+    return Person(subject, name, _line(claims.values.get("name", "")), email, _teams(people, claims))
+
+
+def _line(text: str) -> str:
+    """A text that may be kept of somebody, "" for any other: SCIM would refuse to touch who has it."""
+    return text if len(text) <= PERSON_CHARS_MAX and text.isprintable() else ""
 
 
 def _teams(people: People, claims: Claims) -> frozenset[str]:

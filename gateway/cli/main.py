@@ -102,7 +102,7 @@ def run(arguments: Sequence[str]) -> int:
         # said here, since the library would load every command to look for one of a similar name
         return out.problem(Usage(f'There is no command "{arguments[0]}".', "entrepot --help shows those there are."))
     try:
-        arguments, reason = with_reason(arguments)
+        arguments, reason = with_reason(joined(arguments))
         with giving_reason(reason), profiles.choosing(profile):
             code = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
@@ -128,6 +128,17 @@ def with_profile(arguments: Sequence[str]) -> tuple[list[str], str]:
     if not name or not left:
         raise Usage("--profile names none.", "Write it as: entrepot --profile NAME COMMAND.")
     return left, name
+
+
+def joined(arguments: Sequence[str]) -> list[str]:
+    """`--option -` as `--option=-`: the library takes a lone dash, which means standard input, for an option."""
+    found: list[str] = []
+    for one in arguments:
+        if one == "-" and found and found[-1].startswith("--") and "=" not in found[-1] and found[-1] != "--":
+            found[-1] += "=-"
+        else:
+            found.append(one)
+    return found
 
 
 def with_reason(arguments: Sequence[str]) -> tuple[list[str], str]:

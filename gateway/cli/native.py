@@ -75,13 +75,15 @@ def guess(file: Path) -> str:
     return {".whl": "pypi", ".tgz": "npm", ".deb": "deb", ".udeb": "deb"}.get(file.suffix, "")
 
 
+NAMING = (".dsc", ".changes")
+"""Endings of files that name others, in the order in which they are sent."""
+
+
 def order(format: str, files: list[Path]) -> list[Path]:
     """The files in an order in which each may be sent: what names others comes behind them."""
     if format != "deb":
         return files
-    return sorted(
-        files, key=lambda file: (".dsc", ".changes").index(file.suffix) if file.suffix in (".dsc", ".changes") else -1
-    )
+    return sorted(files, key=lambda file: NAMING.index(file.suffix) if file.suffix in NAMING else -1)
 
 
 def deb(file: Path, path: str) -> Raw:

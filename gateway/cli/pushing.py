@@ -12,13 +12,12 @@ from cyclopts.validators import Number
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from gateway.cli.client import Client, reach
-from gateway.cli.native import Form, Raw, Whole, guess, order, request_of
+from gateway.cli.native import NAMING, Form, Raw, Whole, guess, order, request_of
 from gateway.cli.output import Output, Usage, safe
-from gateway.cli.uploading import PARTS_BYTES_MIN, upload
+from gateway.cli.uploading import PARTS_BYTES_MIN, TIMEOUT, upload
 from gateway.cli.words import AsJson, AsProfile, AtUrl, Place, place
 
 CHUNK_BYTES = 1 << 20
-UPLOAD_SECONDS_MAX = 3600.0
 
 
 class Target(NamedTuple):
@@ -97,8 +96,8 @@ def _push_all(
     node: Client, progress: Progress, files: list[Path], target: Target, tag: str, at_a_time: int
 ) -> list[dict[str, Any]]:
     """What names other files is sent behind them, one after the other; all else at the same time."""
-    first = [file for file in files if file.suffix not in (".dsc", ".changes")]
-    last = files[len(first) :]
+    first = [file for file in files if file.suffix not in NAMING]
+    last = [file for file in files if file.suffix in NAMING]
 
     def send(file: Path) -> dict[str, Any]:
         return _push(node, progress, file, target, tag, at_a_time)
@@ -123,7 +122,7 @@ def _push(node: Client, progress: Progress, file: Path, target: Target, tag: str
     address = f"/{target.place}/{request.path}"
     size = len(request.body) if isinstance(request, Whole) else file.stat().st_size
     shown = progress.add_task(safe(file.name), total=size)
-    options: dict[str, Any] = {"timeout": UPLOAD_SECONDS_MAX}
+    options: dict[str, Any] = {"timeout": TIMEOUT}
     if format == "generic" and size >= PARTS_BYTES_MIN and at_a_time > 1:
         upload(node, file, address, lambda more: progress.advance(shown, more), parts_max=at_a_time)
         progress.update(shown, completed=size)

@@ -10,7 +10,7 @@ from werkzeug.datastructures import Headers
 from gateway.access import sessions
 from gateway.access.verdicts import Principal, identify
 from gateway.console import cookies
-from gateway.console.services import Services
+from gateway.console.services import Services, latest_ms_of
 from storage.commit import Decided
 from storage.errors import Problem, Unauthenticated
 from storage.index.catalog import Reading
@@ -49,7 +49,7 @@ async def renew(services: Services, text: str) -> None:
     """Whoever does something stays signed in. An origin writes that, seldom; where it cannot, the session runs on."""
     if services.commit is None:
         return
-    now_ms = services.now_ms()
+    now_ms = latest_ms_of(services)
 
     def decide(reading: Reading) -> Decided:
         token = sessions.session_of(reading, text, now_ms)

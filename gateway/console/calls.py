@@ -28,7 +28,7 @@ from gateway.console.shown import page
 from gateway.insight.reasons import REASON, reason_in
 from gateway.scim import refusing as scim
 from storage.commit import Committed, Decided
-from storage.errors import Absent, Invalid, Unavailable, Unsupported
+from storage.errors import Absent, Forbidden, Invalid, Unavailable, Unsupported
 from storage.index.answers import Answer
 from storage.index.catalog import Reading
 from storage.nouns import Draft
@@ -130,7 +130,7 @@ class Call:
         after, limit = self.argument("after"), self.limit()
         place, _, last = after.partition(" ")
         names = [name(one) for one in found]
-        start = names.index(last) + 1 if last in names else int(place or 0)
+        start = names.index(last) + 1 if last in names else whole_in(place)
         shown = [show(one) for one in found[start : start + limit]]
         end = start + len(shown)
         more = f"{end - 1} {names[end - 1]}" if shown and end < len(found) else None
@@ -173,7 +173,7 @@ class Call:
             return ""
         try:
             return etag_of(self.shows(replace(self, principal=principal), reading))
-        except Absent:
+        except (Absent, Forbidden):  # who may change something may not be one who may look at it
             return ""
 
     async def change(self, journal: str, decide: Decision) -> tuple[Any, dict[str, str]]:
@@ -262,6 +262,13 @@ class Call:
                 return {}
             etag = self.etag(reading, self.principal)
         return {"ETag": etag} if etag else {}
+
+
+def whole_in(text: str) -> int:
+    """The number in a cursor, 0 for "". Raises Invalid: anybody can make one up."""
+    if not (text.isascii() and text.isdigit() and len(text) < 20) and text:
+        raise Invalid("The argument after is none that a page of results gave.", "Give its next.")
+    return int(text or 0)
 
 
 def no_content(_: object) -> Reply:

@@ -99,8 +99,20 @@ def _coming(call: Call, reading: Reading, principal: Principal, way: Way) -> tup
     wanted = Wanted(what.package, version, way.listed)
     changes = what.handled.bring(wanted, source, target, call.services.now_ms())
     if changes:
+        _all_released(reading, way, changes)
         permit.may_make(changes)
     return changes, version
+
+
+def _all_released(reading: Reading, way: Way, changes: tuple[AnyChange, ...]) -> None:
+    """A room may bring more than what was named, or what is spelt in another way: none of it may be in quarantine,
+    here or there. Raises Forbidden (F14)."""
+    source = reading.view(*way.source, way.what.room.name)
+    files = [one for one in changes if isinstance(one, PutFile)]
+    put = {one.version.name for one in changes if isinstance(one, PutVersion)} | {one.file.version for one in files}
+    theirs = {found.version for one in files if (found := source.file(one.package, one.file.name)) is not None}
+    released(reading, way.source, way.what, put | theirs)
+    released(reading, way.target, way.what, put)
 
 
 def _leaving(call: Call, reading: Reading, principal: Principal, way: Way) -> tuple[AnyChange, ...]:

@@ -2,17 +2,25 @@
 
 import msgspec
 
-from gateway.access import sessions, tokens
+from gateway.access import tokens
 from gateway.access.grants import EVERYWHERE, PEOPLE
 from gateway.access.names import display
 from gateway.access.verdicts import Principal, controls, covers, judge_node, judge_workspace, living, not_allowed
 from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes
-from gateway.console.entitlements import networks_of, networks_within
-from gateway.console.giving import account_of, grant_of, judge_giving, judge_passing_on, judge_scope, judge_standing_in
+from gateway.console.giving import (
+    account_of,
+    bounded,
+    grant_of,
+    judge_giving,
+    judge_passing_on,
+    judge_scope,
+    judge_standing_in,
+    networks_of,
+)
 from gateway.console.permissions import BY_BODY, SOMEBODY, TOKEN_CONTROL, controlled_token
 from gateway.console.schemas import NewGrant, NewToken, Rotation
-from gateway.console.services import Services
+from gateway.console.services import Services, latest_ms_of
 from storage.commit import Decided
 from storage.errors import Absent, Forbidden, Invalid
 from storage.index.catalog import Reading
@@ -68,11 +76,6 @@ async def create_token(call: Call) -> Reply:
             raise Invalid("A token without grants can do nothing.", "Name at least one scope and right.")
         since_ms = max([now_ms, *(_since_ms(reading, principal, owner, grant) for grant in grants)])
         expires_ms = now_ms + body.expires_s * 1000 if body.expires_s else 0
-        if principal.expires_ms and principal.kind != sessions.KIND:  # a session is its person, who lives longer
-            expires_ms = min(expires_ms or principal.expires_ms, principal.expires_ms)
-        requests_max = body.requests_max
-        if principal.requests_max:  # whoever is limited makes nobody who is less so
-            requests_max = min(requests_max or principal.requests_max, principal.requests_max)
         token = Token(
             parts.id,
             name,
@@ -83,10 +86,10 @@ async def create_token(call: Call) -> Reply:
             expires_ms,
             verify_key=parts.verify_key,
             owner=owner,
-            cidrs=networks_within(principal, cidrs),
-            requests_max=requests_max,
+            cidrs=cidrs,
+            requests_max=body.requests_max,
         )
-        return _written(principal, "token.create", token)
+        return _written(principal, "token.create", bounded(principal, token))
 
     return await call.conclude(SYSTEM, decide, lambda token: _minted(201, token, text, now_ms))
 
@@ -121,7 +124,7 @@ async def rotate_token(call: Call) -> Reply:
         judge_passing_on(principal)
         if old.kind != "api":
             raise Invalid("This is no token of the API.", "Others are refreshed, made anew, or exchanged again.")
-        living(old, now_ms)
+        living(old, latest_ms_of(call.services))
         if old.owner and old.owner != principal.owner:
             account = reading.account(old.owner)
             if account is None or account.kind != "service":
@@ -129,6 +132,7 @@ async def rotate_token(call: Call) -> Reply:
             else:
                 judge_standing_in(reading, principal, account.workspace, account.id)
         fresh = msgspec.structs.replace(old, id=parts.id, sha256=parts.sha256, verify_key=parts.verify_key)
+        fresh = bounded(principal, fresh)
         ends_ms = now_ms + body.overlap_s * 1000
         ending = msgspec.structs.replace(old, expires_ms=min(old.expires_ms or ends_ms, ends_ms))
         changes = (PutToken(fresh), PutToken(ending))

@@ -1,7 +1,5 @@
 """How does a customer get what it paid for? Tokens that only read, of some packages, up to limits that hold exactly."""
 
-import ipaddress
-
 import msgspec
 
 from gateway.access import tokens
@@ -10,7 +8,7 @@ from gateway.access.names import display
 from gateway.access.verdicts import Principal, has_all, judge_action, judge_workspace, needs_token, standing
 from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes
-from gateway.console.giving import grant_of, judge_passing_on
+from gateway.console.giving import grant_of, judge_passing_on, networks_of
 from gateway.console.permissions import BY_BODY, SOMEBODY
 from gateway.console.schemas import Accepting, EditEntitlement, NewEntitlement, NewGrant
 from storage.commit import Decided
@@ -20,7 +18,6 @@ from storage.nouns import SYSTEM, Draft, Entitlement, Grant, PutToken, Token
 
 ROUTES = Routes("/-/api/v1")
 KIND = "entitlement"
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _AT = "/workspaces/<workspace>/entitlements"
 
 
@@ -169,34 +166,6 @@ async def accept_eula(call: Call) -> Reply:
 
 def _minted(status: int, token: Token, text: str, now_ms: int) -> Reply:
     return Reply(status, {"id": token.id, "token": text} | shown.token(token, now_ms))
-
-
-def networks_of(cidrs: tuple[str, ...]) -> tuple[str, ...]:
-    """Networks as ADDRESS/BITS. Raises Invalid."""
-    try:
-        return tuple(str(ipaddress.ip_network(one)) for one in cidrs)
-    except ValueError:
-        raise Invalid("This is no network.", "Write it as ADDRESS/BITS, the bits behind it zero.") from None
-
-
-def networks_within(principal: Principal, cidrs: tuple[str, ...]) -> tuple[str, ...]:
-    """The networks of a token that `principal` makes: never more than its own (C8). Raises Forbidden."""
-    if not principal.cidrs or not cidrs:
-        return cidrs or principal.cidrs
-    outer = [ipaddress.ip_network(one) for one in principal.cidrs]
-    for one in cidrs:
-        inner = ipaddress.ip_network(one)
-        if not any(_within(inner, each) for each in outer):
-            raise Forbidden("You cannot give networks that you cannot use.", "Name some of your own.")
-    return cidrs
-
-
-def _within(inner: Network, outer: Network) -> bool:
-    if isinstance(inner, ipaddress.IPv4Network) and isinstance(outer, ipaddress.IPv4Network):
-        return inner.subnet_of(outer)
-    if isinstance(inner, ipaddress.IPv6Network) and isinstance(outer, ipaddress.IPv6Network):
-        return inner.subnet_of(outer)
-    return False
 
 
 def _grants(call: Call, body: NewEntitlement, ws: str) -> tuple[Grant, ...]:

@@ -1,5 +1,10 @@
 """What may be given to whom? A grant that is asked for becomes one to keep; nobody gives what he lacks."""
 
+import ipaddress
+
+import msgspec
+
+from gateway.access import sessions
 from gateway.access.grants import ACTIONS, EVERYWHERE, GRANT, pattern, plain_actions, sample
 from gateway.access.names import slug
 from gateway.access.rules import account_rules
@@ -19,9 +24,10 @@ from gateway.access.verdicts import (
 )
 from gateway.console.schemas import NewGrant
 from gateway.console.services import Services
+from gateway.delivery.addresses import Network
 from storage.errors import Absent, Forbidden, Invalid
 from storage.index.catalog import Reading
-from storage.nouns import MEMBERS, Account, Grant, team_subject
+from storage.nouns import MEMBERS, Account, Grant, Token, team_subject
 
 
 def grant_of(services: Services, asked: NewGrant) -> Grant:
@@ -184,3 +190,48 @@ def judge_passing_on(principal: Principal) -> None:
     """Raises Forbidden for who was let in by an identity token: what it made would outlive what it shows (C8)."""
     if principal.provider:
         raise Forbidden("A token that was given for an identity token makes no others.", "Use one that was made here.")
+
+
+# ---------------------------------------------------------------- tokens: no more than their maker has (C8)
+
+
+def bounded(principal: Principal, token: Token) -> Token:
+    """`token` as `principal` may make it: not longer good, from no more networks, for no more requests.
+
+    Raises Forbidden. A session's end is no bound: it is its person, who lives longer.
+    """
+    expires_ms, requests_max = token.expires_ms, token.requests_max
+    if principal.expires_ms and principal.kind != sessions.KIND:
+        expires_ms = min(expires_ms or principal.expires_ms, principal.expires_ms)
+    if principal.requests_max:
+        requests_max = min(requests_max or principal.requests_max, principal.requests_max)
+    cidrs = networks_within(principal, token.cidrs)
+    return msgspec.structs.replace(token, expires_ms=expires_ms, requests_max=requests_max, cidrs=cidrs)
+
+
+def networks_of(cidrs: tuple[str, ...]) -> tuple[str, ...]:
+    """Networks as ADDRESS/BITS. Raises Invalid."""
+    try:
+        return tuple(str(ipaddress.ip_network(one)) for one in cidrs)
+    except ValueError:
+        raise Invalid("This is no network.", "Write it as ADDRESS/BITS, the bits behind it zero.") from None
+
+
+def networks_within(principal: Principal, cidrs: tuple[str, ...]) -> tuple[str, ...]:
+    """The networks of a token that `principal` makes: never more than its own (C8). Raises Forbidden."""
+    if not principal.cidrs or not cidrs:
+        return cidrs or principal.cidrs
+    outer = [ipaddress.ip_network(one) for one in principal.cidrs]
+    for one in cidrs:
+        inner = ipaddress.ip_network(one)
+        if not any(_within(inner, each) for each in outer):
+            raise Forbidden("You cannot give networks that you cannot use.", "Name some of your own.")
+    return cidrs
+
+
+def _within(inner: Network, outer: Network) -> bool:
+    if isinstance(inner, ipaddress.IPv4Network) and isinstance(outer, ipaddress.IPv4Network):
+        return inner.subnet_of(outer)
+    if isinstance(inner, ipaddress.IPv6Network) and isinstance(outer, ipaddress.IPv6Network):
+        return inner.subnet_of(outer)
+    return False

@@ -12,13 +12,13 @@ import trio
 from gateway.access import logins, sessions, tokens
 from gateway.access.logins import Login
 from gateway.access.signin import SigningIn
-from gateway.access.verdicts import Principal, principal_of
+from gateway.access.verdicts import Principal, acting, principal_of
 from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes
 from gateway.console.giving import judge_scope
 from gateway.console.permissions import BY_ASKING, BY_CODE
 from gateway.console.schemas import AskForLogin, FetchToken
-from gateway.console.services import Services
+from gateway.console.services import Services, latest_ms_of
 from gateway.console.signin.addresses import DEVICE, base_of
 from gateway.console.signin.asking import grants_of, lifetime_of, name_of
 from gateway.console.signin.replies import DeviceCodes
@@ -77,9 +77,10 @@ async def fetch_token(call: Call) -> Reply:
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         session = reading.token_by_id(login.session)
-        if session is None or not sessions.is_living(session, now_ms):
+        if session is None or not sessions.is_living(session, latest_ms_of(call.services)):
             raise logins.ExpiredCode("Who said yes to this login is signed out.", "Start it again.")
         sessions.living_account(reading, session.owner)
+        acting(reading, principal_of(session))
         since_ms = max([now_ms, *(judge_scope(reading, principal_of(session), one) for one in login.grants)])
         token = Token(
             parts.id,

@@ -10,7 +10,7 @@ from gateway.access.networks import Ruling, decide
 from gateway.access.verdicts import Principal, judge, judge_workspace
 from gateway.console import replies, shown
 from gateway.console.calls import Call, Reply, Routes
-from gateway.console.entitlements import networks_of
+from gateway.console.giving import networks_of
 from gateway.console.permissions import REPOSITORY_ADMIN, WORKSPACE_ADMIN
 from gateway.console.schemas import NETWORKS_MAX, NetworkRules, NewNetworkRule
 from gateway.delivery.addresses import address_of

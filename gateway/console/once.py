@@ -50,7 +50,7 @@ class Said(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Keyed(NamedTuple):
-    """A request with its key: whose it is, the key's sha256, what the request is known by and its answer sealed with."""
+    """A request with its key: whose it is, the key's sha256, what it is known by and its answer sealed with."""
 
     principal: str
     key: bytes

@@ -19,7 +19,7 @@ import trio
 from cache.noted import Noted
 from gateway.access.verdicts import seen
 from gateway.console import replies, shown
-from gateway.console.calls import PAGE, Call, Reply, Routes
+from gateway.console.calls import PAGE, Call, Reply, Routes, whole_in
 from gateway.console.hearing import foreign_packages, foreign_versions
 from gateway.console.knowing import Around, Looked, may_know_people
 from gateway.console.parts import may_know_in
@@ -89,9 +89,9 @@ def _start(after: str, sort: str) -> tuple[int, Start]:
         return -1, Start()
     least, _, rest = after.partition("/") if sort != "name" else ("0", "/", after)
     parts = rest.split("/", 3)
-    if len(parts) != 4 or not least.isdigit():
+    if len(parts) != 4 or not least:
         raise Invalid("The argument after is none that a page of results gave.", "Give its next.")
-    return int(least), Start(*parts)
+    return whole_in(least), Start(*parts)
 
 
 def _page(call: Call, asked: Asked) -> shown.Shown:

@@ -6,7 +6,7 @@ import msgspec
 
 from gateway.access.edges import KIND, sees
 from gateway.console import replies
-from gateway.console.calls import PAGE, Call, Reply, Routes
+from gateway.console.calls import PAGE, Call, Reply, Routes, whole_in
 from gateway.console.permissions import NODE_ADMIN, WORKSPACE_ADMIN
 from gateway.logs.questions import Questions
 from gateway.logs.rollups import BY, DAY_MS, HOUR_MS
@@ -87,9 +87,9 @@ async def _counted(call: Call, workspace: str) -> Reply:
 async def _found(call: Call, workspace: str) -> Reply:
     """A page begins behind the millisecond of the last line, and so many lines of that as were told before."""
     limit, (at, _, told) = call.limit(), call.argument("after").partition(":")
-    filter, skip = filter_of(call, workspace), int(told or 0)
+    filter, skip = filter_of(call, workspace), whole_in(told)
     if at:
-        filter = msgspec.structs.replace(filter, until_ms=min(filter.until_ms, int(at) + 1))
+        filter = msgspec.structs.replace(filter, until_ms=min(filter.until_ms, whole_in(at) + 1))
     items = await asking(call).find(filter, nodes_of(call, workspace), limit + 1, skip)
     more, items = len(items) > limit, items[:limit]
     if not more:

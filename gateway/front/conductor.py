@@ -288,7 +288,7 @@ class Front:
         with self._catalog.read() as reading:
             admitted = self.admit_named(reading, request.head)
         request.repository = f"{admitted.ask.workspace}/{admitted.ask.repository}"
-        request.principal = admitted.principal.name
+        request.principal = logged_as(admitted.principal)
         request.leave = _leave_of(admitted)
         await self._puller.answer(request, admitted)
 

@@ -30,6 +30,7 @@ from gateway.delivery.requests import Request
 from gateway.front.enrolling import Enrolling
 from gateway.front.reading import upstreams_of
 from gateway.front.signed import Place, Signed
+from gateway.logs import segments
 from gateway.logs.keeping import MARK_BYTES_MAX, SEGMENT_BYTES_MAX, Receiving
 from storage.errors import Absent, Invalid, MethodRefused, Problem, Unauthenticated, Unavailable, UpstreamFailed
 from storage.index.catalog import Catalog, Reading
@@ -90,7 +91,8 @@ class Peering:
                 await self._enrolling.renew(request)
             case ("POST", "segment", name):
                 body = await request.body.whole(SEGMENT_BYTES_MAX)
-                node = asking.name or asking.principal.id
+                node = self._marked(asking)
+                self._check_maker(asking, node, name)
                 await trio.to_thread.run_sync(self._receiving.keep, node, name, body)
                 await request.reply(204, ())
             case ("POST", "segment-mark", *of) if len(of) < 2:
@@ -116,14 +118,33 @@ class Peering:
                 raise Absent("There is nothing at this address.")
 
     def _marked(self, asking: "_Asking", of: str = "") -> str:
-        """The node that a mark is of: who sends it, or an edge behind it. Raises Absent."""
+        """The node that a mark or a segment is of: who sends it, or an edge behind it. Raises Absent.
+
+        Whoever has a token for some workspaces speaks for itself alone.
+        """
         if not of:
             return asking.name or asking.principal.id
         with self._catalog.read() as reading:
             between, behind = reading.edge(asking.name), reading.edge(of)
-        if asking.name and (between is None or not between.parent or behind is None or between.region != behind.region):
+        apart = between is None or not between.parent or behind is None or between.region != behind.region
+        if of == segments.OWN or (apart if asking.name else asking.workspaces is not None):
             raise Absent("There is no such edge behind this one.")
         return of
+
+    def _check_maker(self, asking: "_Asking", node: str, name: str) -> None:
+        """A segment is of its sender, or of who asks a shield: nobody's lines pass as another's. Raises Absent."""
+        made = segments.identity(node, name)
+        if made is None or made.node == segments.spelt(node):
+            return
+        with self._catalog.read() as reading:
+            between = reading.edge(asking.name)
+            behind = next((one for one in reading.edges() if segments.spelt(one.name) == made.node), None)
+        if asking.name:  # a shield; behind it are edges of its region, and such as have a token and no name
+            apart = between is None or not between.parent or (behind is not None and behind.region != between.region)
+        else:
+            apart = asking.workspaces is not None
+        if apart or made.node == segments.OWN:
+            raise Absent("There is no such edge behind this one.")
 
     # ------------------------------------------------------------ the journal
 

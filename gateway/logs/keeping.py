@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import get_native_id
 
 import httpx2
+import lmdb
 import msgspec
 import trio
 
@@ -75,7 +76,7 @@ class Keeping:
                     await trio.to_thread.run_sync(self.take)
                 await self._send()
                 await trio.to_thread.run_sync(self.trim)
-            except (OSError, subprocess.SubprocessError) as error:
+            except (OSError, lmdb.Error, subprocess.SubprocessError) as error:
                 self._complain("segments of the client log wait", type(error).__name__)
             else:
                 self._complained = False
@@ -201,7 +202,8 @@ class Keeping:
 
     def _marks(self) -> dict[str, bytes]:
         """Of this node and those behind it, as far as they were not sent yet."""
-        found = {path.name: path.read_bytes() for path in self.folders.marks.iterdir() if NODE.fullmatch(path.name)}
+        paths = [one for one in self.folders.marks.iterdir() if NODE.fullmatch(one.name) and one.suffix != segments.NEW]
+        found = {path.name: path.read_bytes() for path in paths}
         return {node: mark for node, mark in found.items() if self._sent.get(node) != mark}
 
     def _complain(self, message: str, why: str) -> None:
@@ -238,7 +240,7 @@ class Receiving:
         self._folders.make(OWN)
         if self._register is not None and self._register.has_seen(one):
             return False
-        fresh = self._folders.work / f"{node}-{name}-{get_native_id()}.new"
+        fresh = self._folders.work / f"{node}-{name}-{get_native_id()}{segments.NEW}"
         segments.write_settled(fresh, body)
         if self._register is not None:
             folder = self._folders.kept / node
@@ -263,7 +265,7 @@ class Receiving:
         if mark.at_ms > self._now() * 1000 + AHEAD_MS_MAX:
             raise Invalid("This mark is from the future.", "Set the clock of the edge.")
         if self._register is not None:
-            self._register.mark(node.replace(".", "-"), mark)
+            self._register.mark(segments.spelt(node), mark)
             return
         self._folders.make(OWN)
         segments.write_durably(self._folders.marks / node, body)

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+import lmdb
 import msgspec
 import trio
 from xxhash import xxh3_64_hexdigest
@@ -109,7 +110,7 @@ class Merging:
             try:
                 await trio.to_thread.run_sync(self.round)
                 self._complained = False
-            except (OSError, subprocess.SubprocessError) as error:
+            except (OSError, lmdb.Error, subprocess.SubprocessError) as error:
                 if not self._complained:
                     self._complained = True
                     report("warning", "segments of the client log are not merged", why=type(error).__name__)

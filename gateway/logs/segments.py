@@ -20,6 +20,8 @@ from gateway.logs.register import Identity
 
 SUFFIX = ".parquet"
 OWN = "origin"
+NEW = ".new"
+"""The end of the name of what is being written."""
 STATE = "taken.json"
 _NAME = re.compile(
     r"(\d{8}T\d{6})-(\d{1,4})-([0-9a-f]{16})-(\d{1,15})-(\d{1,15})((?:\.[A-Za-z0-9_-]{1,63}){0,2})\.parquet"
@@ -50,13 +52,18 @@ def is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
+def spelt(node: str) -> str:
+    """A node's name as it stands in the names of files, where a dot parts one name from the next."""
+    return node.replace(".", "-")
+
+
 def identity(node: str, name: str) -> Identity | None:
     """What a segment holds that `node` sent under this name; None where no segment is called so. What another node
     made before it passed it on stands behind the rest of its name."""
     match = _NAME.fullmatch(name)
     if match is None:
         return None
-    maker = match[6].split(".")[1] if match[6] else node.replace(".", "-")
+    maker = match[6].split(".")[1] if match[6] else spelt(node)
     return Identity(maker, match[3], int(match[4]), int(match[5]))
 
 
@@ -128,7 +135,7 @@ def write_taken(folder: Path, logs: Path, taken: dict[str, int]) -> dict[str, in
 
 def write_durably(path: Path, data: bytes) -> None:
     """All of it, or what was there before."""
-    new = path.with_name(f"{path.name}.{get_native_id()}.new")
+    new = path.with_name(f"{path.name}.{get_native_id()}{NEW}")
     write_settled(new, data)
     new.replace(path)
 

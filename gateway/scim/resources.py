@@ -30,10 +30,9 @@ from scim2_models import (
 )
 
 from gateway.scim.refusing import INVALID_VALUE, Refused
-from storage.nouns import Account, Team
+from storage.nouns import PERSON_CHARS_MAX, Account, Team
 
 USER_NAME_CHARS_MAX = 200
-TEXT_CHARS_MAX = 500
 EMAILS_MAX = 20
 TEAM_CHARS_MAX = 50
 """Of the name that a team gets from its Group, so that a number can follow it."""
@@ -225,9 +224,10 @@ def checked_group(group: Group) -> Group:
 
 def _check_texts(resource: User | Group) -> None:
     for name, text in _texts(resource.model_dump(exclude={"members", "groups", "meta"})):
-        if len(text) > TEXT_CHARS_MAX or not text.isprintable():
+        if len(text) > PERSON_CHARS_MAX or not text.isprintable():
             raise Refused(
-                f"The value of {name} must be one line of at most {TEXT_CHARS_MAX} characters.", scim_type=INVALID_VALUE
+                f"The value of {name} must be one line of at most {PERSON_CHARS_MAX} characters.",
+                scim_type=INVALID_VALUE,
             )
 
 

@@ -24,7 +24,7 @@ from gateway.webhooks.queue import Ended, Queue, Rules, State, Waiting
 from gateway.webhooks.records import Delivery
 from gateway.webhooks.telling import EVENT, Attempt, Telling
 from storage.commit import Committed, Decide, Decided
-from storage.errors import Absent, Damaged, Invalid, Problem
+from storage.errors import Absent, Damaged, Invalid, Problem, Unavailable
 from storage.hooks import PutWebhook, Webhook
 from storage.index.catalog import Reading
 from storage.nouns import SYSTEM, Draft
@@ -109,6 +109,7 @@ class Deliverer:
                         await trio.to_thread.run_sync(self._forget)
                     more = await self._round(nursery)
                 except (Problem, OSError, lmdb.Error) as problem:
+                    self._moment = -1
                     report("error", "webhooks are not delivered for a moment", why=str(problem))
                     await trio.sleep(TROUBLE_SECONDS)
                     continue
@@ -263,6 +264,8 @@ class Deliverer:
             how = await self._telling.attempt(hook, message, EVENT, waiting.attempts + 1)
         except Problem as problem:
             how = problem
+        except (OSError, lmdb.Error) as error:
+            how = Unavailable(f"This node cannot read what is to be told: {type(error).__name__}.")
         finally:
             self._sending -= 1
         self._ended.append((hook.id, waiting, how))

@@ -117,7 +117,9 @@ class Queue:
         if free <= 0 or now_ms < self.state.paused_ms:
             return []
         ready = [one for one in self.state.waiting if one.message not in self._under_way]
-        if not self.is_away:
+        if self.is_away:  # another one each time: it may be that one event which is refused, and not all
+            ready.sort(key=lambda one: one.attempts)
+        else:
             ready = [one for one in ready if one.next_ms <= now_ms]
         found: list[Waiting] = []
         for one in ready[:free]:
@@ -161,8 +163,8 @@ class Queue:
             state.paused_ms = now_ms + max(asked_ms, pause)
         elif asked_ms:
             state.paused_ms = max(state.paused_ms, now_ms + asked_ms)
-        if one.attempts < self._rules.attempts_max:
-            return False
+        if one.attempts < self._rules.attempts_max or self.is_away:
+            return False  # whoever takes nothing is switched off in the end, and loses no event by that
         state.waiting.remove(one)
         state.given_up += 1
         return True

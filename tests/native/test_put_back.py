@@ -6,6 +6,7 @@ knows, as long, or longer.
 
 import shutil
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,10 +101,10 @@ def test_f3_e12_public_hits_go_on_while_an_edge_learns_another_history(world: To
 
 def until_body(edge: Node, path: str, body: bytes) -> None:
     edge.until("/-/ready", 200)
-    for _ in range(1000):
-        if edge.get(path).body == body:
-            return
-    raise AssertionError(f"{path} is still {edge.get(path)}")
+    end_s = time.monotonic() + 30
+    while edge.get(path).body != body:
+        assert time.monotonic() < end_s, f"{path} is still {edge.get(path)}"
+        time.sleep(0.01)
 
 
 @contextmanager

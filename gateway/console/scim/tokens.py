@@ -1,6 +1,6 @@
 """How does an identity provider get its token? An owner makes one that keeps users and teams, and does nothing else."""
 
-from gateway.access import tokens
+from gateway.access import sessions, tokens
 from gateway.access.grants import PROVISION
 from gateway.access.names import display
 from gateway.access.verdicts import Principal
@@ -35,7 +35,7 @@ async def create_token(call: Call) -> Reply:
     def decide(reading: Reading, principal: Principal) -> Decided:
         judge_passing_on(principal)
         expires_ms = now_ms + body.expires_s * 1000 if body.expires_s else 0
-        if principal.expires_ms:
+        if principal.expires_ms and principal.kind != sessions.KIND:
             expires_ms = min(expires_ms or principal.expires_ms, principal.expires_ms)
         made = Token(parts.id, name, parts.sha256, (grant,), KIND, now_ms, expires_ms, verify_key=parts.verify_key)
         return Decided(Draft(SYSTEM, "", principal.id, "scim.token.create", (PutToken(made),)), made)

@@ -9,6 +9,7 @@ from quart import Response
 from gateway.access import sessions
 from gateway.access.verdicts import controls
 from gateway.console import cookies
+from gateway.console.services import latest_ms_of
 from gateway.console.signin import methods
 from gateway.console.signin.addresses import ACCOUNT, SIGN_IN, SIGN_OUT, onward
 from gateway.console.signin.visits import Pages, Visit, seen_other
@@ -117,7 +118,7 @@ def _form(visit: Visit, next: str, status: int = 200, message: str = "", remedy:
 def _own(visit: Visit, reading: Reading) -> Token:
     """The token that the form names, if it is the person's own; others are as absent as those that never were (C5)."""
     id = visit.field("id")
-    principal = sessions.holder(reading, visit.text, visit.services.now_ms())
+    principal = sessions.holder(reading, visit.text, latest_ms_of(visit.services))
     token = reading.token_by_id(id) if id.isascii() and id.isprintable() and len(id) < 100 else None
     if token is None or token.owner != principal.owner or not controls(reading, principal, token):
         raise Absent("There is nothing of this kind.")

@@ -47,7 +47,6 @@ from storage.nouns import (
 
 PAGES = Pages()
 COMPANY = f"{SIGN_IN}/company"
-CODE_CHARS_MAX = 4_000
 
 
 def offering(visit: Visit, next: str) -> Sequence[Offer]:

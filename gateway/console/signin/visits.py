@@ -23,7 +23,7 @@ from gateway.access.signin import SigningIn
 from gateway.access.verdicts import ANONYMOUS, Principal
 from gateway.console import cookies
 from gateway.console.callers import renew
-from gateway.console.services import Services
+from gateway.console.services import Services, latest_ms_of
 from gateway.console.signin import agents
 from gateway.console.signin.addresses import SIGN_IN
 from gateway.console.signin.style import POLICY, STYLE
@@ -110,7 +110,7 @@ class Visit:
         """
 
         def guarded(reading: Reading) -> Decided:
-            token = sessions.session_of(reading, self.text, self.services.now_ms())
+            token = sessions.session_of(reading, self.text, latest_ms_of(self.services))
             changes = tuple(decide(reading))
             return Decided(Draft(SYSTEM, "", token.id, action, changes) if changes else None, None, SYSTEM)
 
@@ -125,7 +125,7 @@ class Visit:
     @property
     def principal(self) -> Principal:
         with self.services.catalog.read() as reading:
-            return sessions.holder(reading, self.text, self.services.now_ms()) if self.token else ANONYMOUS
+            return sessions.holder(reading, self.text, latest_ms_of(self.services)) if self.token else ANONYMOUS
 
 
 Handler = Callable[[Visit], Awaitable[Response]]
@@ -218,7 +218,7 @@ async def _visit(services: Services, signing_in: SigningIn) -> Visit:
     token: Token | None = None
     with services.catalog.read() as reading:
         try:
-            token = sessions.session_of(reading, text, services.now_ms())
+            token = sessions.session_of(reading, text, latest_ms_of(services))
         except Unauthenticated:
             text = ""
     form_cookie = cookies.cookie(asked, cookies.FORM, secure=secure)
