@@ -106,11 +106,8 @@ def kept_by(
                     keep(key, kept)
             case DropPackage(_, package):
                 about += _package(format, package, view)
-                for name in [one.name for one in view.versions(package)]:
-                    for key, kept in _of_version(room, format, package, name, view):
-                        keep(key, kept)
-                for one in view.files(package):
-                    keep(_key(room, package, one), PutFile(format, package, one))
+                for key, kept in _of_package(room, format, package, view):
+                    keep(key, kept)
             case PutFile(_, package, file):  # it is replaced, not deleted
                 for held in found.values():
                     held.pop(("file", package, file.name), None)
@@ -139,6 +136,19 @@ def _of_version(room: Handled, format: str, package: str, name: str, view: View)
     for tag, to in view.tags(package).items():
         if to == name:
             yield key, PutTag(format, package, tag, to)
+
+
+def _of_package(room: Handled, format: str, package: str, view: View) -> Iterator[tuple[Key, Kept]]:
+    """All of it, each thing read once, however many versions there are: this is under the write lock."""
+    home = room.home(package)
+    there = {one.name: one for one in view.versions(package)}
+    for version in there.values():
+        yield (home, version.name, ""), PutVersion(format, package, version)
+    for file in view.files(package):
+        yield _key(room, package, file), PutFile(format, package, file)
+    for tag, to in view.tags(package).items():
+        if to in there:
+            yield (home, to, ""), PutTag(format, package, tag, to)
 
 
 def _key(room: Handled, package: str, file: File) -> Key:

@@ -34,6 +34,7 @@ from gateway.logs import segments
 from gateway.logs.keeping import MARK_BYTES_MAX, SEGMENT_BYTES_MAX, Receiving
 from storage.errors import Absent, Invalid, MethodRefused, Problem, Unauthenticated, Unavailable, UpstreamFailed
 from storage.index.catalog import Catalog, Reading
+from storage.nouns import Edge
 from storage.open import Store
 
 _IDENTITY = re.compile("[0-9a-f]{64}")
@@ -126,8 +127,7 @@ class Peering:
             return asking.name or asking.principal.id
         with self._catalog.read() as reading:
             between, behind = reading.edge(asking.name), reading.edge(of)
-        apart = between is None or not between.parent or behind is None or between.region != behind.region
-        if of == segments.OWN or (apart if asking.name else asking.workspaces is not None):
+        if of == segments.OWN or not may_speak_for(asking, between, behind, nameless=False):
             raise Absent("There is no such edge behind this one.")
         return of
 
@@ -139,11 +139,7 @@ class Peering:
         with self._catalog.read() as reading:
             between = reading.edge(asking.name)
             behind = next((one for one in reading.edges() if segments.spelt(one.name) == made.node), None)
-        if asking.name:  # a shield; behind it are edges of its region, and such as have a token and no name
-            apart = between is None or not between.parent or (behind is not None and behind.region != between.region)
-        else:
-            apart = asking.workspaces is not None
-        if apart or made.node == segments.OWN:
+        if made.node == segments.OWN or not may_speak_for(asking, between, behind, nameless=True):
             raise Absent("There is no such edge behind this one.")
 
     # ------------------------------------------------------------ the journal
@@ -269,6 +265,16 @@ class _Asking(NamedTuple):
 
     def sees(self, workspace: str) -> bool:
         return self.workspaces is None or workspace in self.workspaces
+
+
+def may_speak_for(asking: _Asking, between: Edge | None, behind: Edge | None, *, nameless: bool) -> bool:
+    """May who asks, the edge `between`, hand on what is of `behind`? A shield may for its region, and where there may
+    be `nameless` ones also for an edge that has a token and no name; a token may that is for every workspace."""
+    if not asking.name:
+        return asking.workspaces is None
+    if between is None or not between.parent:
+        return False
+    return nameless if behind is None else behind.region == between.region
 
 
 def asking_of(reading: Reading, head: Head) -> _Asking:

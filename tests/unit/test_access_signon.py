@@ -86,6 +86,7 @@ def test_c13_a_state_is_good_in_its_browser_unchanged_and_not_for_long() -> None
         f"{body}.",
         f".{seal}",
         "\udc80.\udc80",
+        f"AAAA.{signon._seal('AAAA', COOKIE)}",
         "x" * 9_000,
     ):
         with pytest.raises(Forbidden):

@@ -10,7 +10,7 @@ import pytest
 from gateway.console.services import Decide
 from storage.commit import Committed, Decided
 from storage.index.catalog import Reading
-from storage.nouns import SYSTEM, Draft, PutToken
+from storage.nouns import SYSTEM, Draft, Grant, PutToken
 from tests.harness.consoles import Console, basic
 
 
@@ -110,6 +110,27 @@ async def test_c8_a_child_never_outlives_its_parent(console: Console) -> None:
     assert (await make(console, "child", {"scope": "acme"}, expires_s=10))["expires_ms"] == console.now_ms + 10_000
     console.now_ms += 10_000
     assert (await console.call("child", "GET", "/whoami")).status == 401
+
+
+async def test_c8_a_token_that_is_made_anew_has_no_more_than_who_makes_it_anew(console: Console) -> None:
+    """A short-lived admin rotates an endless one: what comes of it ends when the short-lived one does."""
+    lasting = await make(console, "acme admin", {"scope": "acme", "admin": True})
+    brief = await make(console, "acme admin", {"scope": "acme", "admin": True}, expires_s=100)
+    console.tokens["brief"] = brief["token"]
+    fresh = (await console.call("brief", "POST", f"/tokens/{lasting['id']}/rotate", {"overlap_s": 0})).json
+    assert fresh["expires_ms"] == brief["expires_ms"]
+
+
+async def test_c2_who_may_write_and_not_read_is_answered_after_a_change(console: Console) -> None:
+    """The change is there: an answer that says no would be wrong."""
+    console.add_package("acme", "main", "npm", "demo")
+    console.add_token("robot", Grant("acme/main", read=False, write=True))
+    before = len(console.ledger.entries)
+    got = await console.call(
+        "robot", "PUT", "/repositories/acme/main/tags/demo?format=npm", {"tag": "next", "version": "1.0", "only": ""}
+    )
+    assert len(console.ledger.entries) == before + (got.status == 200)
+    assert (got.status, "etag" in got.headers) == (200, False)
 
 
 async def test_admin_is_shown_with_all_that_it_holds(console: Console) -> None:

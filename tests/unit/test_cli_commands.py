@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from gateway.access.tokens import mint, well_formed
-from gateway.cli.main import run
+from gateway.cli.main import joined, run
 from tests.harness.listening import Listening
 
 
@@ -290,3 +290,8 @@ def test_a_broken_file_of_profiles(entrepot: Cli, tmp_path: Path, text: str) -> 
     config.parent.mkdir(parents=True)
     config.write_text(text)
     assert entrepot("status").code == 2
+
+
+def test_a_lone_dash_is_the_standard_input_of_the_option_before_it() -> None:
+    assert joined(["upstream", "add", "--token-file", "-", "x"]) == ["upstream", "add", "--token-file=-", "x"]
+    assert joined(["a", "-", "--b=c", "-", "--", "-"]) == ["a", "-", "--b=c", "-", "--", "-"]

@@ -80,6 +80,13 @@ def form(headers: dict[str, str], body: bytes) -> dict[str, list[Any]]:
     return found
 
 
+def test_what_names_others_is_sent_behind_them_whatever_the_format(node: Listening, push: Push, tmp_path: Path) -> None:
+    for name in ("x.changes", "y.txt"):
+        (tmp_path / name).write_text(name)
+    assert push("x.changes", "y.txt", "acme/main/generic/d/") == 0
+    assert [one.path.rpartition("/")[2] for one in node.sent] == ["y.txt", "x.changes"]
+
+
 def test_a_wheel_goes_as_twine_sends_it(push: Push, node: Listening, tmp_path: Path) -> None:
     path = wheel(tmp_path)
     assert push(str(path), "--to", "acme/main") == 0

@@ -26,8 +26,8 @@ WAIT_SECONDS_MAX = 30
 
 
 class Remembering(Sender):
-    """A fault and a memory in the place of the network: what was sent; `status` is that of each answer, but of the message
-    that is `refused`."""
+    """A fault and a memory in the place of the network: what was sent; `status` is that of each answer but
+    of the message that is `refused`."""
 
     def __init__(self) -> None:
         super().__init__("test")
