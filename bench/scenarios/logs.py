@@ -35,7 +35,6 @@ from gateway.logs.tasks import Filter
 
 REPOSITORY = "bench/files"
 CONNECTIONS = 64
-"""Of a line of this file, about."""
 DAYS = 30
 NODES = ("tokyo", "oslo")
 SEGMENTS_A_DAY = 2
