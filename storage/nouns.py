@@ -143,7 +143,7 @@ class Quarantine(Noun, frozen=True):
 class Grant(Noun, frozen=True):
     """What may be done, where: `scope` is "*", "workspace" or "workspace/repository".
 
-    The rights stand for sets of actions (gateway.access.grants), `actions` name single ones, `role` a Role of the
+    The rights stand for sets of actions (gateway.access.rights), `actions` name single ones, `role` a Role of the
     Workspace. `formats` and `packages` (patterns of names) narrow it, "" = no narrowing; `tags` narrow where tags may
     be set and removed. With `deny` it takes away what others give.
     """
@@ -514,7 +514,7 @@ SYSTEM = "-"
 class Once(Noun, frozen=True):
     """What keeps a request that is sent twice from being done twice: who sent it (the id of a principal), the sha256 of
     the key that it came with, the sha256 of the request itself, and its answer, sealed so that only the same request by
-    the same sender opens it (gateway.console.once)."""
+    the same sender opens it (gateway.console.calls.once)."""
 
     principal: str
     key: bytes

@@ -16,7 +16,8 @@ from pathlib import Path
 from bench.machine import Skipped, need
 from bench.namespaces import Site, Sites, Way
 from bench.servers import Running, ask, entrepot
-from gateway.access import bootstrap, membership
+from gateway.access import bootstrap
+from gateway.access.peers import membership
 
 PORT, PEER_PORT = 8080, 8443
 BETWEEN = Way(5.0, 200, 0.0005)

@@ -438,7 +438,7 @@ class Resumable(Protocol):
 
 
 class Scoped(Protocol):
-    """What a room has besides, whose clients fetch a pass for a while and for a scope (gateway/access/passes.py)."""
+    """What a room has besides, whose clients fetch a pass for a while and for a scope (gateway/access/credentials)."""
 
     def resource(self, ask: Ask) -> str:
         """What the scopes of such clients call the thing that is asked for; "" where it has no name."""

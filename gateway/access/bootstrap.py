@@ -17,8 +17,8 @@ import msgspec
 import trio
 
 from gateway.access import tokens
-from gateway.access.grants import EVERYWHERE
-from gateway.access.verdicts import identify, principal_of
+from gateway.access.rights.grants import EVERYWHERE
+from gateway.access.rights.verdicts import identify, principal_of
 from storage.commit import Decided
 from storage.errors import Conflict, Unauthenticated
 from storage.index.catalog import Reading

@@ -6,7 +6,7 @@ from pathlib import Path
 import trio
 
 from gateway import config as settings
-from gateway.access.heads import Heads
+from gateway.access.history.heads import Heads
 from gateway.front.complaints import now_ms
 from gateway.insight.errorlog import report
 from storage.errors import Problem

@@ -3,8 +3,8 @@
 import ssl
 from pathlib import Path
 
-from gateway.access import membership
-from gateway.access.authority import listener_context
+from gateway.access.peers import membership
+from gateway.access.peers.authority import listener_context
 from gateway.assembly.parts import Parts
 from gateway.delivery.listening import Listener, listen
 from gateway.delivery.tls import Certificates

@@ -14,20 +14,20 @@ from cache.shelf import Shelf
 from cache.upstream import Remote
 from formats import ROOMS
 from gateway import config as settings
-from gateway.access.authority import FILE_NAME as AUTHORITY_NAME
-from gateway.access.authority import Authority
-from gateway.access.geography import Geography
-from gateway.access.heads import Heads
-from gateway.access.passwords import Passwords
-from gateway.access.rates import Rates, Table
-from gateway.access.secrets import FILE_NAME as SECRETS_NAME
-from gateway.access.secrets import Place as SecretPlace
-from gateway.access.secrets import Secrets
-from gateway.access.signin import TRIES_FILE, SigningIn, Tries
-from gateway.access.signing import FILE_NAME as SIGNING_NAME
-from gateway.access.signing import SigningKeys
-from gateway.access.vault import FOLDER as VAULT_FOLDER
-from gateway.access.vault import Vault
+from gateway.access.history.heads import Heads
+from gateway.access.limits.rates import Rates, Table
+from gateway.access.peers.authority import FILE_NAME as AUTHORITY_NAME
+from gateway.access.peers.authority import Authority
+from gateway.access.rights.geography import Geography
+from gateway.access.secrets.signing import FILE_NAME as SIGNING_NAME
+from gateway.access.secrets.signing import SigningKeys
+from gateway.access.secrets.upstreams import FILE_NAME as SECRETS_NAME
+from gateway.access.secrets.upstreams import Place as SecretPlace
+from gateway.access.secrets.upstreams import Secrets
+from gateway.access.signin.passwords import Passwords
+from gateway.access.signin.proving import TRIES_FILE, SigningIn, Tries
+from gateway.access.signin.vault import FOLDER as VAULT_FOLDER
+from gateway.access.signin.vault import Vault
 from gateway.assembly import rooms
 from gateway.assembly.chores import chores_of
 from gateway.assembly.telling import telling_of

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gateway import config as settings
 from gateway.assembly import rooms
-from gateway.console.clock import version
+from gateway.console.calls.clock import version
 from gateway.front.complaints import now_ms
 from gateway.webhooks.delivering import Deliverer
 from gateway.webhooks.queue import Rules

@@ -8,8 +8,8 @@ from formats import ROOMS
 from gateway.access.clock import latest_ms
 from gateway.assembly import rooms
 from gateway.assembly.parts import Parts
-from gateway.console.once import Running
-from gateway.console.services import Health, Services
+from gateway.console.calls.once import Running
+from gateway.console.calls.services import Health, Services
 from gateway.front.complaints import now_ms
 from gateway.insight.replication import lines as replication_lines
 from gateway.insight.upkeep import WORKSPACES_MAX, Held, held_lines

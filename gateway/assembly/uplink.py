@@ -10,9 +10,9 @@ from cache.relay import Relay
 from cache.renders import KIND as DOCUMENT
 from cache.shelf import Shelf
 from gateway import config as settings
-from gateway.access import membership
-from gateway.access.authority import PARENT_NAME
 from gateway.access.clock import CLOCK
+from gateway.access.peers import membership
+from gateway.access.peers.authority import PARENT_NAME
 from gateway.front.leave import EdgeLease
 from gateway.front.peering import Upward
 from gateway.front.reading import PURGED

@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from gateway import config as settings
-from gateway.access.renewing import stay_enrolled
+from gateway.access.peers.renewing import stay_enrolled
 from gateway.assembly.chores import vouch
 from gateway.assembly.emptying import empty_due
 from gateway.assembly.entrances import Entrances

@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 from cyclopts import App
 
-from gateway.access.audit import check_export
-from gateway.access.heads import KEPT, SignedHead, kept, read_head, verified
+from gateway.access.history.audit import check_export
+from gateway.access.history.heads import KEPT, SignedHead, kept, read_head, verified
 from gateway.cli.client import Client, reach
 from gateway.cli.operate import DATA, origin_of
 from gateway.cli.output import Output, Usage
 from gateway.cli.words import AsJson, AsProfile, AtUrl, seconds
-from gateway.console.clock import now_ms
+from gateway.console.calls.clock import now_ms
 from storage.errors import Absent
 from storage.index.history import Head
 from storage.nouns import SYSTEM

@@ -12,7 +12,7 @@ from gateway.cli.client import API, Client, reach
 from gateway.cli.output import Output, Usage
 from gateway.cli.usage import path_of, since_of
 from gateway.cli.words import AsJson, AsProfile, AtUrl, seconds
-from gateway.console.clock import now_ms
+from gateway.console.calls.clock import now_ms
 
 app = App(name="logs")
 NEXT, ROWS, UNTIL = "entrepot-next", "entrepot-rows", "entrepot-counted-until"

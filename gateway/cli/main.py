@@ -20,7 +20,7 @@ from cyclopts import App, CycloptsError
 from gateway.cli import profiles
 from gateway.cli.client import giving_reason
 from gateway.cli.output import Output, Usage, exit_code_of
-from gateway.console.clock import version
+from gateway.console.calls.clock import version
 from storage.errors import Problem
 
 EXIT_INTERRUPTED = 130

@@ -8,7 +8,8 @@ import msgspec
 from cyclopts import Parameter
 from rich.panel import Panel
 
-from gateway.access import bootstrap, membership
+from gateway.access import bootstrap
+from gateway.access.peers import membership
 from gateway.assembly import worker
 from gateway.cli.lifeline import end_with
 from gateway.cli.output import Output, Usage

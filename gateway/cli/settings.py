@@ -11,7 +11,7 @@ import maxminddb
 import msgspec
 
 from cache.shares import parsed as parsed_shares
-from gateway.access.geography import Geography
+from gateway.access.rights.geography import Geography
 from gateway.access.tokens import well_formed
 from gateway.cli.output import Usage
 from gateway.cli.words import address

@@ -9,7 +9,7 @@ from gateway.cli.client import reach
 from gateway.cli.output import Output
 from gateway.cli.plotting import bars, with_empty_days
 from gateway.cli.words import AsJson, AsProfile, AtUrl, place, seconds
-from gateway.console.clock import now_ms
+from gateway.console.calls.clock import now_ms
 
 HOUR_MS, DAY_S = 3600 * 1000, 24 * 3600
 WHAT = {"packages": "package", "countries": "country", "clients": "client", "principals": "principal"}

@@ -7,49 +7,26 @@ import msgspec
 from quart import Quart, Response, g, request
 from quart_trio import QuartTrio
 
-from gateway.console import (
-    audit,
-    copying,
-    credentials,
-    edges,
-    entitlements,
-    explaining,
-    exporting,
-    facts,
-    grants,
-    hosts,
-    logins,
-    networks,
-    oidc,
-    openapi,
-    people,
-    problems,
-    pulls,
-    quotas,
-    removing,
-    replication,
-    searching,
-    sessions,
-    signing,
-    tenancy,
-    traffic,
-    upkeep,
-    upstreams,
-    webhooks,
-    withholding,
-)
-from gateway.console.answering import run
-from gateway.console.calls import BODY_BYTES_MAX, Call, Reply, Route, Routes, bytes_of
-from gateway.console.clock import version
-from gateway.console.permissions import ANYBODY
+from gateway.console.calls import problems
+from gateway.console.calls.answering import run
+from gateway.console.calls.call import BODY_BYTES_MAX, Call, Reply, Route, Routes, bytes_of
+from gateway.console.calls.clock import version
+from gateway.console.calls.permissions import ANYBODY
+from gateway.console.calls.services import Services
+from gateway.console.calls.tracing import HEADER as REQUEST_ID
+from gateway.console.calls.tracing import request_id
+from gateway.console.document import explaining, openapi
+from gateway.console.history import audit, exporting, traffic
+from gateway.console.nodes import edges, facts, hosts, upkeep
+from gateway.console.packages import copying, pulls, removing, searching, withholding
+from gateway.console.people import credentials, entitlements, grants, oidc, people
+from gateway.console.repositories import networks, quotas, replication, signing, tenancy, upstreams
 from gateway.console.scim import discovery, groups, users
 from gateway.console.scim import searching as scim_searching
 from gateway.console.scim import tokens as scim_tokens
-from gateway.console.services import Services
-from gateway.console.signin import accounts, openid, programs, visits
+from gateway.console.signin import accounts, logins, openid, programs, sessions, visits
 from gateway.console.signin import credentials as own_credentials
-from gateway.console.tracing import HEADER as REQUEST_ID
-from gateway.console.tracing import request_id
+from gateway.console.webhooks import webhooks
 from gateway.delivery.manage import PRINCIPAL
 
 DESCRIPTION = Routes("/-/api/v1")

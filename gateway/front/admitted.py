@@ -1,7 +1,7 @@
 """What is known of a request once it may go on?"""
 
 from formats.kit.contract import Ask, Plan, Room
-from gateway.access.verdicts import Principal
+from gateway.access.rights.verdicts import Principal
 from gateway.front.reading import Scope
 
 

@@ -27,12 +27,14 @@ from formats.kit.contract import (
     Serve,
     Show,
 )
-from gateway.access import edges, networks, passes, tickets
 from gateway.access.clock import latest_ms
-from gateway.access.permits import Permit
-from gateway.access.rates import Rates
-from gateway.access.tolls import Tolls
-from gateway.access.verdicts import (
+from gateway.access.credentials import passes, tickets
+from gateway.access.limits.rates import Rates
+from gateway.access.limits.tolls import Tolls
+from gateway.access.peers import edges
+from gateway.access.rights import networks
+from gateway.access.rights.permits import Permit
+from gateway.access.rights.verdicts import (
     ANONYMOUS,
     Principal,
     admit,

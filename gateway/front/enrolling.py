@@ -9,8 +9,8 @@ from typing import Protocol
 import msgspec
 import trio
 
-from gateway.access.authority import Authority
-from gateway.access.edges import code_hash, living_edge
+from gateway.access.peers.authority import Authority
+from gateway.access.peers.edges import code_hash, living_edge
 from gateway.delivery.requests import Request
 from gateway.front.complaints import now_ms
 from storage.commit import Committer, Decided

@@ -18,8 +18,8 @@ from typing import Protocol
 import msgspec
 
 from formats.kit.contract import Room, governed
-from gateway.access.grants import READ, What
-from gateway.access.verdicts import principal_of, standing
+from gateway.access.rights.grants import READ, What
+from gateway.access.rights.verdicts import principal_of, standing
 from storage.index.catalog import Reading
 from storage.nouns import Quarantine, Repository
 

@@ -7,7 +7,8 @@ asked for /-/ready, by each worker, each PROBE_SECONDS; who does not answer well
 is well, the node that was asked answers itself.
 
 Who shows a credential is answered here, but for files: for those the Location carries a ticket
-(gateway.access.tickets), good for this one read for a minute. It never carries a credential (THREATS C11, C12).
+(gateway.access.credentials.tickets), good for this one read for a minute. It never carries a credential (THREATS C11,
+C12).
 """
 
 import logging
@@ -17,8 +18,8 @@ import httpx2
 import trio
 
 from cache.connecting import trust
-from gateway.access.geography import Geography
-from gateway.access.tickets import ARGUMENT as TICKET
+from gateway.access.credentials.tickets import ARGUMENT as TICKET
+from gateway.access.rights.geography import Geography
 from gateway.delivery.answers import Answer
 from gateway.delivery.heads import Head
 from storage.index.catalog import Catalog

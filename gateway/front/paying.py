@@ -11,7 +11,7 @@ import msgspec
 import trio
 
 from cache.relay import Relay
-from gateway.access.tolls import Ledger, Lender, Lending, Lent, Return, Tolls, Used, Wish
+from gateway.access.limits.tolls import Ledger, Lender, Lending, Lent, Return, Tolls, Used, Wish
 from storage.errors import Unavailable, UpstreamFailed
 from storage.index.catalog import Catalog
 from storage.nouns import Token
@@ -33,7 +33,7 @@ class _Whole:
 
 
 class FromParent:
-    """An edge's way: implements gateway.access.tolls.Lender."""
+    """An edge's way: implements gateway.access.limits.tolls.Lender."""
 
     def __init__(self, relay: Relay, token: str) -> None:
         self._relay = relay

@@ -20,10 +20,10 @@ from cache.parents import Parents
 from cache.peer import journal_stream
 from cache.scope import SCOPE_BYTES, Scope
 from formats.kit.contract import Room
-from gateway.access import edges
 from gateway.access.clock import latest_ms
-from gateway.access.tolls import Lender, Return, Wish
-from gateway.access.verdicts import Principal, check_network, identify
+from gateway.access.limits.tolls import Lender, Return, Wish
+from gateway.access.peers import edges
+from gateway.access.rights.verdicts import Principal, check_network, identify
 from gateway.delivery.connections import Gone
 from gateway.delivery.heads import Head
 from gateway.delivery.requests import Request

@@ -1,9 +1,9 @@
 """What is at /v2/ itself: is this a registry, who am I to it, and where does a client fetch a pass?
 
 `/v2/` answers who shows a good credential, and tells everybody else where to fetch a pass: clients ask it first and
-take every later step as it says. `/v2/-/token` gives passes (gateway/access/passes.py): by GET with Basic, by POST with
-a form, and without a credential the one that is worth nothing, with which public images are pulled. Edges answer both
-from their own index.
+take every later step as it says. `/v2/-/token` gives passes (gateway/access/credentials): by GET with Basic, by POST
+with a form, and without a credential the one that is worth nothing, with which public images are pulled. Edges answer
+both from their own index.
 """
 
 import urllib.parse
@@ -13,10 +13,10 @@ import msgspec
 
 from formats.kit.contract import Reply
 from formats.oci import wire
-from gateway.access import passes
 from gateway.access.clock import latest_ms
-from gateway.access.passes import Scope
-from gateway.access.verdicts import identify, token_of
+from gateway.access.credentials import passes
+from gateway.access.credentials.passes import Scope
+from gateway.access.rights.verdicts import identify, token_of
 from gateway.delivery.heads import Head
 from gateway.delivery.requests import Request
 from gateway.front.complaints import headers_of, now_ms

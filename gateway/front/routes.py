@@ -10,7 +10,7 @@ operator would like, so that room lies at /v2/{workspace}/{repository}/, and the
 import msgspec
 
 from formats.kit.contract import Ask, Room
-from gateway.access.tickets import ARGUMENT as TICKET
+from gateway.access.credentials.tickets import ARGUMENT as TICKET
 from gateway.delivery.heads import Head
 from storage.errors import Invalid
 from storage.nouns import Host

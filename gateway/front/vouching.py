@@ -9,9 +9,9 @@ An edge vouches within the workspaces that it may see, so that a stolen one cann
 """
 
 from cache.relay import CLIENT, EDGE, SCHEME
-from gateway.access import edges
 from gateway.access.clock import latest_ms
-from gateway.access.verdicts import Principal, check_network, identify
+from gateway.access.peers import edges
+from gateway.access.rights.verdicts import Principal, check_network, identify
 from gateway.delivery.addresses import address_of
 from gateway.delivery.heads import Head
 from storage.errors import Problem

@@ -28,7 +28,7 @@ from formats.kit.contract import (
 from formats.kit.multipart import Form, boundary_of
 from formats.kit.multipart import Limits as FormLimits
 from gateway.access.binning import with_bin
-from gateway.access.permits import Permit
+from gateway.access.rights.permits import Permit
 from gateway.config import Intake as Limits
 from gateway.delivery.requests import Request
 from gateway.front.complaints import finds_of

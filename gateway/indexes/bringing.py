@@ -15,7 +15,7 @@ import trio
 
 from cache.upstream import Remote, Source
 from formats.kit.contract import Indexed
-from gateway.access.signing import SigningKeys
+from gateway.access.secrets.signing import SigningKeys
 from gateway.front.signed import Place
 from gateway.indexes.assembly import Row
 from gateway.indexes.generations import Generation, Generations, Serials, serials_of

@@ -14,7 +14,7 @@ import msgspec
 
 from cache.upstream import Remote
 from formats.kit.contract import Indexed, Resigned, Room
-from gateway.access.signing import SigningKeys, opened
+from gateway.access.secrets.signing import SigningKeys, opened
 from gateway.front.reading import upstreams_of
 from gateway.front.signed import Place
 from gateway.indexes.generations import Generation, Generations, serials_of

@@ -15,7 +15,7 @@ from cache.flight import Flights
 from cache.outcome import Outcome
 from cache.upstream import Source
 from formats.kit.contract import Indexed, Keyring, Listed, Manifest, Room
-from gateway.access.signing import keyring
+from gateway.access.secrets.signing import keyring
 from gateway.delivery.answers import Answer
 from gateway.delivery.requests import Request
 from gateway.front.admitted import Admitted

@@ -9,8 +9,8 @@ import hashlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from gateway.access.grants import plain_actions
-from gateway.access.sessions import KIND as SESSION
+from gateway.access.rights.grants import plain_actions
+from gateway.access.signin.sessions import KIND as SESSION
 from storage.hooks import DropWebhook, PutWebhook, Webhook
 from storage.nouns import (
     SYSTEM,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.access.secretfile import SecretFile
+from gateway.access.secrets.secretfile import SecretFile
 from storage.errors import Unavailable
 
 FILE_NAME = "webhooks.json"

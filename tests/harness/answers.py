@@ -7,10 +7,10 @@ from quart import Quart
 from werkzeug.exceptions import HTTPException
 
 from gateway.console.api import ROUTES
-from gateway.console.calls import Route
-from gateway.console.openapi import refusals
-from gateway.console.problems import MEDIA
-from gateway.console.replies import Refused
+from gateway.console.calls.call import Route
+from gateway.console.calls.problems import MEDIA
+from gateway.console.document.openapi import refusals
+from gateway.console.shapes.replies import Refused
 from gateway.scim import refusing as scim
 
 _BY_ENDPOINT = {f"{route.method} {route.rule}": route for route in ROUTES}

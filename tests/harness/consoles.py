@@ -10,18 +10,19 @@ from quart import Quart
 
 from formats import ROOMS
 from formats.kit.contract import order_of
-from gateway.access import sessions, tokens
-from gateway.access.authority import Authority
-from gateway.access.grants import PROVISION
-from gateway.access.passwords import Passwords
-from gateway.access.secrets import Secrets
-from gateway.access.signin import TRIES_FILE, SigningIn, Tries
-from gateway.access.signing import SigningKeys
-from gateway.access.vault import Vault
+from gateway.access import tokens
+from gateway.access.peers.authority import Authority
+from gateway.access.rights.grants import PROVISION
+from gateway.access.secrets.signing import SigningKeys
+from gateway.access.secrets.upstreams import Secrets
+from gateway.access.signin import sessions
+from gateway.access.signin.passwords import Passwords
+from gateway.access.signin.proving import TRIES_FILE, SigningIn, Tries
+from gateway.access.signin.vault import Vault
 from gateway.config import SignIn
 from gateway.console.api import make_app
-from gateway.console.once import Running
-from gateway.console.services import Health, Services
+from gateway.console.calls.once import Running
+from gateway.console.calls.services import Health, Services
 from gateway.webhooks.records import Records
 from gateway.webhooks.sealed import Sealing
 from gateway.webhooks.sending import Sender

@@ -14,9 +14,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from gateway.access.grants import READ, What
+from gateway.access.rights.grants import READ, What
+from gateway.access.rights.verdicts import identify, standing
 from gateway.access.tokens import mint
-from gateway.access.verdicts import identify, standing
 from storage.errors import Unauthenticated
 from storage.nouns import (
     SYSTEM,

@@ -9,7 +9,7 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.access.tolls import Ledger, Lending, Lent, Return, Tolls, Wish, period_of
+from gateway.access.limits.tolls import Ledger, Lending, Lent, Return, Tolls, Wish, period_of
 from storage.errors import Forbidden, Unavailable
 from storage.nouns import Entitlement, Token
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from gateway.access import authority, membership
+from gateway.access.peers import authority, membership
 from tests.harness.topologies import Node, Topology
 
 pytestmark = pytest.mark.native

@@ -16,7 +16,7 @@ from urllib.parse import urljoin
 import pytest
 
 from bench.hostile.speaking import Said
-from gateway.access.tickets import USES_MAX
+from gateway.access.credentials.tickets import USES_MAX
 from tests.harness import images
 from tests.harness.clients import program
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair, Served

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.access import bootstrap
 from gateway.access.bootstrap import alone, prepare, prepare_up, renew_admin
-from gateway.access.verdicts import identify, judge
+from gateway.access.rights.verdicts import identify, judge
 from storage.errors import Conflict, Unauthenticated
 from storage.index.catalog import Reading
 from storage.open import open_store

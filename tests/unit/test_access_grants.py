@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.access.grants import (
+from gateway.access.rights.grants import (
     ACTIONS,
     DELETE,
     EVERYTHING,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.access.networks import check, decide, is_ruled
+from gateway.access.rights.networks import check, decide, is_ruled
 from storage.errors import Forbidden
 from storage.nouns import NetworkRule, Repository, Workspace
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyotp import TOTP
 
-from gateway.access.onetime import (
+from gateway.access.signin.onetime import (
     RECOVERY_CODES,
     STEP_S,
     address,

@@ -9,10 +9,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.access import passes, tokens
-from gateway.access.grants import EVERYWHERE
-from gateway.access.passes import Scope, holder, issue
-from gateway.access.verdicts import ANONYMOUS, identify, token_of
+from gateway.access import tokens
+from gateway.access.credentials import passes
+from gateway.access.credentials.passes import Scope, holder, issue
+from gateway.access.rights.grants import EVERYWHERE
+from gateway.access.rights.verdicts import ANONYMOUS, identify, token_of
 from storage.errors import Unauthenticated
 from storage.nouns import Grant, Token
 from tests.harness.untimed import untimed

@@ -5,7 +5,7 @@ import threading
 import pytest
 import trio
 
-from gateway.access.passwords import CHARS_MIN, THREADS, WAITING_MAX, Passwords, check_choice
+from gateway.access.signin.passwords import CHARS_MIN, THREADS, WAITING_MAX, Passwords, check_choice
 from gateway.config import SignIn
 from storage.errors import Invalid, Unavailable
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.access import rates
-from gateway.access.rates import Bucket, Rates, Table, network_of
-from gateway.access.verdicts import ANONYMOUS, Principal
+from gateway.access.limits import rates
+from gateway.access.limits.rates import Bucket, Rates, Table, network_of
+from gateway.access.rights.verdicts import ANONYMOUS, Principal
 from gateway.config import Limits
 from storage.errors import TooMany
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.access.secrets import Credential, Place, Secrets
+from gateway.access.secrets.upstreams import Credential, Place, Secrets
 from storage.errors import Damaged, Full
 
 PLACE = Place("acme", "main", "pypi", "mirror")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.access.signing import FILE_NAME, SigningKeys, fingerprint, keyring
+from gateway.access.secrets.signing import FILE_NAME, SigningKeys, fingerprint, keyring
 from storage.errors import Conflict, Damaged
 from tests.harness.clients import program
 

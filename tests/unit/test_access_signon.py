@@ -10,10 +10,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from gateway.access import signon
-from gateway.access.idtokens import Claims
-from gateway.access.issuers import Endpoints
-from gateway.access.signon import Going, Person
+from gateway.access.signin import signon
+from gateway.access.signin.idtokens import Claims
+from gateway.access.signin.issuers import Endpoints
+from gateway.access.signin.signon import Going, Person
 from storage.errors import Forbidden, Unauthenticated
 from storage.nouns import People, Provider
 from tests.harness.ledgers import NOW_MS

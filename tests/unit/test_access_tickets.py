@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.access import passes
-from gateway.access.grants import EVERYWHERE
-from gateway.access.passes import Scope
-from gateway.access.tickets import ARGUMENT, SECONDS_MAX, holder, issue, network_of
-from gateway.access.verdicts import check_network, token_of
+from gateway.access.credentials import passes
+from gateway.access.credentials.passes import Scope
+from gateway.access.credentials.tickets import ARGUMENT, SECONDS_MAX, holder, issue, network_of
+from gateway.access.rights.grants import EVERYWHERE
+from gateway.access.rights.verdicts import check_network, token_of
 from gateway.delivery.heads import Head
 from storage.errors import Unauthenticated
 from storage.nouns import Grant

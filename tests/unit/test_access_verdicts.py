@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.access import tokens
-from gateway.access.grants import RIGHTS
-from gateway.access.verdicts import (
+from gateway.access.rights.grants import RIGHTS
+from gateway.access.rights.verdicts import (
     ANONYMOUS,
     Principal,
     controls,

@@ -13,10 +13,10 @@ import msgspec
 import pytest
 
 from gateway.cli.main import run
-from gateway.console import replies
 from gateway.console.api import ROUTES, description
-from gateway.console.calls import UNDECLARED, Reply, Route
-from gateway.console.permissions import ANYBODY
+from gateway.console.calls.call import UNDECLARED, Reply, Route
+from gateway.console.calls.permissions import ANYBODY
+from gateway.console.repositories import replies as repository_replies
 from tests.harness import answers
 from tests.harness.consoles import Console
 
@@ -92,7 +92,7 @@ async def _handler(call: object) -> Reply:
     ],
 )
 def test_what_was_not_declared_is_found(status: int, media: str, body: bytes) -> None:
-    route = Route("GET", "/x", ANYBODY, _handler, frozenset(), gives=replies.Workspace)
+    route = Route("GET", "/x", ANYBODY, _handler, frozenset(), gives=repository_replies.Workspace)
     answers.check(route, 200, "application/json", b'{"name": "a", "created_ms": 1}')
     with pytest.raises((AssertionError, msgspec.ValidationError)):
         answers.check(route, status, media, body)

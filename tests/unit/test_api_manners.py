@@ -8,12 +8,12 @@ import msgspec
 import pytest
 import trio
 
-from gateway.access.secrets import Secrets
+from gateway.access.secrets.upstreams import Secrets
 from gateway.console.api import ROUTES, SHOWS
-from gateway.console.calls import UNCHANGED, Route
-from gateway.console.explaining import REMEDIES, book, kinds
-from gateway.console.once import REPLAYED, Running, key_in, keyed
-from gateway.console.tracing import request_id
+from gateway.console.calls.call import UNCHANGED, Route
+from gateway.console.calls.once import REPLAYED, Running, key_in, keyed
+from gateway.console.calls.tracing import request_id
+from gateway.console.document.explaining import REMEDIES, book, kinds
 from storage.commit import Committed, Decide, Decided
 from storage.errors import Full, Invalid, StillRunning
 from storage.index.answers import FORGOTTEN_MAX, KEPT_MS

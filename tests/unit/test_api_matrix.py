@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.console.api import ROUTES
-from gateway.console.calls import Route
+from gateway.console.calls.call import Route
 from storage.hooks import PutWebhook, Webhook
 from storage.nouns import (
     SYSTEM,

@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gateway.access.idtokens import AHEAD_S_MAX, LEEWAY_S
-from gateway.access.issuers import Issuers
-from gateway.access.verdicts import identify, judge
-from gateway.console import oidc
+from gateway.access.rights.verdicts import identify, judge
+from gateway.access.signin.idtokens import AHEAD_S_MAX, LEEWAY_S
+from gateway.access.signin.issuers import Issuers
+from gateway.console.people import oidc
 from storage.errors import Absent, Unauthenticated, UpstreamFailed
 from storage.nouns import Binding, Draft, Grant, PutBinding
 from tests.harness.consoles import Console, Got

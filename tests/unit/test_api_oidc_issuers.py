@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from gateway.access.issuers import AGAIN_S, FRESH_S, RESTING_S
+from gateway.access.signin.issuers import AGAIN_S, FRESH_S, RESTING_S
 from tests.harness.identities import Issuer, compact, ec_jwk, rsa_jwk, rsa_signer, text_of
 from tests.unit.test_api_oidc import GOOD, OTHER_EC, OTHER_RSA, World
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from gateway.access.signing import fingerprint
-from gateway.console import permissions
+from gateway.access.secrets.signing import fingerprint
 from gateway.console.api import PAGES, ROUTES
-from gateway.console.calls import Route
+from gateway.console.calls import permissions
+from gateway.console.calls.call import Route
 from storage.index.bins import id_of
 from storage.nouns import ClaimRule, Provider, PutProvider
 from tests.harness.consoles import Console

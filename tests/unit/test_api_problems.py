@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.console.calls import BODY_BYTES_MAX
+from gateway.console.calls.call import BODY_BYTES_MAX
 from storage.errors import Full, Problem, TooMany, Unavailable
 from tests.harness.consoles import Console
 

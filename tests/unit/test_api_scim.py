@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.access import tokens
-from gateway.access.verdicts import identify, judge
+from gateway.access.rights.verdicts import identify, judge
 from storage.errors import Absent, Forbidden, Unauthenticated
 from storage.nouns import SYSTEM, Binding, Draft, Grant, PutBinding, PutToken, Token
 from tests.harness.consoles import Console, Got

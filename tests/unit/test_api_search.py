@@ -14,7 +14,7 @@ from formats.npm.facts import VersionFacts
 from formats.npm.facts import packed as npm_packed
 from formats.pypi.facts import FileFacts
 from formats.pypi.facts import packed as pypi_packed
-from gateway.console import searching
+from gateway.console.packages import searching
 from gateway.logs.register import Pull
 from gateway.queries import DEPTH_MAX, TERMS_MAX, At, matches, parse
 from storage.errors import Invalid

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.access.signing import fingerprint
+from gateway.access.secrets.signing import fingerprint
 from storage.errors import Damaged, Full
 from tests.harness.consoles import Console
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.access.secrets import Credential, Place
-from gateway.console.services import Health
+from gateway.access.secrets.upstreams import Credential, Place
+from gateway.console.calls.services import Health
 from storage.index import keys
 from storage.nouns import SYSTEM
 from tests.harness.consoles import Console

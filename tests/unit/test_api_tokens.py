@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.console.services import Decide
+from gateway.console.calls.services import Decide
 from storage.commit import Committed, Decided
 from storage.index.catalog import Reading
 from storage.nouns import SYSTEM, Draft, Grant, PutToken

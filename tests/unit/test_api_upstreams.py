@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.access.secrets import Credential, Place
+from gateway.access.secrets.upstreams import Credential, Place
 from storage.nouns import Upstream
 from tests.harness.consoles import Console, Got
 

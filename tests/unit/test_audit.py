@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.access.audit import check_export, compared, shown
-from gateway.access.heads import KEPT, Heads, SignedHead, kept, verified
+from gateway.access.history.audit import check_export, compared, shown
+from gateway.access.history.heads import KEPT, Heads, SignedHead, kept, verified
 from gateway.cli.main import with_reason
 from gateway.cli.output import Usage
 from gateway.insight.reasons import reason_in, told_reason

@@ -117,7 +117,7 @@ def test_workspaces_and_repositories(entrepot: Cli) -> None:
 
 
 def test_lists_come_whole_over_many_pages(entrepot: Cli, node: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.console.calls.PAGE_ITEMS", 2)
+    monkeypatch.setattr("gateway.console.calls.call.PAGE_ITEMS", 2)
     assert len(entrepot("token", "list", "--json").json["items"]) == len(node.console.ids)
 
 

@@ -8,7 +8,7 @@ import pytest
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
-from gateway.access.geography import Geography
+from gateway.access.rights.geography import Geography
 from gateway.config import Regions
 from gateway.front.nearest import Nearest
 from storage.index.catalog import Catalog

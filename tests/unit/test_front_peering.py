@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.access.verdicts import ANONYMOUS
+from gateway.access.rights.verdicts import ANONYMOUS
 from gateway.front.peering import _Asking, may_speak_for
 from storage.nouns import Edge
 

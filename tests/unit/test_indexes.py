@@ -17,7 +17,7 @@ from cache.shelf import Shelf
 from formats import ROOMS
 from formats.deb.facts import DistributionFacts, FileFacts, Spot, packed
 from formats.kit.contract import Indexed
-from gateway.access.signing import SigningKeys, certificates_in, keyring, opened
+from gateway.access.secrets.signing import SigningKeys, certificates_in, keyring, opened
 from gateway.front.signed import Place
 from gateway.indexes.assembly import PARTS, RUN, Assembly, Row
 from gateway.indexes.generations import KIND, Generation, Generations, Serials, serials_of

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.access import logins
-from gateway.access.logins import Login
+from gateway.access.signin import logins
+from gateway.access.signin.logins import Login
 from storage.errors import Invalid
 from tests.harness.browsing import Browser, Seen, invited
 from tests.harness.consoles import Console, Got

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyotp import TOTP
 
-from gateway.access.sessions import form_mark
+from gateway.access.signin.sessions import form_mark
 from gateway.console.api import PAGES
 from gateway.console.signin.addresses import onward
 from storage.nouns import Grant

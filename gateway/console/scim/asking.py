@@ -9,8 +9,8 @@ from typing import Any
 
 import trio
 
-from gateway.console.calls import Call, Reply
-from gateway.console.problems import SCIM
+from gateway.console.calls.call import Call, Reply
+from gateway.console.calls.problems import SCIM
 from gateway.scim.describing import RESULTS_MAX
 from gateway.scim.refusing import MEDIA
 from gateway.scim.resources import Shown

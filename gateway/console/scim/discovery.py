@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from gateway.console.calls import Call, Reply, Routes
-from gateway.console.permissions import WORKSPACE_PROVISION
+from gateway.console.calls.call import Call, Reply, Routes
+from gateway.console.calls.permissions import WORKSPACE_PROVISION
 from gateway.console.scim.asking import ATTRIBUTES, PREFIX, at_of, listed, told
 from gateway.scim import describing
 from storage.errors import Absent

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from gateway.console.calls import Call, Reply, Routes
-from gateway.console.permissions import WORKSPACE_PROVISION
+from gateway.console.calls.call import Call, Reply, Routes
+from gateway.console.calls.permissions import WORKSPACE_PROVISION
 from gateway.console.scim.asking import ATTRIBUTES, PREFIX, aside, at_of, listed, window
 from gateway.console.scim.groups import every_group
 from gateway.console.scim.users import every_user

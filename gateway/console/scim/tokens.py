@@ -1,14 +1,16 @@
 """How does an identity provider get its token? An owner makes one that keeps users and teams, and does nothing else."""
 
-from gateway.access import sessions, tokens
-from gateway.access.grants import PROVISION
+from gateway.access import tokens
 from gateway.access.names import display
-from gateway.access.verdicts import Principal
-from gateway.console import replies, shown
-from gateway.console.calls import Call, Reply, Routes
-from gateway.console.giving import judge_passing_on
-from gateway.console.permissions import WORKSPACE_OWN
-from gateway.console.schemas import NewScimToken
+from gateway.access.rights.grants import PROVISION
+from gateway.access.rights.verdicts import Principal
+from gateway.access.signin import sessions
+from gateway.console.calls.call import Call, Reply, Routes
+from gateway.console.calls.giving import judge_passing_on
+from gateway.console.calls.permissions import WORKSPACE_OWN
+from gateway.console.people import replies as people_replies
+from gateway.console.shapes import shown
+from gateway.console.shapes.schemas import NewScimToken
 from storage.commit import Decided
 from storage.index.catalog import Reading
 from storage.nouns import SYSTEM, Draft, Grant, PutToken, Token
@@ -22,7 +24,7 @@ KIND = "scim"
     "/workspaces/<workspace>/scim/tokens",
     WORKSPACE_OWN,
     takes=NewScimToken,
-    gives=replies.MintedToken,
+    gives=people_replies.MintedToken,
     status=201,
 )
 async def create_token(call: Call) -> Reply:

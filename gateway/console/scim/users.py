@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import msgspec
 from scim2_models import SearchRequest
 
-from gateway.access.rules import MEMBER
-from gateway.access.verdicts import Principal
-from gateway.console.calls import Call, Decision, Reply, Routes
-from gateway.console.people import MANAGED, ended, new_id
-from gateway.console.permissions import WORKSPACE_PROVISION
+from gateway.access.rights.rules import MEMBER
+from gateway.access.rights.verdicts import Principal
+from gateway.console.calls.call import Call, Decision, Reply, Routes
+from gateway.console.calls.permissions import WORKSPACE_PROVISION
+from gateway.console.people.people import MANAGED, ended, new_id
 from gateway.console.scim.asking import (
     ATTRIBUTES,
     PREFIX,

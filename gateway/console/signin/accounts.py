@@ -6,10 +6,10 @@ from urllib.parse import quote
 import msgspec
 from quart import Response
 
-from gateway.access import sessions
-from gateway.access.verdicts import controls
-from gateway.console import cookies
-from gateway.console.services import latest_ms_of
+from gateway.access.rights.verdicts import controls
+from gateway.access.signin import sessions
+from gateway.console.calls import cookies
+from gateway.console.calls.services import latest_ms_of
 from gateway.console.signin import methods
 from gateway.console.signin.addresses import ACCOUNT, SIGN_IN, SIGN_OUT, onward
 from gateway.console.signin.visits import Pages, Visit, seen_other

@@ -4,7 +4,7 @@ import re
 
 from quart import Request
 
-from gateway.console import cookies
+from gateway.console.calls import cookies
 
 SIGN_IN, SIGN_OUT, ACCOUNT = "/-/sign-in", "/-/sign-out", "/-/account"
 SET_PASSWORD, DEVICE, AUTHORIZE = "/-/set-password", "/-/device", "/-/authorize"

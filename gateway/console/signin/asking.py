@@ -5,9 +5,9 @@ there is none the token may do what its person may. They only take away: the per
 """
 
 from gateway.access.names import display
-from gateway.console.giving import grant_of
-from gateway.console.schemas import NewGrant
-from gateway.console.services import Services
+from gateway.console.calls.giving import grant_of
+from gateway.console.calls.services import Services
+from gateway.console.shapes.schemas import NewGrant
 from storage.errors import Invalid
 from storage.nouns import Grant
 

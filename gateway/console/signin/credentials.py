@@ -7,14 +7,14 @@ import msgspec
 import trio
 from quart import Response
 
-from gateway.access import onetime, sessions
 from gateway.access.names import is_slug
-from gateway.access.passwords import check_choice
+from gateway.access.signin import onetime, sessions
+from gateway.access.signin.passwords import check_choice
+from gateway.access.signin.vault import Device
 from gateway.access.tokens import hash_of, well_formed
-from gateway.access.vault import Device
-from gateway.console.sessions import endings
 from gateway.console.signin.accounts import account_page
 from gateway.console.signin.addresses import ACCOUNT, SET_PASSWORD, SIGN_IN
+from gateway.console.signin.sessions import endings
 from gateway.console.signin.visits import Pages, Visit, seen_other
 from storage.commit import Decided
 from storage.errors import Conflict, Invalid, Unauthenticated

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from quart import Response
 
-from gateway.access import sessions
-from gateway.console import cookies
+from gateway.access.signin import sessions
+from gateway.console.calls import cookies
 from gateway.console.signin.addresses import onward
 from gateway.console.signin.visits import Visit, seen_other
 from storage.commit import Decided

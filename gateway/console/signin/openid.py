@@ -13,16 +13,16 @@ import msgspec
 import trio
 from quart import Response
 
-from gateway.access import signon
-from gateway.access.idtokens import Claims, check_times, prove, take_apart
-from gateway.access.issuers import Endpoints
 from gateway.access.names import is_slug
-from gateway.access.rules import MEMBER
-from gateway.access.signon import Going, Person
-from gateway.access.verdicts import ANONYMOUS
-from gateway.console import cookies
-from gateway.console.federating import SIGN_IN_AT, back_of, secret_of
-from gateway.console.people import MANAGED, new_id
+from gateway.access.rights.rules import MEMBER
+from gateway.access.rights.verdicts import ANONYMOUS
+from gateway.access.signin import signon
+from gateway.access.signin.idtokens import Claims, check_times, prove, take_apart
+from gateway.access.signin.issuers import Endpoints
+from gateway.access.signin.signon import Going, Person
+from gateway.console.calls import cookies
+from gateway.console.people.federating import SIGN_IN_AT, back_of, secret_of
+from gateway.console.people.people import MANAGED, new_id
 from gateway.console.signin import methods
 from gateway.console.signin.addresses import SIGN_IN, base_of, onward
 from gateway.console.signin.methods import Offer

@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 import trio
 from quart import Response
 
-from gateway.access import logins
-from gateway.access.logins import Login
-from gateway.console.giving import judge_scope
+from gateway.access.signin import logins
+from gateway.access.signin.logins import Login
+from gateway.console.calls.giving import judge_scope
 from gateway.console.signin.addresses import AUTHORIZE, DEVICE
 from gateway.console.signin.asking import LIFETIME_S, grants_of, lifetime_of, name_of, said
 from gateway.console.signin.style import POLICY, policy

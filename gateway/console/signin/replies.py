@@ -1,8 +1,8 @@
-"""What does the API answer about people who sign in? Shapes as those of gateway.console.replies."""
+"""What does the API answer about people who sign in? Shapes as those of gateway.console.shapes.replies."""
 
 from typing import Literal
 
-from gateway.console.replies import Told
+from gateway.console.shapes.replies import Told
 
 
 class Session(Told, frozen=True):

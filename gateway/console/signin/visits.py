@@ -18,12 +18,12 @@ import msgspec
 from quart import Quart, Response, request
 from quart import Request as Asked
 
-from gateway.access import sessions
-from gateway.access.signin import SigningIn
-from gateway.access.verdicts import ANONYMOUS, Principal
-from gateway.console import cookies
-from gateway.console.callers import renew
-from gateway.console.services import Services, latest_ms_of
+from gateway.access.rights.verdicts import ANONYMOUS, Principal
+from gateway.access.signin import sessions
+from gateway.access.signin.proving import SigningIn
+from gateway.console.calls import cookies
+from gateway.console.calls.callers import renew
+from gateway.console.calls.services import Services, latest_ms_of
 from gateway.console.signin import agents
 from gateway.console.signin.addresses import SIGN_IN
 from gateway.console.signin.style import POLICY, STYLE

@@ -1,0 +1,1 @@
+"""Which credentials are made of a Token for a short while?"""

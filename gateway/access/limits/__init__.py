@@ -1,0 +1,1 @@
+"""How much may somebody ask for?"""

@@ -1,0 +1,1 @@
+"""Is this that person? Passwords, devices, providers, and the sessions that follow."""

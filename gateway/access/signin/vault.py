@@ -1,0 +1,190 @@
+"""Where does an origin keep what people sign in with? In a folder of its own that no edge ever sees.
+
+The journal goes to every edge and is never erased, so hashes of passwords, secrets of devices and logins that wait are
+no part of it. They lie in `signin/` (0700) in the origin's data directory, which a backup takes along by itself.
+
+What counts is what the journal says: an Account tells when its password and its device were set, and only the row that
+was made for that moment is looked at. So a change is written here first, and is true with the entry; what was left by
+one that broke off means nothing, and goes with the next (no half state).
+
+    passwords  account id, NUL, set (u64 ms, big-endian)  -> hash
+    devices    account id, NUL, set (u64 ms, big-endian)  -> Device
+    logins     sha256 of the code (32 bytes)              -> logins.Login
+    by_user    user code                                  -> sha256 of the device code
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import lmdb
+import msgspec
+
+from gateway.access.signin.logins import Login
+from gateway.access.signin.onetime import recovery_hash, step_of
+from storage.errors import Damaged, Unavailable
+
+FOLDER = "signin"
+MAP_BYTES = 4 << 30
+LOGINS_MAX = 10_000
+_LOGIN = msgspec.msgpack.Decoder(Login)
+Table = lmdb._Database
+type Txn = lmdb.Transaction[bytes]
+
+
+class Device(msgspec.Struct, frozen=True, array_like=True):
+    """What shows one-time codes: its secret (base32), the last step that was taken, the hashes of recovery codes."""
+
+    secret: str
+    spent: int = 0
+    recovery: tuple[bytes, ...] = ()
+
+    def __repr__(self) -> str:
+        return "Device(hidden)"
+
+
+_DEVICE = msgspec.msgpack.Decoder(Device)
+
+
+class Vault:
+    """One origin's. Synchronous; what writes waits for the disk: call it in a thread."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.chmod(path, 0o700)
+        self._env = lmdb.open(str(path), map_size=MAP_BYTES, max_dbs=8, max_readers=256, readahead=False, mode=0o600)
+        with self._env.begin(write=True) as txn:
+            self._passwords = self._env.open_db(b"passwords", txn=txn)
+            self._devices = self._env.open_db(b"devices", txn=txn)
+            self._logins = self._env.open_db(b"logins", txn=txn)
+            self._by_user = self._env.open_db(b"by_user", txn=txn)
+
+    def __repr__(self) -> str:
+        return "<Vault>"
+
+    def close(self) -> None:
+        self._env.close()
+
+    # ------------------------------------------------------------ passwords
+
+    def password(self, account: str, set_ms: int) -> str:
+        """The hash of the password that was set at this moment; "" for none."""
+        with self._env.begin() as txn:
+            found = txn.get(_key(account, set_ms), db=self._passwords) if set_ms else None
+        return "" if found is None else bytes(found).decode()
+
+    def put_password(self, account: str, set_ms: int, hash: str) -> None:
+        """Keep a hash for the moment at which it will count, or in the place of the one that does."""
+        self._put(self._passwords, _key(account, set_ms), hash.encode())
+
+    # ------------------------------------------------------------ devices
+
+    def device(self, account: str, set_ms: int) -> Device | None:
+        with self._env.begin() as txn:
+            found = txn.get(_key(account, set_ms), db=self._devices) if set_ms else None
+        return None if found is None else _decoded(_DEVICE, found)
+
+    def put_device(self, account: str, set_ms: int, device: Device) -> None:
+        """Keep a device for the moment at which it will count."""
+        self._put(self._devices, _key(account, set_ms), msgspec.msgpack.encode(device))
+
+    def spend(self, account: str, set_ms: int, code: str, now_s: float) -> str:
+        """Take a code: "totp" or "recovery" for what it was, "" for one that is none, or was taken before."""
+        key = _key(account, set_ms)
+        with self._env.begin(write=True) as txn:
+            found = txn.get(key, db=self._devices)
+            if found is None:
+                return ""
+            device = _decoded(_DEVICE, found)
+            step = step_of(device.secret, code, now_s, device.spent)
+            if step is not None:
+                txn.put(key, msgspec.msgpack.encode(msgspec.structs.replace(device, spent=step)), db=self._devices)
+                return "totp"
+            hash = recovery_hash(code)
+            if hash is None or hash not in device.recovery:
+                return ""
+            left = tuple(one for one in device.recovery if one != hash)
+            txn.put(key, msgspec.msgpack.encode(msgspec.structs.replace(device, recovery=left)), db=self._devices)
+            return "recovery"
+
+    def forget_before(self, account: str, password_ms: int, device_ms: int) -> None:
+        """What counted before these, or never did, goes; 0 = it all goes."""
+        with self._env.begin(write=True) as txn:
+            for table, set_ms in ((self._passwords, password_ms), (self._devices, device_ms)):
+                for key in list(_keys(txn, table, account.encode() + b"\0")):
+                    if not set_ms or key < _key(account, set_ms):
+                        txn.delete(key, db=table)
+
+    # ------------------------------------------------------------ logins of programs
+
+    def add_login(self, code: bytes, login: Login, now_ms: int) -> None:
+        """Raises Unavailable where too many wait."""
+        with self._env.begin(write=True) as txn:
+            if txn.stat(self._logins)["entries"] >= LOGINS_MAX:
+                self._purge(txn, now_ms)
+            if txn.stat(self._logins)["entries"] >= LOGINS_MAX:
+                raise Unavailable("Too many programs wait for a login.", "Try again later.", retry_after_s=60)
+            txn.put(code, msgspec.msgpack.encode(login), db=self._logins)
+            if login.user_code:
+                txn.put(login.user_code.encode(), code, db=self._by_user)
+
+    def login_of(self, user_code: str) -> tuple[bytes, Login] | None:
+        """The login that shows this code to its user."""
+        with self._env.begin() as txn:
+            code = txn.get(user_code.encode("utf-8", "replace")[:64], db=self._by_user) if user_code else None
+            found = None if code is None else txn.get(code, db=self._logins)
+            return None if code is None or found is None else (bytes(code), _decoded(_LOGIN, found))
+
+    def change_login[T](self, code: bytes, edit: Callable[[Login | None], tuple[Login | None, T]]) -> T:
+        """Replace a login by what `edit` makes of it, None = drop it, and give back what that says beside. Alone."""
+        with self._env.begin(write=True) as txn:
+            found = txn.get(code, db=self._logins)
+            before = None if found is None else _decoded(_LOGIN, found)
+            after, told = edit(before)
+            if after is not None and after != before:
+                txn.put(code, msgspec.msgpack.encode(after), db=self._logins)
+            elif after is None and before is not None:
+                self._drop(txn, code, before)
+            return told
+
+    # ------------------------------------------------------------ steps
+
+    def _put(self, table: Table, key: bytes, value: bytes) -> None:
+        with self._env.begin(write=True) as txn:
+            txn.put(key, value, db=table)
+
+    def _purge(self, txn: Txn, now_ms: int) -> None:
+        """All whose time has passed."""
+        over = []
+        with txn.cursor(db=self._logins) as cursor:
+            for code, value in cursor:
+                login = _decoded(_LOGIN, value)
+                if login.ends_ms <= now_ms:
+                    over.append((bytes(code), login))
+        for code, login in over:
+            self._drop(txn, code, login)
+
+    def _drop(self, txn: Txn, code: bytes, login: Login) -> None:
+        txn.delete(code, db=self._logins)
+        if login.user_code:
+            txn.delete(login.user_code.encode(), db=self._by_user)
+
+
+def _keys(txn: Txn, table: Table, prefix: bytes) -> Iterator[bytes]:
+    with txn.cursor(db=table) as cursor:
+        if cursor.set_range(prefix):
+            for key in cursor.iternext(values=False):
+                if not bytes(key).startswith(prefix):
+                    return
+                yield bytes(key)
+
+
+def _key(account: str, set_ms: int) -> bytes:
+    return account.encode() + b"\0" + set_ms.to_bytes(8)
+
+
+def _decoded[T](decoder: msgspec.msgpack.Decoder[T], value: bytes) -> T:
+    try:
+        return decoder.decode(value)
+    except msgspec.MsgspecError:
+        raise Damaged("What people sign in with cannot be read.", "Restore the folder signin from a copy.") from None

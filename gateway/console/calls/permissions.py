@@ -1,0 +1,112 @@
+"""Who may call a route? Every route declares one of these, and a test fails where one does not (THREATS C7).
+
+A Permission is checked before the handler runs, and for a change a second time under the write lock, against the
+index that the change is applied to: a token revoked a moment ago changes nothing any more.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from gateway.access.rights.grants import GRANT, OWN, PEOPLE, PROVISION
+from gateway.access.rights.verdicts import Principal, controls, judge, judge_node, judge_workspace, needs_token
+from gateway.console.calls.services import Services
+from storage.errors import Absent
+from storage.index.catalog import Reading
+from storage.nouns import Token
+
+Check = Callable[[Services, Reading, Principal, Mapping[str, str]], None]
+
+
+class Permission(NamedTuple):
+    """`check` gets the parts of the path by name, and raises Unauthenticated, Absent or Forbidden."""
+
+    name: str
+    check: Check
+
+
+def _anybody(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    return
+
+
+def _somebody(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    if not principal.id:
+        raise needs_token()
+
+
+def _node_admin(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    judge_node(principal, "admin")
+
+
+def _metrics(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    if not services.metrics_open:
+        judge_node(principal, "read")
+
+
+def _workspace_read(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    judge_workspace(reading, principal, at["workspace"], "read")
+
+
+def _workspace(action: str) -> Check:
+    def check(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+        judge_workspace(reading, principal, at["workspace"], action)
+
+    return check
+
+
+def _repository_read(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    judge(reading, principal, at["workspace"], at["repository"], "read")
+
+
+def _repository_write(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    judge(reading, principal, at["workspace"], at["repository"], "write")
+
+
+def _repository_admin(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    judge(reading, principal, at["workspace"], at["repository"], "admin")
+
+
+def _token(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    controlled_token(reading, principal, at["id"])
+
+
+def controlled_token(reading: Reading, principal: Principal, id: str) -> Token:
+    """The Token, if `principal` may see and revoke it; to others it is as absent as one that never was (C5)."""
+    if not principal.id:
+        raise needs_token()
+    token = reading.token_by_id(id) if id.isascii() and id.isprintable() and len(id) < 100 else None
+    if token is None or not controls(reading, principal, token):
+        raise Absent("There is no such token, or this one may not know of it.")
+    return token
+
+
+def _session(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    controlled_session(reading, principal, at["id"])
+
+
+def controlled_session(reading: Reading, principal: Principal, id: str) -> Token:
+    """The session, if `principal` may see and end it; to others it is as absent as one that never was (C5)."""
+    token = controlled_token(reading, principal, id)
+    if token.sign_in is None:
+        raise Absent("There is no such token, or this one may not know of it.")
+    return token
+
+
+ANYBODY = Permission("anybody; lists hold what the caller may see", _anybody)
+SOMEBODY = Permission("any living token", _somebody)
+BY_BODY = Permission("any living token; the scope named in the body is judged under the write lock", _somebody)
+BY_PROOF = Permission("whoever shows an identity token, in the body, that a provider vouches for", _anybody)
+BY_ASKING = Permission("anybody; what it gets is worth nothing until somebody says yes to it", _anybody)
+BY_CODE = Permission("whoever shows a code, in the body, that a signed-in person said yes to", _anybody)
+NODE_ADMIN = Permission("admin on *", _node_admin)
+METRICS = Permission("read on *, unless the metrics are configured open", _metrics)
+WORKSPACE_READ = Permission("something to see in the workspace", _workspace_read)
+WORKSPACE_PEOPLE = Permission("people in the workspace", _workspace(PEOPLE))
+WORKSPACE_OWN = Permission("own in the workspace", _workspace(OWN))
+WORKSPACE_PROVISION = Permission("a token of its identity provider, of kind scim", _workspace(PROVISION))
+WORKSPACE_GRANT = Permission("grant in the workspace", _workspace(GRANT))
+WORKSPACE_ADMIN = Permission("manage the workspace", _workspace("admin"))
+REPOSITORY_READ = Permission("read on the repository", _repository_read)
+REPOSITORY_WRITE = Permission("write on the repository; each package is judged by its name", _repository_write)
+REPOSITORY_ADMIN = Permission("admin on the repository", _repository_admin)
+SESSION_CONTROL = Permission("whose session it is, or admin on *", _session)
+TOKEN_CONTROL = Permission("the token itself, or admin of all it reaches", _token)

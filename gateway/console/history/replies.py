@@ -1,0 +1,85 @@
+"""What does the API answer of what happened?"""
+
+from typing import Any
+
+import msgspec
+
+from gateway.console.shapes.replies import Page, Told
+
+
+class Actor(Told, frozen=True):
+    """Who did it: the id, and what that was called then."""
+
+    id: str
+    name: str
+
+
+class AuditEntry(Told, frozen=True):
+    """An entry of the journal. Each of `changes` says what it is, `change`, and what it sets; in one entry alone also
+    what stood there `before` and `after`."""
+
+    workspace: str
+    serial: int
+    at_ms: int
+    actor: Actor
+    action: str
+    repository: str
+    reason: str
+    hash: str
+    changes: tuple[dict[str, Any], ...]
+
+
+class SignedHead(Told, frozen=True):
+    """The origin's word for an entry. `hash` (sha256), `key` (Ed25519) and `signature` in base64url."""
+
+    store: str
+    epoch: int
+    workspace: str
+    serial: int
+    hash: str
+    at_ms: int
+    key: str
+    signature: str
+
+
+class SignedHeads(Page[SignedHead], frozen=True):
+    key: str
+
+
+class AuditExport(Told, frozen=True):
+    """Lines of an export, what stands ahead of them and behind; `next` is the Serial to go on behind."""
+
+    opening: str
+    items: tuple[str, ...]
+    closing: SignedHead
+    next: int | None
+
+
+class Traffic(msgspec.Struct, frozen=True):
+    """What clients were served, beside what it was counted by."""
+
+    requests: int
+    bytes: int
+
+
+class LogLine(Told, frozen=True):
+    """A request. `seconds` is null where it was answered from memory."""
+
+    time_ms: int
+    node: str
+    peer: str
+    country: str
+    method: str
+    status: int
+    bytes: int
+    outcome: str
+    principal: str
+    workspace: str
+    repository: str
+    format: str
+    package: str
+    version: str
+    file: str
+    tag: str
+    client: str
+    seconds: float | None

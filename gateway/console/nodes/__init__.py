@@ -1,0 +1,1 @@
+"""How is this node, and which other nodes and host names are there?"""

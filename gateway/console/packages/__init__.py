@@ -1,0 +1,1 @@
+"""What can be asked of packages, and done to them by name?"""

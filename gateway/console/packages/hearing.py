@@ -1,0 +1,60 @@
+"""Which packages of a Repository's upstreams may a search find? Those that this node has heard of, and may take."""
+
+from collections.abc import Iterator, Sequence
+
+from cache.noted import Noted
+from gateway.console.calls.call import Call
+from gateway.queries import At, Held, Part, wants_upstreams
+from storage.index.catalog import Reading
+from storage.nouns import Repository
+
+
+def foreign_packages(
+    call: Call, reading: Reading, query: Part, repository: Repository, format: str
+) -> Iterator[tuple[str, Noted]]:
+    """By name. A name that was published here is not taken from an upstream, unless that allows it; then what is here
+    is told. What was purged, or came from an upstream that is gone, is not told."""
+    place = (repository.workspace, repository.name, format)
+    upstreams = {one.name for one in repository.upstreams if one.format == format}
+    if not upstreams or not wants_upstreams(query):
+        return
+    view = reading.view(*place)
+    for name, noted in sorted(call.services.noted(*place).items()):
+        if upstreams.isdisjoint(noted.upstreams) or view.claimed(name):
+            continue
+        if reading.purged(*place, name) <= noted.since:
+            yield name, noted
+
+
+def foreign_versions(call: Call, reading: Reading, at: At, noted: Noted) -> Iterator[Held]:
+    """Its versions: of each the name is known, and whether it is withheld here."""
+    place = (at.workspace, at.repository, at.format, at.name)
+    whole = reading.quarantine(*place) is not None
+    for name in noted.versions:
+        yield Held(name, (), (), 0, 0, Heard(withheld=whole or reading.quarantine(*place, name) is not None))
+
+
+class Heard:
+    """queries.Known of a version that was only heard of."""
+
+    def __init__(self, *, withheld: bool) -> None:
+        self._withheld = withheld
+
+    def licenses(self) -> Sequence[str]:
+        return ()
+
+    def architectures(self) -> Sequence[str]:
+        return ()
+
+    def uploaders(self) -> Sequence[str]:
+        return ()
+
+    def quarantined(self) -> bool:
+        return self._withheld
+
+    def downloads(self) -> int:
+        return 0
+
+    def shown(self) -> dict[str, object]:
+        nothing: dict[str, object] = {"licenses": [], "architectures": [], "uploader": "", "downloads": None}
+        return nothing | {"quarantined": self._withheld}

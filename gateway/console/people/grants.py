@@ -1,0 +1,182 @@
+"""Who was given what in a Workspace, and why may somebody do a thing, or not?"""
+
+import msgspec
+
+from gateway.access.names import slug
+from gateway.access.rights.grants import ACTIONS, READ, What
+from gateway.access.rights.rules import BINDINGS_MAX, account_rules
+from gateway.access.rights.verdicts import Principal, Standing, find_repository
+from gateway.console.calls.call import Call, Reply, Routes, no_content
+from gateway.console.calls.giving import actions_of, grant_of, judge_all, judge_giving, member_of, subject_of, told
+from gateway.console.calls.permissions import WORKSPACE_GRANT
+from gateway.console.people import replies
+from gateway.console.people.people import new_id
+from gateway.console.shapes import shown
+from gateway.console.shapes.replies import Page
+from gateway.console.shapes.schemas import EditRole, NewBinding
+from storage.commit import Decided
+from storage.errors import Absent, Conflict, Invalid
+from storage.index.catalog import Reading
+from storage.nouns import Binding, Draft, DropBinding, DropRole, Grant, PutBinding, PutRole, Role
+
+ROUTES = Routes("/-/api/v1")
+_PAGE = ("after", "limit")
+ROLES_MAX = 1_000
+
+
+@ROUTES.add("GET", "/workspaces/<workspace>/roles", WORKSPACE_GRANT, _PAGE, gives=Page[replies.CustomRole])
+async def list_roles(call: Call) -> Reply:
+    after, limit = call.argument("after"), call.limit()
+    with call.read() as reading:
+        found = [one for one in reading.roles(call.at["workspace"]) if one.name > after]
+    return Reply(200, shown.page(found, limit, lambda one: one.name, shown.role))
+
+
+@ROUTES.show("/workspaces/<workspace>/roles/<role>", WORKSPACE_GRANT, gives=replies.CustomRole)
+def show_role(call: Call, reading: Reading) -> shown.Shown:
+    role = reading.role(call.at["workspace"], call.at["role"])
+    if role is None:
+        raise _no_role()
+    return shown.role(role)
+
+
+@ROUTES.add("PUT", "/workspaces/<workspace>/roles/<role>", WORKSPACE_GRANT, takes=EditRole, gives=replies.CustomRole)
+async def put_role(call: Call) -> Reply:
+    """Make a role, or give it other actions: all that were given it have those at once."""
+    body = await call.body(EditRole)
+    ws = call.at["workspace"]
+    role = Role(slug(call.at["role"], "A role"), actions_of(body.actions), call.services.now_ms())
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        judge_all(principal, reading, ws, frozenset(role.actions))
+        if reading.role(ws, role.name) is None and len(reading.roles(ws)) >= ROLES_MAX:
+            raise Conflict(f"A workspace can have {ROLES_MAX} roles.", "Drop one first.")
+        return Decided(Draft(ws, "", principal.id, "role.put", (PutRole(role),)), role)
+
+    return await call.conclude(ws, decide, lambda _: Reply(200, shown.role(role)))
+
+
+@ROUTES.add("DELETE", "/workspaces/<workspace>/roles/<role>", WORKSPACE_GRANT, gives=None)
+async def drop_role(call: Call) -> Reply:
+    ws, name = call.at["workspace"], call.at["role"]
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        if reading.role(ws, name) is None:
+            raise _no_role()
+        return Decided(Draft(ws, "", principal.id, "role.drop", (DropRole(name),)), None)
+
+    return await call.conclude(ws, decide, no_content)
+
+
+# ---------------------------------------------------------------- what was given
+
+
+@ROUTES.add("GET", "/workspaces/<workspace>/grants", WORKSPACE_GRANT, ("subject", *_PAGE), gives=Page[replies.Binding])
+async def list_grants(call: Call) -> Reply:
+    after, limit, ws, said = call.argument("after"), call.limit(), call.at["workspace"], call.argument("subject")
+    with call.read() as reading:
+        subject = subject_of(reading, ws, said) if said else ""
+        found = sorted((one for one in reading.bindings(ws, subject) if one.id > after), key=_id)
+        page = shown.page(found, limit, _id, lambda one: shown.binding(one, told(reading, one.subject)))
+    return Reply(200, page)
+
+
+@ROUTES.add(
+    "POST", "/workspaces/<workspace>/grants", WORKSPACE_GRANT, takes=NewBinding, gives=replies.Binding, status=201
+)
+async def give(call: Call) -> Reply:
+    body = await call.body(NewBinding)
+    ws, now_ms = call.at["workspace"], call.services.now_ms()
+    grant = grant_of(call.services, body)
+    if grant.scope.partition("/")[0] != ws:
+        raise Invalid("The scope is not in this workspace.", f"Write {ws}, or {ws}/REPOSITORY.")
+    id = new_id("bnd_")
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        since_ms = max(now_ms, judge_giving(reading, principal, grant))
+        subject = subject_of(reading, ws, body.subject)
+        if len(reading.bindings(ws, subject)) >= BINDINGS_MAX:
+            raise Conflict(f"A subject can be given {BINDINGS_MAX} grants.", "Use patterns, a team or a role.")
+        binding = Binding(id, subject, grant, since_ms)
+        repository = grant.scope.partition("/")[2]
+        return Decided(Draft(ws, repository, principal.id, "grant.give", (PutBinding(binding),)), binding)
+
+    return await call.conclude(ws, decide, lambda binding: Reply(201, shown.binding(binding, body.subject)))
+
+
+@ROUTES.show("/workspaces/<workspace>/grants/<id>", WORKSPACE_GRANT, gives=replies.Binding)
+def show_grant(call: Call, reading: Reading) -> shown.Shown:
+    found = _binding(reading, call.at["workspace"], call.at["id"])
+    return shown.binding(found, told(reading, found.subject))
+
+
+@ROUTES.add("DELETE", "/workspaces/<workspace>/grants/<id>", WORKSPACE_GRANT, gives=None)
+async def take(call: Call) -> Reply:
+    """Take a grant away. Taking a denial away is giving what it denied."""
+    ws = call.at["workspace"]
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        found = _binding(reading, ws, call.at["id"])
+        if found.grant.deny:
+            judge_giving(reading, principal, _allowing(found))
+        drop = DropBinding(found.subject, found.id)
+        return Decided(Draft(ws, "", principal.id, "grant.take", (drop,)), None)
+
+    return await call.conclude(ws, decide, no_content)
+
+
+@ROUTES.add(
+    "GET",
+    "/workspaces/<workspace>/explain",
+    WORKSPACE_GRANT,
+    ("principal", "action", "repository", "format", "package", "tag"),
+    gives=replies.Explained,
+)
+async def explain(call: Call) -> Reply:
+    """May a member do this, and which grant says so?"""
+    ws, action = call.at["workspace"], call.argument("action", READ)
+    if action not in ACTIONS:
+        raise Invalid("This is no action.", f"One of {', '.join(ACTIONS)}.")
+    format, package = call.argument("format"), call.argument("package")
+    if package:
+        if format not in call.services.formats:
+            raise Invalid("A package needs its format.", f"One of {', '.join(call.services.formats)}.")
+        package = call.services.governed(format, call.services.normalise(format, package)) or ""
+    what = What(action, ws, call.argument("repository"), format, package, call.argument("tag"))
+    with call.read() as reading:
+        account = member_of(reading, ws, call.argument("principal"))
+        repository = find_repository(reading, ws, what.repository) if what.repository else None
+        if what.repository and repository is None:
+            raise Absent("There is no such repository.")
+        stands = Standing((account_rules(reading, account.id, ws),))
+        verdict = stands.decide(what, repository.at_ms if repository is not None else 0)
+        public = repository is not None and repository.public and action == READ
+        grant = verdict.rule.grant if verdict.rule is not None else None
+    return Reply(
+        200,
+        {
+            "allowed": verdict.allowed or public,
+            "why": "the repository is public" if public else verdict.why(),
+            "grant": None if grant is None or public else shown.grant(grant),
+            "parts_only": not verdict.allowed and not public and stands.possible(what),
+        },
+    )
+
+
+def _binding(reading: Reading, ws: str, id: str) -> Binding:
+    found = next((one for one in reading.bindings(ws) if one.id == id), None)
+    if found is None:
+        raise Absent("There is no such grant in this workspace.")
+    return found
+
+
+def _no_role() -> Absent:
+    return Absent("There is no such role in this workspace.")
+
+
+def _allowing(binding: Binding) -> Grant:
+    return msgspec.structs.replace(binding.grant, deny=False)
+
+
+def _id(binding: Binding) -> str:
+    return binding.id

@@ -1,0 +1,189 @@
+"""What does the API answer of people, of what they were given, and of their credentials?"""
+
+from typing import Literal
+
+import msgspec
+
+from gateway.console.shapes.replies import Actions, Role, Texts, Told
+
+
+class Grant(Told, frozen=True, kw_only=True):
+    scope: str
+    read: bool
+    write: bool
+    admin: bool
+    actions: Actions = ()
+    role: str = ""
+    formats: Texts = ()
+    packages: Texts = ()
+    tags: Texts = ()
+    deny: bool = False
+
+
+class Binding(Grant, frozen=True, kw_only=True):
+    id: str
+    subject: str
+    created_ms: int
+
+
+class Account(Told, frozen=True, kw_only=True):
+    id: str
+    kind: Literal["user", "service", "managed"]
+    name: str
+    created_ms: int
+    workspace: str = ""
+    email: str = ""
+    password_ms: int = 0
+    device_ms: int = 0
+
+
+class Service(Account, frozen=True, kw_only=True):
+    role: Role
+
+
+class Member(Told, frozen=True):
+    member: str
+    account: str
+    role: Role
+    teams: Texts
+    created_ms: int
+
+
+class Teammate(Told, frozen=True):
+    member: str
+    role: Literal["manager", "member"]
+
+
+class PlacedTeammate(Teammate, frozen=True):
+    team: str
+
+
+class Team(Told, frozen=True, kw_only=True):
+    """`managed`: the workspace's identity provider says who is in it."""
+
+    name: str
+    hidden: bool
+    created_ms: int
+    managed: bool = False
+
+
+class TeamWithMembers(Team, frozen=True, kw_only=True):
+    members: tuple[Teammate, ...]
+
+
+class CustomRole(Told, frozen=True):
+    name: str
+    actions: Actions
+    created_ms: int
+
+
+class Explained(Told, frozen=True):
+    """`parts_only`: not all of it, and something in it."""
+
+    allowed: bool
+    why: str
+    grant: Grant | None
+    parts_only: bool
+
+
+class Limits(Told, frozen=True):
+    downloads_max: int
+    bytes_max: int
+    clients_max: int
+    period_s: int
+    from_ms: int
+
+
+class Eula(Told, frozen=True):
+    revision: str
+    accepted: bool
+
+
+class Used(Told, frozen=True):
+    since_ms: int
+    downloads: int
+    bytes: int
+    clients: int
+
+
+class Use(Told, frozen=True):
+    """`node` is "origin" or an edge's name."""
+
+    at_ms: int
+    address: str
+    node: str
+
+
+class Token(Told, frozen=True, kw_only=True):
+    """`limits`, `eula` and `metadata` are of an entitlement, `issuer` and `subject` of an exchange. 0 ms = never."""
+
+    id: str
+    name: str
+    kind: Literal["api", "edge", "entitlement", "oidc", "scim", "session"]
+    state: Literal["active", "expired", "revoked"]
+    grants: tuple[Grant, ...]
+    created_ms: int
+    expires_ms: int
+    requests_max: int
+    revoked_ms: int
+    owner: str
+    cidrs: Texts = ()
+    limits: Limits | None = None
+    eula: Eula | None = None
+    metadata: dict[str, str] = msgspec.field(default_factory=dict)
+    issuer: str = ""
+    subject: str = ""
+    last_used: Use | None = None
+    """In lists alone, where one is known: as far as the client log has reached the origin, which tells it."""
+
+
+class ClaimRule(Told, frozen=True):
+    service: str
+    claims: dict[str, str]
+
+
+class People(Told, frozen=True):
+    back: str  # to be registered at the provider, behind the address of this node
+    name: str
+    scopes: Texts
+    domains: Texts
+    claims: dict[str, str]
+    joins: bool
+    groups: str
+    teams: dict[str, str]
+
+
+class Provider(Told, frozen=True):
+    name: str
+    issuer: str
+    audience: str
+    rules: tuple[ClaimRule, ...]
+    lifetime_s: int
+    private_network: bool
+    created_ms: int
+    people: People | None = None
+
+
+class MintedToken(Token, frozen=True, kw_only=True):
+    """`token` is its text, told here and never again."""
+
+    token: str
+
+
+class UsedToken(Token, frozen=True, kw_only=True):
+    used: Used
+
+
+class Accepted(Told, frozen=True):
+    accepted: str
+
+
+class Caller(Told, frozen=True):
+    id: str
+    name: str
+    kind: str
+    grants: tuple[Grant, ...]
+    expires_ms: int
+    owner: str
+    user: str = ""
+    """Whose it is, where it is a person's."""

@@ -1,0 +1,1 @@
+"""How are Workspaces and Repositories made, and what is set of each?"""

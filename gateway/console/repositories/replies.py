@@ -1,0 +1,126 @@
+"""What does the API answer of Workspaces, Repositories and what is set of them?"""
+
+from typing import Literal
+
+from gateway.console.shapes.replies import Texts, Told
+
+
+class Workspace(Told, frozen=True):
+    name: str
+    created_ms: int
+
+
+class Upstream(Told, frozen=True):
+    """`signed_by` are fingerprints."""
+
+    format: str
+    name: str
+    url: str
+    fresh_s: int
+    negative_s: int
+    allow: Texts
+    private_network: bool
+    signed_by: Texts
+
+
+class Repository(Told, frozen=True):
+    workspace: str
+    name: str
+    public: bool
+    upstreams: tuple[Upstream, ...]
+    created_ms: int
+    lease_s: int
+    bin_s: int
+
+
+class RepositoryWithFormats(Repository, frozen=True):
+    formats: Texts
+
+
+class Allowed(Told, frozen=True):
+    name: str
+    allowed: bool
+
+
+class Key(Told, frozen=True):
+    fingerprint: str
+
+
+class NetworkRule(Told, frozen=True):
+    action: Literal["allow", "deny"]
+    networks: Texts
+    countries: Texts
+    note: str
+
+
+class NetworkRules(Told, frozen=True):
+    """In their order."""
+
+    rules: tuple[NetworkRule, ...]
+
+
+class Ruling(Told, frozen=True):
+    """Rule `number` (from 1) of `place` decides, 0 and "" = none does. `country` "" = the geo-IP file does not know it,
+    null = this node has none."""
+
+    address: str
+    country: str | None
+    allowed: bool
+    why: str
+    place: Literal["", "repository", "workspace"]
+    number: int
+    rule: NetworkRule | None
+
+
+class Usage(Told, frozen=True, kw_only=True):
+    """`files` and `bytes` are visible, `bin_files` and `bin_bytes` count besides; `quota_bytes` 0 = no bound."""
+
+    workspace: str
+    repository: str = ""
+    files: int
+    bytes: int
+    bin_files: int
+    bin_bytes: int
+    reserved_bytes: int
+    quota_bytes: int
+
+
+class Quota(Told, frozen=True):
+    """0 = no bound."""
+
+    bytes: int
+
+
+class WorkspaceUsage(Usage, frozen=True, kw_only=True):
+    repositories: tuple[Usage, ...]
+
+
+class Replication(Told, frozen=True):
+    """What the nodes of a region hold of a repository before anybody asks."""
+
+    region: str
+    mode: Literal["metadata", "on-demand", "eager"]
+    formats: Texts
+    packages: Texts
+    tags: Texts
+    newest_max: int
+    days_max: int
+    rate_max_bytes_s: int
+    created_ms: int
+
+
+class Replicated(Told, frozen=True):
+    """How far this node is: `whole_serial` is the last Serial at which all that is wanted was here, `lag_ms` how long
+    that has not been so. `left_out_bytes` have no room here."""
+
+    workspace: str
+    repository: str
+    files: int
+    bytes: int
+    here_files: int
+    here_bytes: int
+    left_out_bytes: int
+    serial: int
+    whole_serial: int
+    lag_ms: int
+    problem: str

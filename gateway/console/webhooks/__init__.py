@@ -1,0 +1,1 @@
+"""How is a receiver told of what happens?"""
