@@ -187,7 +187,8 @@ class Front:
             return self._nearest.answer(head, reading.hosts, host)
         if not isinstance(admitted.plan, Serve) or admitted.principal.kind == edges.KIND or in_path(head):
             return None
-        return self._nearest.answer(head, reading.hosts, host, partial(tickets.issue, reading, head, now_ms=now_ms()))
+        sign = partial(tickets.issue, reading, head, admitted.ask.workspace, now_ms=now_ms())
+        return self._nearest.answer(head, reading.hosts, host, sign)
 
     def _known(self, reading: Reading, admitted: Admitted, place: Place) -> Answer | None:
         if isinstance(admitted.plan, Manifest | Listed | Keyring):

@@ -1,11 +1,13 @@
-"""What does a shield do when an edge asks for what it has not heard of itself? It waits until it has, for a moment.
+"""What does an edge do when it is asked for what it has not heard of itself? It waits until it has, for a moment.
 
 Each edge is told the journal by the origin, so that one behind a shield may know a file some milliseconds before it.
 With what it asks for it says which Serial of the Workspace it knows. A shield that is behind waits; one that stays
-behind says so, and the edge asks its next parent. An origin is never behind.
+behind says so, and the edge asks its next parent. So it is with a client that was sent here with a ticket: that says
+which Serial was known where it was made. An origin is never behind.
 """
 
 from cache.relay import SEEN, await_serial, parse_seen
+from gateway.access.credentials import tickets
 from gateway.delivery.heads import Head
 from gateway.front.leave import Lease
 from gateway.front.peering import asking_of
@@ -23,9 +25,15 @@ class Seeing:
         self._lease = lease
 
     def ahead(self, reading: Reading, head: Head) -> tuple[str, int] | None:
-        """The Serial that the asking edge knows and this one does not. None for who is no edge: no client waits."""
+        """(Workspace, Serial) that the asking edge knows, or who sent the client here, and this one does not. What others
+        say makes nobody wait."""
+        if self._lease is None:
+            return None
         text = head.headers.get(SEEN)
-        seen = parse_seen(text) if text and self._lease is not None else None
+        if not text:
+            sent = tickets.known_when_sent(reading, head)
+            return sent if sent is not None and reading.serial(sent[0]) < sent[1] else None
+        seen = parse_seen(text)
         if seen is None or reading.serial(seen[0]) >= seen[1]:
             return None
         try:
@@ -36,9 +44,11 @@ class Seeing:
 
     async def catch_up(self, head: Head) -> None:
         """Until this node is no further behind than who asks. Raises Unavailable where it stays so."""
-        if SEEN not in head.headers:
+        if SEEN not in head.headers and not head.argument(tickets.ARGUMENT):
             return
         with self._catalog.read() as reading:
             seen = self.ahead(reading, head)
         if seen is not None and not await await_serial(self._catalog, *seen, SECONDS_MAX):
-            raise Unavailable("This edge is behind the one that asks it.", "Ask another parent.", retry_after_s=1)
+            raise Unavailable(
+                "This edge is behind the one that sent you.", "Try again, or ask another.", retry_after_s=1
+            )

@@ -18,6 +18,7 @@ class Memory:
         self.all_teammates: list[tuple[str, Teammate]] = []
         self.all_roles: dict[tuple[str, str], Role] = {}
         self.all_bindings: list[tuple[str, Binding]] = []
+        self.serials: dict[str, int] = {}
 
     def account(self, id: str) -> Account | None:
         return self.all_accounts.get(id)
@@ -36,6 +37,9 @@ class Memory:
 
     def provider(self, ws: str, id: str) -> Provider | None:
         return None
+
+    def serial(self, ws: str) -> int:
+        return self.serials.get(ws, 0)
 
     def token(self, sha256: bytes) -> Token | None:
         return self.all_tokens.get(sha256)

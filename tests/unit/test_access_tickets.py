@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.access.credentials import passes
 from gateway.access.credentials.passes import Scope
-from gateway.access.credentials.tickets import ARGUMENT, SECONDS_MAX, holder, issue, network_of
+from gateway.access.credentials.tickets import ARGUMENT, SECONDS_MAX, holder, issue, known_when_sent, network_of
 from gateway.access.rights.grants import EVERYWHERE
 from gateway.access.rights.verdicts import check_network, token_of
 from gateway.delivery.heads import Head
@@ -29,7 +29,7 @@ def asked(secret: str = "", ticket: str = "", **fields: Any) -> Head:
 
 
 def signed(world: Memory, secret: str, **fields: Any) -> str:
-    return issue(world, asked(secret, host="pkgs.example", **fields), EDGE, NOW_MS)
+    return issue(world, asked(secret, host="pkgs.example", **fields), SEGMENTS[0], EDGE, NOW_MS)
 
 
 def held(world: Memory, ticket: str, at_ms: int = NOW_MS, **fields: Any) -> Any:
@@ -60,6 +60,19 @@ def test_c12_it_is_the_token_for_one_request(shown: tuple[Memory, str, str]) -> 
     check_network(principal, PEER)
     assert held(world, ticket, peer="203.0.113.99").id, "a client's address may change within its network"
     assert held(world, ticket, host=EDGE.upper()).id
+
+
+def test_it_says_what_was_known_where_it_was_made(shown: tuple[Memory, str, str]) -> None:
+    """So that an edge that is behind waits; what nobody signed makes no edge wait."""
+    world, text, secret = shown
+    world.serials["acme"] = 41
+    ticket = signed(world, secret)
+    assert known_when_sent(world, asked(ticket=ticket)) == ("acme", 41)
+    stranger = Memory()
+    assert known_when_sent(stranger, asked(ticket=ticket)) is None
+    assert known_when_sent(world, asked(ticket=ticket[:-4] + "AAAA")) is None
+    assert known_when_sent(world, asked(text, ticket=ticket)) is None
+    assert known_when_sent(world, asked()) is None
 
 
 @pytest.mark.parametrize(
@@ -131,7 +144,7 @@ def test_a_ticket_lives_no_longer_than_the_pass_that_it_comes_from() -> None:
     text = world.add_token(Grant(EVERYWHERE))
     given_pass = passes.issue(text, token_of(world, text, NOW_MS), (), NOW_MS)[0]
     late_ms = NOW_MS + (passes.PASS_SECONDS_MAX - 10) * 1000
-    ticket = issue(world, asked(given_pass), EDGE, late_ms)
+    ticket = issue(world, asked(given_pass), SEGMENTS[0], EDGE, late_ms)
     assert held(world, ticket, late_ms).expires_ms == late_ms + 10_000
 
 

@@ -9,15 +9,19 @@ import trio
 from trio.testing import MockClock
 
 from cache.relay import SEEN, Relay, seen_at
+from gateway.access.credentials import tickets
+from gateway.access.tokens import mint
 from gateway.delivery.heads import Head
 from gateway.delivery.requests import Request
 from gateway.front.leave import Lease
 from gateway.front.relaying import LOST_SECONDS_MAX, Relaying
 from gateway.front.seeing import SECONDS_MAX, Seeing
 from storage.errors import Unavailable
-from storage.nouns import SYSTEM, Edge, PutEdge
+from storage.index.catalog import Reading
+from storage.nouns import SYSTEM, Edge, Grant, PutEdge, PutToken, Token
 from storage.open import Store
 from tests.harness.stores import opened, publish, write
+from tests.harness.worlds import NOW_MS
 
 KEY = b"k" * 32
 SHIELD = cast("Lease", object())
@@ -74,6 +78,50 @@ async def test_nobody_else_is_waited_for(tmp_path: Path, autojump_clock: MockClo
             await seeing.catch_up(head)
         await Seeing(store.catalog, None).catch_up(asks(7))
         assert trio.current_time() == pytest.approx(0, abs=0.01)
+
+
+async def test_who_was_sent_here_with_a_ticket_is_waited_for(tmp_path: Path) -> None:
+    """Who just published by a global name finds it at the edge that it is sent to."""
+    with opened(tmp_path) as store:
+        await enrolled(store, "acme")
+        text, parts = mint()
+        grants = (Grant("acme", read=True),)
+        token = Token(parts.id, "reader", parts.sha256, grants, "api", NOW_MS, verify_key=parts.verify_key)
+        await write(store, PutToken(token), workspace=SYSTEM, repository="")
+        await publish(store, "a", b"a")
+        fields = {"host": "edge.example", "peer": "203.0.113.7"}
+        with store.catalog.read() as reading:
+            there = cast("Any", Ahead(reading, 1))
+            shows = Head(raw_path="/acme/main/generic/f", secret=text, **fields)
+            ticket = tickets.issue(there, shows, "acme", "edge.example", NOW_MS)
+            sent = Head(raw_path="/acme/main/generic/f", query=((tickets.ARGUMENT, ticket),), **fields)
+            assert Seeing(store.catalog, SHIELD).ahead(reading, sent) == ("acme", 2)
+            assert Seeing(store.catalog, None).ahead(reading, sent) is None
+        waited = []
+        async with trio.open_nursery() as nursery:
+
+            async def asked() -> None:
+                await Seeing(store.catalog, SHIELD).catch_up(sent)
+                waited.append("answered")
+
+            nursery.start_soon(asked)
+            await trio.sleep(0.05)
+            waited.append("published")
+            await publish(store, "b", b"b")
+        assert waited == ["published", "answered"]
+
+
+class Ahead:
+    """A reading of a node that knows more."""
+
+    def __init__(self, reading: Reading, by: int) -> None:
+        self._reading, self._by = reading, by
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reading, name)
+
+    def serial(self, ws: str) -> int:
+        return self._reading.serial(ws) + self._by
 
 
 # ---------------------------------------------------------------- writes

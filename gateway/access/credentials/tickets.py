@@ -3,7 +3,7 @@
 By a ticket in the address that it is sent to: leave to make this one request, there, from its network, within a minute.
 
     ?entrepot-signature= base64url(msgpack [pass, signature of the pass, body, Ed25519 signature over MARK + body])
-    body = msgpack [token id, expires_ms, method, host, sha256 of path and query, network]
+    body = msgpack [token id, expires_ms, method, host, sha256 of path and query, network, workspace, Serial]
 
 Most tools drop their credential when they are sent to another host, and the others would hand a long-lived secret to
 whatever is there. So no address carries one (THREATS C11, C12). The ticket is signed with the key that is derived from
@@ -13,6 +13,9 @@ index, and none can make one for somebody who did not come. Revoking the token e
 arrives. Who reads one in a log of addresses can repeat one read, from the same network, USES_MAX times in a window and
 no longer than a minute; where clients reach different nodes through different networks, they are answered where they
 came first, since no ticket would be good.
+
+The Serial is what the node knew that sent the client on: who is behind it waits (gateway/front/seeing.py), so that who
+just published finds it.
 """
 
 import base64
@@ -21,6 +24,7 @@ import hashlib
 import hmac
 import ipaddress
 from functools import lru_cache
+from typing import Protocol
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -31,6 +35,7 @@ from gateway.access.rights.verdicts import Knows, Principal, check_network, livi
 from gateway.access.tokens import signing_key
 from gateway.delivery.heads import Head
 from storage.errors import Unauthenticated
+from storage.nouns import Token
 
 ARGUMENT = "entrepot-signature"
 SECONDS_MAX = 60
@@ -39,6 +44,12 @@ TEXT_CHARS_MAX = 8 << 10
 MARK = b"entrepot ticket 1\0"
 METHODS = ("GET", "HEAD")
 NETWORK_BITS = {4: 24, 6: 56}
+
+
+class Follows(Knows, Protocol):
+    """What of a Reading the making of a ticket needs."""
+
+    def serial(self, ws: str) -> int: ...
 
 
 class Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -50,6 +61,8 @@ class Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     host: str
     what: bytes
     network: str
+    workspace: str
+    serial: int
 
 
 class Ticket(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -61,9 +74,9 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     signature: bytes
 
 
-def issue(reading: Knows, head: Head, authority: str, now_ms: int) -> str:
-    """A ticket for this request at `authority` (host and port), "" where none can be given. `head` shows a credential
-    that was found good."""
+def issue(reading: Follows, head: Head, workspace: str, authority: str, now_ms: int) -> str:
+    """A ticket for this request in `workspace` at `authority` (host and port), "" where none can be given. `head` shows a
+    credential that was found good."""
     network = network_of(head.peer)
     if not network or not head.secret or head.method not in METHODS:
         return ""
@@ -78,7 +91,10 @@ def issue(reading: Knows, head: Head, authority: str, now_ms: int) -> str:
         token_id = token.id
         if not hmac.compare_digest(key.public_key().public_bytes_raw(), token.verify_key):
             return ""
-    body = msgspec.msgpack.encode(Body(token_id, ends_ms, head.method, authority.lower(), what_of(head), network))
+    known = (workspace, reading.serial(workspace))
+    body = msgspec.msgpack.encode(
+        Body(token_id, ends_ms, head.method, authority.lower(), what_of(head), network, *known)
+    )
     ticket = Ticket(via, via_signature, body, key.sign(MARK + body))
     return base64.urlsafe_b64encode(msgspec.msgpack.encode(ticket)).decode().rstrip("=")
 
@@ -86,6 +102,30 @@ def issue(reading: Knows, head: Head, authority: str, now_ms: int) -> str:
 def holder(reading: Knows, text: str, head: Head, at_ms: int, now_ms: int) -> Principal:
     """The principal of a request that brings a ticket. Raises Unauthenticated."""
     ticket, body = _taken_apart(text)
+    token, only = _signer(reading, ticket, body)
+    _hold(body, head, at_ms)
+    principal = principal_of(living(token, now_ms))
+    check_network(principal, head.peer)
+    ends_ms = min(body.expires_ms, principal.expires_ms or body.expires_ms)
+    name = hashlib.sha256(ticket.signature).hexdigest()[:32]
+    return principal._replace(expires_ms=ends_ms, only=only, cidrs=(body.network,), ticket=name)
+
+
+def known_when_sent(reading: Knows, head: Head) -> tuple[str, int] | None:
+    """(Workspace, Serial) that was known where the ticket of this request was made; None = no good ticket."""
+    if head.secret or head.key or not head.query or not (text := head.argument(ARGUMENT)):
+        return None
+    try:
+        ticket, body = _taken_apart(text)
+        _signer(reading, ticket, body)
+    except Unauthenticated:
+        return None
+    return body.workspace, body.serial
+
+
+def _signer(reading: Knows, ticket: Ticket, body: Body) -> tuple[Token, frozenset[tuple[str, str]] | None]:
+    """The token that the ticket was signed with, and what the pass was for that was shown, None = no pass. Raises
+    Unauthenticated."""
     token = reading.token_by_id(body.token_id)
     public, only = b"", None
     if token is not None and token.verify_key and ticket.via:
@@ -96,12 +136,7 @@ def holder(reading: Knows, text: str, head: Head, at_ms: int, now_ms: int) -> Pr
         public = token.verify_key
     if token is None or not public or not _signed(ticket.body, ticket.signature, public):
         raise Unauthenticated("This address was signed by nobody that is known here.", _BACK)
-    _hold(body, head, at_ms)
-    principal = principal_of(living(token, now_ms))
-    check_network(principal, head.peer)
-    ends_ms = min(body.expires_ms, principal.expires_ms or body.expires_ms)
-    name = hashlib.sha256(ticket.signature).hexdigest()[:32]
-    return principal._replace(expires_ms=ends_ms, only=only, cidrs=(body.network,), ticket=name)
+    return token, only
 
 
 def _hold(body: Body, head: Head, at_ms: int) -> None:
