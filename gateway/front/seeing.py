@@ -25,8 +25,8 @@ class Seeing:
         self._lease = lease
 
     def ahead(self, reading: Reading, head: Head) -> tuple[str, int] | None:
-        """(Workspace, Serial) that the asking edge knows, or who sent the client here, and this one does not. What others
-        say makes nobody wait."""
+        """(Workspace, Serial) that the asking edge knows, or who sent the client here, and this one does not. What
+        others say makes nobody wait."""
         if self._lease is None:
             return None
         text = head.headers.get(SEEN)

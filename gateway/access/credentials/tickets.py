@@ -75,8 +75,8 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
 
 
 def issue(reading: Follows, head: Head, workspace: str, authority: str, now_ms: int) -> str:
-    """A ticket for this request in `workspace` at `authority` (host and port), "" where none can be given. `head` shows a
-    credential that was found good."""
+    """A ticket for this request in `workspace` at `authority` (host and port), "" where none can be given. `head` shows
+    a credential that was found good."""
     network = network_of(head.peer)
     if not network or not head.secret or head.method not in METHODS:
         return ""
