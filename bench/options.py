@@ -7,7 +7,11 @@ from pkgutil import iter_modules
 
 from bench.numbers import bytes_of
 
-DEFAULTS: dict[str, dict[str, int]] = {"regions": {"big_bytes": 100 << 20}, "logs": {"count": 100}}
+DEFAULTS: dict[str, dict[str, int]] = {
+    "regions": {"big_bytes": 100 << 20},
+    "logs": {"count": 100},
+    "dedup": {"count": 1},
+}
 SCENARIOS = sorted(one.name for one in iter_modules([str(Path(__file__).with_name("scenarios"))]))
 
 
@@ -25,6 +29,7 @@ class Options:
     at: str = "edge"
     cases: str = ""
     count: int = 200
+    share_bytes: int = 0
     mutants: int = 10_000
     keep: Path | None = None
     operations: int = 10_000
@@ -54,7 +59,14 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=200,
         help="of publishes (replicate), kills (crash), clients (regions), thousands of requests (eviction), "
-        "millions of rows (logs)",
+        "millions of rows (logs) or chunks (dedup)",
+    )
+    made.add_argument(
+        "--share-bytes",
+        type=bytes_of,
+        default=0,
+        help="what each client of the crowd reads before it leaves, but the one an edge that reads all and checks the "
+        "digest; 0 = all, as far as that is sensible (regions)",
     )
     made.add_argument("--mutants", type=int, default=10_000, help="damaged packages for each room (hostile)")
     made.add_argument("--keep", type=Path, help="what was prepared stays there for the next run (deb)")

@@ -29,6 +29,7 @@ FAR_BYTES = 8 << 20
 _POLL_S = 0.005
 _POLL_FIRST_S = 0.001
 _FIRST_SECONDS_MAX = 0.02
+_FIRST_BYTES_MAX = 64 << 10
 _CROWD = 16
 _ASKED_MAX = 1000
 _ABANDONED_SECONDS = 24 * 3600.0
@@ -255,27 +256,43 @@ class _Bypasses:
         """A range of its own from what `opener` opens; None where it cannot be had now, or not from there on."""
         if not self.enter():
             return None
-        source: Source | None = None
         bypass: Bypass | None = None
         try:
-            source = await trio.to_thread.run_sync(opener, limiter=self.threads)
-            if source.offset == offset and (source.length < 0 or source.length >= length):
-                bypass = Bypass(source, length, self)
+            begun = await trio.to_thread.run_sync(_begun, opener, offset, length, limiter=self.threads)
+            if begun is not None:
+                bypass = Bypass(*begun, length, self)
             return bypass
         except Problem:
             return None
         finally:
             if bypass is None:
                 self.leave()
-                if source is not None:
-                    source.close()
+
+
+def _begun(opener: Callable[[], Source], offset: int, length: int) -> tuple[Source, bytes] | None:
+    """The source with what came together with its head, so that both go on at once; None where it has another range.
+
+    Nothing is waited for here: who leaves could not end it.
+    """
+    source = opener()
+    try:
+        if source.offset == offset and (source.length < 0 or source.length >= length):
+            first = bytearray(min(length, _FIRST_BYTES_MAX) if source.ready(0) else 0)
+            count = source.readinto(memoryview(first)) if first else 0
+            return source, bytes(first[:count])
+    except BaseException:
+        source.close()
+        raise
+    source.close()
+    return None
 
 
 class Bypass:
     """A range that goes past the cache to one waiter."""
 
-    def __init__(self, source: Source, length: int, bypasses: _Bypasses) -> None:
+    def __init__(self, source: Source, first: bytes, length: int, bypasses: _Bypasses) -> None:
         self._source = source
+        self._first = first
         self._left = length
         self._bypasses = bypasses
         self._buffer = memoryview(bytearray(min(length, 256 << 10)))
@@ -291,6 +308,10 @@ class Bypass:
         """The next bytes, b"" after the last. Raises UpstreamFailed where they stop early."""
         if not self._left:
             return b""
+        if self._first:
+            data, self._first = self._first[:bytes_max], self._first[bytes_max:]
+            self._left -= len(data)
+            return data
         want = self._buffer[: min(self._left, bytes_max)]
         try:
             count = await trio.to_thread.run_sync(

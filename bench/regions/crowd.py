@@ -81,9 +81,10 @@ class _Client:
         return self.left == 0 or (self.digest is None and self.read >= self._share)
 
 
-def crowd(edges: Sequence[Host], path: str, a_edge: int, size: int, sha256: str) -> Crowded:
-    """`a_edge` clients at each edge ask for `path` at once."""
-    share = max(HEAD_BYTES, min(size, READ_BYTES_MAX // (a_edge * len(edges))))
+def crowd(edges: Sequence[Host], path: str, a_edge: int, size: int, sha256: str, share: int = 0) -> Crowded:
+    """`a_edge` clients at each edge ask for `path` at once; all but the first of each leave after `share` bytes, 0 =
+    after as many as are sensible."""
+    share = max(HEAD_BYTES, min(size, share or size, READ_BYTES_MAX // (a_edge * len(edges))))
     clients = [_Client(host, share, checks=number == 0) for number in range(a_edge) for host in edges]
     request = f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
     found = Crowded({host.name: [] for host in edges})

@@ -17,6 +17,8 @@ from bench.servers import Filler, put
 ROUNDS = 5
 WANTED_BYTES = 1 << 20
 SETTLE_SECONDS = 2.0
+CUT_BYTES_S = 400e6
+"""What was published is cut at this speed at least, and until then that goes on beside."""
 
 
 class Fresh(Filler):
@@ -64,7 +66,7 @@ def far_range(story: Story, size: int) -> None:
     for edge in world.edges:
         edge.until(path, 200, method="HEAD")
     traffic.paused.set()
-    time.sleep(SETTLE_SECONDS)
+    time.sleep(SETTLE_SECONDS + size / CUT_BYTES_S)
     ours, theirs = Ranges(host, "127.0.0.1"), Ranges(host, world.origin.site.address)
     firsts, beside, more = [], [], []
     with story.phase("ranges"):

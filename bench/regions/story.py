@@ -22,6 +22,7 @@ class Lengths:
     lease_s: int = 30
     down_s: float = 8.0
     away_s: float = 25.0
+    hits: int = 1_000_000
     packages: int = 400
     lost: int = 20
 

@@ -3,7 +3,8 @@
 Real version series come from the package index that this machine's own pip is set up for; a model, a layer and what
 shares nothing are made here. Every version is published over HTTP, cut in the background, and pulled through an edge
 that has the former one. The access log of the origin is the witness of what went over the wire. Beside what is stored
-stands what MEASURED found for the like; beside a warm read of a cut blob that of the same bytes in one piece.
+stands what MEASURED found for the like; beside a warm read of a cut blob that of the same bytes in one piece. The table
+of chunks is filled with `--count` million of them; `--cases table` measures nothing else.
 """
 
 import hashlib
@@ -41,7 +42,7 @@ MEASURED = {
     "noise": 100.0,
 }
 """Unique bytes of such a series, in % of all: zip members of 16 KB and more, content-defined cuts of 64 KB."""
-CHUNKS_QUICK, CHUNKS = 100_000, 1_000_000
+CHUNKS_QUICK, CHUNKS_A_COUNT = 100_000, 1_000_000
 BATCH = 2_000
 WARM_READS = 21
 PATIENCE_S = 60.0
@@ -261,12 +262,12 @@ def run(told: Options) -> Result:
         if told.cases in name:
             folder = _made(told.home / name.replace(" ", "-"))
             files[name] = list(make(folder, told))
-    with Node(told.home / "node") as node:
-        for name, some in files.items():
-            result.rows += series(node, told.home / "node", name, some)
     if files:
+        with Node(told.home / "node") as node:
+            for name, some in files.items():
+                result.rows += series(node, told.home / "node", name, some)
         result.rows.append(composing(told.home, max(files.values(), key=lambda some: sum(map(_size, some)))))
-    result.rows += table(told.home, CHUNKS_QUICK if told.quick else CHUNKS)
+    result.rows += table(told.home, CHUNKS_QUICK if told.quick else told.count * CHUNKS_A_COUNT)
     for row in result.rows:
         if "warm" in row.case and row.theirs:
             result.notes.append(f"{row.case}: {median(row.ours) / median(row.theirs):.2f} of one piece")

@@ -2,7 +2,7 @@
 
 An origin, a shield and two edges in each of two regions, and a foreign registry outside; each a host of its own, with
 delay, loss and bandwidth between. Everything happens while clients read and publish. `--count` clients are the crowd,
-`--big-bytes` is what it asks for.
+`--big-bytes` is what it asks for, of which each reads `--share-bytes`.
 """
 
 import sys
@@ -18,7 +18,7 @@ from bench.regions.traffic import PUBLISHES_PER_SECOND, READS_PER_SECOND, Traffi
 from bench.regions.world import BETWEEN, WITHIN, World, world
 from bench.report import Result
 
-QUICK = Lengths(steady_s=3, cut_s=9, lease_s=5, down_s=2, away_s=3, packages=60, lost=5)
+QUICK = Lengths(steady_s=3, cut_s=9, lease_s=5, down_s=2, away_s=3, hits=1, packages=60, lost=5)
 
 
 def run(told: Options) -> Result:
@@ -57,7 +57,7 @@ def told_story(made: World, lengths: Lengths, told: Options, stack: ExitStack) -
     traffic = Traffic(made, public, private, lengths.packages)
     story = Story(made, traffic, lengths)
     if told.cases in "cold":
-        phases.cold(story, outside, public, told.count)
+        phases.cold(story, outside, public, told.count, told.share_bytes)
     with traffic:
         for phase in (
             phases.steady,

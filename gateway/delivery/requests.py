@@ -117,10 +117,12 @@ class Request:
         self._status, self._size = wire.status, wire.size
         await self._send(self._engine.notes.preamble(wire.status) + wire.rest, wire.extents, wire.lease, wire.body)
 
-    async def start(self, status: int, headers: Headers, length: int | None, first: Extents = ()) -> "Stream":
+    async def start(
+        self, status: int, headers: Headers, length: int | None, first: Extents = (), opening: bytes = b""
+    ) -> "Stream":
         """Begins a response whose body follows; `length` None = not known (chunked, or until close for HTTP/1.0).
 
-        `first`, where the length is known, are bytes of the body that leave together with the head.
+        `opening` and then `first`, where the length is known, are bytes of the body that leave together with the head.
         Leaving the handler without `finish` closes the connection hard, so that the client sees a truncation.
         """
         if self.toll is not None:
@@ -136,8 +138,9 @@ class Request:
         self._stream = Stream(
             self, length, chunked=length is None and framed, silent=bodiless or self.head.method == "HEAD"
         )
-        counted = length is not None and self._stream._count(sum(size for _, _, size in first))
-        await self._send(self._head_bytes(status, fields, keep), first if counted else ())
+        counted = length is not None and self._stream._count(len(opening) + sum(size for _, _, size in first))
+        head = self._head_bytes(status, fields, keep)
+        await self._send(head + opening if counted else head, first if counted else ())
         return self._stream
 
     # ------------------------------------------------------------ for this module

@@ -68,8 +68,10 @@ async def stream_bypass(request: Request, bypass: Bypass, answer: Answer, wire: 
     """Answer with a range that goes past the cache; `answer` tells the size of the whole."""
     async with bypass:
         request.outcome = "BYPASS"
-        stream = await request.start(wire.status, _headers(answer, wire, answer.size, at), wire.size)
-        left = wire.size
+        data = await bypass.read(wire.size)
+        headers = _headers(answer, wire, answer.size, at)
+        stream = await request.start(wire.status, headers, wire.size, opening=data)
+        left = wire.size - len(data)
         while left:
             data = await bypass.read(left)
             left -= len(data)

@@ -1,10 +1,12 @@
 """Is there one fetch for any number of waiters, and does nobody get a byte too many of what is not verified?"""
 
 import errno
+import io
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Buffer, Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 import pytest
@@ -516,3 +518,49 @@ def test_the_last_close_of_a_large_unlinked_file_is_not_the_callers(
             if thread.name == "close":
                 thread.join(5)
     assert closers == ["close", "MainThread", "MainThread"]
+
+
+class Asked(io.BytesIO):
+    """A source of a range, of which the first bytes came with its head or did not."""
+
+    status = 206
+    headers: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, body: bytes, offset: int, *, ready: bool) -> None:
+        super().__init__(body)
+        self.offset, self.length, self.asked = offset, len(body), 0
+        self._ready = ready
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        self.asked += 1
+        return super().readinto(buffer)
+
+    def ready(self, seconds: float) -> bool:
+        assert not seconds, "who leaves could not end this wait"
+        return self._ready
+
+    def abort(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("ready", [True, False])
+async def test_what_came_with_the_head_of_a_range_is_read_with_it(flights: Flights, ready: bool) -> None:
+    body = noise(100_000)
+    source = Asked(body, 7, ready=ready)
+    bypass = await flights.pass_by(lambda: source, 7, len(body))
+    assert bypass is not None
+    assert source.asked == ready
+    async with bypass:
+        found = b""
+        while piece := await bypass.read(30_000):
+            assert len(piece) <= 30_000
+            found += piece
+    assert found == body
+    assert source.closed
+
+
+async def test_another_range_than_the_one_asked_for_is_closed_at_once(flights: Flights) -> None:
+    source = Asked(b"x" * 10, 0, ready=True)
+    assert await flights.pass_by(lambda: source, 7, 10) is None
+    assert source.closed
+    assert not source.asked
