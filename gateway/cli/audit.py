@@ -1,6 +1,5 @@
 """Who did what, and is the history as it was written? Asked of a node, or of files that came from one."""
 
-import datetime
 import itertools
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from gateway.access.history.heads import KEPT, SignedHead, kept, read_head, veri
 from gateway.cli.client import Client, reach
 from gateway.cli.operate import DATA, origin_of
 from gateway.cli.output import Output, Usage
-from gateway.cli.words import AsJson, AsProfile, AtUrl, seconds
+from gateway.cli.words import AsJson, AsProfile, AtUrl, instant, seconds
 from gateway.console.calls.clock import now_ms
 from storage.errors import Absent
 from storage.index.history import Head
@@ -77,7 +76,7 @@ def list_entries(
         (
             one["workspace"],
             one["serial"],
-            _time(one["at_ms"]),
+            instant(one["at_ms"]),
             _who(one),
             one["action"],
             one["repository"],
@@ -96,7 +95,7 @@ def show(workspace: str, serial: int, /, *, json: AsJson = False, url: AtUrl = "
     with reach(url, profile) as node:
         one = node.get(f"{_path(workspace)}/{serial}")
     lines = [
-        f"{one['workspace']} {one['serial']}  {_time(one['at_ms'])}",
+        f"{one['workspace']} {one['serial']}  {instant(one['at_ms'])}",
         f"{one['action']} by {_who(one)}" + (f" in {one['repository']}" if one["repository"] else ""),
         *([f"reason: {one['reason']}"] if one["reason"] else []),
         f"hash: {one['hash']}",
@@ -143,7 +142,7 @@ def heads(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> 
     """Where every history ends, signed. Keep the output of --json away from the origin, for `verify --heads`."""
     with reach(url, profile) as node:
         told = node.get("/audit/heads")
-    rows = [(one["workspace"], one["serial"], one["hash"], _time(one["at_ms"])) for one in told["items"]]
+    rows = [(one["workspace"], one["serial"], one["hash"], instant(one["at_ms"])) for one in told["items"]]
     Output(json).rows(told, ("workspace", "serial", "hash", "time"), rows)
 
 
@@ -238,10 +237,6 @@ def _path(workspace: str) -> str:
 
 def _ago(text: str) -> str:
     return str(now_ms() - seconds(text) * 1000) if text else ""
-
-
-def _time(at_ms: int) -> str:
-    return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).isoformat(timespec="seconds")
 
 
 def _who(entry: dict[str, Any]) -> str:

@@ -1,6 +1,5 @@
 """Which requests were there? A look at the client log of all nodes, and all of it into a file."""
 
-import datetime
 import os
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from cyclopts import App, Parameter
 from gateway.cli.client import API, Client, reach
 from gateway.cli.output import Output, Usage
 from gateway.cli.usage import path_of, since_of
-from gateway.cli.words import AsJson, AsProfile, AtUrl, seconds
+from gateway.cli.words import AsJson, AsProfile, AtUrl, instant, seconds
 from gateway.console.calls.clock import now_ms
 
 app = App(name="logs")
@@ -56,7 +55,7 @@ def logs(
     with reach(url, profile) as node:
         found: Any = node.get(path_of(workspace, "logs"), **told, **since_of(since), limit=str(limit))
     columns = ("time", "node", "peer", "method", "status", "bytes", "outcome", "principal", "format", "package", "file")
-    rows = [(_time(one["time_ms"]), *(one[name] for name in columns[1:])) for one in found["items"]]
+    rows = [(instant(one["time_ms"]), *(one[name] for name in columns[1:])) for one in found["items"]]
     Output(json).rows(found, columns, rows)
 
 
@@ -122,7 +121,7 @@ def export(
     out = Output(json)
     if to != "-":
         out.fact({"rows": rows, "counted_until_ms": sure_ms}, f"{rows} rows")
-    out.note(f"Up to {_time(sure_ms)} the requests at all nodes are in it." if sure_ms else
+    out.note(f"Up to {instant(sure_ms)} the requests at all nodes are in it." if sure_ms else
              "Some node has not told yet how far its requests are in it.")  # fmt: skip
 
 
@@ -196,7 +195,3 @@ class _Target:
         """It is whole."""
         if self._state is not None:
             self._state.unlink(missing_ok=True)
-
-
-def _time(at_ms: int) -> str:
-    return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).isoformat(timespec="milliseconds")

@@ -1,12 +1,11 @@
 """What does a repository hold, and how is a client pointed at it?"""
 
-import datetime
 from contextlib import suppress
 
 from formats import ROOMS
 from gateway.cli.client import reach
 from gateway.cli.output import Output, Usage
-from gateway.cli.words import AsJson, AsProfile, AtUrl, place
+from gateway.cli.words import AsJson, AsProfile, AtUrl, place, when
 from storage.errors import Forbidden, Unauthenticated, Unavailable
 
 
@@ -44,7 +43,7 @@ def ls(
         packages = [
             {"format": one} | item for one in formats for item in node.items(f"/repositories/{at}/packages", format=one)
         ]
-    listed = [(one["format"], one["name"], _when(one["updated_ms"])) for one in packages]
+    listed = [(one["format"], one["name"], when(one["updated_ms"])) for one in packages]
     Output(json).rows({"items": packages}, ("format", "package", "updated"), listed)
 
 
@@ -71,9 +70,3 @@ def lines(format: str, base: str) -> list[str]:
     if format not in ROOMS:
         raise Usage(f'There is no format "{format}".', f"One of {', '.join(ROOMS)}.")
     return ROOMS[format].setup(base)
-
-
-def _when(at_ms: int) -> str:
-    if not at_ms:
-        return ""
-    return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")

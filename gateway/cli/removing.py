@@ -1,6 +1,5 @@
 """How are packages deleted from a terminal, and how do they come back?"""
 
-import datetime
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -10,7 +9,7 @@ from gateway.cli.client import Client, reach
 from gateway.cli.each import meant, to_each
 from gateway.cli.output import Output, Usage
 from gateway.cli.upkeep import size_of
-from gateway.cli.words import AsJson, AsProfile, AtUrl, Item, item, place
+from gateway.cli.words import AsJson, AsProfile, AtUrl, Item, item, place, when
 
 app = App(name="bin", help="What was deleted and can come back.")
 
@@ -66,7 +65,7 @@ def _delete(node: Client, one: Item, *, purge: bool) -> dict[str, Any]:
 def _said(one: Item, told: dict[str, Any]) -> str:
     if not told["until_ms"]:
         return f"{one} is deleted."
-    return f"{one} is deleted; it can come back until {_when(told['until_ms'])}: {told['id'] or 'entrepot bin list'}"
+    return f"{one} is deleted; it can come back until {when(told['until_ms'])}: {told['id'] or 'entrepot bin list'}"
 
 
 def restore(repository: str, /, *ids: str, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> int:
@@ -117,7 +116,7 @@ def list_bin(repository: str, /, *, json: AsJson = False, url: AtUrl = "", profi
     with reach(url, profile) as node:
         found = list(node.items(f"/repositories/{place(repository)}/bin"))
     rows = [
-        (one["id"], one["format"], _name(one), size_of(one["bytes"]), _when(one["deleted_ms"]), _when(one["until_ms"]))
+        (one["id"], one["format"], _name(one), size_of(one["bytes"]), when(one["deleted_ms"]), when(one["until_ms"]))
         for one in found
     ]
     Output(json).rows({"items": found}, ("id", "format", "what", "size", "deleted", "until"), rows)
@@ -165,7 +164,3 @@ def empty(
 
 def _name(told: dict[str, Any]) -> str:
     return f"{told['package']}{f'@{told["version"]}' if told['version'] else ''}"
-
-
-def _when(at_ms: int) -> str:
-    return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,13 +1,12 @@
 """How are Tokens made, listed and revoked from a terminal?"""
 
-import datetime
 from typing import Any
 
 from cyclopts import App
 
 from gateway.cli.client import reach
 from gateway.cli.output import Output, Usage
-from gateway.cli.words import AsJson, AsProfile, AtUrl, place, seconds
+from gateway.cli.words import AsJson, AsProfile, AtUrl, place, seconds, when
 
 app = App(name="token", help="Tokens: make, list, revoke.")
 
@@ -84,7 +83,10 @@ def list_tokens(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "
     """List the tokens that you may manage."""
     with reach(url, profile) as node:
         found = list(node.items("/tokens"))
-    rows = [(one["id"], one["name"], one["state"], _reach(one), _when(one["expires_ms"]), _used(one)) for one in found]
+    rows = [
+        (one["id"], one["name"], one["state"], _reach(one), when(one["expires_ms"], never="never"), _used(one))
+        for one in found
+    ]
     Output(json).rows({"items": found}, ("id", "name", "state", "reaches", "expires", "last used"), rows)
 
 
@@ -139,10 +141,4 @@ def _reach(token: Any) -> str:
 
 def _used(token: Any) -> str:
     use = token.get("last_used")
-    return f"{_when(use['at_ms'])} from {use['address']} at {use['node']}" if use else ""
-
-
-def _when(at_ms: int) -> str:
-    if not at_ms:
-        return "never"
-    return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f"{when(use['at_ms'], never='never')} from {use['address']} at {use['node']}" if use else ""

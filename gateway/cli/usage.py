@@ -1,6 +1,5 @@
 """What was downloaded, and by whom? Asked of a node's client log."""
 
-import datetime
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -8,7 +7,7 @@ from cyclopts import Parameter
 from gateway.cli.client import reach
 from gateway.cli.output import Output
 from gateway.cli.plotting import bars, with_empty_days
-from gateway.cli.words import AsJson, AsProfile, AtUrl, place, seconds
+from gateway.cli.words import AsJson, AsProfile, AtUrl, place, seconds, when
 from gateway.console.calls.clock import now_ms
 
 HOUR_MS, DAY_S = 3600 * 1000, 24 * 3600
@@ -85,11 +84,11 @@ def pulls(
     with reach(url, profile) as node:
         found: Any = node.get(f"/repositories/{place(repository)}/pulls/{package}", format=format)
     rows = [
-        (kind, one["name"], one["downloads"], _time(one["last_pull_ms"]))
+        (kind, one["name"], one["downloads"], when(one["last_pull_ms"]))
         for kind, many in (("version", found["versions"]), ("tag", found["tags"])) for one in many
     ]  # fmt: skip
     Output(json).rows(found, ("", "name", "downloads", "last pull"), rows)
-    until = _time(found["counted_until_ms"])
+    until = when(found["counted_until_ms"])
     Output(json).note(
         f"All pulls before {until} are in it." if until else "Some node has not told yet how far its pulls are in it."
     )
@@ -143,12 +142,6 @@ def _asked(
 def _shown(found: Any, by: str, json: bool) -> None:
     columns = (*by.split(","), "requests", "bytes")
     Output(json).rows(found, columns, [tuple(one[name] for name in columns) for one in found["items"]])
-
-
-def _time(at_ms: int) -> str:
-    if not at_ms:
-        return ""
-    return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def path_of(workspace: str, what: str) -> str:

@@ -1,6 +1,5 @@
 """How is a receiver told of what happens, from a terminal?"""
 
-import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +7,7 @@ from cyclopts import App
 
 from gateway.cli.client import reach
 from gateway.cli.output import Output, Usage
-from gateway.cli.words import AsJson, AsProfile, AtUrl, seconds
+from gateway.cli.words import AsJson, AsProfile, AtUrl, seconds, when
 
 app = App(name="webhook", help="Tell receivers outside of what happens.")
 
@@ -247,7 +246,7 @@ def deliveries(
     rows = [
         (
             one["number"],
-            _time(one["at_ms"]),
+            when(one["at_ms"]),
             one["event"],
             one["serial"] or "-",
             one["attempt"],
@@ -329,7 +328,3 @@ def _tell(out: Output, delivery: Any) -> int:
     answer = delivery["status"] or delivery["problem"]
     out.fact(delivery, f"{delivery['event']} {delivery['message']}: {answer} in {delivery['took_ms']}ms")
     return 0 if delivery["delivered"] else 1
-
-
-def _time(at_ms: int) -> str:
-    return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,5 +1,6 @@
 """How are places, addresses and durations spelt on a command line? And which options does every command take?"""
 
+import datetime
 import re
 import urllib.parse
 from typing import Annotated, NamedTuple
@@ -103,3 +104,17 @@ def item(text: str, version: str = "") -> Item:
     if not (workspace and repository and format and package):
         raise Usage(f'"{text}" is not understood.', "Write it as WORKSPACE/REPOSITORY/FORMAT/PACKAGE[@VERSION].")
     return Item(Place(workspace, repository), format, package, version)
+
+
+def when(at_ms: int, never: str = "") -> str:
+    """A time for people to read, to the second; `never` for 0."""
+    return _utc(at_ms).strftime("%Y-%m-%d %H:%M:%S UTC") if at_ms else never
+
+
+def instant(at_ms: int) -> str:
+    """A time that programs sort by, as ISO 8601 with milliseconds."""
+    return _utc(at_ms).isoformat(timespec="milliseconds")
+
+
+def _utc(at_ms: int) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC)
