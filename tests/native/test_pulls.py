@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -17,10 +16,10 @@ import pytest
 
 from tests.harness.distributions import wheel
 from tests.harness.pairs import PUBLIC, Pair
+from tests.harness.waiting import until
 
 pytestmark = pytest.mark.native
 
-PATIENCE_S = 60.0
 EMPTY = b"{}"
 DIGEST = "sha256:" + hashlib.sha256(EMPTY).hexdigest()
 MANIFEST = json.dumps(
@@ -32,14 +31,6 @@ MANIFEST = json.dumps(
     }
 ).encode()
 IMAGE = f"/v2/{PUBLIC}/app"
-
-
-def until(holds: Callable[[], Any]) -> Any:
-    end = time.monotonic() + PATIENCE_S
-    while not (found := holds()):
-        assert time.monotonic() < end
-        time.sleep(0.3)
-    return found
 
 
 def told(pair: Pair, package: str, format: str, node: Any = None) -> Any:

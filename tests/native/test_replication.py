@@ -2,16 +2,15 @@
 
 import hashlib
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.harness.topologies import Node, Topology, said
+from tests.harness.waiting import until
 
-SECONDS_MAX = 30.0
 BODY = b"".join(hashlib.sha256(bytes([n % 256, n // 256])).digest() for n in range(3_000))
 
 
@@ -19,13 +18,6 @@ BODY = b"".join(hashlib.sha256(bytes([n % 256, n // 256])).digest() for n in ran
 def world(tmp_path: Path) -> Iterator[Topology]:
     with Topology(tmp_path / "world") as made:
         yield made
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    end_s = time.monotonic() + SECONDS_MAX
-    while not holds():
-        assert time.monotonic() < end_s, what
-        time.sleep(0.05)
 
 
 def progress(world: Topology, edge: Node) -> dict[str, Any]:

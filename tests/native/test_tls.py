@@ -11,7 +11,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 
 from bench.ports import free_port
 from tests.harness.running import ENTREPOT, clean_environment
+from tests.harness.waiting import until
 
 pytestmark = pytest.mark.native
 
@@ -101,13 +102,6 @@ def shown(port: int) -> bytes:
     anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
     with socket.create_connection(("127.0.0.1", port), 10) as plain, anyone.wrap_socket(plain) as sealed:
         return sealed.getpeercert(binary_form=True) or b""
-
-
-def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + START_SECONDS_MAX
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def test_a_hangup_reads_the_certificates_again_and_drops_nobody(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import lmdb
@@ -20,6 +20,7 @@ from storage.nouns import Draft, File, Package, PutFile, PutPackage
 from tests.harness.caches import cache_at
 from tests.harness.ledgers import Ledger
 from tests.harness.upstreams import noise
+from tests.harness.waiting import comes
 
 LARGE = 1 << 20
 
@@ -200,11 +201,6 @@ async def test_one_worker_evicts_when_it_is_urged(cache: Cache) -> None:
     assert cache.used <= 4 * LARGE
 
 
-async def until(true: Callable[[], bool]) -> None:
-    while not true():  # noqa: ASYNC110 - what is waited for is on the disk
-        await trio.sleep(0.01)
-
-
 async def test_whoever_finds_the_disk_full_is_heard_by_the_one_that_evicts(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,9 +217,9 @@ async def test_whoever_finds_the_disk_full_is_heard_by_the_one_that_evicts(
                 cache.add(LARGE, seed)
             await trio.to_thread.run_sync(other.grew, LARGE)
             call = cache.root / "heat" / "urgent"
-            await until(call.exists)
+            await comes(call.exists)
             os.close(descriptor)
-            await until(lambda: cache.used <= 4 * LARGE and not call.exists())
+            await comes(lambda: cache.used <= 4 * LARGE and not call.exists())
             workers.cancel_scope.cancel()
 
 

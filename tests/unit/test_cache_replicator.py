@@ -1,7 +1,7 @@
 """Does a node bring what it is to hold, as far as there is room, past what fails, and does it stop where the disk is
 full?"""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,7 @@ from storage.nouns import (
 from tests.harness.caches import cache_at
 from tests.harness.ledgers import Ledger
 from tests.harness.upstreams import Item, Upstream, digests_of, noise, upstream
+from tests.harness.waiting import comes
 
 SIZE = 10_000
 
@@ -110,12 +111,6 @@ def edge(tmp_path: Path) -> Iterator[Edge]:
     ledger.close()
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    with trio.fail_after(20):
-        while not holds():  # noqa: ASYNC110 - a file tells no event
-            await trio.sleep(0.02)
-
-
 def told(edge: Edge) -> Held:
     return next(iter(edge.progress.read()), Held("", ""))
 
@@ -125,14 +120,14 @@ async def test_what_is_wanted_comes_and_one_that_fails_holds_nothing_up(edge: Ed
     good = [edge.publish(f"f{number}") for number in range(5)]
     bad = edge.publish("a-bad", served=False)
     nursery.start_soon(edge.replicator(nursery).run)
-    await until(lambda: told(edge).here_files == 5 and bool(told(edge).problem))
+    await comes(lambda: told(edge).here_files == 5 and bool(told(edge).problem))
     held = told(edge)
     assert all(edge.has(one) for one in good)
     assert (held.files, held.here_files, held.whole_serial) == (6, 5, 0)
     assert "a-bad" in held.problem
     assert held.lag_ms(edge.now_ms + 500) == 500
     edge.parent.items["/a-bad"] = Item(noise(SIZE) + b"a-bad")
-    await until(lambda: told(edge).whole_serial == told(edge).serial)
+    await comes(lambda: told(edge).whole_serial == told(edge).serial)
     assert edge.has(bad)
     assert told(edge).problem == ""
     assert told(edge).lag_ms(edge.now_ms + 500) == 0
@@ -142,7 +137,7 @@ async def test_a_full_disk_stops_the_work_and_is_told(edge: Edge, nursery: trio.
     edge.disk.full = True
     sha256 = edge.publish("f")
     nursery.start_soon(edge.replicator(nursery).run)
-    await until(lambda: bool(told(edge).problem))
+    await comes(lambda: bool(told(edge).problem))
     assert "no room" in told(edge).problem
     assert not edge.has(sha256)
     assert edge.parent.count("/f") == 0
@@ -154,7 +149,7 @@ async def test_what_does_not_fit_is_left_out_by_the_one_who_fetches_and_the_one_
     shas = [edge.publish(f"f{number}") for number in range(3)]
     holding = edge.holding(2 * (SIZE + 10))
     nursery.start_soon(edge.replicator(nursery, holding).run)
-    await until(lambda: told(edge).here_files == 2)
+    await comes(lambda: told(edge).here_files == 2)
     held = told(edge)
     assert held.left_out_bytes == SIZE + 2
     assert "do not fit" in held.problem

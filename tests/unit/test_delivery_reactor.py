@@ -19,14 +19,9 @@ from gateway.delivery.memo import Entry, Memo, entry_of
 from gateway.delivery.requests import Request
 from gateway.insight.metrics import Metrics
 from tests.harness.loops import LARGE, SMALL, Client, Fake, started
+from tests.harness.waiting import comes
 
 HIT = b"GET /small HTTP/1.1\r\nHost: a\r\n\r\n"
-
-
-async def until(true: Callable[[], bool]) -> None:
-    with trio.fail_after(10):
-        while not true():  # noqa: ASYNC110
-            await trio.sleep(0.01)
 
 
 def stream_of(client: Client) -> trio.SocketStream:
@@ -83,7 +78,7 @@ async def test_half_close_behind_a_request_is_answered_and_ended(nursery: trio.N
         await stream_of(client).send_eof()
         assert (await client.response()).body == expected
         assert await client.rest() == b""
-    await until(lambda: not loop.reactor.busy)
+    await comes(lambda: not loop.reactor.busy)
 
 
 async def test_a_remembered_answer_is_asked_again_when_the_moment_moves(nursery: trio.Nursery, tmp_path: Path) -> None:
@@ -248,7 +243,7 @@ async def test_a_reader_that_leaves_while_the_disk_is_asked_harms_nobody(
     await client.send(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
     await read.wait()
     reset(stream_of(client))
-    await until(lambda: not loop.reactor.busy)
+    await comes(lambda: not loop.reactor.busy)
     gate.set()
     assert await (await loop.client()).is_kept()
 
@@ -265,7 +260,7 @@ async def test_a_closed_client_does_not_stay(nursery: trio.Nursery, tmp_path: Pa
         await client.send(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
         reset(stream_of(client))
     assert await (await loop.client()).is_kept()
-    await until(lambda: len(loop.reactor._connections) == 1)
+    await comes(lambda: len(loop.reactor._connections) == 1)
 
 
 # ---------------------------------------------------------------- time and number
@@ -307,8 +302,8 @@ async def test_a8_a_reader_below_the_rate_is_cut(
     loop.fake.pages["/huge"] = Answer(extents=((loop.fake.file, 0, len(LARGE)),) * 20)
     client = await loop.client()
     await client.send(b"GET /huge HTTP/1.1\r\nHost: a\r\n\r\n")
-    await until(lambda: loop.reactor.busy)
-    await until(lambda: not loop.reactor.busy)
+    await comes(lambda: loop.reactor.busy)
+    await comes(lambda: not loop.reactor.busy)
     with pytest.raises((EOFError, trio.BrokenResourceError)):
         await client.response()
 
@@ -353,7 +348,7 @@ async def test_one_task_too_many_is_told_so(nursery: trio.Nursery, tmp_path: Pat
     loop.fake.tasks["/wait"] = wait
     first, second = await loop.client(), await loop.client()
     await first.send(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
-    await until(lambda: "/wait" in loop.fake.seen)
+    await comes(lambda: "/wait" in loop.fake.seen)
     assert (await second.get("/wait")).status == 503
     gate.set()
     assert (await first.response()).status == 200
@@ -394,7 +389,7 @@ async def test_a_drain_finishes_what_runs_and_closes_what_idles(nursery: trio.Nu
     idle, busy = await loop.client(), await loop.client()
     await idle.get("/small")
     await busy.send(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
-    await until(lambda: "/wait" in loop.fake.seen)
+    await comes(lambda: "/wait" in loop.fake.seen)
     loop.reactor.drain()
     assert await idle.rest() == b""
     with pytest.raises(OSError):
@@ -416,7 +411,7 @@ async def test_a_drain_does_not_wait_for_ever(nursery: trio.Nursery, tmp_path: P
     loop.fake.tasks["/wait"] = wait
     busy = await loop.client()
     await busy.send(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
-    await until(lambda: "/wait" in loop.fake.seen)
+    await comes(lambda: "/wait" in loop.fake.seen)
     loop.reactor.drain()
     with trio.fail_after(5):
         await loop.reactor.ended.wait()
@@ -441,7 +436,7 @@ async def test_a_cancelled_loop_drains_first(tmp_path: Path) -> None:
                     answered = (await Client(stream).get("/wait")).body == b"done"
 
             clients.start_soon(ask)
-            await until(lambda: "/wait" in loop.fake.seen)
+            await comes(lambda: "/wait" in loop.fake.seen)
             nursery.cancel_scope.cancel()
     assert answered
 

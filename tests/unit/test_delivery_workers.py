@@ -3,23 +3,16 @@
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway.delivery.serving import hot_turns
 from gateway.delivery.workers import listen
+from tests.harness.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def until(true: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def is_alive(pid: int) -> bool:

@@ -4,7 +4,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from gateway.sandbox import walls
 from gateway.sandbox.child import SPENT_KIB
 from gateway.sandbox.pool import Sandbox
 from storage.errors import Conflict, Invalid, Problem, TooLarge, TooMany, UpstreamFailed
+from tests.harness.waiting import comes
 
 ASK = Ask("PUT", "x", "x", (), {}, "http://h/w/r/bad", "w", "r")
 
@@ -48,11 +49,6 @@ def children() -> set[int]:
             if b"gateway.sandbox.child" in Path("/proc", child, "cmdline").read_bytes():
                 found.add(int(child))
     return found
-
-
-async def until(holds: Callable[[], Any]) -> None:
-    while not holds():  # noqa: ASYNC110  what is waited for happens in another thread or process
-        await trio.sleep(0.01)
 
 
 def end(process: int) -> None:
@@ -98,7 +94,7 @@ async def test_a_child_of_a_large_process_is_not_taken_for_a_large_one(sandbox: 
 async def test_who_reads_an_upstream_does_not_wait_for_an_upload_that_is_taken_apart(sandbox: Sandbox) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(unpack, sandbox, "sleep")
-        await until(children)
+        await comes(children)
         with trio.fail_after(5):  # the other takes as long as it is given: 10 s
             assert (await sandbox.learn("bad", "name", b"x", "http://upstream/x")).package.name == "name"
         assert len(children()) == 2
@@ -185,7 +181,7 @@ async def test_a_child_outlives_the_threads_of_the_loop(sandbox: Sandbox, monkey
     monkeypatch.setattr("trio._core._thread_cache.IDLE_TIMEOUT", 0.5)  # longer than a child needs to start
     await trio.to_thread.run_sync(lambda: None)
     first = await unpack(sandbox, "pid")
-    await until(lambda: not any(thread.name.startswith("Trio") for thread in threading.enumerate()))
+    await comes(lambda: not any(thread.name.startswith("Trio") for thread in threading.enumerate()))
     assert await unpack(sandbox, "pid") == first
 
 
@@ -199,7 +195,7 @@ async def test_a_caller_who_gives_up_takes_the_work_along(sandbox: Sandbox) -> N
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(unpack, sandbox, "sleep")
-            await until(children)
+            await comes(children)
             scope.cancel()
     assert children() == set()
     assert await unpack(sandbox, "read", b"fine") == b"fine"

@@ -1,6 +1,6 @@
 """Does one process deliver, another when that ends, and is every repeat known by its id (D14)? On a real store."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,10 +19,10 @@ from storage.hooks import DropWebhook, PutWebhook, Webhook
 from storage.index.history import History
 from storage.nouns import Draft, PutRepository, PutTeam, Repository, Team
 from storage.open import Store, open_store
+from tests.harness.waiting import comes
 
 RULES = Rules(attempts_max=3, retry_seconds_min=0.01, retry_seconds_max=0.05, disable_seconds=1e9)
 HOOK = Webhook("whk_a", "acme", "", "all", "https://receiver.example", "rev_a", 0, 0, ("team.*",))
-WAIT_SECONDS_MAX = 30
 
 
 class Remembering(Sender):
@@ -96,12 +96,6 @@ async def world(root: Path) -> AsyncIterator[World]:
         made.store.close()
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    with trio.fail_after(WAIT_SECONDS_MAX):
-        while not holds():  # noqa: ASYNC110  # what other threads write has no event
-            await trio.sleep(0.01)
-
-
 async def test_d14_one_delivers_and_the_other_takes_over(tmp_path: Path) -> None:
     async with world(tmp_path) as one, trio.open_nursery() as nursery:
         await one.hook()
@@ -109,14 +103,14 @@ async def test_d14_one_delivers_and_the_other_takes_over(tmp_path: Path) -> None
         async with trio.open_nursery() as life:
             life.start_soon(one.deliverer(first).run)
             await one.teams(0, 5)
-            await until(lambda: len(first.sent) >= 5)
+            await comes(lambda: len(first.sent) >= 5)
             nursery.start_soon(one.deliverer(second).run)
             await one.teams(5, 5)
-            await until(lambda: len(first.sent) >= 10)
+            await comes(lambda: len(first.sent) >= 10)
             assert second.sent == []
             life.cancel_scope.cancel()
         await one.teams(10, 5)
-        await until(lambda: len(second.sent) >= 5)
+        await comes(lambda: len(second.sent) >= 5)
         assert len({*first.sent, *second.sent}) == 15
         assert first.most <= 3, "no more at a time than there may be"
         nursery.cancel_scope.cancel()
@@ -129,13 +123,13 @@ async def test_what_is_refused_is_given_up_after_its_attempts_and_the_rest_goes_
         sender.status = 500
         nursery.start_soon(one.deliverer(sender).run)
         await one.teams(0, 1)
-        await until(lambda: len(sender.sent) >= 4)
+        await comes(lambda: len(sender.sent) >= 4)
         state = one.records.state("whk_a")
         assert state is not None
         assert state.given_up == 0, "who takes nothing may be away: nothing is lost by that"
         sender.status, sender.refused = 200, sender.sent[0]
         await one.teams(1, 2)
-        await until(lambda: (now := one.records.state("whk_a")) is not None and (now.given_up, now.waiting) == (1, []))
+        await comes(lambda: (now := one.records.state("whk_a")) is not None and (now.given_up, now.waiting) == (1, []))
         state = one.records.state("whk_a")
         assert state is not None
         assert state.delivered == len(set(sender.sent)) - 1
@@ -150,7 +144,7 @@ async def test_a_webhook_that_goes_is_forgotten_with_its_secrets(tmp_path: Path)
         await one.write(DropWebhook("", "whk_a"))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(one.deliverer(Remembering()).run)
-            await until(lambda: one.sealing.find("rev_a") is None)
+            await comes(lambda: one.sealing.find("rev_a") is None)
             nursery.cancel_scope.cancel()
         assert one.records.deliveries("whk_a") == []
 
