@@ -4,7 +4,7 @@ A record for each package that an upstream was asked for and knows, beside what 
 forgettable. It names the upstreams that it may come from and the versions that there were.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -13,6 +13,7 @@ from cache.shelf import Shelf
 KIND = "foreign-name"
 VERSIONS_MAX = 1_000
 """So many versions are kept by name, the last that are told."""
+READ_AT_ONCE = 1_000
 
 
 class Noted(msgspec.Struct, frozen=True, array_like=True):
@@ -41,10 +42,20 @@ def forget(shelf: Shelf, place: Sequence[str], upstreams: Sequence[str]) -> None
         shelf.drop(KIND, _key(place))
 
 
-def noted_in(shelf: Shelf, workspace: str, repository: str, format: str) -> dict[str, Noted]:
-    """What was heard of in one format of a Repository, by name. Blocks for as long as reading it takes."""
-    prefix = _key((workspace, repository, format)) + b"\0"
-    return {key[len(prefix) :].decode(): _decode(value) for key, value in shelf.scan(KIND, prefix)}
+def noted_in(shelf: Shelf, place: Sequence[str], prefix: str = "", after: str = "") -> Iterator[tuple[str, Noted]]:
+    """What was heard of in one format of a Repository, by name: what begins with `prefix` and is behind `after`.
+
+    `place`: workspace, repository, format. Some are read at a time, and no more than are asked for; each time blocks.
+    """
+    within = _key(place) + b"\0"
+    last = within + after.encode() if after else b""
+    while True:
+        some = shelf.scan(KIND, within + prefix.encode(), after=last, most=READ_AT_ONCE)
+        for key, value in some:
+            yield key[len(within) :].decode(), _decode(value)
+        if len(some) < READ_AT_ONCE:
+            return
+        last = some[-1][0]
 
 
 def _key(place: Sequence[str]) -> bytes:

@@ -113,19 +113,23 @@ class Shelf:
                 going = cursor.next()
         return names
 
-    def scan(self, kind: str, below: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """Every record of a kind whose key is short enough to be kept as it is, and begins so: (key, value), by key."""
+    def scan(
+        self, kind: str, below: bytes = b"", *, after: bytes = b"", most: int | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        """The records of a kind whose keys are short enough to be kept as they are, and begin so: (key, value), by key,
+        at most `most` of them, from behind the key `after`."""
         whole = len(kind.encode()) + 1
         prefix = kind.encode() + b"\0" + below
-        found = []
+        start = kind.encode() + b"\0" + after + b"\0" if after else b""
+        found: list[tuple[bytes, bytes]] = []
         with self._env.begin(db=self._records) as reading, reading.cursor() as cursor:
-            going = cursor.set_range(prefix)
-            while going and cursor.key().startswith(prefix):
+            going = cursor.set_range(max(prefix, start))
+            while going and cursor.key().startswith(prefix) and (most is None or len(found) < most):
                 row = cursor.value()
                 if row[:8] == xxhash.xxh3_64_digest(row[8:]):
                     found.append((cursor.key()[whole:], row[16:]))
                 going = cursor.next()
-        return iter(found)
+        return found
 
     def claim(self, key: bytes, seconds: float) -> bool:
         """May this caller, alone on the node, do what `key` names? The claim ends with `release` or by itself.

@@ -56,7 +56,7 @@ def services_of(parts: Parts) -> Services:
         used=parts.paying.used if is_origin else None,
         inside_only=inside_only,
         country_of=parts.geography.country_of,
-        noted=lambda *place: noted_in(parts.shelf, *place),
+        noted=lambda *asked: noted_in(parts.shelf, asked[:3], *asked[3:]),
         running=Running(parts.root / "running.lock") if is_origin else None,
         keys_max=parts.config.limits.idempotency_keys_max,
         replicated=lambda: [one.told(now_ms()) for one in parts.replicated.read()],

@@ -14,10 +14,12 @@ from formats.npm.facts import VersionFacts
 from formats.npm.facts import packed as npm_packed
 from formats.pypi.facts import FileFacts
 from formats.pypi.facts import packed as pypi_packed
-from gateway.console.packages import searching
+from gateway.access.rights.verdicts import Principal, judge_workspace
+from gateway.console.packages import knowing, searching
 from gateway.logs.register import Pull
 from gateway.queries import DEPTH_MAX, TERMS_MAX, At, matches, parse
 from storage.errors import Invalid
+from storage.index.catalog import Reading
 from storage.nouns import (
     Draft,
     DropPackage,
@@ -186,7 +188,12 @@ async def test_o32_what_is_known_from_upstreams_is_found_and_marked(tmp_path: Pa
         "django": Noted(("one",), ("9.0",), DAY_MS),
         "gone": Noted(("removed",), ("1.0",), DAY_MS),
     }
-    console = Console(tmp_path, noted=lambda *place: heard if place == ("acme", "main", "pypi") else {})
+
+    def noted(*asked: str) -> list[tuple[str, Noted]]:
+        here = heard if asked[:3] == ("acme", "main", "pypi") else {}
+        return [one for one in sorted(here.items()) if one[0].startswith(asked[3]) and one[0] > asked[4]]
+
+    console = Console(tmp_path, noted=noted)
     publish(console, "acme", "main", "pypi", "django", "1.0")
     body = {"format": "pypi", "name": "one", "url": "https://registry.example/simple/"}
     assert (await console.call("node admin", "POST", "/repositories/acme/main/upstreams", body)).status == 201
@@ -206,6 +213,25 @@ async def test_o32_what_is_known_from_upstreams_is_found_and_marked(tmp_path: Pa
     assert (await console.call("node admin", "POST", "/repositories/acme/main/purge", {"format": "pypi"})).status == 200
     assert await found(console, "reader", "") == [D]
     console.ledger.close()
+
+
+async def test_a_workspace_is_judged_once_for_all_its_packages(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(10):
+        publish(console, "acme", "open", "generic", f"tools/more-{number}", "1")
+    judged: list[str] = []
+    judge = judge_workspace
+
+    def counted(reading: Reading, principal: Principal, workspace: str, action: str) -> object:
+        judged.append(workspace)
+        return judge(reading, principal, workspace, action)
+
+    monkeypatch.setattr(knowing, "judge_workspace", counted)
+    for sort in ("name", "updated"):
+        assert len(await found(console, "anonymous", "format:generic", f"&sort={sort}")) == 11
+        assert judged == ["acme"]
+        judged.clear()
 
 
 @pytest.mark.parametrize("sort", ["name", "updated", "size", "downloads"])

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import pytest
@@ -10,7 +12,7 @@ import trio
 
 from cache.foreign import ForeignKnowledge
 from cache.freshness import FLOOR_S, RETRY_MS, RETRY_MS_MAX, Held, Standing, Terms, failed, left_s, lifetime_s, standing
-from cache.noted import Noted, noted_in
+from cache.noted import Noted, note, noted_in
 from cache.shelf import Shelf
 from cache.upstream import Remote
 from formats.kit.contract import Learn
@@ -158,6 +160,39 @@ async def test_b5_absence_is_kept_for_a_short_time(world: World, status: int) ->
     assert await knowledge.of(*PLACE, world.upstreams) == {"value": 1}
 
 
+def heard(world: World, *place: str) -> dict[str, Noted]:
+    return dict(noted_in(world.shelf, place))
+
+
+def test_o32_names_that_were_heard_are_read_as_far_as_they_are_asked_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = Noted(("first",), ("1.0",), 1)
+    for number in range(50):
+        note(world.shelf, (*PLACE[:3], f"{'ab'[number % 2]}{number:02}"), noted)
+    note(world.shelf, (*PLACE[:2], "zzz", "a10"), noted)
+    monkeypatch.setattr("cache.noted.READ_AT_ONCE", 10)
+    read: list[int] = []
+    scan = world.shelf.scan
+
+    def counted(*args: Any, **told: Any) -> list[tuple[bytes, bytes]]:
+        got = scan(*args, **told)
+        read.append(len(got))
+        return got
+
+    monkeypatch.setattr(world.shelf, "scan", counted)
+    assert [name for name, _ in islice(noted_in(world.shelf, PLACE[:3], "a", "a04"), 10)] == [
+        f"a{number:02}" for number in range(6, 26, 2)
+    ]
+    assert read == [10]
+    assert [name for name, _ in noted_in(world.shelf, PLACE[:3], "b")] == [
+        f"b{number:02}" for number in range(1, 50, 2)
+    ]
+    assert read == [10, 10, 10, 5]
+    assert len(list(noted_in(world.shelf, PLACE[:3]))) == 50
+    assert list(noted_in(world.shelf, PLACE[:3], "b", "b49")) == []
+
+
 async def test_o32_what_an_upstream_knows_is_noted_by_name_until_it_is_gone(world: World) -> None:
     class Told(dict[str, int]):
         versions = (Version("1.0"), Version("2.0"))
@@ -165,16 +200,16 @@ async def test_o32_what_an_upstream_knows_is_noted_by_name_until_it_is_gone(worl
     knowledge = world.knowledge(decode=lambda raw: Told(json.loads(raw)))
     source = Source("npm", f"{world.one.url}/", "first", fresh_s=300, private_network=True)
     world.one.items["/left"] = page(1)
-    assert noted_in(world.shelf, *PLACE[:3]) == {}
+    assert heard(world, *PLACE[:3]) == {}
     await knowledge.of(*PLACE, (source,), 7)
     noted = Noted(("first",), ("1.0", "2.0"), world.clock_ms, 7)
-    assert noted_in(world.shelf, *PLACE[:3]) == {"left": noted}
-    assert noted_in(world.shelf, "acme", "mai", "npm") == noted_in(world.shelf, "acme", "main", "np") == {}
+    assert heard(world, *PLACE[:3]) == {"left": noted}
+    assert heard(world, "acme", "mai", "npm") == heard(world, "acme", "main", "np") == {}
     await knowledge.of("acme", "main", "npm", "absent", (source,))
     del world.one.items["/left"]
     world.later(301)
     assert await knowledge.of(*PLACE, (source,), 7) is None
-    assert noted_in(world.shelf, *PLACE[:3]) == {}
+    assert heard(world, *PLACE[:3]) == {}
 
 
 async def test_o32_what_one_upstream_lacks_stays_noted_of_another(world: World) -> None:
@@ -186,11 +221,11 @@ async def test_o32_what_one_upstream_lacks_stays_noted_of_another(world: World) 
     has = Source("npm", f"{world.two.url}/", "has", fresh_s=300, private_network=True)
     world.two.items["/left"] = page(1)
     await knowledge.of(*PLACE, (lacks, has))
-    assert noted_in(world.shelf, *PLACE[:3])["left"].upstreams == ("has",)
+    assert heard(world, *PLACE[:3])["left"].upstreams == ("has",)
     world.later(100)
     await knowledge.of(*PLACE, (lacks, has))
     assert world.one.count("/left") == 2, "it was asked again, and said no again"
-    assert noted_in(world.shelf, *PLACE[:3])["left"].upstreams == ("has",)
+    assert heard(world, *PLACE[:3])["left"].upstreams == ("has",)
 
 
 async def test_what_went_away_upstream_is_gone_when_its_freshness_is(world: World) -> None:

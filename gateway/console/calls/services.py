@@ -5,7 +5,7 @@ The node assembly makes one `Services` for each worker. An edge gives no `commit
 `telling`: it answers reads from its own index, and its front relays writes to the origin before they come here.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -99,9 +99,9 @@ def not_told() -> int:
     return 0
 
 
-def nothing_noted(workspace: str, repository: str, format: str) -> Mapping[str, Noted]:
+def nothing_noted(workspace: str, repository: str, format: str, prefix: str, after: str) -> Iterable[tuple[str, Noted]]:
     """No upstream was heard of."""
-    return {}
+    return ()
 
 
 def never() -> bool:
@@ -131,7 +131,8 @@ class Services:
     `issuers` know the keys of identity providers. `country_of` an address is as the node's geo-IP file has it.
     `rooms` are the formats by name. `signing_in` knows passwords; `sign_in` is how sessions are kept. `running` are the
     requests with a key that are worked on; answers to `keys_max` of one principal are kept. `noted` are the packages of
-    upstreams that this node has heard of, by workspace, repository and format; blocking.
+    upstreams that this node has heard of, by name: of workspace, repository and format those that begin with a prefix
+    and are behind a name; blocking.
     """
 
     role: str
@@ -168,7 +169,7 @@ class Services:
     signing_in: SigningIn | None = None
     sign_in: SignIn = field(default_factory=SignIn)
     issuers: Issuers = field(default_factory=Issuers)
-    noted: Callable[[str, str, str], Mapping[str, Noted]] = nothing_noted
+    noted: Callable[[str, str, str, str, str], Iterable[tuple[str, Noted]]] = nothing_noted
     running: Running | None = None
     keys_max: int = 10_000
     now_ms: Callable[[], int] = now_ms

@@ -4,22 +4,24 @@ from collections.abc import Iterator, Sequence
 
 from cache.noted import Noted
 from gateway.console.calls.call import Call
-from gateway.queries import At, Held, Part, wants_upstreams
+from gateway.queries import At, Held
 from storage.index.catalog import Reading
 from storage.nouns import Repository
 
 
 def foreign_packages(
-    call: Call, reading: Reading, query: Part, repository: Repository, format: str
+    call: Call, reading: Reading, repository: Repository, format: str, prefix: str, after: str
 ) -> Iterator[tuple[str, Noted]]:
-    """By name. A name that was published here is not taken from an upstream, unless that allows it; then what is here
-    is told. What was purged, or came from an upstream that is gone, is not told."""
+    """By name, those that begin with `prefix` and are behind `after`, read as far as they are asked for.
+
+    A name that was published here is not taken from an upstream, unless that allows it; then what is here is told. What
+    was purged, or came from an upstream that is gone, is not told."""
     place = (repository.workspace, repository.name, format)
     upstreams = {one.name for one in repository.upstreams if one.format == format}
-    if not upstreams or not wants_upstreams(query):
+    if not upstreams:
         return
     view = reading.view(*place)
-    for name, noted in sorted(call.services.noted(*place).items()):
+    for name, noted in call.services.noted(*place, prefix, after):
         if upstreams.isdisjoint(noted.upstreams) or view.claimed(name):
             continue
         if reading.purged(*place, name) <= noted.since:

@@ -1,6 +1,6 @@
 """What is there to tell of a version that somebody searches for, beside its names? Looked up when it is asked for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 from formats.kit.traits import Traits, traits
@@ -23,9 +23,10 @@ def may_know_people(call: Call, reading: Reading, workspace: str) -> bool:
 
 
 class Around:
-    """What the versions of one package have in common."""
+    """What the versions of one package have in common. `people` says of a Workspace what may_know_people does, and is
+    asked when somebody wants to know."""
 
-    def __init__(self, call: Call, reading: Reading, at: At, *, people: bool) -> None:
+    def __init__(self, call: Call, reading: Reading, at: At, *, people: Callable[[str], bool]) -> None:
         self.room = call.services.rooms.get(at.format)
         self.reading = reading
         self.at = at
@@ -66,7 +67,7 @@ class Looked:
 
     def uploaders(self) -> Sequence[str]:
         around, found = self._around, None
-        if around.people:
+        if around.people(around.at.workspace):
             found = around.reading.publisher(*around.place, self._version.name, around.at.name)
         return () if found is None else tuple(one for one in (found.id, found.name) if one)
 

@@ -10,7 +10,7 @@ What this node has heard of from a repository's upstreams is found with the rest
 """
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from gateway.console.packages.knowing import Around, Looked, may_know_people
 from gateway.console.packages.parts import may_know_in
 from gateway.console.shapes import shown
 from gateway.console.shapes.replies import Page
-from gateway.queries import All, At, Held, Part, beginning, parse, version_terms
+from gateway.queries import All, At, Held, Part, beginning, parse, version_terms, wants_upstreams
 from storage.errors import Invalid
 from storage.index.catalog import Reading
 from storage.nouns import Package, Repository, View
@@ -100,10 +100,11 @@ def _page(call: Call, asked: Asked) -> shown.Shown:
     items: list[shown.Shown] = []
     last, looks = asked.start, 0
     with call.read() as reading:
+        may = _knows_people(call, reading)
         for at, package in _looked_at(call, reading, asked.query, asked.start):
             looks += 1
             last = Start(*at[:4])
-            if (match := _match(call, reading, asked.query, at, package)) is not None:
+            if (match := _match(call, reading, asked.query, at, package, may)) is not None:
                 items.append(_told(match, asked.shown_max))
             if len(items) >= asked.limit or looks >= LOOKS_MAX:
                 return {"items": items, "next": "/".join(last)}
@@ -122,13 +123,13 @@ def _sorted_page(call: Call, asked: Asked) -> shown.Shown:
 
 
 def _behind(call: Call, reading: Reading, asked: Asked) -> Iterator[tuple[tuple[Any, ...], Match]]:
-    first = (-asked.least, *asked.start)
+    first, may = (-asked.least, *asked.start), _knows_people(call, reading)
     for looks, (at, package) in enumerate(_looked_at(call, reading, asked.query, Start())):
         if looks >= SORTED_LOOKS_MAX:
             raise Invalid(
                 f"There are more than {SORTED_LOOKS_MAX} packages to sort.", "Narrow the query, or sort by name."
             )
-        if (match := _match(call, reading, asked.query, at, package)) is None:
+        if (match := _match(call, reading, asked.query, at, package, may)) is None:
             continue
         key = (-_value(match, asked.sort), *at[:4])
         if asked.least < 0 or key > first:
@@ -158,9 +159,10 @@ def _looked_at(call: Call, reading: Reading, query: Part, start: Start) -> Itera
             spelt = cache(partial(_spelt, call, format))
             prefix = spelt(beginning(query))
             local = _candidates(call, reading, query, view, (*place, format), prefix, after)
-            foreign = foreign_packages(call, reading, query, repository, format)
             here: Iterator[Candidate] = ((one.name, one) for one in local)
-            heard: Iterator[Candidate] = (one for one in foreign if one[0] > after and one[0].startswith(prefix))
+            heard: Iterator[Candidate] = iter(())
+            if wants_upstreams(query):
+                heard = foreign_packages(call, reading, repository, format, prefix, after)
             for name, one in heapq.merge(here, heard, key=lambda pair: pair[0]):
                 if may(format, name):  # else neither counted nor a place to go on from: both would tell of it
                     upstream = ",".join(one.upstreams) if isinstance(one, Noted) else ""
@@ -196,12 +198,19 @@ def _spelt(call: Call, format: str, typed: str) -> str:
         return typed
 
 
-def _match(call: Call, reading: Reading, query: Part, at: At, package: Package | Noted) -> Match | None:
+def _knows_people(call: Call, reading: Reading) -> Callable[[str], bool]:
+    """may_know_people, judged once for each Workspace: where it says no, it has read all Repositories of that."""
+    return cache(partial(may_know_people, call, reading))
+
+
+def _match(
+    call: Call, reading: Reading, query: Part, at: At, package: Package | Noted, people: Callable[[str], bool]
+) -> Match | None:
     first = query.holds(at, None, None)
     if first is False:
         return None
     held = list(
-        foreign_versions(call, reading, at, package) if isinstance(package, Noted) else _held(call, reading, at)
+        foreign_versions(call, reading, at, package) if isinstance(package, Noted) else _held(call, reading, at, people)
     )
     order = call.services.version_order(at.format)
     matching = held if first else [one for one in held if query.holds(at, one, order)]
@@ -230,7 +239,7 @@ def _version(one: Held) -> shown.Shown:
     return told if one.known is None else told | one.known.shown()
 
 
-def _held(call: Call, reading: Reading, at: At) -> Iterator[Held]:
+def _held(call: Call, reading: Reading, at: At, people: Callable[[str], bool]) -> Iterator[Held]:
     """The versions of a package with their files and tags."""
     view = reading.view(at.workspace, at.repository, at.format)
     files: dict[str, list[Any]] = {}
@@ -239,7 +248,7 @@ def _held(call: Call, reading: Reading, at: At) -> Iterator[Held]:
     tags: dict[str, list[str]] = {}
     for tag, version in view.tags(at.name).items():
         tags.setdefault(version, []).append(tag)
-    around = Around(call, reading, at, people=may_know_people(call, reading, at.workspace))
+    around = Around(call, reading, at, people=people)
     for one in view.versions(at.name):
         mine = files.get(one.name, [])
         yield Held(
