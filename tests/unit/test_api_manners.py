@@ -8,8 +8,10 @@ import msgspec
 import pytest
 import trio
 
+from gateway.access.rights.verdicts import Principal
 from gateway.access.secrets.upstreams import Secrets
 from gateway.console.api import ROUTES, SHOWS
+from gateway.console.calls import answering, callers
 from gateway.console.calls.call import UNCHANGED, Route
 from gateway.console.calls.once import REPLAYED, Running, key_in, keyed
 from gateway.console.calls.tracing import request_id
@@ -17,6 +19,7 @@ from gateway.console.document.explaining import REMEDIES, book, kinds
 from storage.commit import Committed, Decide, Decided
 from storage.errors import Full, Invalid, StillRunning
 from storage.index.answers import FORGOTTEN_MAX, KEPT_MS
+from storage.index.catalog import Reading
 from storage.nouns import SYSTEM, Draft, Grant, PutToken, Token
 from tests.harness.consoles import REQUEST_ID, Console, Got
 from tests.harness.ledgers import NOW_MS
@@ -407,3 +410,21 @@ def test_every_kind_of_problem_is_explained_where_its_type_leads() -> None:
     assert set(REMEDIES) == set(kinds())
     assert (Path(__file__).parents[2] / "docs/problems.md").read_text() == book()
     assert FORGOTTEN_MAX > 1, "else the kept answers would grow without end"
+
+
+async def test_a_caller_is_identified_once_and_with_a_key_again_behind_the_body(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str | None] = []
+
+    def counted(reading: Reading, secret: str | None, now_ms: int) -> Principal:
+        seen.append(secret)
+        return callers.who(reading, secret, now_ms)
+
+    monkeypatch.setattr(answering, "who", counted)
+    assert (await console.call("reader", "GET", "/whoami")).status == 200
+    assert seen == [console.tokens["reader"]]
+    assert (await console.call("stranger", "GET", "/repositories/acme/main")).status == 404
+    assert len(seen) == 2
+    assert (await console.call("node admin", "POST", "/workspaces", {"name": "fresh"}, KEY)).status == 201
+    assert len(seen) == 4

@@ -39,25 +39,33 @@ async def run(services: Services, route: Route, at: Mapping[str, str], shows: Sh
     governed = route.rule.startswith((API, SCIM))
     if services.outdated() and governed and not route.alone:
         raise Unavailable("This edge has lost its origin and may not tell private things.", retry_after_s=2)
+    has_key = route.mannered and HEADER in asked.headers
     with services.catalog.read() as reading:
         principal = _identified(services, reading, secret, peer_of(asked))
-    g.principal = principal.id
-    if governed:
-        g.limits = services.spend(principal, peer_of(asked))
-    key = await _keyed(services, route, asked, principal, secret)
+        g.principal = principal.id
+        if governed:
+            g.limits = services.spend(principal, peer_of(asked))
+        if not has_key:
+            route.permission.check(services, reading, principal, at)
+    if not has_key:
+        return await _let_in(Call(services, route, principal, secret, at, asked, shows, None))
+    key = await _keyed(services, asked, principal, secret)
     call = Call(services, route, principal, secret, at, asked, shows, key)
     with services.running.hold(key) if key is not None and services.running is not None else nullcontext():
-        with services.catalog.read() as reading:
+        with services.catalog.read() as reading:  # anew: its body was waited for, and another may have done the same
             principal = _identified(services, reading, secret, peer_of(asked))
             if (done := call.answered(reading)) is not None:
                 return call.replayed(done)
             route.permission.check(services, reading, principal, at)
-        _check_arguments(route, asked)
-        if principal.kind == sessions.KIND and secret is not None:
-            await renew(services, secret)
-        if route.changes:
-            return await _changed(replace(call, principal=principal))
-        return await _looked_at(replace(call, principal=principal))
+        return await _let_in(replace(call, principal=principal))
+
+
+async def _let_in(call: Call) -> Reply:
+    """Who calls is known, and may."""
+    _check_arguments(call.route, call.request)
+    if call.principal.kind == sessions.KIND and call.secret is not None:
+        await renew(call.services, call.secret)
+    return await (_changed(call) if call.route.changes else _looked_at(call))
 
 
 def _identified(services: Services, reading: Reading, secret: str | None, peer: str) -> Principal:
@@ -80,14 +88,9 @@ def _check_arguments(route: Route, asked: Request) -> None:
 # ---------------------------------------------------------------- what changes something
 
 
-async def _keyed(
-    services: Services, route: Route, asked: Request, principal: Principal, secret: str | None
-) -> Keyed | None:
-    """The request's key; None where it has none, or where this node could keep no answer."""
-    values = asked.headers.getlist(HEADER)
-    if not values or not route.mannered:
-        return None
-    key = key_in(",".join(values))
+async def _keyed(services: Services, asked: Request, principal: Principal, secret: str | None) -> Keyed | None:
+    """The request with its key; None where this node could keep no answer. Raises Invalid."""
+    key = key_in(",".join(asked.headers.getlist(HEADER)))
     if services.commit is None:
         return None
     body = await asked.get_data(as_text=False)
