@@ -14,10 +14,9 @@ import duckdb
 import msgspec
 
 from gateway.logs import asking, columns
-from gateway.logs.tasks import Build, Count, Export, Find, Latest, Merge, Tally, Task
+from gateway.logs.tasks import Build, Count, Export, Find, Job, Latest, Merge, Tally, Task
 from gateway.sandbox import walls
 
-NICE = 19
 EXTRA_BYTES = 3 << 30
 """Of address space, beyond what the engine may fill: code, arenas, mapped files."""
 FILE_BYTES_MAX = 8 << 30
@@ -25,17 +24,6 @@ DESCRIPTORS_MAX = 1024
 
 LOOKED_AT = ("/proc/self/cgroup", "/proc/meminfo", "/sys/fs/cgroup")
 """Where the engine looks how much memory there is."""
-
-
-class Job(msgspec.Struct, frozen=True):
-    """A task and its bounds. `parent` is the process that started this one."""
-
-    task: Task
-    memory_bytes_max: int
-    seconds_max: float
-    parent: int
-    threads: int = 1
-    nice: int = NICE
 
 
 def main() -> None:

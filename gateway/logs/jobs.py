@@ -8,8 +8,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.logs.child import Job
-from gateway.logs.tasks import Task
+from gateway.logs.tasks import Job, Task
 
 COMMAND = (sys.executable, "-P", "-m", "gateway.logs.child")
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}

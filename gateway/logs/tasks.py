@@ -139,3 +139,14 @@ class Written(msgspec.Struct, frozen=True):
 
 
 Task = Build | Merge | Tally | Latest | Count | Find | Export
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A task and its bounds. `parent` is the process that started the one which carries it out."""
+
+    task: Task
+    memory_bytes_max: int
+    seconds_max: float
+    parent: int
+    threads: int = 1
+    nice: int = 19

@@ -344,8 +344,8 @@ STATEMENTS = (
 )  # fmt: skip
 DEEDS = """
 import os, sys
-from gateway.logs.child import Job, opened
-from gateway.logs.tasks import Tally
+from gateway.logs.child import opened
+from gateway.logs.tasks import Job, Tally
 engine = opened(Job(Tally(sys.argv[1], ()), 64 << 20, 2.0, os.getppid(), 2))
 for statement in sys.argv[2:]:
     try:
