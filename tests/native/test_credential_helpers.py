@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from tests.harness.clients import program
 from tests.harness.distributions import wheel
+from tests.harness.engines import docker_engine
 from tests.harness.npm_registry import document
 from tests.harness.registry import Image, bearer
 from tests.harness.running import Up, clean_environment, get
@@ -71,6 +73,43 @@ def test_crane_asks_as_docker_does(node: Up, home: Path) -> None:
     where = f"{node.edge.removeprefix('http://')}/{name}:1"
     assert did(home, crane, "--insecure", "digest", where).strip() == digest
     did(home, crane, "--insecure", "tag", where, "2")
+
+
+def test_docker_logs_in_pushes_and_pulls_and_keeps_no_token(node: Up, home: Path) -> None:
+    """`docker login` takes the token from us, tries it, and stores it with us again, where it is."""
+    if os.geteuid() != 0:
+        pytest.skip("the docker engine needs root")
+    name = f"{node.private}/d{uuid.uuid4().hex[:10]}"
+    host = node.edge.removeprefix("http://")
+    with tarfile.open(home / "root.tar", "w") as tar:
+        tar.add(__file__, "file")
+    with docker_engine(home, host) as docker:
+        asks_us(home, node)
+        assert "Login Succeeded" in did(home, *docker, "login", host)
+        kept = json.loads((home / ".docker" / "config.json").read_text())
+        assert kept["credHelpers"] == {host: "entrepot"}
+        assert not any(kept.get("auths", {}).values())
+        did(home, *docker, "import", str(home / "root.tar"), f"{host}/{name}:1")
+        did(home, *docker, "push", "-q", f"{host}/{name}:1")
+        did(home, *docker, "rmi", "-f", f"{host}/{name}:1")
+        did(home, *docker, "pull", "-q", f"{host}/{name}:1")
+        body = b'{"name": "other", "grants": [{"scope": "demo/main"}]}'
+        headers = bearer(node.token) | {"Content-Type": "application/json"}
+        other = json.loads(get(f"{node.edge}/-/api/v1/tokens", headers, "POST", body).body)["token"]
+        command = [*docker, "login", "-u", "token", "--password-stdin", host]
+        refused = subprocess.run(
+            command, input=other, text=True, capture_output=True, env=environment_of(home), timeout=120
+        )
+        assert refused.returncode != 0, "another token does not take the place of the profile's"
+        assert "the token is kept by entrepot" in refused.stderr
+        did(home, *docker, "rmi", "-f", f"{host}/{name}:1")
+        profile = home / "entrepot" / "config.toml"
+        profile.rename(home / "aside")
+        nobody = subprocess.run(
+            [*docker, "pull", "-q", f"{host}/{name}:1"], capture_output=True, env=environment_of(home), timeout=120
+        )
+        assert nobody.returncode != 0, "without the profile it is nobody"
+        (home / "aside").rename(profile)
 
 
 def test_podman_asks_as_docker_does(node: Up, home: Path) -> None:

@@ -12,6 +12,7 @@ from gateway.cli.credentials import token_for
 from gateway.cli.main import run
 from gateway.cli.output import Usage
 from gateway.cli.profiles import Profile, Profiles, save
+from storage.errors import Invalid
 
 ONE, TWO, THREE = (mint()[0] for _ in range(3))
 
@@ -78,6 +79,11 @@ def test_docker_asks(capsys: pytest.CaptureFixture[str]) -> None:
         code, told = docker_credential.answer(operation, document)
         assert (code, "kept by entrepot" in told) == (1, True)
     assert token_for("pkgs.example") == TWO
+    same = json.dumps({"ServerURL": "pkgs.example", "Username": "token", "Secret": TWO})
+    assert docker_credential.answer("store", same) == (0, ""), "as docker does after a login with what it got from here"
+    assert docker_credential.answer("erase", same)[0] == 1
+    with pytest.raises(Invalid, match="what a client stores"):
+        docker_credential.answer("store", "nonsense")
     assert docker_credential.answer("nonsense", "")[0] == 1
 
 
