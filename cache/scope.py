@@ -100,10 +100,7 @@ class Scope(NamedTuple):
                 return change if self.allows(workspace.name) else None
             case PutAccount(account):
                 known = account.id in self.accounts or (account.workspace and self.allows(account.workspace))
-                told = msgspec.structs.replace(
-                    account, email="", facts="", subject="", password_ms=0, device_ms=0, link=b"", link_ms=0
-                )
-                return PutAccount(told) if known else None
+                return PutAccount(_known_by_name(account)) if known else None
             case PutToken(token):
                 return self._token(token)
             case PutEdge(edge):
@@ -138,3 +135,11 @@ def _bare(token: Token) -> Token:
     if token.sign_in is None:
         return token
     return msgspec.structs.replace(token, name="", sign_in=msgspec.structs.replace(token.sign_in, method="", agent=""))
+
+
+def _known_by_name(account: Account) -> Account:
+    """Who it is, and nothing by which it signs in: that is the origin's business. Its passkeys can be told of."""
+    passkeys = tuple(msgspec.structs.replace(one, credential=b"", key=b"", count=0) for one in account.passkeys)
+    return msgspec.structs.replace(
+        account, email="", facts="", subject="", password_ms=0, device_ms=0, link=b"", link_ms=0, passkeys=passkeys
+    )

@@ -164,6 +164,21 @@ PERSON_CHARS_MAX = 500
 """Of a text that is kept about a person, one line each."""
 
 
+class Passkey(Noun, frozen=True):
+    """What an Account signs in with (a WebAuthn credential), called `name` by its person. `credential` is its id and
+    `key` its public key (COSE), as its authenticator made them; `count` is the last that this counted, and `used_ms`
+    when (0 = never). `synced`: it was kept in more places than its authenticator when it was made."""
+
+    id: str
+    name: str
+    credential: bytes
+    key: bytes
+    at_ms: int
+    count: int = 0
+    used_ms: int = 0
+    synced: bool = False
+
+
 class Account(Noun, frozen=True):
     """Somebody with a name here. `kind`: user, service, managed; the last two belong to `workspace`. Once closed, it
     never acts again. Its `id` is never given to another. A managed one is made and unmade by the Workspace's identity
@@ -186,6 +201,7 @@ class Account(Noun, frozen=True):
     link_ms: int = 0
     subject: str = ""
     """Issuer and subject by which a managed one signs in; "" = it never has."""
+    passkeys: tuple[Passkey, ...] = ()
 
 
 class Membership(Noun, frozen=True):

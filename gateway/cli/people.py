@@ -1,5 +1,7 @@
 """How are users, members, teams and service accounts managed from a terminal?"""
 
+import datetime
+
 from cyclopts import App
 
 from gateway.cli.client import reach
@@ -61,6 +63,23 @@ def forget_device(name: str, /, *, json: AsJson = False, url: AtUrl = "", profil
     with reach(url, profile) as node:
         node.delete(f"/users/{name}/device")
     Output(json).fact({"forgotten": name}, f"User {name} is asked for no one-time codes.")
+
+
+@users.command(name="passkeys")
+def list_passkeys(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Show the passkeys of a user: your own, or anybody's where you are an administrator."""
+    with reach(url, profile) as node:
+        found = list(node.items(f"/users/{name}/passkeys"))
+    rows = [(one["id"], one["name"], _when(one["created_ms"]), _when(one["used_ms"])) for one in found]
+    Output(json).rows({"items": found}, ("id", "name", "since", "last used"), rows)
+
+
+@users.command(name="remove-passkey")
+def remove_passkey(name: str, id: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Take a passkey away from a user, as `user passkeys` shows it, and sign the user out everywhere."""
+    with reach(url, profile) as node:
+        node.delete(f"/users/{name}/passkeys/{id}")
+    Output(json).fact({"removed": id}, f"Passkey {id} of user {name} is removed.")
 
 
 @users.command(name="sessions")
@@ -203,3 +222,9 @@ def close_service(service: str, /, *, json: AsJson = False, url: AtUrl = "", pro
     with reach(url, profile) as node:
         node.delete(f"/workspaces/{at.workspace}/services/{at.name}")
     Output(json).fact({"closed": str(at)}, f"Service account {at} is closed.")
+
+
+def _when(at_ms: int) -> str:
+    if not at_ms:
+        return "never"
+    return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")

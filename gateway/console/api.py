@@ -24,7 +24,7 @@ from gateway.console.repositories import networks, quotas, replication, signing,
 from gateway.console.scim import discovery, groups, users
 from gateway.console.scim import searching as scim_searching
 from gateway.console.scim import tokens as scim_tokens
-from gateway.console.signin import accounts, logins, openid, programs, sessions, visits
+from gateway.console.signin import accounts, logins, openid, passkeys, programs, registered, sessions, visits
 from gateway.console.signin import credentials as own_credentials
 from gateway.console.webhooks import webhooks
 from gateway.delivery.manage import PRINCIPAL
@@ -59,6 +59,7 @@ ROUTES: tuple[Route, ...] = (
     *hosts.EXPORT.all,
     *credentials.ROUTES.all,
     *sessions.ROUTES.all,
+    *registered.ROUTES.all,
     *logins.ROUTES.all,
     *entitlements.ROUTES.all,
     *people.ROUTES.all,
@@ -87,6 +88,7 @@ PAGES: tuple[visits.Page, ...] = (
     *accounts.PAGES.all,
     *own_credentials.PAGES.all,
     *programs.PAGES.all,
+    *passkeys.PAGES.all,
     *openid.PAGES.all,
 )
 """What people see in a browser: no part of the API, and declared as it is."""

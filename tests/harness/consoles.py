@@ -40,6 +40,7 @@ from storage.nouns import (
     Grant,
     Membership,
     Package,
+    Passkey,
     PutAccount,
     PutBinding,
     PutBinned,
@@ -210,7 +211,8 @@ class Console:
 
     def add_people(self, ws: str, *more: AnyChange) -> None:
         """The user alice and the service account robot, both members; alice is of the team devs, which may read."""
-        alice = Account("usr_alice", "user", "alice", at_ms=NOW_MS, password_ms=NOW_MS, device_ms=NOW_MS)
+        held = (Passkey("pky_alice", "laptop", b"credential", b"key", NOW_MS),)
+        alice = Account("usr_alice", "user", "alice", "", "", NOW_MS, 0, "", 0, NOW_MS, NOW_MS, passkeys=held)
         robot = Account("svc_robot", "service", "robot", ws, at_ms=NOW_MS)
         self.ledger.write(Draft(SYSTEM, "", "t", "t", (PutAccount(alice), PutAccount(robot))))
         self.add_session("alice's session", alice.id)

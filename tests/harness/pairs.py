@@ -25,10 +25,10 @@ PUBLIC, PRIVATE = "demo/open", "demo/main"
 class Served:
     """One node of a pair: its plain and its TLS address, its data, its process."""
 
-    def __init__(self, role: str, data: Path, config: Path, more: list[str]) -> None:
+    def __init__(self, role: str, data: Path, config: Path, more: list[str], tls_port: int = 0) -> None:
         self.data, self.log = data, data.parent / f"{role}.log"
         chain, key = certificate(data.parent)
-        port, tls_port = free_port(), free_port()
+        port, tls_port = free_port(), tls_port or free_port()
         self.url, self.tls_url = f"http://127.0.0.1:{port}", f"https://127.0.0.1:{tls_port}"
         command = [*ENTREPOT, "serve", "--role", role, "--data", str(data), "--port", str(port)]
         command += ["--tls-port", str(tls_port), "--tls-cert", str(chain), "--tls-key", str(key)]
@@ -90,9 +90,10 @@ class Served:
 
 
 class Pair:
-    """An origin and its edge with the demo repositories. `limits` are sections of the configuration."""
+    """An origin and its edge with the demo repositories. `limits` are sections of the configuration. `edge_tls_port` is
+    for who has to know it before."""
 
-    def __init__(self, folder: Path, *, workers: int = 1, **limits: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, *, workers: int = 1, edge_tls_port: int = 0, **limits: dict[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "limits.toml"
         lines = [f"workers = {workers}"]
@@ -103,7 +104,7 @@ class Pair:
         self.token = ready.admin
         self.origin = Served("origin", folder / "origin", config, [])
         parent = ["--parent", self.origin.url, "--parent-token-file", str(ready.edge_token_file)]
-        self._edge = ("edge", folder / "edge", config, parent)
+        self._edge = ("edge", folder / "edge", config, parent, edge_tls_port)
         try:
             self.edge = Served(*self._edge)
             for node in (self.origin, self.edge):

@@ -63,6 +63,7 @@ def fill(node: Up) -> dict[str, str]:
         "format": "pypi",
         "package": "thing",
         "user": "alice",
+        "passkey": "pky_none",
         "member": "user:alice",
         "team": "devs",
         "service": "robot",

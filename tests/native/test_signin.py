@@ -8,79 +8,30 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pyotp import TOTP
-from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.harness.chromium import WAIT_SECONDS_MAX, chromium, complaints
+from tests.harness.chromium import chromium, complaints
+from tests.harness.clients import program
 from tests.harness.pairs import Pair
-from tests.harness.running import ENTREPOT, clean_environment
+from tests.harness.persons import WORDS, Person
 
 pytestmark = pytest.mark.native
 
-WORDS = "correct horse battery"
+SECRETS: list[str] = []
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     with Pair(tmp_path_factory.mktemp("signin"), workers=2) as pair:
         yield pair
-        for secret in (WORDS, "ens_"):
+        assert SECRETS, "the key of her codes"
+        for secret in (WORDS, "ens_", *SECRETS):
             assert secret not in pair.words()
             for node in (pair.origin, pair.edge):
                 assert secret not in node.logged()
-
-
-class Person:
-    """Ann at her browser, which knows the edge alone, and at her terminal."""
-
-    def __init__(self, pair: Pair, browser: Chrome, folder: Path) -> None:
-        self.pair, self.browser, self.folder = pair, browser, folder
-        self.edge = pair.edge.tls_url
-
-    def type(self, **fields: str) -> None:
-        for name, text in fields.items():
-            field = self.browser.find_element(By.ID, name)
-            field.clear()
-            field.send_keys(text)
-
-    def press(self, words: str) -> None:
-        """Press the button that says so, and wait for another page."""
-        page = self.browser.find_element(By.TAG_NAME, "html")
-        self.browser.find_element(By.XPATH, f"//button[normalize-space()='{words}']").click()
-        WebDriverWait(self.browser, WAIT_SECONDS_MAX).until(lambda _: _is_gone(page))
-
-    def sign_in(self, code: str = "") -> None:
-        self.type(name="ann", password=WORDS, code=code)
-        self.press("Sign in")
-
-    @property
-    def text(self) -> str:
-        return self.browser.find_element(By.TAG_NAME, "body").text
-
-    def terminal(self, *arguments: str, **more: str) -> "subprocess.Popen[str]":
-        environment = clean_environment() | {"XDG_CONFIG_HOME": str(self.folder / "config"), "NO_COLOR": "1"} | more
-        return subprocess.Popen(
-            [*ENTREPOT, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-        )
-
-    def says(self, *arguments: str) -> Any:
-        done = self.terminal(*arguments, "--json")
-        out, err = done.communicate(timeout=60)
-        assert done.returncode == 0, err
-        return json.loads(out)
-
-
-def _is_gone(page: Any) -> bool:
-    try:
-        page.is_enabled()
-    except Exception:
-        return True
-    return False
 
 
 def test_c13_a_person_signs_in_with_a_real_browser_and_logs_a_terminal_in(pair: Pair, tmp_path: Path) -> None:
@@ -106,9 +57,7 @@ def test_c13_a_person_signs_in_with_a_real_browser_and_logs_a_terminal_in(pair: 
 
 
 def _set_password(ann: Person, link: str) -> None:
-    ann.browser.get(link)
-    ann.type(new=WORDS, again=WORDS)
-    ann.press("Set it")
+    ann.set_password(link)
     assert ann.browser.current_url == f"{ann.edge}/-/sign-in"
     ann.type(name="ann", password="something else entirely")
     ann.press("Sign in")
@@ -121,13 +70,27 @@ def _set_password(ann: Person, link: str) -> None:
 def _set_up_codes(ann: Person) -> TOTP:
     ann.type(shown=WORDS)
     ann.press("Set them up")
-    totp = TOTP(ann.browser.find_element(By.ID, "secret").text)
+    secret = ann.browser.find_element(By.ID, "secret").text
+    assert secret not in ann.browser.current_url
+    assert f"?secret={secret}&" in _read_by_a_camera(ann), "what the screen shows"
+    SECRETS.append(secret)
+    totp = TOTP(secret)
     ann.type(code=totp.now())
     ann.press("Ask for such codes from now on")
     assert len(ann.browser.find_elements(By.CSS_SELECTOR, "#recovery li")) == 10
     ann.browser.get(f"{ann.edge}/-/account")
     assert "One-time codes are asked for" in ann.text
     return totp
+
+
+def _read_by_a_camera(ann: Person) -> str:
+    picture = ann.folder / "screen.png"
+    ann.browser.execute_script("document.querySelector('svg.drawing').scrollIntoView()")
+    assert ann.browser.save_screenshot(str(picture))
+    command = [program("zbarimg"), "--quiet", "--raw", "-Sdisable", "-Sqrcode.enable", str(picture)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def _is_kept_from_others(ann: Person) -> None:

@@ -19,6 +19,7 @@ from storage.nouns import (
     DropRepository,
     Grant,
     Membership,
+    Passkey,
     Provider,
     PutAccount,
     PutBinding,
@@ -62,6 +63,7 @@ HIDDEN: dict[str, str] = {
     "<repository>": "main",
     "<member>": "user:inside",
     "<user>": "inside",
+    "<passkey>": "pky_in",
     "<service>": "robot",
     "<team>": "devs",
     "<role>": "publisher",
@@ -88,6 +90,7 @@ STATES: tuple[dict[str, str], ...] = (
     {"<person>": "usr_none", "<group>": "grp_none"},
     {"<provider>": "none", "<webhook>": "none", "<number>": "2"},
     {"<webhook>": "whole"},
+    {"<passkey>": "pky_none"},
     {"<id>": "tok_0000000000000000", "<path:package>": "none", "<name>": "none", "<fingerprint>": "1" * 40},
 )
 
@@ -97,7 +100,8 @@ def secret_world(root: Path) -> Console:
     console = Console(root)
     early = NOW_MS - 1000
     write = console.ledger.write
-    inside, robot = Account("usr_in", "user", "inside"), Account("svc_ro", "service", "robot", "secret")
+    held = (Passkey("pky_in", "laptop", b"credential", b"key", early),)
+    inside, robot = Account("usr_in", "user", "inside", passkeys=held), Account("svc_ro", "service", "robot", "secret")
     write(
         Draft(SYSTEM, "", "t", "t", (PutWorkspace(Workspace("secret", early)), PutAccount(inside), PutAccount(robot)))
     )

@@ -118,6 +118,7 @@ MAY: dict[str, set[str]] = {
     "own in the workspace": {"node admin", "acme admin"},
     "a token of its identity provider, of kind scim": {"acme idp"},
     "whose session it is, or admin on *": {"node admin"},
+    "the user itself, by a token without limits; or admin on *": {"node admin"},
     "the token itself, or admin of all it reaches": {"node admin", "acme admin", "reader"},
 }
 NOBODY = ("anonymous", "expired", "revoked", "malformed", "unknown")
@@ -154,6 +155,7 @@ def address(route: Route, console: Console) -> str:
         "<fingerprint>": fingerprint(certificate),
         "<path:package>": "thing",
         "<user>": "alice",
+        "<passkey>": "pky_alice",
         "<service>": "robot",
         "<member>": "user:alice",
         "<team>": "devs",

@@ -103,6 +103,17 @@ class SigningIn:
             raise refused()
         return proof
 
+    async def prove_beside(self, name: str, password: str, holder: str, peer: str) -> Proof:
+        """Beside a password a passkey was shown, of the Account `holder`; "" = none that is any good. Raises as
+        `prove` does."""
+        name = name.strip().lower()
+        self.tries.spend(peer, name[:200])
+        account = self._account(name)
+        if not await self._is_password(account, password) or account is None or account.id != holder:
+            _log.warning("a sign-in was refused, for the name %.80r from %s", name, peer or "somewhere")
+            raise refused()
+        return Proof(account, "password and passkey")
+
     async def check_password(self, account: Account, password: str, peer: str) -> None:
         """Somebody who is signed in shows the password again. Raises Unauthenticated, TooMany, Unavailable."""
         self.tries.spend(peer, account.name)
@@ -114,7 +125,7 @@ class SigningIn:
             return None
         assert account is not None
         if not account.device_ms:
-            return Proof(account, "password")
+            return None if account.passkeys else Proof(account, "password")
         second = await trio.to_thread.run_sync(
             self.vault.spend, account.id, account.device_ms, code, self._now_ms() / 1000
         )
@@ -136,5 +147,5 @@ class SigningIn:
 def refused() -> Unauthenticated:
     """The one refusal."""
     return Unauthenticated(
-        "This is not right.", "Check the name, the password and, if you have set one up, the one-time code."
+        "This is not right.", "Check the name, the password and, if you have set one up, the one-time code or passkey."
     )

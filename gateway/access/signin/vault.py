@@ -11,9 +11,12 @@ one that broke off means nothing, and goes with the next (no half state).
     devices    account id, NUL, set (u64 ms, big-endian)  -> Device
     logins     sha256 of the code (32 bytes)              -> logins.Login
     by_user    user code                                  -> sha256 of the device code
+    answered   its end (u64 ms), challenge of a passkey   -> nothing
+    seals      what it seals                              -> key (32 bytes)
 """
 
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,6 +30,8 @@ from storage.errors import Damaged, Unavailable
 FOLDER = "signin"
 MAP_BYTES = 4 << 30
 LOGINS_MAX = 10_000
+SEAL_BYTES = 32
+CHALLENGES = b"challenges"
 _LOGIN = msgspec.msgpack.Decoder(Login)
 Table = lmdb._Database
 type Txn = lmdb.Transaction[bytes]
@@ -58,6 +63,12 @@ class Vault:
             self._devices = self._env.open_db(b"devices", txn=txn)
             self._logins = self._env.open_db(b"logins", txn=txn)
             self._by_user = self._env.open_db(b"by_user", txn=txn)
+            self._answered = self._env.open_db(b"answered", txn=txn)
+            seals = self._env.open_db(b"seals", txn=txn)
+            if txn.get(CHALLENGES, db=seals) is None:
+                txn.put(CHALLENGES, secrets.token_bytes(SEAL_BYTES), db=seals)
+            self.seal = bytes(txn.get(CHALLENGES, db=seals) or b"")
+            """Seals the challenges of passkeys."""
 
     def __repr__(self) -> str:
         return "<Vault>"
@@ -114,6 +125,18 @@ class Vault:
                 for key in list(_keys(txn, table, account.encode() + b"\0")):
                     if not set_ms or key < _key(account, set_ms):
                         txn.delete(key, db=table)
+
+    # ------------------------------------------------------------ challenges of passkeys
+
+    def spend_challenge(self, challenge: bytes, ends_ms: int, now_ms: int) -> bool:
+        """Take the answer to a challenge that is good until `ends_ms`; False for one that was answered before."""
+        key = ends_ms.to_bytes(8) + challenge
+        with self._env.begin(write=True) as txn:
+            for old in list(_keys(txn, self._answered, b"")):
+                if int.from_bytes(old[:8]) >= now_ms:
+                    break
+                txn.delete(old, db=self._answered)
+            return txn.put(key, b"", overwrite=False, db=self._answered)
 
     # ------------------------------------------------------------ logins of programs
 

@@ -7,6 +7,7 @@ index that the change is applied to: a token revoked a moment ago changes nothin
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from gateway.access.names import is_slug
 from gateway.access.rights.grants import GRANT, OWN, PEOPLE, PROVISION
 from gateway.access.rights.verdicts import Principal, controls, judge, judge_node, judge_workspace, needs_token
 from gateway.console.calls.services import Services
@@ -91,6 +92,14 @@ def controlled_session(reading: Reading, principal: Principal, id: str) -> Token
     return token
 
 
+def _user_itself(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    """Others are told the same of every name (B9)."""
+    account = reading.account_named("user", "", at["user"]) if is_slug(at["user"]) else None
+    whole = not principal.grants and not principal.provider and principal.only is None
+    if account is None or not whole or principal.owner != account.id:
+        judge_node(principal, "admin")
+
+
 ANYBODY = Permission("anybody; lists hold what the caller may see", _anybody)
 SOMEBODY = Permission("any living token", _somebody)
 BY_BODY = Permission("any living token; the scope named in the body is judged under the write lock", _somebody)
@@ -109,4 +118,5 @@ REPOSITORY_READ = Permission("read on the repository", _repository_read)
 REPOSITORY_WRITE = Permission("write on the repository; each package is judged by its name", _repository_write)
 REPOSITORY_ADMIN = Permission("admin on the repository", _repository_admin)
 SESSION_CONTROL = Permission("whose session it is, or admin on *", _session)
+USER_ITSELF = Permission("the user itself, by a token without limits; or admin on *", _user_itself)
 TOKEN_CONTROL = Permission("the token itself, or admin of all it reaches", _token)

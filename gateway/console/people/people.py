@@ -358,7 +358,7 @@ async def _closed(call: Call, find: Callable[[Reading], Account | None], action:
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         account = _found(find(reading))
-        closed = msgspec.structs.replace(account, closed_ms=now_ms)
+        closed = msgspec.structs.replace(account, closed_ms=now_ms, passkeys=())
         gone.append(account.id)
         return Decided(Draft(SYSTEM, "", principal.id, action, (PutAccount(closed),)), closed)
 

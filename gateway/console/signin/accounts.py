@@ -8,6 +8,7 @@ from quart import Response
 
 from gateway.access.rights.verdicts import controls
 from gateway.access.signin import sessions
+from gateway.access.signin.passkeys import site_of
 from gateway.console.calls import cookies
 from gateway.console.calls.services import latest_ms_of
 from gateway.console.signin import methods
@@ -15,7 +16,7 @@ from gateway.console.signin.addresses import ACCOUNT, SIGN_IN, SIGN_OUT, onward
 from gateway.console.signin.visits import Pages, Visit, seen_other
 from storage.errors import Absent, TooMany, Unauthenticated, Unavailable
 from storage.index.catalog import Reading
-from storage.nouns import AnyChange, PutToken, Token
+from storage.nouns import Account, AnyChange, Passkey, PutToken, Token
 
 PAGES = Pages()
 TOKENS_SHOWN_MAX = 200
@@ -42,7 +43,7 @@ async def sign_in(visit: Visit) -> Response:
 
     def still(reading: Reading) -> None:
         now = sessions.living_account(reading, shown.id)
-        if (now.password_ms, now.device_ms) != (shown.password_ms, shown.device_ms):
+        if _asked_for(now) != _asked_for(shown):
             raise Unauthenticated("What you showed was changed meanwhile.", "Sign in again.")
 
     return await methods.enter(visit, shown.id, proof.method, next, still)
@@ -106,6 +107,8 @@ def account_page(visit: Visit, status: int = 200, message: str = "", remedy: str
         tokens=[_token(one) for one in tokens[:TOKENS_SHOWN_MAX]],
         has_password=bool(account.password_ms),
         has_device=bool(account.device_ms),
+        has_site=site_of(visit.services.sign_in.url) is not None,
+        passkeys=[_passkey(one) for one in account.passkeys],
     )
 
 
@@ -123,6 +126,16 @@ def _own(visit: Visit, reading: Reading) -> Token:
     if token is None or token.owner != principal.owner or not controls(reading, principal, token):
         raise Absent("There is nothing of this kind.")
     return token
+
+
+def _asked_for(account: Account) -> tuple[object, ...]:
+    """What signing in with a password rests on."""
+    return account.password_ms, account.device_ms, bool(account.passkeys)
+
+
+def _passkey(passkey: Passkey) -> dict[str, str]:
+    used = _day(passkey.used_ms) if passkey.used_ms else "never"
+    return {"id": passkey.id, "name": passkey.name, "added": _day(passkey.at_ms), "used": used}
 
 
 def _is_shown(token: Token, now_ms: int) -> bool:

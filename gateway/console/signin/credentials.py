@@ -14,6 +14,7 @@ from gateway.access.signin.vault import Device
 from gateway.access.tokens import hash_of, well_formed
 from gateway.console.signin.accounts import account_page
 from gateway.console.signin.addresses import ACCOUNT, SET_PASSWORD, SIGN_IN
+from gateway.console.signin.drawing import drawing
 from gateway.console.signin.sessions import endings
 from gateway.console.signin.visits import Pages, Visit, seen_other
 from storage.commit import Decided
@@ -66,12 +67,11 @@ async def change_password(visit: Visit) -> Response:
     except (Invalid, Unauthenticated) as refused:
         return account_page(visit, 400, refused.message, refused.remedy)
     set_ms = await _kept(visit, account, new)
-    own = visit.token.id if visit.token is not None else ""
 
     def changed(now: Account) -> Account:
         return msgspec.structs.replace(now, password_ms=set_ms)
 
-    serial = await _changed(visit, account, "password.set", changed, but=own)
+    serial = await change_own(visit, account, "password.set", changed)
     return seen_other(ACCOUNT, serial=serial)
 
 
@@ -106,12 +106,11 @@ async def confirm_device(visit: Visit) -> Response:
     hashes = tuple(hash for hash in map(onetime.recovery_hash, codes) if hash is not None)
     ready = Device(device.secret, step, hashes)
     await trio.to_thread.run_sync(vault.put_device, account.id, set_ms, ready)
-    own = visit.token.id if visit.token is not None else ""
 
     def changed(now: Account) -> Account:
         return msgspec.structs.replace(now, device_ms=set_ms)
 
-    serial = await _changed(visit, account, "device.set", changed, but=own)
+    serial = await change_own(visit, account, "device.set", changed)
     response = visit.page("recovery.html", codes=codes)
     response.headers["Entrepot-Serial"] = serial
     return response
@@ -128,23 +127,22 @@ async def forget_device(visit: Visit) -> Response:
     def changed(now: Account) -> Account:
         return msgspec.structs.replace(now, device_ms=0)
 
-    own = visit.token.id if visit.token is not None else ""
-    return seen_other(ACCOUNT, serial=await _changed(visit, account, "device.forget", changed, but=own))
+    return seen_other(ACCOUNT, serial=await change_own(visit, account, "device.forget", changed))
 
 
 # ---------------------------------------------------------------- steps
 
 
-async def _changed(
-    visit: Visit, before: Account, action: str, change: Callable[[Account], Account], *, but: str
-) -> str:
-    """Change the person's own account, if it still has the password that was shown, and end its other sessions."""
+async def change_own(visit: Visit, before: Account, action: str, change: Callable[[Account], Account]) -> str:
+    """Change the person's own account, if it still has the password that was shown, and end its other sessions: they
+    began when something else was asked for."""
+    own = visit.token.id if visit.token is not None else ""
 
     def decide(reading: Reading) -> list[AnyChange]:
         now = sessions.living_account(reading, before.id)
         if (now.password_ms, now.device_ms) != (before.password_ms, before.device_ms):
             raise Conflict("Your account was changed meanwhile.", "Load the page again.")
-        return [PutAccount(change(now)), *endings(reading, now.id, visit.services.now_ms(), but)]
+        return [PutAccount(change(now)), *endings(reading, now.id, visit.services.now_ms(), own)]
 
     serial = await visit.change(action, decide)
     await _settled(visit, before.id)
@@ -197,7 +195,15 @@ def _device_page(
     visit: Visit, account: Account, secret: str, set_ms: int, status: int = 200, message: str = ""
 ) -> Response:
     address = onetime.address(secret, f"Entrepot {visit.asked.host}", account.name)
-    return visit.page("device_setup.html", status, secret=secret, address=address, at=str(set_ms), message=message)
+    return visit.page(
+        "device_setup.html",
+        status,
+        secret=secret,
+        drawing=drawing(address),
+        address=address,
+        at=str(set_ms),
+        message=message,
+    )
 
 
 def _moment(text: str) -> int:

@@ -3,7 +3,7 @@
 A further way has pages of its own, and one entry in OFFERED. When it knows who somebody is, it calls `enter`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from quart import Response
@@ -30,16 +30,18 @@ Offering = Callable[[Visit, str], Sequence[Offer]]
 OFFERED: list[Offering] = []
 
 
+Still = Callable[[Reading], Iterable[AnyChange] | None]
+"""Asked under the write lock: raises a Problem where what a method rests on does not hold any more, and says what else
+the entry of the session is to change."""
+
+
 def nothing_more(reading: Reading) -> None:
     """Nothing else has to hold."""
 
 
-async def enter(
-    visit: Visit, account: str, method: str, next: str, still: Callable[[Reading], None] = nothing_more
-) -> Response:
+async def enter(visit: Visit, account: str, method: str, next: str, still: Still = nothing_more) -> Response:
     """Begin a session for the Account (its id), known by `method` ("password and totp"), and go on to `next`.
 
-    `still` is asked under the write lock and raises a Problem where what the method rests on does not hold any more.
     The session is a new one, whatever the browser brought along (C13: no fixation); what it brought ends. Raises
     Unauthenticated for a closed account.
     """
@@ -47,10 +49,10 @@ async def enter(
     minted: list[str] = []
 
     def decide(reading: Reading) -> Decided:
-        still(reading)
+        more = still(reading) or ()
         now_ms = services.now_ms()
         text, token = sessions.begun(reading, account, method, visit.agent, services.sign_in, now_ms)
-        changes: list[AnyChange] = [PutToken(token)]
+        changes: list[AnyChange] = [PutToken(token), *more]
         before = reading.token_by_id(visit.token.id) if visit.token is not None else None
         if before is not None:
             changes.append(PutToken(sessions.ended(before, now_ms)))

@@ -20,6 +20,17 @@ class Session(Told, frozen=True):
     own: bool
 
 
+class Passkey(Told, frozen=True):
+    """`used_ms` 0 = it never was. `synced`: it was kept in more places than one device when it was made."""
+
+    id: str
+    user: str
+    name: str
+    created_ms: int
+    used_ms: int
+    synced: bool
+
+
 class DeviceCodes(Told, frozen=True):
     """RFC 8628 section 3.2."""
 

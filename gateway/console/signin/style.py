@@ -1,6 +1,7 @@
 """How do the pages look, and what may a browser do with them?
 
-One style in the page itself, known to the browser by its hash; no script, no frame, no image, no other host.
+One style in the page itself, known to the browser by its hash; no frame, no image, no other host, and no script but
+one, on the pages that name it (`script.py`).
 """
 
 import base64
@@ -23,6 +24,8 @@ code, .code { font: 1.05rem ui-monospace, monospace; overflow-wrap: anywhere; }
 .code { font-size: 1.4rem; letter-spacing: .1em; }
 .told { border-left: 4px solid var(--strong); padding: .2rem .8rem; }
 .small { color: #777; font-size: .9rem; }
+.told:empty { display: none; }
+select { font: inherit; padding: .45rem; } svg.drawing { display: block; width: 18rem; height: 18rem; }
 """
 
 
@@ -30,10 +33,12 @@ def _hash(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def policy(form_action: str = "'self'") -> str:
-    """The Content-Security-Policy; `form_action` is where forms may lead, redirects included."""
+def policy(form_action: str = "'self'", script: str = "") -> str:
+    """The Content-Security-Policy; `form_action` is where forms may lead, redirects included, and `script` is the one
+    that may run."""
+    scripts = f"script-src 'sha256-{_hash(script)}'; " if script else ""
     return (
-        f"default-src 'none'; style-src 'sha256-{_hash(STYLE)}'; form-action {form_action}; "
+        f"default-src 'none'; style-src 'sha256-{_hash(STYLE)}'; {scripts}form-action {form_action}; "
         "frame-ancestors 'none'; base-uri 'none'"
     )
 
