@@ -1,12 +1,10 @@
 """How are users, members, teams and service accounts managed from a terminal?"""
 
-import datetime
-
 from cyclopts import App
 
 from gateway.cli.client import reach
 from gateway.cli.output import Output
-from gateway.cli.words import AsJson, AsProfile, AtUrl, owned
+from gateway.cli.words import AsJson, AsProfile, AtUrl, owned, when
 
 users = App(name="user", help="Users of a node.")
 members = App(name="member", help="Who belongs to a workspace, and as what.")
@@ -70,7 +68,7 @@ def list_passkeys(name: str, /, *, json: AsJson = False, url: AtUrl = "", profil
     """Show the passkeys of a user: your own, or anybody's where you are an administrator."""
     with reach(url, profile) as node:
         found = list(node.items(f"/users/{name}/passkeys"))
-    rows = [(one["id"], one["name"], _when(one["created_ms"]), _when(one["used_ms"])) for one in found]
+    rows = [(one["id"], one["name"], when(one["created_ms"]), when(one["used_ms"], never="never")) for one in found]
     Output(json).rows({"items": found}, ("id", "name", "since", "last used"), rows)
 
 
@@ -222,9 +220,3 @@ def close_service(service: str, /, *, json: AsJson = False, url: AtUrl = "", pro
     with reach(url, profile) as node:
         node.delete(f"/workspaces/{at.workspace}/services/{at.name}")
     Output(json).fact({"closed": str(at)}, f"Service account {at} is closed.")
-
-
-def _when(at_ms: int) -> str:
-    if not at_ms:
-        return "never"
-    return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
