@@ -182,11 +182,11 @@ def written_at(story: Story, host: Host, name: str) -> tuple[float, Answer]:
     raise RuntimeError(f"{host.name} takes no write: {refusal}")
 
 
-def hammered(story: Story, stack: ExitStack, seconds: float) -> list[Running]:
+def hammered(story: Story, stack: ExitStack, path: str, seconds: float) -> list[Running]:
     """A load generator in each edge's site, for so long, on a public package that it has."""
     started = []
     for host in story.world.edges:
-        url = host.url + story.traffic.warm(host.name, public=True)[0]
+        url = host.url + path
         command = [sys.executable, "-m", "bench.load", "fetch", url, "--connections", "8", "--seconds", str(seconds)]
         log = story.world.home / f"{host.name}.load.log"
         one = Running(host.site.entering(*command), log, None, cwd=ROOT, speaks=True)
@@ -210,13 +210,16 @@ def hammers(started: list[Running]) -> tuple[int, int]:
 def origin_killed(story: Story) -> None:
     """kill -9 of the origin, and its start some seconds later."""
     world, traffic = story.world, story.traffic
+    path = traffic.published(public=True)[0]
+    for host in world.edges:
+        host.until(path, 200)
     with story.phase("origin killed"), ExitStack() as stack:
         killed_s = time.monotonic()
         world.origin.stop(at_once=True)
         refused = Asker(world.edges[0], 30).ask("PUT", f"{traffic.repositories[True]}/generic/y", world.bearer, b"y")
         asked = wrong = 0
         for _ in range(HAMMERED_MAX):
-            more, bad = hammers(hammered(story, stack, story.lengths.away_s - 1))
+            more, bad = hammers(hammered(story, stack, path, story.lengths.away_s - 1))
             asked, wrong = asked + more, wrong + bad
             if asked >= story.lengths.hits:
                 break

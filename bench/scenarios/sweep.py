@@ -2,8 +2,8 @@
 
 An origin with one worker is filled; three files in four are deleted, small ones that share packs and large ones that
 have their own. Then the same reads are measured idle and while the sweep runs, in the same run, until it is done; it
-runs at the rate that is a node's default. Reclaimed is what the disk has more than before: the packs that went, less
-what was copied out of them.
+runs at the rate that is a node's default, or without a bound (`--cases unbounded`). Reclaimed is what the disk has more
+than before: the packs that went, less what was copied out of them.
 """
 
 import json
@@ -34,7 +34,8 @@ def run(told: Options) -> Result:
     """As much as `--big-bytes` is deleted."""
     origin = LoneOrigin(told.home / "origin", REPOSITORY)
     settings = told.home / "sweep.toml"
-    settings.write_text("[upkeep]\nsweep_grace_seconds = 0\nsweep_every_seconds = 0\n")
+    rate = "sweep_rate_max_bytes_s = 0\n" if told.cases == "unbounded" else ""
+    settings.write_text(f"[upkeep]\nsweep_grace_seconds = 0\nsweep_every_seconds = 0\n{rate}")
     command = [entrepot(), "serve", "--role", "origin", "--data", str(origin.home / "data"), "--port", str(origin.port)]
     with Running([*command, "--config", str(settings)], origin.home / "node.log", SERVER_CORE, cwd=origin.home) as node:
         node.wait_for_port(origin.port)

@@ -50,6 +50,7 @@ def chore(folder: Path, runs: list[Counting], **more: Any) -> Chore:
         return runs[-1]
 
     async def at_once(step: Callable[[], int | None]) -> int | None:
+        await trio.sleep(more.get("step_seconds", 0))
         return step()  # a virtual clock would not wait for a thread
 
     return Chore(
@@ -58,7 +59,7 @@ def chore(folder: Path, runs: list[Counting], **more: Any) -> Chore:
         begin,
         Clock(),
         off_the_loop=at_once,
-        **{name: more[name] for name in more if name != "fail_at"},
+        **{name: more[name] for name in more if name not in ("fail_at", "step_seconds")},
     )
 
 
@@ -92,6 +93,20 @@ async def test_it_is_done_at_its_hours_and_not_at_the_first_start(tmp_path: Path
         assert len(runs) == 1
         await trio.sleep(36_000)
         assert 9 <= len(runs) <= 11
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("rate_bytes_s", [0, 1_000_000])
+async def test_it_rests_as_long_as_it_works(tmp_path: Path, autojump_clock: MockClock, rate_bytes_s: int) -> None:
+    runs: list[Counting] = []
+    one = chore(tmp_path, runs, rate_bytes_s=rate_bytes_s, step_seconds=10)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one.run)
+        one.ask()
+        await trio.sleep(105)
+        assert 4 <= runs[0].progress.copied <= 6, "ten seconds of work, ten of rest"
+        await trio.sleep(120)
+        assert not one.state().running
         nursery.cancel_scope.cancel()
 
 
