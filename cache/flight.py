@@ -22,6 +22,7 @@ from cache.spool import Descriptor, Phase, Slot, State, retold, sweep
 from cache.upstream import Source
 from storage.blobs.shelf import Located
 from storage.errors import Problem, Unavailable, UpstreamFailed
+from storage.spans import step
 
 FAR_BYTES = 8 << 20
 """A range this far ahead of the watermark does better with a connection of its own (`Fill.bypass`)."""
@@ -425,10 +426,21 @@ class Flights:
             fill.ask_owner = ask_owner
             self._nursery.start_soon(self._conduct, fill, size, dict(digests), remember)
         fill.joined += 1
-        await fill.opened()
+        with step("join flight") as span:
+            if span is not None:
+                span.attributes["entrepot.flight.joined"] = fill.joined > 1
+            await fill.opened()
         return fill
 
     async def _conduct(self, fill: Fill, size: int, digests: dict[str, str], remember: Remember | None) -> None:
+        """As `_brought`, a step in the trace of whoever asked first."""
+        with step("fill") as span:
+            await self._brought(fill, size, digests, remember)
+            if span is not None:
+                span.attributes["entrepot.bytes"] = fill.available
+                span.failed = type(fill._problem).__name__ if fill._problem is not None else ""
+
+    async def _brought(self, fill: Fill, size: int, digests: dict[str, str], remember: Remember | None) -> None:
         """Bring one Fill to its end: by fetching, or by following whoever fetches."""
         slot: Slot | None = None
         try:

@@ -22,6 +22,8 @@ _CANNOT = frozenset((502, 503, 504))
 class ParentRemote(Remote):
     """A Remote for all parents of an edge. `token` is that of an edge without a certificate."""
 
+    ours = True
+
     def __init__(
         self,
         parents: Parents,

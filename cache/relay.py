@@ -17,6 +17,7 @@ from cache.connecting import trust
 from cache.parents import Parents
 from storage.errors import Unavailable, UpstreamFailed
 from storage.index.catalog import Catalog
+from storage.spans import Kind, carried, step
 
 PIECE_BYTES = 256 << 10
 LOOK_SECONDS = 0.002
@@ -122,6 +123,9 @@ class Relay:
         if length >= 0:
             passed["content-length"] = str(length)
         passed[RELAYED] = "1"
+        if said := passed.pop("traceparent", ""):
+            passed["traceparent"] = said[:-2] + "00"  # the origin does as this node means, not as a client does
+            passed.pop("tracestate", None)
         if client:
             passed[CLIENT] = client
             passed[SCHEME] = scheme
@@ -131,15 +135,20 @@ class Relay:
         order = self._parents.order()
         for parent in (*order, order[0]):
             content = sent.pieces() if length else None
-            request = self._client.build_request(
-                method,
-                f"{parent}{target.decode('ascii')}",
-                headers=passed,
-                content=content,
-                extensions=self._extensions,
-            )
             try:
-                return Relayed(await self._client.send(request, stream=True))
+                with step("relay", Kind.CLIENT) as span:
+                    request = self._client.build_request(
+                        method,
+                        f"{parent}{target.decode('ascii')}",
+                        headers=passed | carried(),
+                        content=content,
+                        extensions=self._extensions,
+                    )
+                    answer = await self._client.send(request, stream=True)
+                    if span is not None:
+                        span.attributes["server.address"] = request.url.netloc.decode("ascii")
+                        span.attributes["http.response.status_code"] = answer.status_code
+                return Relayed(answer)
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
                 self._parents.failed(parent)
                 if sent.begun:

@@ -23,6 +23,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from cache.addresses import Place, Resolve, checked, next_place, place, resolve_by_system
+from cache.asked import told
 from cache.challenges import PASS_BYTES_MAX, Challenge, Passes, challenge_of, may_show, pass_of
 from cache.connecting import Connection, Dial, Pool, dial_by_system, readable, trust
 from storage.errors import Absent, Problem, Unavailable, UpstreamFailed
@@ -80,6 +81,8 @@ class Remote:
 
     `resolve` and `dial` are the network's two seams, replaced in tests.
     """
+
+    ours = False
 
     def __init__(
         self,
@@ -252,6 +255,7 @@ class Remote:
             here = there
         raise UpstreamFailed(f"{here.authority} redirects more than {REDIRECTS_MAX} times.")
 
+    @told
     def _send(
         self,
         where: Place,

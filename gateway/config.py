@@ -109,6 +109,18 @@ class Logs(Section, frozen=True):
     seconds_max: float = 30.0
 
 
+class Traces(Section, frozen=True):
+    """Which requests are told to a collector of traces, step by step."""
+
+    endpoint: str = ""
+    """Where OTLP over HTTP is taken, as http://HOST:4318/v1/traces; "" = nothing is traced"""
+    headers_file: str = ""
+    """Path of a file with a `Name: value` a line; "" = none"""
+    sample_ratio: float = 0.01
+    client_traces_s_max: float = 0.0
+    waiting_spans_max: int = 4_096
+
+
 class Webhooks(Section, frozen=True):
     """How an origin tells receivers what happens."""
 
@@ -201,6 +213,7 @@ class Node(Section, frozen=True):
     upkeep: Upkeep = Upkeep()
     audit: Audit = Audit()
     logs: Logs = Logs()
+    traces: Traces = Traces()
     webhooks: Webhooks = Webhooks()
     limits: Limits = Limits()
     sign_in: SignIn = SignIn()

@@ -34,6 +34,7 @@ from storage.journal.journal import End, Journal
 from storage.nouns import Draft, Entry, PutFile
 from storage.quotas import Quotas, Reservation
 from storage.recovery import catch_up
+from storage.spans import step
 
 GROUP_MAX = 100
 GROUP_BYTES_MAX = 16 << 20
@@ -154,9 +155,10 @@ class Committer:
         if self._ringing is not wish.token:  # each call costs a write to wake the loop up
             self._ringing = wish.token
             wish.token.run_sync_soon(self._hand_over)
-        await trio.lowlevel.wait_task_rescheduled(_not_now)
-        if wish.failure is not None:
-            raise wish.failure
+        with step("commit"):
+            await trio.lowlevel.wait_task_rescheduled(_not_now)
+            if wish.failure is not None:
+                raise wish.failure
         assert wish.result is not None
         return wish.result
 

@@ -38,6 +38,7 @@ from gateway.front.nearest import Nearest
 from gateway.front.paying import Paying
 from gateway.insight.metrics import Metrics
 from gateway.insight.requestlog import RequestLog
+from gateway.insight.tracing import Tracer
 from gateway.logs.jobs import Folders
 from gateway.logs.keeping import Receiving
 from gateway.logs.questions import Questions
@@ -73,6 +74,7 @@ class Parts:
         self.uplink = Uplink(config, store, self.shelf, self.root) if config.role == "edge" else None
         self.remote = self.uplink.remote() if self.uplink is not None else _remote(config.cache)
         self.metrics = Metrics(self.root / "metrics", number)
+        self.tracer = self._tracer()
         self.geography = Geography(config.regions)
         self.nearest = Nearest(store.catalog, self.geography)
         self.rates = Rates(Table(self.root / "rates", config.limits.window_seconds), config.limits)
@@ -112,6 +114,15 @@ class Parts:
         place = SecretPlace(workspace, repository, upstream.format, upstream.name)
         credential = self.secrets.get(place, upstream.url)
         return "" if credential is None else credential.authorization()
+
+    def _tracer(self) -> Tracer | None:
+        """None on a node that traces nothing."""
+        config = self.config
+        if not config.traces.endpoint:
+            return None
+        region = self.uplink.region if self.uplink is not None else ""
+        told = {"service.instance.id": f"{self.store.identity.id}/{self.number}", "entrepot.role": config.role}
+        return Tracer(config.traces, self.metrics, told | {"entrepot.region": region} if region else told)
 
     def _signing_in(self, vault: Vault) -> SigningIn:
         limits = self.config.sign_in

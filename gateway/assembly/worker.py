@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from formats import ROOMS
 from gateway import config as settings
 from gateway.access.peers.renewing import stay_enrolled
 from gateway.assembly.chores import vouch
@@ -28,6 +29,7 @@ from gateway.delivery.reactor import Reactor
 from gateway.delivery.serving import serve
 from gateway.delivery.workers import hear_hangups, supervise
 from gateway.front.complaints import now_ms
+from gateway.front.traced import Traced
 from gateway.insight.errorlog import report
 from gateway.logs.jobs import Folders
 from gateway.logs.keeping import Keeping
@@ -38,6 +40,7 @@ from storage.open import open_store
 from storage.upkeep.composing import Composing
 
 REAP_SECONDS = 30.0
+FLUSH_SECONDS_MAX = 2.0
 
 
 def run(config: settings.Node) -> int:
@@ -87,6 +90,8 @@ class Worker:
             gc.freeze()
             trio.lowlevel.add_instrument(parts.metrics.stalls)
             await self._until_told(reactor, entrances)
+            if parts.tracer is not None:
+                await parts.tracer.flush(FLUSH_SECONDS_MAX)
             await parts.paying.tolls.farewell()
             if parts.uplink is not None:
                 await parts.uplink.relay.close()
@@ -112,6 +117,8 @@ class Worker:
             nursery.start_soon(Keeping(parts.root, node, parts.config.logs, way, parts.register).run)
             if parts.register is not None:
                 nursery.start_soon(Merging(Folders(parts.root), parts.config.logs, parts.register).run)
+        if parts.tracer is not None:
+            nursery.start_soon(parts.tracer.run)
         nursery.start_soon(parts.evictor.run)
         nursery.start_soon(packages.replicator.run)
         nursery.start_soon(parts.paying.tolls.run)
@@ -128,8 +135,9 @@ class Worker:
         task_status: trio.TaskStatus[Reactor] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         parts = self._parts
+        front = packages.front if parts.tracer is None else Traced(packages.front, parts.tracer, ROOMS)
         await serve(
-            packages.front,
+            front,
             entrances.listeners,
             parts.config.delivery,
             log=parts.log,

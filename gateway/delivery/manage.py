@@ -18,6 +18,7 @@ from hypercorn.typing import ASGIFramework
 from gateway.delivery.heads import Head
 from gateway.delivery.requests import Request
 from storage.errors import Unavailable
+from storage.spans import carried
 
 BODY_BYTES_MAX = 1 << 20
 READ_BYTES = 64 << 10
@@ -109,6 +110,9 @@ def forwarded(head: Head, length: int) -> h11.Request:
     ]
     headers += [("host", head.host or "localhost"), ("connection", "close"), ("content-length", str(length))]
     headers += [("x-entrepot-peer", head.peer), ("x-entrepot-scheme", head.scheme)]
+    if traced := carried():
+        headers = [(name, value) for name, value in headers if name not in ("traceparent", "tracestate")]
+        headers += traced.items()
     _, mark, query = head.target.partition(b"?")
     return h11.Request(method=head.method, target=head.raw_path.encode() + mark + query, headers=headers)
 

@@ -19,6 +19,7 @@ from gateway.delivery.heads import Head
 from gateway.insight.requestlog import family, fragment
 from storage.errors import Problem
 
+REQUEST_ID = "Entrepot-Request-Id"
 log = logging.getLogger("entrepot.delivery")
 
 Headers = Iterable[tuple[str, str]]
@@ -26,7 +27,7 @@ Headers = Iterable[tuple[str, str]]
 
 class Request:
     """One request, and the one response that it gets. `outcome`, `principal` and `repository` go to log and metrics;
-    `fields` are headers of the answer, whoever gives it.
+    `fields` are headers of the answer, whoever gives it; `trace` is the id of the trace that it is in, "" for none.
 
     Sending raises Gone when the client left; let it pass through, there is nobody to tell. `toll(status, size)` is
     awaited ahead of an answer that is more than a reply, and may raise a Problem instead; size None = not known.
@@ -48,6 +49,7 @@ class Request:
         "principal",
         "repository",
         "toll",
+        "trace",
     )
 
     def __init__(self, engine: Engine, c: Connection, head: Head) -> None:
@@ -66,11 +68,22 @@ class Request:
         self.principal = ""
         self.repository = ""
         self.toll: Callable[[int, int | None], Awaitable[None]] | None = None
+        self.trace = ""
 
     @property
     def answered(self) -> bool:
         """Has a response been begun?"""
         return self._status != 0
+
+    @property
+    def status(self) -> int:
+        """Of the response, 0 before it is begun."""
+        return self._status
+
+    @property
+    def size(self) -> int:
+        """How many bytes of body were sent, in bytes."""
+        return self._size if self._stream is None else self._stream.written
 
     @property
     def leave(self) -> object:
@@ -111,8 +124,8 @@ class Request:
         self.outcome = self.outcome or answer.outcome
         self.repository = self.repository or answer.repository
         self.principal = self.principal or answer.principal
-        if self.fields:
-            answer.headers = (*answer.headers, *self.fields)
+        if self.fields or self.trace:
+            answer.headers = self._traced([*answer.headers, *self.fields])
         wire = plan(answer, self.head, keep)
         self._status, self._size = wire.status, wire.size
         await self._send(self._engine.notes.preamble(wire.status) + wire.rest, wire.extents, wire.lease, wire.body)
@@ -164,8 +177,15 @@ class Request:
         if self.outcome:
             fields.append(("Entrepot-Outcome", self.outcome))
         fields.extend(self.fields)
+        fields = [*self._traced(fields)]
         fields.extend(connection_lines(self.head, keep))
         return self._engine.notes.preamble(status) + field_lines(fields) + b"\r\n"
+
+    def _traced(self, fields: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+        """With the id under which this request is found, where it has one and the answer does not tell it."""
+        if self.trace and all(name.lower() != REQUEST_ID.lower() for name, _ in fields):
+            fields = [*fields, (REQUEST_ID, self.trace)]
+        return tuple(fields)
 
     async def _send(self, data: bytes, extents: Extents = (), lease: object = None, body: bytes = b"") -> None:
         c = self._c
@@ -187,11 +207,11 @@ class Request:
     def record(self) -> None:
         """One line in the access log, one count."""
         seconds = monotonic() - self._started_s
-        size = self._size if self._stream is None else self._stream.written
+        size = self.size
         line = self._c.who(self.head.peer, self.head.scheme) + fragment(
             self.head.method, self.head.target, self._status, size, outcome=self.outcome, principal=self.principal,
             repository=self.repository, seconds=seconds, about=self.about,
-            client=family(self.head.headers.get("user-agent", "")),
+            client=family(self.head.headers.get("user-agent", "")), trace=self.trace,
         )  # fmt: skip
         key = (self.head.method, str(self._status), self.outcome)
         self._engine.notes.record(self._c, line, key, size, seconds)

@@ -46,6 +46,8 @@ class Metrics:
         self.connections = 0
         self.running = 0
         self.log_dropped = 0
+        self.spans_sent = 0
+        self.spans_dropped = 0
         self.stalls = Stalls()
 
     def tally(self, key: Key) -> Tally:
@@ -103,6 +105,8 @@ class Metrics:
             "connections": self.connections,
             "running": self.running,
             "log_dropped": self.log_dropped,
+            "spans_sent": self.spans_sent,
+            "spans_dropped": self.spans_dropped,
             "steps": self.stalls.counts,
             "longest_step_s": round(self.stalls.longest_s(), 4),
         }
@@ -144,6 +148,8 @@ def _lines(workers: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
         ("entrepot_connections", "gauge", "connections"),
         ("entrepot_requests_running", "gauge", "running"),
         ("entrepot_access_log_dropped_total", "counter", "log_dropped"),
+        ("entrepot_trace_spans_total", "counter", "spans_sent"),
+        ("entrepot_trace_spans_dropped_total", "counter", "spans_dropped"),
     ):
         yield f"# TYPE {name} {kind}"
         for worker, told in workers:

@@ -88,10 +88,11 @@ def fragment(
     seconds: float = -1.0,
     about: Subject = (),
     client: str = "",
+    trace: str = "",
 ) -> bytes:
     """The third fragment, with the end of the line. Control characters can only come out JSON-escaped.
 
-    `principal` is an id. `about` are ABOUT, as far as they are known.
+    `principal` is an id, `trace` that of the trace the request is in. `about` are ABOUT, as far as they are known.
     """
     text = f',"method":{quoted(method)},"target":{quoted(redacted(target))},"status":{status},"bytes":{size}'
     if outcome:
@@ -106,6 +107,8 @@ def fragment(
             text += f',"{name}":{quoted(_TOKEN_LIKE.sub("ent_-", value[:TARGET_CHARACTERS_MAX]))}'
     if client:
         text += f',"client":{quoted(client)}'
+    if trace:
+        text += f',"trace":{quoted(trace)}'
     if seconds >= 0:
         text += f',"seconds":{seconds:.6f}'
     return text.encode() + b"}\n"

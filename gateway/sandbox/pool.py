@@ -29,6 +29,7 @@ from gateway.insight.errorlog import report
 from gateway.sandbox.child import LENGTH, Job, Outcome
 from storage import errors
 from storage.errors import Invalid, Problem, TooLarge, Unavailable, UpstreamFailed
+from storage.spans import step
 
 ANSWER_BYTES_MAX = 256 << 20
 INLINE_BYTES_MAX = 1 << 20
@@ -195,10 +196,8 @@ class Sandbox:
         """Have a job done in a child, alone there; what comes back is a `wanted` or a Problem."""
         message, lane = msgspec.msgpack.encode(job), self._lanes[job.kind]
         try:
-            async with lane.limiter, self._child(lane, message, descriptor) as child:
-                outcome = await self._outcome(child)
-                if not outcome.spent and not outcome.fault:
-                    lane.idle.append(child)
+            with step(f"sandbox {job.kind}"):
+                outcome = await self._had_done(lane, message, descriptor)
             if outcome.problem is not None:
                 name, text, remedy, retry_after_s = outcome.problem
                 raise _PROBLEMS.get(name, Invalid)(text, remedy, retry_after_s=retry_after_s)
@@ -208,6 +207,13 @@ class Sandbox:
         except (Lost, msgspec.DecodeError, trio.TooSlowError) as error:
             report("warning", f"{job.kind} failed", room=job.room, why=f"{type(error).__name__} {error}".strip())
             raise _lament(job, slow=isinstance(error, trio.TooSlowError)) from None
+
+    async def _had_done(self, lane: _Lane, message: bytes, descriptor: int) -> Outcome:
+        async with lane.limiter, self._child(lane, message, descriptor) as child:
+            outcome = await self._outcome(child)
+            if not outcome.spent and not outcome.fault:
+                lane.idle.append(child)
+            return outcome
 
     async def _outcome(self, child: _Child) -> Outcome:
         with trio.fail_after(self._config.seconds_max):

@@ -1,0 +1,107 @@
+"""Of which traced request is this work a part, and how long did it take?
+
+The current Span travels by a context variable, which trio hands on to tasks and to threads: whatever a traced request
+starts is a part of its trace, and whatever nobody traces costs one look at that variable. Nothing here sends anything
+or knows who collects (gateway/insight/tracing.py). No attribute holds a name, a path or a secret: they are counts,
+kinds and outcomes.
+"""
+
+import contextlib
+import secrets
+import time
+from collections.abc import Iterator
+from contextvars import ContextVar
+from enum import IntEnum
+from typing import Protocol
+
+SPANS_A_TRACE_MAX = 256
+"""Of one request at one node; what is beyond is not recorded."""
+
+Attribute = str | int | bool
+
+
+class Kind(IntEnum):
+    """OTLP's Span.SpanKind."""
+
+    INTERNAL = 1
+    SERVER = 2
+    CLIENT = 3
+
+
+class Sink(Protocol):
+    """Who takes ended Spans, from any thread, without waiting."""
+
+    def take(self, span: "Span") -> None: ...
+
+
+class Trace:
+    """What the Spans of one request at one node share. `id` is 32 hex digits, `state` the tracestate as it came."""
+
+    __slots__ = ("id", "left", "sink", "state")
+
+    def __init__(self, id: str, sink: Sink, state: str = "") -> None:
+        self.id = id
+        self.sink = sink
+        self.state = state
+        self.left = SPANS_A_TRACE_MAX
+
+
+class Span:
+    """One step. `id` and `parent` are 16 hex digits, "" for no parent; times are of the wall clock, in ns."""
+
+    __slots__ = ("attributes", "end_ns", "failed", "id", "kind", "name", "parent", "start_ns", "trace")
+
+    def __init__(self, trace: Trace, name: str, kind: Kind, parent: str) -> None:
+        self.trace = trace
+        self.name = name
+        self.kind = kind
+        self.parent = parent
+        self.id = secrets.token_hex(8)
+        self.start_ns = time.time_ns()
+        self.end_ns = 0
+        self.attributes: dict[str, Attribute] = {}
+        self.failed = ""
+
+
+_current: ContextVar[Span | None] = ContextVar("span", default=None)
+
+
+def current() -> Span | None:
+    """What goes on here, where it is traced."""
+    return _current.get()
+
+
+@contextlib.contextmanager
+def within(span: Span) -> Iterator[Span]:
+    """What runs in the block is a part of `span`, which ends with it; an exception is told by its type alone."""
+    token = _current.set(span)
+    try:
+        yield span
+    except BaseException as error:
+        span.failed = span.failed or type(error).__name__
+        raise
+    finally:
+        _current.reset(token)
+        span.end_ns = max(span.start_ns, time.time_ns())
+        span.trace.sink.take(span)
+
+
+@contextlib.contextmanager
+def step(name: str, kind: Kind = Kind.INTERNAL) -> Iterator[Span | None]:
+    """A part of the current Span; None where nothing is traced, or too much of this request was already."""
+    whole = _current.get()
+    if whole is None or whole.trace.left <= 0:
+        yield None
+        return
+    whole.trace.left -= 1
+    with within(Span(whole.trace, name, kind, whole.id)) as span:
+        yield span
+
+
+def carried() -> dict[str, str]:
+    """The headers by which another node of this network goes on with the trace (W3C Trace Context); {} without one."""
+    span = _current.get()
+    if span is None:
+        return {}
+    told = {"traceparent": f"00-{span.trace.id}-{span.id}-01"}
+    return told | {"tracestate": span.trace.state} if span.trace.state else told
