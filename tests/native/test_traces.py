@@ -9,7 +9,7 @@ import pytest
 
 from tests.harness.collectors import Collector, Seen
 from tests.harness.running import get
-from tests.harness.topologies import Topology
+from tests.harness.topologies import Node, Topology
 from tests.harness.upstreams import Item, noise, upstream
 
 pytestmark = pytest.mark.native
@@ -29,6 +29,36 @@ def config_of(folder: Path, collector: Collector, ratio: float, clients_s: float
 
 def of_role(spans: list[Seen], name: str, kind: int) -> list[Seen]:
     return [one for one in spans if one.resource["entrepot.role"] == name and one.kind == kind]
+
+
+def and_of_writes_and_errors(world: Topology, edge: Node, mine: str, parent: str, collector: Collector) -> None:
+    """The rest of the story, and the search for what must be in no span."""
+    # a write goes through the edge to the origin's journal, in one trace too
+    written = uuid.uuid4().hex
+    url = f"{edge.url}/{mine}/generic/canary-file/1/a.bin"
+    credential = {"Authorization": f"Bearer {world.token}"}
+    assert get(url, credential | {"traceparent": f"00-{written}-{parent}-01"}, "PUT", b"a" * 1000).status == 201
+    spans = collector.until(lambda all: any(one.trace == written and one.name == "commit" for one in all))
+    spans = collector.until(lambda all: any(one.trace == written and one.parent == parent for one in all))
+    steps = {one.name for one in spans if one.trace == written}
+    assert {"relay", "commit", "PUT /{workspace}/{repository}/generic/..."} <= steps
+
+    # what an error says is found under the same id, in the API's dialect as well
+    lost = uuid.uuid4().hex
+    sampled = {"traceparent": f"00-{lost}-{parent}-01"}
+    problem = get(f"{edge.url}/-/api/v1/repositories/canary-space/none?code=canary-code", credential | sampled)
+    assert problem.status == 404
+    assert json.loads(problem.body)["request_id"] == lost
+    assert get(f"{edge.url}/t/{world.token}/{mine}/maven/canary-name", sampled).status in (400, 404)
+    collector.until(lambda all: sum(one.trace == lost and one.parent == parent for one in all) >= 2)
+
+    assert collector.headers["x-api-key"] == "canary-collector-key"
+    told = b"".join(collector.raw)
+    for secret in (world.token.encode(), world.token[4:].encode(), b"canary"):
+        assert secret not in told, secret
+    metrics = get(f"{edge.url}/-/metrics", credential).body.decode()
+    assert 'entrepot_trace_spans_dropped_total{worker="0"} 0' in metrics
+    assert "canary-collector-key" not in edge.words() + world.origin.words()
 
 
 def test_one_request_is_one_trace_over_all_nodes_and_tells_no_secret(tmp_path: Path) -> None:
@@ -92,32 +122,7 @@ def test_one_request_is_one_trace_over_all_nodes_and_tells_no_secret(tmp_path: P
         for node in (edge, shield, world.origin):
             assert any(line.get("trace") == trace for line in node.served()), f"{node.name} logs the same id"
 
-        # a write goes through the edge to the origin's journal, in one trace too
-        written = uuid.uuid4().hex
-        url = f"{edge.url}/{mine}/generic/canary-file/1/a.bin"
-        credential = {"Authorization": f"Bearer {world.token}"}
-        assert get(url, credential | {"traceparent": f"00-{written}-{parent}-01"}, "PUT", b"a" * 1000).status == 201
-        spans = collector.until(lambda all: any(one.trace == written and one.name == "commit" for one in all))
-        spans = collector.until(lambda all: any(one.trace == written and one.parent == parent for one in all))
-        steps = {one.name for one in spans if one.trace == written}
-        assert {"relay", "commit", "PUT /{workspace}/{repository}/generic/..."} <= steps
-
-        # what an error says is found under the same id, in the API's dialect as well
-        lost = uuid.uuid4().hex
-        sampled = {"traceparent": f"00-{lost}-{parent}-01"}
-        problem = get(f"{edge.url}/-/api/v1/repositories/canary-space/none?code=canary-code", credential | sampled)
-        assert problem.status == 404
-        assert json.loads(problem.body)["request_id"] == lost
-        assert get(f"{edge.url}/t/{world.token}/{mine}/maven/canary-name", sampled).status in (400, 404)
-        collector.until(lambda all: sum(one.trace == lost and one.parent == parent for one in all) >= 2)
-
-        assert collector.headers["x-api-key"] == "canary-collector-key"
-        told = b"".join(collector.raw)
-        for secret in (world.token.encode(), world.token[4:].encode(), b"canary"):
-            assert secret not in told, secret
-        metrics = get(f"{edge.url}/-/metrics", credential).body.decode()
-        assert 'entrepot_trace_spans_dropped_total{worker="0"} 0' in metrics
-        assert "canary-collector-key" not in edge.words() + world.origin.words()
+        and_of_writes_and_errors(world, edge, mine, parent, collector)
 
 
 def test_c1_a_client_cannot_make_a_node_trace_and_a_collector_that_is_away_costs_nothing(tmp_path: Path) -> None:
