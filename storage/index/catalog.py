@@ -108,8 +108,32 @@ class Reading:
     def token_by_id(self, id: str) -> Token | None:
         return self.one(self._t.tokens, "tokens", _TOKEN, id)
 
-    def tokens(self) -> list[Token]:
-        return [_TOKEN.decode(value) for _, value in self.under(self._t.tokens, "tokens", b"")]
+    def tokens(self, after: str = "") -> Iterator[Token]:
+        """All there are, by id, behind `after`; each is read when it is asked for."""
+        for _, value in self.under(self._t.tokens, "tokens", b"", join(after) + b"\0" if after else b""):
+            yield _TOKEN.decode(value)
+
+    def tokens_of(self, account: str) -> Iterator[Token]:
+        """Those that act for an Account and are no sessions, by id."""
+        for key, _ in self.under(self._t.owned, "owned", below(account)):
+            found = self.token_by_id(split(key)[1])
+            if found is not None:
+                yield found
+
+    def entitlements(self, ws: str, after: str = "") -> Iterator[Token]:
+        """The tokens of a Workspace's customers, by id, behind `after`."""
+        start = join(ws, after) + b"\0" if after else b""
+        for key, _ in self.under(self._t.entitled, "entitled", below(ws), start):
+            found = self.token_by_id(split(key)[1])
+            if found is not None:
+                yield found
+
+    def edge_tokens(self) -> Iterator[Token]:
+        """Those of kind "edge", by id."""
+        for key, _ in self.under(self._t.edge_tokens, "edge_tokens", b""):
+            found = self.token_by_id(key.decode())
+            if found is not None:
+                yield found
 
     def sign_ins(self, account: str = "") -> Iterator[Token]:
         """The sessions of an Account, or of all of them, those that are over too, by Account and id."""

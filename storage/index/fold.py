@@ -458,7 +458,8 @@ def replace_system(txn: Txn, tables: Tables, entry: Entry) -> None:
     fold = Fold(txn, tables, entry)
     t = tables
     for table in (
-        t.workspaces, t.tokens, t.secrets, t.exchanged, t.sign_ins, t.accounts, t.names, t.edges, t.edge_keys, t.hosts,
+        t.workspaces, t.tokens, t.secrets, t.exchanged, t.sign_ins, t.owned, t.entitled,
+        t.edge_tokens, t.accounts, t.names, t.edges, t.edge_keys, t.hosts,
     ):  # fmt: skip
         txn.drop(table, delete=False)
     for kind in (b"w\0", b"t\0", b"u\0", b"e\0"):

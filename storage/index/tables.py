@@ -17,6 +17,9 @@ environment of the cache as well.
     providers     workspace, id                              -> Provider
     exchanged     until (u64 ms, big-endian), id             -> nothing: tokens that are forgotten then
     sign_ins      account, id                                -> nothing: the sessions of an Account
+    owned         account, id                                -> nothing: the other tokens that act for an Account
+    entitled      workspace, id                              -> nothing: the tokens of its customers
+    edge_tokens   id                                         -> nothing: the tokens of edges
     answers       see storage.index.answers                  -> answers to requests that came with a key
     answered      since (u64 ms, big-endian), key of answers -> nothing: them by their age
     webhooks      workspace, repository ("" = of all), id    -> Webhook
@@ -62,7 +65,8 @@ import lmdb
 
 FOLD_TABLES = (
     "workspaces", "repositories", "tokens", "secrets", "edges", "edge_keys", "accounts", "names", "memberships",
-    "teams", "teammates", "roles", "bindings", "providers", "exchanged", "sign_ins", "answers", "answered", "packages",
+    "teams", "teammates", "roles", "bindings", "providers", "exchanged", "sign_ins", "owned", "entitled", "edge_tokens",
+    "answers", "answered", "packages",
     "versions", "published", "files", "tags", "gone", "claims", "quarantines", "purges", "hosts", "labels", "touched",
     "heads", "places", "refs", "usage", "bins", "bin_due", "bin_usage",
     "webhooks",
@@ -111,6 +115,9 @@ class Tables:
     webhooks: Table
     exchanged: Table
     sign_ins: Table
+    owned: Table
+    entitled: Table
+    edge_tokens: Table
     answers: Table
     answered: Table
     edges: Table

@@ -189,7 +189,7 @@ def _named(table: dict[tuple[str, ...], Any], prefix: tuple[str, ...]) -> list[A
 def compare(model: Model, reading: Reading) -> None:
     assert reading.workspaces() == [model.workspaces[name] for name in sorted(model.workspaces)]
     assert reading.repositories() == [model.repositories[key] for key in sorted(model.repositories)]
-    assert reading.tokens() == [model.tokens[id] for id in sorted(model.tokens)]
+    assert list(reading.tokens()) == [model.tokens[id] for id in sorted(model.tokens)]
     for workspace in WORKSPACES:
         assert reading.repositories(workspace) == _named(model.repositories, (workspace,))  # type: ignore[arg-type]
     for where in itertools.product(WORKSPACES, REPOSITORIES):

@@ -261,10 +261,10 @@ def judge_workspace(reading: Knows, principal: Principal, ws: str, action: str) 
     all of it, where "admin" stands for managing it."""
     workspace = reading.workspace(ws) if is_slug(ws) else None
     known = is_slug(ws) and sees_workspace(reading, principal, ws) and workspace is not None
-    if workspace is not None:
-        wanted = What(MANAGE if action == "admin" else action, ws)
-        if known if action == "read" else standing(reading, principal, ws).whole(wanted):
-            return workspace
+    wanted = What(MANAGE if action == "admin" else action, ws)
+    may = known if action == "read" else standing(reading, principal, ws).whole(wanted)
+    if may and workspace is not None:
+        return workspace
     if not principal.id:
         raise needs_token()
     if not known:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from gateway.access.peers.edges import KIND, sees
+from gateway.access.peers.edges import sees
 from gateway.console.calls.call import PAGE, Call, Reply, Routes, whole_in
 from gateway.console.calls.permissions import NODE_ADMIN, WORKSPACE_ADMIN
 from gateway.console.history import replies
@@ -135,9 +135,8 @@ def nodes_of(call: Call, workspace: str) -> Callable[[str], bool]:
     with call.read() as reading:
         edges = {one.name: one for one in reading.edges()}
         tokens = {
-            one.id for one in reading.tokens() if one.kind == KIND
-            and any(grant.scope in ("*", workspace) for grant in one.grants)
-        }  # fmt: skip
+            one.id for one in reading.edge_tokens() if any(grant.scope in ("*", workspace) for grant in one.grants)
+        }
 
     def may(node: str) -> bool:
         edge = edges.get(node)

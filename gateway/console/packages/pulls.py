@@ -8,7 +8,6 @@ not pulled (retention) must not look behind it.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from gateway.access.peers.edges import KIND
 from gateway.console.calls.call import Call, Reply, Routes
 from gateway.console.calls.permissions import REPOSITORY_READ
 from gateway.console.packages import replies
@@ -31,7 +30,7 @@ class Certain(NamedTuple):
 def certain(reading: Reading, register: Register) -> Certain:
     """Over all nodes that may serve now. A node that never told anything holds all of it at 0."""
     edges = [one.name for one in reading.edges() if one.key and not one.revoked_ms]
-    tokens = [one.id for one in reading.tokens() if one.kind == KIND]
+    tokens = [one.id for one in reading.edge_tokens()]
     known = register.known([OWN, *(name.replace(".", "-") for name in (*edges, *tokens))]).values()
     return Certain(min(one.until_ms for one in known), max(one.lost_ms for one in known))
 

@@ -1,6 +1,9 @@
 """How are Tokens made, shown and revoked? The text of one is in the answer that made it, and never anywhere again."""
 
+from itertools import islice
+
 import msgspec
+import trio
 
 from gateway.access import tokens
 from gateway.access.names import display
@@ -46,13 +49,13 @@ async def whoami(call: Call) -> Reply:
 async def list_tokens(call: Call) -> Reply:
     """With when and where each was last used. What is shown of one alone, and its ETag, does not change by use."""
     after, limit, now_ms = call.argument("after"), call.limit(), call.services.now_ms()
-    with call.read() as reading:
-        found = [
-            one
-            for one in reading.tokens()
-            if one.id > after and one.sign_in is None and controls(reading, call.principal, one)
-        ]
-    found = sorted(found, key=_id)[: limit + 1]
+
+    def taken() -> list[Token]:
+        with call.read() as reading:
+            all_of = (one for one in reading.tokens(after) if one.sign_in is None)
+            return list(islice((one for one in all_of if controls(reading, call.principal, one)), limit + 1))
+
+    found = await trio.to_thread.run_sync(taken)
     register = call.services.register
     uses = register.uses([one.id for one in found]) if register is not None else {}
     return Reply(200, shown.page(found, limit, _id, lambda one: shown.token(one, now_ms, uses.get(one.id))))
