@@ -20,6 +20,7 @@ import secrets
 import ssl
 import struct
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from pathlib import Path
@@ -43,7 +44,8 @@ RETRY_SECONDS = (0.1, 2.0)
 LOCK_LOOK_SECONDS = 0.5
 APPLY_BYTES_MAX = 4 << 20
 _PIECES_MAX = 64
-_CONTACT = struct.Struct("<16sdd?")
+_BEATS_MAX = 64
+_CONTACT = struct.Struct("<16sdd?d")
 _TIME = struct.Struct("<16sQd")
 _TIME_AT = 64
 _TIME_MAX_MS = 1 << 53
@@ -97,7 +99,8 @@ class Followed(Protocol):
 
 
 class Contact:
-    """When the origin was last heard, and last known to be level with, for all workers of the node.
+    """When the origin was last heard, last known to be level with, and as of when nothing that it said is missing, for
+    all workers of the node.
 
     A small record in the lock file, under the machine's boot id: after a restart of the machine it says never.
     """
@@ -112,20 +115,20 @@ class Contact:
         if self.fd >= 0:
             os.close(self.fd)
 
-    def write(self, heard_s: float, level_s: float, synced: bool) -> None:
-        os.pwrite(self.fd, _CONTACT.pack(self._boot, heard_s, level_s, synced), 0)
+    def write(self, heard_s: float, level_s: float, synced: bool, whole_s: float) -> None:
+        os.pwrite(self.fd, _CONTACT.pack(self._boot, heard_s, level_s, synced, whole_s), 0)
 
-    def read(self) -> tuple[float, float, bool]:
-        """(heard, level, synced): monotonic seconds, 0 for never, and whether the edge was ever level since it began
-        or began anew."""
+    def read(self) -> tuple[float, float, bool, float]:
+        """(heard, level, synced, whole): monotonic seconds, 0 for never, and whether the edge was ever level since it
+        began or began anew. `whole`: what the origin said until then is all here."""
         raw = os.pread(self.fd, _CONTACT.size, 0)
         if len(raw) != _CONTACT.size:
-            return 0.0, 0.0, False
-        boot, heard_s, level_s, synced = _CONTACT.unpack(raw)
+            return 0.0, 0.0, False, 0.0
+        boot, heard_s, level_s, synced, whole_s = _CONTACT.unpack(raw)
         now_s = time.monotonic()
-        if boot != self._boot or not 0 <= heard_s <= now_s or not 0 <= level_s <= now_s:
-            return 0.0, 0.0, False
-        return heard_s, level_s, synced
+        if boot != self._boot or not all(0 <= at_s <= now_s for at_s in (heard_s, level_s, whole_s)):
+            return 0.0, 0.0, False, 0.0
+        return heard_s, level_s, synced, whole_s
 
     def write_time(self, at_ms: int, told_s: float) -> None:
         """The origin's wall clock, and when it was told."""
@@ -173,6 +176,10 @@ class Follower:
         self._contact = Contact(lock)
         self._synced = self._contact.read()[2]
         self._level_s = 0.0
+        self._came_s = 0.0
+        """When the oldest of the words came that are being taken, monotonic."""
+        self._beats: deque[tuple[float, int]] = deque(maxlen=_BEATS_MAX)
+        """When each of the last beats came whose history is not all here, and its total."""
         self._total = 0
         self._doubtful = False
         self._stirred = False
@@ -189,6 +196,12 @@ class Follower:
         """When the origin was last heard, monotonic; 0 for never."""
         return self._contact.read()[0]
 
+    @property
+    def whole_s(self) -> float:
+        """Monotonic: what the origin said until then is all here, also what it took back; 0 for never. Words alone are
+        no leave to serve: those that come first after a silence are older than what stands behind them."""
+        return self._contact.read()[3]
+
     def origin_ms(self) -> int:
         """The origin's wall clock; 0 where it was never heard."""
         return self._contact.origin_ms()
@@ -201,7 +214,7 @@ class Follower:
     @property
     def lag_ms(self) -> int:
         """How far behind its origin this edge may be: 0 while it is heard and level, else the time since it was."""
-        heard_s, level_s, _ = self._contact.read()
+        heard_s, level_s, _, _ = self._contact.read()
         now_s = time.monotonic()
         if level_s and level_s >= heard_s and now_s - heard_s < SILENCE_SECONDS:
             return 0
@@ -257,7 +270,7 @@ class Follower:
     async def _start_anew(self, epoch: int) -> None:
         self._doubtful = self._synced = False
         self._level_s = 0.0
-        self._contact.write(self.last_contact_s, 0.0, False)
+        self._contact.write(self.last_contact_s, 0.0, False, self.whole_s)
         await self._slowly(lambda: self._applier.reset_for_resync(epoch))
 
     async def _follow(self) -> None:
@@ -265,10 +278,11 @@ class Follower:
         greeting = self._greeting()
         self._count()
         self._first_beat = None
+        self._beats.clear()
         reader: FrameReader = FrameReader()
         if self._verify is not None:
             reader = SealedReader(self._verify, greeting.nonce, self._name)
-        send, receive = trio.open_memory_channel[bytes](_PIECES_MAX)
+        send, receive = trio.open_memory_channel[tuple[float, bytes]](_PIECES_MAX)
         async with receive, self._connect(self._at, greeting) as pieces, _unwrapped(), trio.open_nursery() as nursery:
             nursery.start_soon(self._receive, pieces, send)
             nursery.start_soon(self._look_back)
@@ -304,23 +318,29 @@ class Follower:
         self._parents.failed(url)
         return False
 
-    async def _receive(self, pieces: AsyncIterator[bytes], send: trio.MemorySendChannel[bytes]) -> None:
-        """Take bytes off the connection while others are applied. An apply that takes long is no silence."""
+    async def _receive(self, pieces: AsyncIterator[bytes], send: trio.MemorySendChannel[tuple[float, bytes]]) -> None:
+        """Take bytes off the connection while others are applied, each with the time when it came. An apply that takes
+        long is no silence. A process that stood still finds words that are as old as its sleep, and behind them may be
+        what ends a lease: they count as silence."""
         async with send:
             while True:
+                asked_s = time.monotonic()
                 with trio.fail_after(SILENCE_SECONDS):
                     piece = await anext(pieces, None)
                 if piece is None:
                     return
-                await send.send(piece)
+                came_s = time.monotonic()
+                if came_s - asked_s > SILENCE_SECONDS:
+                    raise trio.TooSlowError
+                await send.send((came_s, piece))
 
-    async def _take(self, receive: trio.MemoryReceiveChannel[bytes], reader: FrameReader) -> None:
+    async def _take(self, receive: trio.MemoryReceiveChannel[tuple[float, bytes]], reader: FrameReader) -> None:
         counted_s = trio.current_time()
-        async for first in receive:
+        async for self._came_s, first in receive:
             pieces = bytearray(first)
             while len(pieces) < APPLY_BYTES_MAX:
                 try:
-                    pieces += receive.receive_nowait()
+                    pieces += receive.receive_nowait()[1]
                 except (trio.WouldBlock, trio.EndOfChannel):
                     break
             bodies: list[bytes] = []
@@ -387,7 +407,8 @@ class Follower:
         """The origin told where it stands. False where this edge had to start anew."""
         known = self._applier.epoch()
         self._judge_delay(beat)
-        self._contact.write_time(beat.at_ms, time.monotonic())
+        self._beats.append((self._came_s, beat.total))
+        self._contact.write_time(beat.at_ms, self._came_s)
         if not known:  # entries of earlier epochs are part of a history that was once restored
             await self._slowly(lambda: self._applier.reset_for_resync(beat.epoch))
         if known and beat.epoch > known:
@@ -402,7 +423,7 @@ class Follower:
         if self._total == beat.total:
             await self._take_over()
             self._synced = True
-            self._level_s = time.monotonic()
+            self._level_s = self._came_s
         self._hear()
         return True
 
@@ -429,10 +450,12 @@ class Follower:
         self._stirred = True
         if self._applier.anew:
             return
-        now_s = time.monotonic()
         if self._level_s and self._level_s >= self.last_contact_s:
-            self._level_s = now_s
-        self._contact.write(now_s, self._level_s, self._synced)
+            self._level_s = self._came_s
+        whole_s = self.whole_s
+        while self._beats and self._beats[0][1] <= self._total:
+            whole_s = self._beats.popleft()[0]
+        self._contact.write(self._came_s, self._level_s, self._synced, whole_s)
 
 
 class _Preferred(Exception):

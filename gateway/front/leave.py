@@ -51,9 +51,15 @@ class Hears(Protocol):
         """Monotonic; 0 for never."""
         ...
 
+    @property
+    def whole_s(self) -> float:
+        """Monotonic; what the origin said until then is all here."""
+        ...
+
 
 class EdgeLease:
-    """An edge's leave to serve private packages: each word from the origin renews it."""
+    """An edge's leave to serve private packages: each beat of the origin renews it, once all that was said before it is
+    here."""
 
     def __init__(self, follower: Hears, seconds: float) -> None:
         self._follower = follower
@@ -66,7 +72,7 @@ class EdgeLease:
         return monotonic() < self.until_s(repository)
 
     def until_s(self, repository: Repository) -> float:
-        return self._follower.last_contact_s + (repository.lease_s or self._seconds)
+        return self._follower.whole_s + (repository.lease_s or self._seconds)
 
     def silent_s(self) -> float:
         return monotonic() - self._follower.last_contact_s

@@ -389,6 +389,7 @@ async def test_behind_is_told_until_level(history: History, lock: Path, autojump
 
     follower = await follow(Edge(), Line(behind), lock, 1)
     assert follower.connected
+    assert follower.whole_s == 0.0, "a beat ahead of its entries is no leave to serve"
     assert not follower.synced
     assert follower.lag_ms > 0
 
@@ -402,10 +403,10 @@ async def test_e10_the_other_workers_share_the_contact_and_no_restart_does(
     assert other.last_contact_s == one.last_contact_s >= before_s
     assert other.synced
     contact = Contact(lock)
-    contact.write(time.monotonic() + 1000, 0.0, True)
+    contact.write(time.monotonic() + 1000, 0.0, True, 0.0)
     assert other.last_contact_s == 0.0, "a time to come is of another boot"
     contact._boot = b"another boot    "
-    contact.write(time.monotonic(), 0.0, True)
+    contact.write(time.monotonic(), 0.0, True, 0.0)
     assert other.last_contact_s == 0.0
 
 
