@@ -2,8 +2,8 @@
 
 The current Span travels by a context variable, which trio hands on to tasks and to threads: whatever a traced request
 starts is a part of its trace, and whatever nobody traces costs one look at that variable. Nothing here sends anything
-or knows who collects (gateway/insight/tracing.py). No attribute holds a name, a path or a secret: they are counts,
-kinds and outcomes.
+or knows who collects (gateway/insight/tracing.py). No attribute holds a path or a secret, or a name but that of the
+host which was asked: they are counts, kinds and outcomes.
 """
 
 import contextlib
