@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from formats.kit.contract import Room
 from formats.kit.handling import Handled, handled
-from gateway.access.rights import networks
 from gateway.access.rights.grants import READ
 from gateway.access.rights.permits import Permit
 from gateway.access.rights.verdicts import Principal, admit
 from gateway.console.calls.call import Call
 from gateway.console.calls.services import Services
+from gateway.console.packages.parts import check_network_of
 from storage.errors import Forbidden, Invalid
 from storage.index.catalog import Reading
 from storage.nouns import View
@@ -51,7 +51,7 @@ def permitted_in(
 ) -> Permit:
     """The same for any Repository. Packages by name are used from where the Repository's rules let clients in."""
     clearance = admit(reading, principal, *at, "read" if action == READ else "write", what.room.name)
-    networks.check(clearance.repository, reading.workspace(at[0]), call.peer, call.services.country_of)
+    check_network_of(call, reading, *at)
     if principal.entitlement is not None:
         raise Forbidden("A customer's token handles no packages by name.", "Use an API token.")
     permit = Permit(clearance, what.room)

@@ -16,6 +16,7 @@ from gateway.console.calls.call import Call, Reply, Routes
 from gateway.console.calls.permissions import REPOSITORY_ADMIN, REPOSITORY_WRITE
 from gateway.console.packages import replies
 from gateway.console.packages.handling import Named, named, permitted, version_meant
+from gateway.console.packages.parts import check_network_of
 from gateway.console.shapes import shown
 from gateway.console.shapes.replies import Page
 from storage.commit import Decided
@@ -93,6 +94,7 @@ async def list_bin(call: Call) -> Reply:
     after, limit = call.argument("after"), call.limit()
     at = call.at["workspace"], call.at["repository"]
     with call.read() as reading:
+        check_network_of(call, reading, *at)
         mine = (one for one in reading.bin(*at, after) if _may_know(call, reading, call.principal, one))
         found = list(islice(mine, limit + 1))
     return Reply(200, shown.page(found, limit, lambda one: one.id, shown.binned))
@@ -154,7 +156,9 @@ def _emptied(call: Call, principal: Principal, ids: list[str], *, left: bool) ->
 
 
 def _found(call: Call, reading: Reading, principal: Principal) -> Binned:
-    """What the call's id names. Raises Absent, also where the caller may not know of it."""
+    """What the call's id names. Raises Absent, also where the caller may not know of it, and Forbidden where he may
+    not know of anything here from where he is."""
+    check_network_of(call, reading, call.at["workspace"], call.at["repository"])
     id = call.at["id"]
     known = len(id) < 100 and id.isascii() and id.isprintable()
     found = reading.binned(call.at["workspace"], call.at["repository"], id) if known else None
