@@ -44,7 +44,7 @@ def console(tmp_path: Path) -> Iterator[Console]:
     made.ledger.close()
 
 
-KEYED = [route for route in CHANGING if route.mannered]
+KEYED = [route for route in CHANGING if route.keyed]
 
 
 def who(route: Route) -> str:
@@ -198,6 +198,19 @@ async def test_answers_are_kept_for_a_day_and_not_without_bound(tmp_path: Path) 
     console.now_ms = NOW_MS + KEPT_MS
     assert (await _made(console, 3)).status == 201
     assert (await _made(console, 2, "two")).status == 201, "the key is free again"
+    console.ledger.close()
+
+
+async def test_what_anybody_may_ask_for_keeps_no_answers(tmp_path: Path) -> None:
+    """Else strangers would share one set of keys: they could fill it for all, and the journal with it."""
+    console = Console(tmp_path)
+    before = len(console.ledger.entries)
+    for role, name in (("anonymous", "a"), ("anonymous", "b"), ("reader", "a")):
+        got = await console.call(role, "POST", "/login/device", {"name": name}, KEY)
+        assert (got.status, REPLAYED in got.headers) == (200, False)
+    assert len(console.ledger.entries) == before
+    shown = await console.call("anonymous", "POST", "/login/token", {"device_code": "x"}, KEY)
+    assert shown.status == 400
     console.ledger.close()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from quart import Request, g, request
 
+from gateway.access.limits.rates import network_of
 from gateway.access.rights.verdicts import ANONYMOUS, Principal, check_network
 from gateway.access.signin import sessions
 from gateway.console.calls.call import (
@@ -39,7 +40,7 @@ async def run(services: Services, route: Route, at: Mapping[str, str], shows: Sh
     governed = route.rule.startswith((API, SCIM))
     if services.outdated() and governed and not route.alone:
         raise Unavailable("This edge has lost its origin and may not tell private things.", retry_after_s=2)
-    has_key = route.mannered and HEADER in asked.headers
+    has_key = route.keyed and HEADER in asked.headers
     with services.catalog.read() as reading:
         principal = _identified(services, reading, secret, peer_of(asked))
         g.principal = principal.id
@@ -89,14 +90,16 @@ def _check_arguments(route: Route, asked: Request) -> None:
 
 
 async def _keyed(services: Services, asked: Request, principal: Principal, secret: str | None) -> Keyed | None:
-    """The request with its key; None where this node could keep no answer. Raises Invalid."""
+    """The request with its key; None where this node could keep no answer. Who has no token is known by the network he
+    comes from: a key of his is nobody's elsewhere, and those that he can fill are his own. Raises Invalid."""
     key = key_in(",".join(asked.headers.getlist(HEADER)))
     if services.commit is None:
         return None
     body = await asked.get_data(as_text=False)
     assert isinstance(body, bytes)
     address = asked.full_path.encode()
-    return keyed(principal.id, secret, key, (asked.method.encode(), address, body))
+    whose = principal.id or f"@{network_of(peer_of(asked))}"
+    return keyed(whose, secret, key, (asked.method.encode(), address, body))
 
 
 async def _changed(call: Call) -> Reply:

@@ -19,7 +19,7 @@ from gateway.console.calls.callers import API, who
 from gateway.console.calls.cursors import CURSOR_CHARS_MAX, List
 from gateway.console.calls.etags import Conditions, etag_of
 from gateway.console.calls.once import REPLAYED, Keyed, Said
-from gateway.console.calls.permissions import Permission
+from gateway.console.calls.permissions import BY_ASKING, BY_CODE, Permission
 from gateway.console.calls.places import place_of
 from gateway.console.calls.problems import SCIM
 from gateway.console.calls.services import Services, latest_ms_of
@@ -334,6 +334,12 @@ class Route:
     def mannered(self) -> bool:
         """Does it change something of the API, and so take keys and conditions? Other protocols have their own."""
         return self.changes and self.rule.startswith(API)
+
+    @property
+    def keyed(self) -> bool:
+        """Does it take an Idempotency-Key? What anybody may ask for, and costs nothing, keeps no answers: strangers
+        would fill the journal with them, and take each other's keys."""
+        return self.mannered and self.permission not in (BY_ASKING, BY_CODE)
 
     @property
     def selects(self) -> bool:

@@ -59,7 +59,9 @@ def refusals(route: Route) -> tuple[int, ...]:
     if route.changes:
         statuses |= {409, 413, 507}
     if route.mannered:
-        statuses |= {412, 422}
+        statuses.add(412)
+    if route.keyed:
+        statuses.add(422)
     if route.selects:
         statuses.add(412)
     if route.permission is BY_PROOF:
@@ -159,7 +161,7 @@ def _told_by(route: Route) -> dict[str, str]:
 
 def _manners(route: Route, thing: bool) -> Iterable[Object]:
     """What every route takes besides; conditions where there is one `thing` that they can be about."""
-    if route.mannered:
+    if route.keyed:
         yield described.parameter("IdempotencyKey")
     if route.selects:
         yield described.parameter("Fields")
