@@ -355,23 +355,6 @@ async def test_c9_without_a_jti_it_is_the_signed_text_that_counts(world: World) 
     assert "exchanged before" in got.json["detail"], "the twin of an ECDSA signature is good, and no other token"
 
 
-async def test_a_key_of_somebody_without_a_token_is_his_networks(world: World) -> None:
-    """A build with its key is answered again where it runs; a stranger's key of the same name is another."""
-    first = {"workspace": "acme", "token": world.issuer.token(world.claims())}
-    second = {"workspace": "acme", "token": world.issuer.token(world.claims())}
-
-    async def ask(body: dict[str, str], peer: str) -> Got:
-        headers = {"Idempotency-Key": "build-1", "X-Entrepot-Peer": peer}
-        return await world.console.call("anonymous", "POST", "/oidc/exchange", body, headers)
-
-    made = await ask(first, "192.0.2.7")
-    assert made.status == 201, made.body
-    assert (await ask(second, "2001:db8::1")).status == 201
-    again = await ask(first, "192.0.2.7")
-    assert (again.status, again.body) == (201, made.body)
-    assert (await ask(second, "192.0.2.7")).status == 422
-
-
 async def test_c9_of_parallel_exchanges_of_one_token_one_wins(world: World) -> None:
     await world.believe()
     statuses: list[int] = []
