@@ -14,7 +14,7 @@ from gateway.access.rights.grants import EVERYWHERE
 from gateway.access.rights.verdicts import check_network, token_of
 from gateway.delivery.heads import Head
 from storage.errors import Unauthenticated
-from storage.nouns import Grant
+from storage.nouns import Account, Grant
 from tests.harness.worlds import NOW_MS, Memory, small_world
 from tests.unit.test_access_passes import replaced
 
@@ -119,6 +119,17 @@ def test_c6_it_ends_with_its_token(shown: tuple[Memory, str, str]) -> None:
         held(world, ticket)
     replaced(world, text, cidrs=(), revoked_ms=NOW_MS)
     with pytest.raises(Unauthenticated, match="revoked"):
+        held(world, ticket)
+
+
+def test_c6_it_ends_with_the_account_that_its_token_acts_for(shown: tuple[Memory, str, str]) -> None:
+    world, text, secret = shown
+    replaced(world, text, owner="usr_ann")
+    world.all_accounts["usr_ann"] = Account("usr_ann", "user", "ann")
+    ticket = signed(world, secret)
+    assert held(world, ticket).owner == "usr_ann"
+    world.all_accounts["usr_ann"] = Account("usr_ann", "user", "ann", closed_ms=NOW_MS)
+    with pytest.raises(Unauthenticated, match="closed"):
         held(world, ticket)
 
 

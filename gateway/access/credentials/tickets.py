@@ -31,7 +31,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from gateway.access.credentials import passes
-from gateway.access.rights.verdicts import Knows, Principal, check_network, living, principal_of, token_of
+from gateway.access.rights.verdicts import Knows, Principal, acting, check_network, living, principal_of, token_of
 from gateway.access.tokens import signing_key
 from gateway.delivery.heads import Head
 from storage.errors import Unauthenticated
@@ -104,7 +104,7 @@ def holder(reading: Knows, text: str, head: Head, at_ms: int, now_ms: int) -> Pr
     ticket, body = _taken_apart(text)
     token, only = _signer(reading, ticket, body)
     _hold(body, head, at_ms)
-    principal = principal_of(living(token, now_ms))
+    principal = acting(reading, principal_of(living(token, now_ms)))
     check_network(principal, head.peer)
     ends_ms = min(body.expires_ms, principal.expires_ms or body.expires_ms)
     name = hashlib.sha256(ticket.signature).hexdigest()[:32]
