@@ -280,21 +280,30 @@ class Deliverer:
             live = self._live.get(id)
             if live is None:
                 continue
-            live.dirty = True
-            if isinstance(how, Problem):
-                report("error", "an event cannot be told", webhook=id, why=how.message)
-                live.queue.ended(
-                    waiting.message, Ended(False, never=isinstance(how, Absent)), self._now_ms(), self._spread
-                )
-                continue
-            log.append((id, how.delivery))
-            answer = how.answer
-            live.queue.ended(
-                waiting.message, Ended(answer.delivered, wait_s=answer.wait_s), self._now_ms(), self._spread
-            )
-            if answer.status == GONE:
-                off.append((live.hook, "The receiver answered 410: it wants nothing any more."))
+            self._settle_one(live, waiting, how, log, off)
+            if not live.hook.enabled:  # it was under way when it was switched off: it counts no more than those before
+                live.queue.rest()
         return log, off
+
+    def _settle_one(
+        self,
+        live: Live,
+        waiting: Waiting,
+        how: Attempt | Problem,
+        log: list[tuple[str, Delivery]],
+        off: list[tuple[Webhook, str]],
+    ) -> None:
+        id = live.hook.id
+        live.dirty = True
+        if isinstance(how, Problem):
+            report("error", "an event cannot be told", webhook=id, why=how.message)
+            live.queue.ended(waiting.message, Ended(False, never=isinstance(how, Absent)), self._now_ms(), self._spread)
+            return
+        log.append((id, how.delivery))
+        answer = how.answer
+        live.queue.ended(waiting.message, Ended(answer.delivered, wait_s=answer.wait_s), self._now_ms(), self._spread)
+        if answer.status == GONE:
+            off.append((live.hook, "The receiver answered 410: it wants nothing any more."))
 
     async def _write(self, log: Sequence[tuple[str, Delivery]]) -> None:
         states = {id: live.queue.state for id, live in self._live.items() if live.dirty}

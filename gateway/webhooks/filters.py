@@ -14,11 +14,13 @@ OrderOf = Callable[[str], Callable[[str], Any] | None]
 
 
 class Filter:
-    """What one webhook wants. Raises Invalid for a query that cannot be read, or an event that there is none of."""
+    """What one webhook wants. Raises Invalid for a query that cannot be read, or an event that there is none of.
+    `since_ms`: when the Repository was made that it is of; what was told of a predecessor of its name is others'."""
 
-    def __init__(self, hook: Webhook, order_of: OrderOf) -> None:
+    def __init__(self, hook: Webhook, order_of: OrderOf, since_ms: int = 0) -> None:
         self._hook = hook
         self._order_of = order_of
+        self._since_ms = since_ms
         self._kinds = frozenset(one.name for one in kinds_of(hook.events, of_repository=bool(hook.repository)))
         self._query = parse(hook.query) if hook.query else None
         self.hears_system = not hook.repository and any(
@@ -28,6 +30,8 @@ class Filter:
     def hears(self, told: Told) -> bool:
         hook, event = self._hook, told.event
         if event.kind not in self._kinds or (hook.repository and event.repository != hook.repository):
+            return False
+        if hook.repository and told.entry.at_ms < self._since_ms:
             return False
         if self._query is None:
             return True

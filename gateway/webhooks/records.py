@@ -80,15 +80,14 @@ class Records:
         except (Damaged, msgspec.DecodeError):
             return None
 
-    def write(self, states: Mapping[str, State], deliveries: Iterable[tuple[str, Delivery]] = ()) -> None:
-        """Keep states and add to the logs, all or nothing."""
+    def write(self, states: Mapping[str, State], deliveries: Iterable[tuple[str, Delivery]] = ()) -> list[int]:
+        """Keep states and add to the logs, all or nothing; the numbers that the deliveries got."""
         with self._gate.writing() as txn:
             for hook, state in states.items():
                 txn.put(hook.encode(), seal(_encode(state)), db=self._states)
-            for hook, delivery in deliveries:
-                self._add(txn, hook, delivery)
+            return [self._add(txn, hook, delivery) for hook, delivery in deliveries]
 
-    def _add(self, txn: lmdb.Transaction, hook: str, delivery: Delivery) -> None:
+    def _add(self, txn: lmdb.Transaction, hook: str, delivery: Delivery) -> int:
         prefix = hook.encode() + b"\0"
         with txn.cursor(db=self._deliveries) as cursor:
             going = cursor.set_range(hook.encode() + b"\1")
@@ -103,6 +102,7 @@ class Records:
             )
             while cursor.set_range(prefix) and number - int.from_bytes(bytes(cursor.key())[len(prefix) :]) >= LOG_MAX:
                 cursor.delete()
+        return number
 
     def deliveries(self, hook: str, below: int = 0, limit: int = LOG_MAX) -> list[Delivery]:
         """The attempts before number `below` (0 = all), the latest first."""

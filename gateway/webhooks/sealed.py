@@ -7,6 +7,7 @@ moment, whatever crashes, the noun and what it names belong together, and no cha
 
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 
 import msgspec
 
@@ -51,7 +52,11 @@ class Sealed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         texts = [one.text for one in self.secrets] + list(self.headers.values())
         texts += [one.text.partition("_")[2] for one in self.secrets]
         path = self.url.partition("://")[2].partition("/")[2]
-        return tuple(one for one in (*texts, self.url, path) if len(one) >= HIDDEN_CHARS_MIN)
+        texts += [self.url, path]
+        for _, value in parse_qsl(urlsplit(self.url).query, keep_blank_values=True):
+            texts += [value, quote(value, safe=""), quote_plus(value)]
+        known = {one for one in texts if len(one) >= HIDDEN_CHARS_MIN}
+        return tuple(sorted(known, key=lambda one: (-len(one), one)))  # what holds another goes first
 
 
 class Sealing:

@@ -71,7 +71,10 @@ class Telling:
         self._now: trio.CapacityLimiter | None = None
 
     def filter_of(self, hook: Webhook) -> Filter:
-        return Filter(hook, self._order_of)
+        """Blocking."""
+        with self.catalog.read() as reading:
+            repository = reading.repository(hook.workspace, hook.repository) if hook.repository else None
+        return Filter(hook, self._order_of, 0 if repository is None else repository.at_ms)
 
     def told_by(self, entry: Entry, workspace: str) -> list[Told]:
         """The events of an entry, each once. Blocking."""
@@ -126,10 +129,10 @@ class Telling:
             delivery = (await self.attempt(hook, message, cause, 1)).delivery
 
         def keep() -> Delivery:
-            self.records.write({}, [(hook.id, delivery)])
-            return self.records.deliveries(hook.id, limit=1)[0]
+            [number] = self.records.write({}, [(hook.id, delivery)])
+            return msgspec.structs.replace(delivery, number=number)
 
-        return msgspec.structs.replace(delivery, number=(await trio.to_thread.run_sync(keep)).number)
+        return await trio.to_thread.run_sync(keep)
 
     def told(self, hook: Webhook, head: int) -> dict[str, object]:
         """How far its queue is, as it was last written; `head` is the last Serial of its Workspace."""

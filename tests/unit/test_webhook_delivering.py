@@ -17,7 +17,18 @@ from gateway.webhooks.telling import Telling
 from storage.commit import Decided
 from storage.hooks import DropWebhook, PutWebhook, Webhook
 from storage.index.history import History
-from storage.nouns import Draft, PutRepository, PutTeam, Repository, Team
+from storage.nouns import (
+    Draft,
+    DropRepository,
+    Package,
+    PutPackage,
+    PutRepository,
+    PutTeam,
+    PutVersion,
+    Repository,
+    Team,
+    Version,
+)
 from storage.open import Store, open_store
 from tests.harness.waiting import comes
 
@@ -71,9 +82,9 @@ class World:
         lock = self.root / "webhooks" / "deliver.lock"
         return Deliverer(lock, telling, self.store.committer.commit, RULES, parallel_max=3)
 
-    async def write(self, *changes: object, action: str = "t") -> None:
+    async def write(self, *changes: object, action: str = "t", repository: str = "") -> None:
         assert self.store.committer is not None
-        draft = Draft("acme", "", "t", action, changes)  # type: ignore[arg-type]
+        draft = Draft("acme", repository, "t", action, changes)  # type: ignore[arg-type]
         await self.store.committer.commit(lambda reading: Decided(draft, None))
 
     async def hook(self, hook: Webhook = HOOK) -> None:
@@ -147,6 +158,40 @@ async def test_a_webhook_that_goes_is_forgotten_with_its_secrets(tmp_path: Path)
             await comes(lambda: one.sealing.find("rev_a") is None)
             nursery.cancel_scope.cancel()
         assert one.records.deliveries("whk_a") == []
+
+
+async def test_a_webhook_of_a_repository_tells_nothing_of_one_that_had_its_name_before(tmp_path: Path) -> None:
+    """However far back a replay goes."""
+    async with world(tmp_path) as one, trio.open_nursery() as nursery:
+        package = [PutPackage("npm", Package("p")), PutVersion("npm", "p", Version("1.0"))]
+        await one.write(*package, repository="main")
+        await one.write(DropRepository("acme", "main"), repository="main")
+        await trio.sleep(0.005)
+        await one.write(PutRepository(Repository("acme", "main", at_ms=now_ms())), repository="main")
+        await trio.sleep(0.005)
+        hook = Webhook("whk_a", "acme", "main", "all", "https://receiver.example", "rev_a", 0, 0, ("package.*",))
+        await one.hook(hook)
+        await one.write(*package, repository="main")
+        sender = Remembering()
+        nursery.start_soon(one.deliverer(sender).run)
+        await until(lambda: (state := one.records.state(hook.id)) is not None and state.delivered >= 1)
+        await until(lambda: not one.records.state(hook.id).waiting)  # type: ignore[union-attr]
+        nursery.cancel_scope.cancel()
+    assert len(sender.sent) == 1
+
+
+def test_c11_what_is_secret_in_an_address_is_hidden_where_a_receiver_says_it_again() -> None:
+    url = "https://receiver.example/in?token=s3cr%2Bet-w0rd&x=1"
+    hidden = Sealed("whk_a", 0, url, ()).hidden
+    assert {"s3cr+et-w0rd", "s3cr%2Bet-w0rd"} <= set(hidden)
+    assert [len(one) for one in hidden] == sorted((len(one) for one in hidden), reverse=True)
+
+
+def test_a_delivery_has_its_own_number_whatever_is_written_beside_it(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    assert records.write({}, [("whk_a", line(0)), ("whk_b", line(0)), ("whk_a", line(0))]) == [1, 1, 2]
+    assert records.write({}, [("whk_b", line(0))]) == [2]
+    records.close()
 
 
 def line(number: int) -> Delivery:
