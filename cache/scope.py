@@ -68,6 +68,10 @@ class Scope(NamedTuple):
         """May the journal of this Workspace be seen? That of SYSTEM may, as far as `seen` leaves it."""
         return self.workspaces is None or workspace == SYSTEM or workspace in self.workspaces
 
+    def knows(self, token: Token) -> bool:
+        """May this Token be known, if not all of it?"""
+        return self.workspaces is None or self._token(token) is not None
+
     def seen(self, entry: Entry) -> Entry:
         """What may be seen of an entry of the SYSTEM journal."""
         if self.workspaces is None:

@@ -69,6 +69,19 @@ copy (
 # ---------------------------------------------------------------- what delivery feels
 
 
+class Everything:
+    """All nodes are believed all that they tell."""
+
+    def workspaces(self, node: str, names: frozenset[str]) -> frozenset[str]:
+        return names
+
+    def tokens(self, node: str, ids: frozenset[str]) -> frozenset[str]:
+        return ids
+
+    def born(self, places: frozenset[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        return dict.fromkeys(places, 0)
+
+
 def delivery(told: Options) -> list[Row]:
     """1 KB to 64 connections, from an origin that writes no log and one that does and makes segments of it."""
     silent = told.home / "silent.toml"
@@ -115,7 +128,7 @@ def taking(told: Options) -> list[Row]:
         keeping.folders.make(OWN)
         Folders(origin).make(OWN)
         receiving = Receiving(origin, register=register)
-        merging = Merging(Folders(origin), Logs(), register, now=lambda: time.time() + 3 * 86400)
+        merging = Merging(Folders(origin), Logs(), register, Everything(), now=lambda: time.time() + 3 * 86400)
         steps: list[tuple[str, Callable[[], object]]] = [
             ("lines joined and written", partial(write, edge, lines)),
             ("segments made", keeping.take),
@@ -220,7 +233,7 @@ def fill(root: Path, rows: int) -> dict[str, float]:
     folders.make(OWN)
     register = Register(folders.own)
     now_s = END.timestamp() + 2 * 86400
-    merging = Merging(folders, limits, register, now=lambda: now_s)
+    merging = Merging(folders, limits, register, Everything(), now=lambda: now_s)
     drawn_s = merged_s = 0.0
     each = rows // (DAYS * len(NODES) * SEGMENTS_A_DAY)
     left = rows - each * DAYS * len(NODES) * SEGMENTS_A_DAY

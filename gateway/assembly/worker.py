@@ -14,6 +14,7 @@ import trio
 
 from formats import ROOMS
 from gateway import config as settings
+from gateway.access.peers.believing import Believing
 from gateway.access.peers.renewing import stay_enrolled
 from gateway.assembly.chores import vouch
 from gateway.assembly.emptying import empty_due
@@ -116,7 +117,8 @@ class Worker:
             way, node = (uplink.way(), uplink.node) if uplink is not None else (None, OWN)
             nursery.start_soon(Keeping(parts.root, node, parts.config.logs, way, parts.register).run)
             if parts.register is not None:
-                nursery.start_soon(Merging(Folders(parts.root), parts.config.logs, parts.register).run)
+                believes = Believing(parts.store.catalog)
+                nursery.start_soon(Merging(Folders(parts.root), parts.config.logs, parts.register, believes).run)
         if parts.tracer is not None:
             nursery.start_soon(parts.tracer.run)
         nursery.start_soon(parts.evictor.run)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import lmdb
 import msgspec
@@ -38,6 +38,14 @@ CLOSED_HOURS = 1
 COUNT_FILES_MAX = 64
 SECONDS_MAX = 300.0
 THREADS = 2
+
+
+class Believes(Protocol):
+    """What a node may tell of: gateway.access.peers.believing."""
+
+    def workspaces(self, node: str, names: frozenset[str]) -> frozenset[str]: ...
+    def tokens(self, node: str, ids: frozenset[str]) -> frozenset[str]: ...
+    def born(self, places: frozenset[tuple[str, str]]) -> dict[tuple[str, str], int]: ...
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -95,11 +103,17 @@ class Merging:
     """An origin's work on the segments of all nodes, in one of its workers: count, merge, let go."""
 
     def __init__(
-        self, folders: Folders, limits: Limits, register: Register, now: Callable[[], float] = time.time
+        self,
+        folders: Folders,
+        limits: Limits,
+        register: Register,
+        believes: Believes,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._folders = folders
         self._limits = limits
         self._register = register
+        self._believes = believes
         self._now = now
         self._complained = False
 
@@ -128,14 +142,28 @@ class Merging:
         """Downloads, last pulls, and last uses of tokens, of what is new."""
         come = self._register.come()
         for node in self._nodes():
-            fresh = self._register.uncounted(str(path) for path in listed(node).fresh)
-            for at in range(0, len(fresh), COUNT_FILES_MAX):
-                files = tuple(fresh[at : at + COUNT_FILES_MAX])
-                found = self._carry_out(Tally(str(self._folders.own), files), list[Pulled])
-                self._register.use(self._carry_out(Latest(str(self._folders.own), files), list[Used]))
-                self._register.count(files, found)
+            fresh: dict[str, list[str]] = {}
+            for path in self._register.uncounted(str(path) for path in listed(node).fresh):
+                fresh.setdefault(_maker(node.name, path), []).append(path)
+            for maker, paths in fresh.items():
+                for at in range(0, len(paths), COUNT_FILES_MAX):
+                    self._count(maker, tuple(paths[at : at + COUNT_FILES_MAX]))
         if come:
             self._register.settle(come)
+
+    def _count(self, maker: str, files: tuple[str, ...]) -> None:
+        """What one node says of what it may see; the rest is dropped."""
+        pulls = self._carry_out(Tally(str(self._folders.own), files), list[Pulled])
+        uses = self._carry_out(Latest(str(self._folders.own), files), list[Used])
+        seen = self._believes.workspaces(maker, frozenset(one.workspace for one in pulls))
+        known = self._believes.tokens(maker, frozenset(one.token_id for one in uses))
+        kept = [one for one in pulls if one.workspace in seen]
+        used = [msgspec.structs.replace(one, node=_own_name(maker, one.node)) for one in uses if one.token_id in known]
+        if (refused := len(pulls) + len(uses) - len(kept) - len(used)) > 0:
+            report("warning", "a node tells of what it may not see: not counted", node=maker, count=refused)
+        self._register.use(used)
+        born = self._believes.born(frozenset((one.workspace, one.repository) for one in kept))
+        self._register.count(files, kept, born)
 
     def _merge(self, node: Path) -> bool:
         """Make one of some; False where nothing is due."""
@@ -203,6 +231,17 @@ class Merging:
         return carry_out(
             task, shape, memory_bytes_max=self._limits.memory_bytes_max, seconds_max=SECONDS_MAX, threads=THREADS
         )
+
+
+def _maker(sender: str, path: str) -> str:
+    """The node whose lines a segment holds, as files spell it: who sent it, or who gave it to him."""
+    one = segments.identity(sender, Path(path).name)
+    return segments.spelt(sender) if one is None else one.node
+
+
+def _own_name(maker: str, said: str) -> str:
+    """A line says where it was written; nobody's pass as another's."""
+    return said if segments.spelt(said) == maker else maker
 
 
 class Unit(NamedTuple):

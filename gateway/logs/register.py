@@ -7,14 +7,15 @@ years are counted from lines that are kept for months. Synchronous: write in a t
 - `seen`: node, file of its log → intervals of bytes that have come. A segment is known by the bytes of the log that it
   holds, so one that comes again, by whatever way, also after it was merged, is told apart.
 - `counted`: path of a segment that is in `pulls`, until it is merged.
-- `pulls`: workspace, repository, format, package, version, tag → downloads, time of the last pull (u64 each).
+- `pulls`: workspace, repository, format, package, version, tag → downloads, time of the last pull (u64 each). A row
+  whose last pull is older than the repository is of a predecessor of its name: it is not told, and begun anew.
 - `uses`: token id → its last use, at whichever node. The later one counts, so it makes no difference how often and in
   which order segments are seen.
 - `marks`: node → a Mark of it that waits, and the time up to which all that it did is counted.
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -133,15 +134,19 @@ class Register:
         with self._env.begin() as txn:
             return [path for path in paths if txn.get(_short(path), db=self._counted) is None]
 
-    def count(self, paths: Iterable[str], found: Iterable[Pulled]) -> None:
-        """Add what these segments say; all of it, or nothing."""
+    def count(self, paths: Iterable[str], found: Iterable[Pulled], born: Mapping[tuple[str, str], int]) -> None:
+        """Add what these segments say; all of it, or nothing. `born`: when each Repository (workspace, name) was made;
+        what is of none of these, or was pulled before, is of one that is gone."""
         with self._env.begin(write=True) as txn:
             for path in paths:
                 if not txn.put(_short(path), b"", overwrite=False, db=self._counted):
                     raise RuntimeError("this segment was counted before")  # which undoes the rest
             for one in found:
+                since_ms = born.get((one.workspace, one.repository))
+                if since_ms is None or one.last_ms < since_ms:
+                    continue
                 key = _key(one.workspace, one.repository, one.format, one.package, one.version, one.tag)
-                before = _pull(txn.get(key, db=self._pulls))
+                before = _pull(txn.get(key, db=self._pulls), since_ms)
                 row = _ROW.pack(before.downloads + one.downloads, max(before.last_ms, one.last_ms))
                 txn.put(key, row, db=self._pulls)
 
@@ -214,29 +219,30 @@ class Register:
 
     # ------------------------------------------------------------ what is told
 
-    def package(self, workspace: str, repository: str, format: str, package: str) -> dict[str, Pull]:
-        """Of each version of a package; "" is what no version is known of."""
+    def package(self, workspace: str, repository: str, format: str, package: str, *, since_ms: int) -> dict[str, Pull]:
+        """Of each version of a package; "" is what no version is known of. `since_ms`: when the Repository was made."""
         found: dict[str, Pull] = {}
-        for version, _, pull in self._rows(workspace, repository, format, package):
+        for version, _, pull in self._rows(since_ms, workspace, repository, format, package):
             before = found.get(version, NEVER)
             found[version] = Pull(before.downloads + pull.downloads, max(before.last_ms, pull.last_ms))
         return found
 
-    def tags(self, workspace: str, repository: str, format: str, package: str) -> dict[str, Pull]:
+    def tags(self, workspace: str, repository: str, format: str, package: str, *, since_ms: int) -> dict[str, Pull]:
         """Of what was pulled by each tag, wherever it pointed."""
         found: dict[str, Pull] = {}
-        for _, tag, pull in self._rows(workspace, repository, format, package):
+        for _, tag, pull in self._rows(since_ms, workspace, repository, format, package):
             if tag:
                 before = found.get(tag, NEVER)
                 found[tag] = Pull(before.downloads + pull.downloads, max(before.last_ms, pull.last_ms))
         return found
 
-    def _rows(self, *place: str) -> Iterator[tuple[str, str, Pull]]:
+    def _rows(self, since_ms: int, *place: str) -> Iterator[tuple[str, str, Pull]]:
         head = _key(*place, "")
         with self._env.begin() as txn:
             for key, value in _from(txn, self._pulls, head):
                 version, _, tag = key[len(head) :].decode(errors="replace").partition("\0")
-                yield version, tag, _pull(value)
+                if (pull := _pull(value, since_ms)) != NEVER:
+                    yield version, tag, pull
 
 
 def joined(intervals: list[Interval]) -> list[Interval]:
@@ -273,8 +279,9 @@ def _told(raw: Raw) -> Told:
     return Told() if raw is None else msgspec.msgpack.decode(raw, type=Told)
 
 
-def _pull(raw: Raw) -> Pull:
-    return NEVER if raw is None else Pull(*_ROW.unpack(raw))
+def _pull(raw: Raw, since_ms: int) -> Pull:
+    found = NEVER if raw is None else Pull(*_ROW.unpack(raw))
+    return found if found.last_ms >= since_ms else NEVER
 
 
 def _from(txn: lmdb.Transaction, table: Any, head: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -25,10 +25,10 @@ TELLING = (
 class Counted:
     """A register that has seen pulls of everything."""
 
-    def package(self, *place: str) -> dict[str, Pull]:
+    def package(self, *place: str, since_ms: int) -> dict[str, Pull]:
         return {"1.0": Pull(7, 1)}
 
-    def tags(self, *place: str) -> dict[str, Pull]:
+    def tags(self, *place: str, since_ms: int) -> dict[str, Pull]:
         return {}
 
     def known(self, nodes: list[str]) -> dict[str, Known]:

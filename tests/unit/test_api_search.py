@@ -136,7 +136,7 @@ async def test_what_rooms_clerks_and_counters_know_is_found_too(tmp_path: Path) 
     """Licenses and architectures from what was published, who published it, what is withheld, how often it went."""
 
     class Counted:
-        def package(self, *place: str) -> dict[str, Pull]:
+        def package(self, *place: str, since_ms: int) -> dict[str, Pull]:
             return {"1.0": Pull(7, 1), "2.0": Pull(40, 1)} if place[-1] == "one" else {}
 
     console = Console(tmp_path, register=Counted())

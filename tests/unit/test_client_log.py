@@ -21,6 +21,7 @@ from gateway.logs.register import Register
 from gateway.logs.rollups import BY
 from gateway.logs.tasks import Filter, Used
 from storage.errors import Invalid, Unavailable
+from tests.harness.believing import Everything
 
 NOW_S = time.time()
 
@@ -53,7 +54,7 @@ class Node:
         self.register = Register(root / "segments")
         self.keeping = Keeping(root, "origin", self.limits, None, self.register)
         self.keeping.folders.make("origin")
-        self.merging = Merging(self.keeping.folders, self.limits, self.register)
+        self.merging = Merging(self.keeping.folders, self.limits, self.register, Everything())
         self.questions = Questions(root, self.limits)
 
     def write(self, data: bytes) -> None:

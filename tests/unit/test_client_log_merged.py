@@ -28,6 +28,7 @@ from gateway.logs.register import Identity, Mark, Pull, Register, joined
 from gateway.logs.rollups import DAY_MS, HOUR_MS
 from gateway.logs.tasks import Filter
 from storage.errors import Invalid
+from tests.harness.believing import Everything
 from tests.unit.test_client_log import line
 
 NOON_MS = 1_795_003_200_000 - 1_795_003_200_000 % DAY_MS + 12 * HOUR_MS
@@ -55,7 +56,8 @@ class Origin:
         self.keeping = Keeping(root, "origin", self.limits, None, self.register)
         self.keeping.folders.make("origin")
         self.kept = self.keeping.folders.kept
-        self.merging = Merging(self.keeping.folders, self.limits, self.register, now=lambda: self.now_s)
+        self.believes = Everything()
+        self.merging = Merging(self.keeping.folders, self.limits, self.register, self.believes, now=lambda: self.now_s)
         self.questions = Questions(root, self.limits)
 
     def take(self, *lines: bytes) -> None:
@@ -169,7 +171,9 @@ async def test_merging_that_breaks_off_anywhere_counts_each_line_once(
     assert [path.name for path in folder.iterdir()] == [origin.merged()[0].name]
     assert (await origin.count("package"))[0]["requests"] == SMALL_MAX
     assert (await origin.count("principal"))[0]["requests"] == SMALL_MAX
-    assert origin.register.package("acme", "main", "pypi", "p1") == {"1.0": Pull(SMALL_MAX, NOON_MS + 7 * HOUR_MS)}
+    assert origin.register.package("acme", "main", "pypi", "p1", since_ms=0) == {
+        "1.0": Pull(SMALL_MAX, NOON_MS + 7 * HOUR_MS)
+    }
 
 
 async def test_o24_a_segment_that_comes_again_after_it_was_merged_is_not_counted_again(tmp_path: Path) -> None:
@@ -188,7 +192,7 @@ async def test_o24_a_segment_that_comes_again_after_it_was_merged_is_not_counted
     assert len(origin.merged()) == 1
     assert not list(origin.kept.rglob("2*.parquet"))
     assert (await origin.count("node"))[0]["requests"] == 1
-    assert origin.register.package("acme", "main", "pypi", "p1")["1.0"].downloads == 1
+    assert origin.register.package("acme", "main", "pypi", "p1", since_ms=0)["1.0"].downloads == 1
     edge.register.close()
     origin.register.close()
 
@@ -202,15 +206,46 @@ def test_o20_pulls_are_counted_once_and_the_last_is_a_maximum(origin: Origin) ->
     )  # fmt: skip
     origin.merging.count()
     origin.merging.count()
-    assert origin.register.package("acme", "main", "pypi", "p1") == {"1.0": Pull(2, NOON_MS + 3 * HOUR_MS)}
-    assert origin.register.tags("acme", "main", "pypi", "p1") == {"latest": Pull(1, NOON_MS)}
+    assert origin.register.package("acme", "main", "pypi", "p1", since_ms=0) == {"1.0": Pull(2, NOON_MS + 3 * HOUR_MS)}
+    assert origin.register.tags("acme", "main", "pypi", "p1", since_ms=0) == {"latest": Pull(1, NOON_MS)}
     origin.take(told(-5, "p1", 200, "GET"), told(-5, "p", 200, "GET"))
     origin.merging.round()
     origin.register.close()
     origin.register = Register(origin.root / "segments")
-    assert origin.register.package("acme", "main", "pypi", "p1") == {"1.0": Pull(3, NOON_MS + 3 * HOUR_MS)}
-    assert origin.register.package("acme", "main", "pypi", "p") == {"1.0": Pull(1, NOON_MS - 5 * HOUR_MS)}
-    assert origin.register.package("acme", "main", "pypi", "p" * 300) == {}
+    assert origin.register.package("acme", "main", "pypi", "p1", since_ms=0) == {"1.0": Pull(3, NOON_MS + 3 * HOUR_MS)}
+    assert origin.register.package("acme", "main", "pypi", "p", since_ms=0) == {"1.0": Pull(1, NOON_MS - 5 * HOUR_MS)}
+    assert origin.register.package("acme", "main", "pypi", "p" * 300, since_ms=0) == {}
+
+
+def test_o20_pulls_of_a_repository_are_not_those_of_one_that_had_its_name_before(origin: Origin) -> None:
+    origin.take(told(1, "p1", 200, "GET"), told(2, "p1", 200, "GET"), told(2, "p2", 200, "GET"))
+    origin.merging.count()
+    anew = origin.believes.born_ms = NOON_MS + 3 * HOUR_MS
+    assert origin.register.package("acme", "main", "pypi", "p1", since_ms=anew) == {}
+    origin.take(told(2, "p2", 200, "GET"))  # a late segment
+    origin.merging.count()
+    assert origin.register.package("acme", "main", "pypi", "p2", since_ms=anew) == {}
+    origin.take(told(4, "p1", 200, "GET"))
+    origin.merging.count()
+    assert origin.register.package("acme", "main", "pypi", "p1", since_ms=anew) == {
+        "1.0": Pull(1, NOON_MS + 4 * HOUR_MS)
+    }, "counted anew"
+
+
+def test_f5_an_edge_is_believed_nothing_of_what_it_may_not_see(origin: Origin, tmp_path: Path) -> None:
+    edge = Origin(tmp_path / "edge")
+    edge.take(told(1, "p1", 200, "GET"))
+    [segment] = listed(edge.kept / "origin").fresh
+    receiving = Receiving(origin.root, register=origin.register, now=lambda: origin.now_s)
+    for node, forbidden in (("tokyo", {"acme", "tok_a"}), ("osaka", {"tok_a"}), ("paris", set[str]())):
+        origin.believes.forbidden[node] = forbidden
+        assert receiving.keep(node, segment.name, segment.read_bytes())
+        origin.merging.count()
+        counted = origin.register.package("acme", "main", "pypi", "p1", since_ms=0)
+        assert sum(one.downloads for one in counted.values()) == {"tokyo": 0, "osaka": 1, "paris": 2}[node]
+        uses = origin.register.uses(["tok_a"])
+        assert {id: one.node for id, one in uses.items()} == ({"tok_a": "paris"} if node == "paris" else {})
+    edge.register.close()
 
 
 def test_o20_a_mark_holds_when_all_that_it_speaks_of_is_counted(tmp_path: Path) -> None:
@@ -280,7 +315,7 @@ async def test_rows_go_before_their_sums(tmp_path: Path) -> None:
     origin.now_s += 7 * 86400
     origin.merging.round()
     assert origin.merged() == []
-    assert origin.register.package("acme", "main", "pypi", "p1")["1.0"].downloads > 0
+    assert origin.register.package("acme", "main", "pypi", "p1", since_ms=0)["1.0"].downloads > 0
     origin.register.close()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import trio
 
-from gateway.access.rights.verdicts import on_node
+from gateway.access.rights.verdicts import judge, on_node
 from gateway.console.calls.call import Call, Reply, Routes
 from gateway.console.calls.permissions import ANYBODY, METRICS, REPOSITORY_READ, SOMEBODY
 from gateway.console.nodes import replies
@@ -105,8 +105,9 @@ def show_published(call: Call, reading: Reading) -> shown.Shown:
 async def show_package(call: Call) -> Reply:
     with call.read() as reading:
         told: dict[str, Any] = show_published(call, reading)
+        since_ms = judge(reading, call.principal, call.at["workspace"], call.at["repository"], "read").at_ms
     register, at = call.services.register, (call.at["workspace"], call.at["repository"])
-    counted = None if register is None else register.package(*at, _format_of(call), told["name"])
+    counted = None if register is None else register.package(*at, _format_of(call), told["name"], since_ms=since_ms)
     rows = call.services.stored([bytes.fromhex(one["sha256"]) for one in told["files"]])
     for one in told["versions"]:
         one |= of_version(counted, one["name"])

@@ -33,11 +33,17 @@ class Around:
         self.place = (at.workspace, at.repository, at.format)
         self.people = people
         self._register = call.services.register
+        repository = reading.repository(at.workspace, at.repository)
+        self._since_ms = 0 if repository is None else repository.at_ms
 
     @cached_property
     def pulls(self) -> Mapping[str, Pull] | None:
         """By version; None where this node counts no downloads."""
-        return None if self._register is None else self._register.package(*self.place, self.at.name)
+        return (
+            None
+            if self._register is None
+            else self._register.package(*self.place, self.at.name, since_ms=self._since_ms)
+        )
 
     @cached_property
     def withheld(self) -> bool:

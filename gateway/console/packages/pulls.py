@@ -55,16 +55,17 @@ async def show_pulls(call: Call) -> Reply:
     with call.read() as reading:
         if not may_know(call, reading)(format, name):
             raise Absent("This repository holds no such package.")
+        since_ms = judge(reading, call.principal, workspace, repository, "read").at_ms
         there = reading.view(workspace, repository, format).package(name) is not None
         sure = certain(reading, register)
-    versions = register.package(workspace, repository, format, name)
+    versions = register.package(workspace, repository, format, name, since_ms=since_ms)
     if not there and not versions:
         raise Absent("This repository holds no such package.")
     told = {
         "downloads": sum(one.downloads for one in versions.values()),
         "last_pull_ms": max((one.last_ms for one in versions.values()), default=0),
         "versions": _shown(versions.items()),
-        "tags": _shown(register.tags(workspace, repository, format, name).items()),
+        "tags": _shown(register.tags(workspace, repository, format, name, since_ms=since_ms).items()),
         "counted_until_ms": sure.until_ms,
         "lost_until_ms": sure.lost_ms,
     }
