@@ -8,6 +8,7 @@ __all__ = ["issuer", "world"]
 
 async def test_a_key_of_somebody_without_a_token_is_his_networks(world: World) -> None:
     """A build with its key is answered again where it runs; a stranger's key of the same name is another."""
+    await world.believe(lifetime_s=600)
     first = {"workspace": "acme", "token": world.issuer.token(world.claims())}
     second = {"workspace": "acme", "token": world.issuer.token(world.claims())}
 

@@ -174,8 +174,8 @@ async def test_a_webhook_of_a_repository_tells_nothing_of_one_that_had_its_name_
         await one.write(*package, repository="main")
         sender = Remembering()
         nursery.start_soon(one.deliverer(sender).run)
-        await until(lambda: (state := one.records.state(hook.id)) is not None and state.delivered >= 1)
-        await until(lambda: not one.records.state(hook.id).waiting)  # type: ignore[union-attr]
+        await comes(lambda: (state := one.records.state(hook.id)) is not None and state.delivered >= 1)
+        await comes(lambda: not one.records.state(hook.id).waiting)  # type: ignore[union-attr]
         nursery.cancel_scope.cancel()
     assert len(sender.sent) == 1
 
