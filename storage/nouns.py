@@ -304,11 +304,22 @@ class People(Noun, frozen=True):
     teams: dict[str, str] = msgspec.field(default_factory=dict)
 
 
+class Saml(Noun, frozen=True):
+    """How a Provider speaks SAML 2.0: it takes requests by redirect at `sign_on`, and signs with the keys of these
+    `certificates` (DER). `subject` is the attribute by which it tells people apart, "" = their NameID. `unsolicited`:
+    it may send people here who did not begin here."""
+
+    sign_on: str
+    certificates: tuple[bytes, ...]
+    subject: str = ""
+    unsolicited: bool = False
+
+
 class Provider(Noun, frozen=True):
     """Somebody else who says who is who: an OpenID issuer whose identity tokens for `audience` a Workspace takes in
     exchange for tokens of its service accounts, which are good for `lifetime_s`; with `people`, at which its managed
-    users sign in, and `audience` is what this node is called there. `private_network`: the issuer may be elsewhere
-    than on the public Internet, and speak plain http."""
+    users sign in, and `audience` is what this node is called there; with `saml` it speaks that, and `issuer` is its
+    entityID. `private_network`: it may be elsewhere than on the public Internet, and speak plain http."""
 
     id: str
     name: str
@@ -319,6 +330,7 @@ class Provider(Noun, frozen=True):
     private_network: bool = False
     at_ms: int = 0
     people: People | None = None
+    saml: Saml | None = None
 
 
 class Exchange(Noun, frozen=True):

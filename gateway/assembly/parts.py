@@ -70,6 +70,8 @@ class Parts:
         self.questions = Questions(self.root, config.logs)
         self.telling: Telling | None = telling_of(config, store, self.history, self.root)
         self.sandbox = Sandbox(config.sandbox, self.root / "staging" / f"sandbox-{number}")
+        documents = self.root / "staging" / f"documents-{number}"
+        self.documents = Sandbox(config.sandbox, documents, "gateway.saml.unpacking")
         self.shelf = Shelf(store.cache_env)
         self.uplink = Uplink(config, store, self.shelf, self.root) if config.role == "edge" else None
         self.remote = self.uplink.remote() if self.uplink is not None else _remote(config.cache)
@@ -140,6 +142,7 @@ class Parts:
             self.register.close()
         self.log.close()
         self.sandbox.close()
+        self.documents.close()
         self.remote.close()
         self.shelf.close()
 

@@ -44,6 +44,7 @@ def services_of(parts: Parts) -> Services:
         questions=parts.questions if is_origin else None,
         signing_in=parts.signing_in,
         sign_in=parts.config.sign_in,
+        documents=parts.documents if is_origin else None,
         register=parts.register,
         telling=parts.telling,
         normalise=rooms.normalise,

@@ -1,4 +1,4 @@
-"""How is an OpenID provider told to a workspace at which its people sign in, from a terminal?"""
+"""How is an identity provider told to a workspace at which its people sign in, from a terminal?"""
 
 import sys
 from pathlib import Path
@@ -8,6 +8,8 @@ from cyclopts import App
 from gateway.cli.client import reach
 from gateway.cli.output import Output, Usage
 from gateway.cli.words import AsJson, AsProfile, AtUrl, owned
+
+DOCUMENT_CHARS_MAX = 256 << 10
 
 app = App(name="sso", help="Let people sign in at an identity provider.")
 
@@ -79,6 +81,117 @@ def add_provider(
     out = Output(json)
     out.fact(made | {"redirect_uri": back}, back)
     out.note("Register this address there as the redirect URI, with the name by which people reach this node.")
+
+
+@app.command(name="add-saml")
+def add_saml_provider(
+    provider: str,
+    /,
+    *,
+    metadata: str,
+    audience: str = "",
+    entity_id: str = "",
+    name_attribute: str = "NameID",
+    subject_attribute: str = "",
+    domain: tuple[str, ...] = (),
+    require: tuple[str, ...] = (),
+    join: bool = False,
+    groups_attribute: str = "",
+    team: tuple[str, ...] = (),
+    unsolicited: bool = False,
+    private_network: bool = False,
+    json: AsJson = False,
+    url: AtUrl = "",
+    profile: AsProfile = "",
+) -> None:
+    """Let the managed users of a workspace sign in at a SAML identity provider. Prints the address to register there.
+
+    Parameters
+    ----------
+    provider
+        WORKSPACE/NAME; the name is yours to choose, and people see it.
+    metadata
+        A file with the metadata document of the identity provider, - for stdin.
+    audience
+        The entityID of this registry there; else the address of its own metadata.
+    entity_id
+        Which identity provider is meant, where the document describes several.
+    name_attribute
+        The attribute that is a person's userName here, by its Name; NameID for that itself.
+    subject_attribute
+        The attribute that is the same for nobody else, ever; else it is the NameID.
+    domain
+        Only names at this mail domain; may be given several times.
+    require
+        ATTRIBUTE=VALUE that everybody must have; may be given several times.
+    join
+        Who is not known yet becomes a member. Without it only those sign in whom SCIM has brought.
+    groups_attribute
+        The attribute that lists a person's groups.
+    team
+        GROUP=TEAM: who is in that group is in that team, and who is not is not; may be given several times.
+    unsolicited
+        People may begin there, too; they are asked here whether they meant to.
+    private_network
+        The identity provider may be reached by plain http. Needs admin on everything.
+    """
+    at = owned(provider)
+    people = {
+        "name": name_attribute,
+        "domains": list(domain),
+        "claims": _pairs(require, "ATTRIBUTE=VALUE"),
+        "joins": join,
+        "groups": groups_attribute,
+        "teams": _pairs(team, "GROUP=TEAM"),
+    }
+    body = {
+        "name": at.name,
+        "metadata": _document(metadata),
+        "entity_id": entity_id,
+        "subject": subject_attribute,
+        "unsolicited": unsolicited,
+        "private_network": private_network,
+        "people": people,
+    }
+    with reach(url, profile) as node:
+        own = f"{node.url}/-/sign-in/saml/{at.workspace}/{at.name}/metadata"
+        made = node.post(f"/workspaces/{at.workspace}/saml", body | {"audience": audience or own})
+        back = f"{node.url}{made['people']['back']}"
+    out = Output(json)
+    out.fact(made | {"acs_url": back, "metadata_url": own}, back)
+    out.note(f"Register this address there as the assertion consumer service, or give it {own}.")
+
+
+@app.command(name="renew-saml")
+def renew_saml_provider(
+    provider: str,
+    /,
+    *,
+    metadata: str,
+    json: AsJson = False,
+    url: AtUrl = "",
+    profile: AsProfile = "",
+) -> None:
+    """Take the certificates and the address of a SAML identity provider from fresh metadata; people stay who they are.
+
+    Parameters
+    ----------
+    provider
+        WORKSPACE/NAME.
+    metadata
+        A file with the metadata document of the identity provider, - for stdin.
+    """
+    at, document = owned(provider), _document(metadata)
+    with reach(url, profile) as node:
+        told = node.put(f"/workspaces/{at.workspace}/saml/{at.name}", {"metadata": document})
+    Output(json).fact(told, "\n".join(one["sha256"] for one in told["saml"]["certificates"]))
+
+
+def _document(file: str) -> str:
+    try:
+        return sys.stdin.read(DOCUMENT_CHARS_MAX) if file == "-" else Path(file).read_text()
+    except (OSError, UnicodeDecodeError):
+        raise Usage("The file of the metadata cannot be read.", "Check --metadata.") from None
 
 
 def _secret(file: str) -> str:

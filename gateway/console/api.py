@@ -19,13 +19,14 @@ from gateway.console.document import explaining, openapi
 from gateway.console.history import audit, exporting, traffic
 from gateway.console.nodes import edges, facts, hosts, upkeep
 from gateway.console.packages import copying, pulls, removing, searching, withholding
-from gateway.console.people import credentials, entitlements, grants, oidc, people
+from gateway.console.people import credentials, entitlements, grants, oidc, people, saml
 from gateway.console.repositories import networks, quotas, replication, signing, tenancy, upstreams
 from gateway.console.scim import discovery, groups, users
 from gateway.console.scim import searching as scim_searching
 from gateway.console.scim import tokens as scim_tokens
 from gateway.console.signin import accounts, logins, openid, passkeys, programs, registered, sessions, visits
 from gateway.console.signin import credentials as own_credentials
+from gateway.console.signin import saml as saml_pages
 from gateway.console.webhooks import webhooks
 from gateway.delivery.manage import PRINCIPAL
 
@@ -65,6 +66,7 @@ ROUTES: tuple[Route, ...] = (
     *people.ROUTES.all,
     *grants.ROUTES.all,
     *oidc.ROUTES.all,
+    *saml.ROUTES.all,
     *webhooks.ROUTES.all,
     *scim_tokens.ROUTES.all,
     *discovery.ROUTES.all,
@@ -90,6 +92,7 @@ PAGES: tuple[visits.Page, ...] = (
     *programs.PAGES.all,
     *passkeys.PAGES.all,
     *openid.PAGES.all,
+    *saml_pages.PAGES.all,
 )
 """What people see in a browser: no part of the API, and declared as it is."""
 SHOWS = {route.rule: route.shows for route in ROUTES if route.shows is not None}

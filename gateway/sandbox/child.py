@@ -1,7 +1,8 @@
 """What runs inside the sandbox? One job after the other from a socket, behind walls that stood before the first.
 
 The wire, both ways: a u32 length, then that many bytes of msgpack. The length of a job is sent together with the
-descriptor of what it is about. This process imports the rooms, and nothing of the gateway but its own walls.
+descriptor of what it is about. This process imports the rooms, or the readers, and nothing of the gateway but its own
+walls.
 """
 
 import importlib
@@ -10,6 +11,7 @@ import socket
 import struct
 import sys
 import traceback
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -23,12 +25,15 @@ LENGTH = struct.Struct("<I")
 SPENT_KIB = 256 << 10
 """A child that ever was so large in memory is not kept: Python gives little of it back."""
 FRAMES_MAX = 12
+Readers = Mapping[str, Callable[[Any, bytes], object]]
+"""Who reads a document, by name: what is asked about it, and its bytes, become the result."""
 
 
 class Job(msgspec.Struct):
-    """One piece of work. For `unpack` the descriptor is the upload, for `learn` the upstream's answer."""
+    """One piece of work. For `unpack` the descriptor is the upload, for `learn` the upstream's answer, for `read` a
+    document, whose reader `room` is."""
 
-    kind: Literal["unpack", "learn"]
+    kind: Literal["unpack", "learn", "read"]
     room: str
     ask: Ask | None = None
     fields: dict[str, list[str]] = {}
@@ -52,7 +57,7 @@ class Outcome(msgspec.Struct):
     spent: bool = False
 
 
-def serve(channel: socket.socket, rooms: dict[str, Room], seconds: int) -> None:
+def serve(channel: socket.socket, rooms: Mapping[str, Room], readers: Readers, seconds: int) -> None:
     """Until the other end is closed."""
     while True:
         head, descriptors, _, _ = socket.recv_fds(channel, LENGTH.size, 1)
@@ -61,7 +66,7 @@ def serve(channel: socket.socket, rooms: dict[str, Room], seconds: int) -> None:
         head += _exactly(channel, LENGTH.size - len(head))
         message = _exactly(channel, LENGTH.unpack(head)[0])
         walls.allow_seconds(seconds)
-        outcome = _outcome(message, rooms, descriptors[0])
+        outcome = _outcome(message, rooms, readers, descriptors[0])
         del message
         os.close(descriptors[0])
         outcome.spent = bool(outcome.fault) or most_memory_kib() > SPENT_KIB
@@ -77,9 +82,12 @@ def most_memory_kib() -> int:
         return next((int(line.split()[1]) for line in status if line.startswith("VmHWM:")), 0)
 
 
-def _outcome(message: bytes, rooms: dict[str, Room], descriptor: int) -> Outcome:
+def _outcome(message: bytes, rooms: Mapping[str, Room], readers: Readers, descriptor: int) -> Outcome:
     try:
         job = msgspec.msgpack.decode(message, type=Job)
+        if job.kind == "read":
+            with open(descriptor, "rb", closefd=False) as file:
+                return Outcome(msgspec.msgpack.encode(readers[job.room](job.context, file.read())))
         return Outcome(msgspec.msgpack.encode(_do(job, rooms[job.room], descriptor)))
     except Problem as problem:
         return Outcome(problem=(type(problem).__name__, problem.message, problem.remedy, problem.retry_after_s))
@@ -111,13 +119,15 @@ def _exactly(channel: socket.socket, size: int) -> bytes:
 
 
 def main(arguments: list[str]) -> None:
-    """descriptor of the socket, process id of the parent, module of the rooms, bytes of memory, bytes of a file,
-    seconds of a job."""
-    number, parent, module, memory_bytes, file_bytes, seconds = arguments
-    rooms: dict[str, Room] = importlib.import_module(module).ROOMS
+    """descriptor of the socket, process id of the parent, module of the rooms or readers, bytes of memory, bytes of a
+    file, seconds of a job."""
+    number, parent, name, memory_bytes, file_bytes, seconds = arguments
+    module = importlib.import_module(name)
+    rooms: Mapping[str, Room] = getattr(module, "ROOMS", {})
+    readers: Readers = getattr(module, "READERS", {})
     walls.enclose(int(memory_bytes), int(file_bytes), int(parent))
     with socket.socket(fileno=int(number)) as channel, suppress(EOFError, ConnectionError):
-        serve(channel, rooms, int(seconds))
+        serve(channel, rooms, readers, int(seconds))
 
 
 if __name__ == "__main__":

@@ -137,14 +137,15 @@ class _Lane:
 
 
 class Sandbox:
-    """The children of one worker. `rooms` names the module whose ROOMS they serve, `directory` is its own alone."""
+    """The children of one worker. `rooms` names the module whose ROOMS, or READERS, they serve, `directory` is its own
+    alone."""
 
     def __init__(self, config: Limits, directory: Path, rooms: str = "formats") -> None:
         self._config = config
         self._directory = directory
         self._rooms = rooms
         # an upload may take its whole time to be taken apart; who reads a foreign page does not stand behind it
-        self._lanes = {"unpack": _Lane(config.processes), "learn": _Lane(config.processes)}
+        self._lanes = {kind: _Lane(config.processes) for kind in ("unpack", "learn", "read")}
         shutil.rmtree(directory, ignore_errors=True)  # what a killed worker left
 
     def close(self) -> None:
@@ -181,6 +182,13 @@ class Sandbox:
 
     async def learn(self, room: str, package: str, raw: bytes, url: str) -> Foreign:
         """What a foreign registry's answer says. Raises Problem."""
+        return await self._told(Job("learn", room, package=package, url=url), raw, Foreign)
+
+    async def read[Result](self, reader: str, asked: Any, raw: bytes, wanted: type[Result]) -> Result:
+        """What a reader makes of a document, asked this about it. Raises Problem."""
+        return await self._told(Job("read", reader, context=asked), raw, wanted)
+
+    async def _told[Result](self, job: Job, raw: bytes, wanted: type[Result]) -> Result:
         descriptor = os.memfd_create("answer", os.MFD_CLOEXEC)
         try:
             if len(raw) > INLINE_BYTES_MAX:
@@ -188,7 +196,7 @@ class Sandbox:
             else:
                 _write_all(descriptor, raw)
             with _readable(descriptor) as readable:
-                return await self._do(Job("learn", room, package=package, url=url), readable, Foreign)
+                return await self._do(job, readable, wanted)
         finally:
             os.close(descriptor)
 
@@ -259,6 +267,8 @@ class Sandbox:
 def _lament(job: Job, *, slow: bool) -> Problem:
     if job.kind == "learn":
         return UpstreamFailed("The upstream's answer could not be understood.", "Try again later.")
+    if job.kind == "read":
+        return Invalid("This document could not be read.", "Check that it is what it should be.")
     if slow:
         return Invalid("The package took too long to take apart.", "Send one that is simpler or smaller.")
     return Invalid("The package could not be taken apart.", "It is damaged, or not what its name says.")

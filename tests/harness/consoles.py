@@ -23,6 +23,7 @@ from gateway.config import SignIn
 from gateway.console.api import make_app
 from gateway.console.calls.once import Running
 from gateway.console.calls.services import Health, Services
+from gateway.saml.unpacking import READERS
 from gateway.webhooks.records import Records
 from gateway.webhooks.sealed import Sealing
 from gateway.webhooks.sending import Sender
@@ -69,6 +70,14 @@ from tests.harness.ledgers import NOW_MS, Ledger
 
 API = "/-/api/v1"
 REQUEST_ID = "c0ffee" + "0" * 26
+
+
+class Documents:
+    """Reads as the sandbox would, without its process."""
+
+    async def read[Result](self, reader: str, asked: Any, raw: bytes, wanted: type[Result]) -> Result:
+        told = msgspec.msgpack.encode(READERS[reader](asked, raw))
+        return msgspec.msgpack.decode(told, type=wanted)
 
 
 class Got:
@@ -146,6 +155,7 @@ class Console:
             "authority": Authority(root / "authority.json"),
             "telling": self.telling,
             "now_ms": lambda: self.now_ms,
+            "documents": Documents(),
             "running": Running(root / "running.lock"),
             "work": {name: Working() for name in ("sweep", "scrub")},
             "rooms": ROOMS,

@@ -10,10 +10,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from gateway.access.signin import signon
+from gateway.access.signin import flows, signon
+from gateway.access.signin.flows import Going
 from gateway.access.signin.idtokens import Claims
 from gateway.access.signin.issuers import Endpoints
-from gateway.access.signin.signon import Going, Person
+from gateway.access.signin.vouching import Person
 from storage.errors import Forbidden, Unauthenticated
 from storage.nouns import People, Provider
 from tests.harness.ledgers import NOW_MS
@@ -36,11 +37,11 @@ def begun(cookie: str = COOKIE, endpoints: Endpoints = ENDPOINTS) -> dict[str, s
 
 
 def going(cookie: str = COOKIE) -> Going:
-    return signon.returned(begun(cookie)["state"], cookie, NOW_MS)
+    return flows.returned(begun(cookie)["state"], cookie, NOW_MS)
 
 
 def claims(way: Going, values: dict[str, str], lists: Any = None, *, issuer: str = ISSUER, aud: str = CLIENT) -> Claims:
-    nonce = signon._derived("nonce", way, COOKIE)
+    nonce = flows.derived("nonce", way, COOKIE)
     good = {"nonce": nonce, "preferred_username": "ann@acme.example", "email": "ann@acme.example"}
     said = {name: value for name, value in (good | values).items() if value}
     return Claims(issuer, "s-1", aud, 2, 1, 0, b"", said, lists or {})
@@ -53,7 +54,7 @@ def person(values: dict[str, str] | None = None, lists: Any = None, **people: An
 
 def test_a_flow_is_begun_as_the_specification_says() -> None:
     asked = begun()
-    way = signon.returned(asked["state"], COOKIE, NOW_MS)
+    way = flows.returned(asked["state"], COOKIE, NOW_MS)
     assert (way.workspace, way.provider, way.next) == ("acme", "idp_1", "/-/account")
     assert (asked["response_type"], asked["client_id"], asked["redirect_uri"]) == ("code", CLIENT, BACK)
     assert asked["scope"] == "openid profile email"
@@ -86,18 +87,18 @@ def test_c13_a_state_is_good_in_its_browser_unchanged_and_not_for_long() -> None
         f"{body}.",
         f".{seal}",
         "\udc80.\udc80",
-        f"AAAA.{signon._seal('AAAA', COOKIE)}",
+        f"AAAA.{flows.seal('AAAA', COOKIE)}",
         "x" * 9_000,
     ):
         with pytest.raises(Forbidden):
-            signon.returned(bad, COOKIE, NOW_MS)
+            flows.returned(bad, COOKIE, NOW_MS)
     for cookie in ("", "d" * 32):
         with pytest.raises(Forbidden):
-            signon.returned(state, cookie, NOW_MS)
-    for at_ms in (NOW_MS - 1, NOW_MS + signon.STATE_S_MAX * 1000 + 1):
+            flows.returned(state, cookie, NOW_MS)
+    for at_ms in (NOW_MS - 1, NOW_MS + flows.STATE_S_MAX * 1000 + 1):
         with pytest.raises(Forbidden):
-            signon.returned(state, COOKIE, at_ms)
-    assert signon.returned(state, COOKIE, NOW_MS + signon.STATE_S_MAX * 1000)
+            flows.returned(state, COOKIE, at_ms)
+    assert flows.returned(state, COOKIE, NOW_MS + flows.STATE_S_MAX * 1000)
 
 
 def test_whom_the_claims_name() -> None:

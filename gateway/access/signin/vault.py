@@ -13,6 +13,8 @@ one that broke off means nothing, and goes with the next (no half state).
     by_user    user code                                  -> sha256 of the device code
     answered   its end (u64 ms), challenge of a passkey   -> nothing
     seals      what it seals                              -> key (32 bytes)
+
+Beside them lie those who were vouched for and are not in yet (`arrivals.py`).
 """
 
 import os
@@ -23,6 +25,7 @@ from pathlib import Path
 import lmdb
 import msgspec
 
+from gateway.access.signin.arrivals import Arrivals
 from gateway.access.signin.logins import Login
 from gateway.access.signin.onetime import recovery_hash, step_of
 from storage.errors import Damaged, Unavailable
@@ -57,7 +60,7 @@ class Vault:
     def __init__(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.chmod(path, 0o700)
-        self._env = lmdb.open(str(path), map_size=MAP_BYTES, max_dbs=8, max_readers=256, readahead=False, mode=0o600)
+        self._env = lmdb.open(str(path), map_size=MAP_BYTES, max_dbs=16, max_readers=256, readahead=False, mode=0o600)
         with self._env.begin(write=True) as txn:
             self._passwords = self._env.open_db(b"passwords", txn=txn)
             self._devices = self._env.open_db(b"devices", txn=txn)
@@ -69,6 +72,7 @@ class Vault:
                 txn.put(CHALLENGES, secrets.token_bytes(SEAL_BYTES), db=seals)
             self.seal = bytes(txn.get(CHALLENGES, db=seals) or b"")
             """Seals the challenges of passkeys."""
+            self.arrivals = Arrivals(self._env, txn)
 
     def __repr__(self) -> str:
         return "<Vault>"

@@ -1,7 +1,7 @@
 """What does the management API need of its node?
 
 The node assembly makes one `Services` for each worker. An edge gives no `commit`, `secrets`, `signing`,
-`authority`, `history`, `heads`, `questions`, `register`, `signing_in` or
+`authority`, `history`, `heads`, `questions`, `register`, `signing_in`, `documents` or
 `telling`: it answers reads from its own index, and its front relays writes to the origin before they come here.
 """
 
@@ -113,6 +113,12 @@ def nothing(workspace: str, repository: str = "") -> int:
     return 0
 
 
+class Documents(Protocol):
+    """Who takes a stranger's document apart where it can do no harm: gateway.sandbox.pool.Sandbox."""
+
+    async def read[Result](self, reader: str, asked: Any, raw: bytes, wanted: type[Result]) -> Result: ...
+
+
 @dataclass(frozen=True)
 class Services:
     """The API's view of its node.
@@ -129,10 +135,10 @@ class Services:
     `stored` tells how blobs lie here. `replicated` tells how far the work of each Repository with a replication policy
     for this node's region is.
     `issuers` know the keys of identity providers. `country_of` an address is as the node's geo-IP file has it.
-    `rooms` are the formats by name. `signing_in` knows passwords; `sign_in` is how sessions are kept. `running` are the
-    requests with a key that are worked on; answers to `keys_max` of one principal are kept. `noted` are the packages of
-    upstreams that this node has heard of, by name: of workspace, repository and format those that begin with a prefix
-    and are behind a name; blocking.
+    `documents` reads what identity providers send. `rooms` are the formats by name. `signing_in` knows passwords;
+    `sign_in` is how sessions are kept. `running` are the requests with a key that are worked on; answers to `keys_max`
+    of one principal are kept. `noted` are the packages of upstreams that this node has heard of, by name: of workspace,
+    repository and format those that begin with a prefix and are behind a name; blocking.
     """
 
     role: str
@@ -170,6 +176,7 @@ class Services:
     sign_in: SignIn = field(default_factory=SignIn)
     issuers: Issuers = field(default_factory=Issuers)
     noted: Callable[[str, str, str, str, str], Iterable[tuple[str, Noted]]] = nothing_noted
+    documents: Documents | None = None
     running: Running | None = None
     keys_max: int = 10_000
     now_ms: Callable[[], int] = now_ms

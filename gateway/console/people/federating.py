@@ -1,4 +1,4 @@
-"""How is an OpenID provider set up at which a Workspace's managed users sign in?"""
+"""How is an identity provider set up at which a Workspace's managed users sign in?"""
 
 import trio
 
@@ -10,7 +10,8 @@ from storage.errors import Conflict, Invalid
 from storage.index.catalog import Reading
 from storage.nouns import People, Provider
 
-SIGN_IN_AT = "/-/sign-in/oidc"
+SIGN_IN_AT = "/-/sign-in"
+PROVIDERS_MAX = 50
 _CHECKED = frozenset(("iss", "aud", "azp", "exp", "nbf", "iat", "nonce"))
 
 
@@ -25,6 +26,16 @@ def people_of(asked: NewPeople) -> People:
     return People(asked.name, asked.scopes, domains, asked.claims, asked.joins, asked.groups, teams)
 
 
+def check_room(reading: Reading, ws: str, name: str) -> list[Provider]:
+    """The providers there are, where one more of this name can be. Raises Conflict."""
+    known = list(reading.providers(ws))
+    if any(one.name == name for one in known):
+        raise Conflict("There is a provider of this name already.", "Remove it first.")
+    if len(known) >= PROVIDERS_MAX:
+        raise Conflict(f"A workspace can have {PROVIDERS_MAX} providers.", "Remove one first.")
+    return known
+
+
 def check_teams(reading: Reading, ws: str, people: People) -> None:
     """Raises Invalid for a Team that is not there, Conflict for one whose members SCIM says."""
     for name in people.teams.values():
@@ -35,9 +46,19 @@ def check_teams(reading: Reading, ws: str, people: People) -> None:
             raise Conflict("One of these teams is kept by SCIM, which says who is in it.", "Leave it out.")
 
 
-def back_of(ws: str, provider: str) -> str:
+def protocol_of(provider: Provider) -> str:
+    """As addresses and the audit call it."""
+    return "oidc" if provider.saml is None else "saml"
+
+
+def begin_of(ws: str, provider: Provider) -> str:
+    """Where people set out to a provider, below the address of the node."""
+    return f"{SIGN_IN_AT}/{protocol_of(provider)}/{ws}/{provider.name}"
+
+
+def back_of(ws: str, provider: Provider) -> str:
     """Where a provider sends people back to, below the address of the node: one of its own for each."""
-    return f"{SIGN_IN_AT}/{ws}/{provider}/return"
+    return f"{begin_of(ws, provider)}/return"
 
 
 async def keep_secret(services: Services, ws: str, id: str, issuer: str, client_id: str, secret: str) -> None:

@@ -26,7 +26,15 @@ from gateway.console.calls.call import Call, Reply, Routes, no_content
 from gateway.console.calls.giving import judge_passing_on, judge_standing_in, member_of
 from gateway.console.calls.permissions import BY_PROOF, WORKSPACE_PEOPLE
 from gateway.console.people import replies
-from gateway.console.people.federating import back_of, check_teams, forget_secret, keep_secret, people_of
+from gateway.console.people.federating import (
+    back_of,
+    check_room,
+    check_teams,
+    forget_secret,
+    keep_secret,
+    people_of,
+    protocol_of,
+)
 from gateway.console.people.people import new_id
 from gateway.console.repositories.upstreams import check_place
 from gateway.console.shapes import shown
@@ -49,7 +57,6 @@ from storage.nouns import (
 )
 
 ROUTES = Routes("/-/api/v1")
-PROVIDERS_MAX = 50
 KEPT_MS = (LEEWAY_S + 3600) * 1000
 """So long after its end an identity token is still known to have been exchanged: clocks may be set back."""
 _CHECKED = frozenset(("iss", "aud", "exp", "nbf", "iat", "jti"))
@@ -71,7 +78,7 @@ async def list_providers(call: Call) -> Reply:
     after, limit, ws = call.argument("after"), call.limit(), call.at["workspace"]
     with call.read() as reading:
         found = sorted((one for one in reading.providers(ws) if one.name > after), key=_name)
-        page = shown.page(found, limit, _name, lambda one: _shown(reading, ws, one))
+        page = shown.page(found, limit, _name, lambda one: told_of(reading, ws, one))
     return Reply(200, page)
 
 
@@ -106,12 +113,10 @@ async def add_provider(call: Call) -> Reply:
         if people is not None:
             judge_workspace(reading, principal, ws, OWN)
             check_teams(reading, ws, people)
-        known = reading.providers(ws)
-        alike = [one for one in known if (one.people is None) == (people is None)]
-        if any(one.name == name for one in known) or any(one.issuer == issuer for one in alike):
-            raise Conflict("There is a provider of this name or issuer already.", "Remove it first.")
-        if len(known) >= PROVIDERS_MAX:
-            raise Conflict(f"A workspace can have {PROVIDERS_MAX} providers.", "Remove one first.")
+        known = check_room(reading, ws, name)
+        alike = [one for one in known if one.saml is None and (one.people is None) == (people is None)]
+        if any(one.issuer == issuer for one in alike):
+            raise Conflict("There is a provider of this issuer already.", "Remove it first.")
         rules = []
         for rule in body.rules:
             account = member_of(reading, ws, f"service:{rule.service}")
@@ -120,7 +125,7 @@ async def add_provider(call: Call) -> Reply:
         made = Provider(
             id, name, issuer, body.audience, tuple(rules), body.lifetime_s, body.private_network, now_ms, people
         )  # fmt: skip
-        return Decided(Draft(ws, "", principal.id, "oidc.add", (PutProvider(made),)), _shown(reading, ws, made))
+        return Decided(Draft(ws, "", principal.id, "oidc.add", (PutProvider(made),)), told_of(reading, ws, made))
 
     if body.people is not None and body.people.client_secret:  # ahead of the entry: until then nobody asks for it
         await keep_secret(call.services, ws, id, issuer, body.audience, body.people.client_secret)
@@ -130,7 +135,7 @@ async def add_provider(call: Call) -> Reply:
 @ROUTES.show("/workspaces/<workspace>/providers/<provider>", WORKSPACE_PEOPLE, gives=replies.Provider)
 def show_provider(call: Call, reading: Reading) -> shown.Shown:
     ws = call.at["workspace"]
-    return _shown(reading, ws, _named(reading, ws, call.at["provider"]))
+    return told_of(reading, ws, named(reading, ws, call.at["provider"]))
 
 
 @ROUTES.add("DELETE", "/workspaces/<workspace>/providers/<provider>", WORKSPACE_PEOPLE, gives=None)
@@ -140,9 +145,9 @@ async def remove_provider(call: Call) -> Reply:
     removed: list[str] = []
 
     def decide(reading: Reading, principal: Principal) -> Decided:
-        found = _named(reading, ws, name)
+        found = named(reading, ws, name)
         removed.append(found.id)
-        return Decided(Draft(ws, "", principal.id, "oidc.remove", (DropProvider(found.id),)), None)
+        return Decided(Draft(ws, "", principal.id, f"{protocol_of(found)}.remove", (DropProvider(found.id),)), None)
 
     reply = await call.conclude(ws, decide, no_content)
     for id in removed:
@@ -237,19 +242,19 @@ def _account_for(reading: Reading, ws: str, provider: Provider, claims: Claims, 
     return living[0]
 
 
-def _named(reading: Reading, ws: str, name: str) -> Provider:
+def named(reading: Reading, ws: str, name: str) -> Provider:
     found = next((one for one in reading.providers(ws) if one.name == name), None)
     if found is None:
         raise Absent("There is no such provider in this workspace.")
     return found
 
 
-def _shown(reading: Reading, ws: str, one: Provider) -> shown.Shown:
+def told_of(reading: Reading, ws: str, one: Provider) -> shown.Shown:
     def name_of(id: str) -> str:
         account = reading.account(id)
         return id if account is None else account.name
 
-    return shown.provider(one, name_of, back_of(ws, one.name))
+    return shown.provider(one, name_of, back_of(ws, one))
 
 
 def _name(one: Provider) -> str:

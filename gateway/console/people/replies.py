@@ -153,6 +153,19 @@ class People(Told, frozen=True):
     teams: dict[str, str]
 
 
+class Certificate(Told, frozen=True):
+    sha256: str
+    expires_ms: int  # of the form alone: its key is believed for as long as it stands here
+
+
+class Saml(Told, frozen=True):
+    description: str  # this node's own metadata, behind its address
+    sign_on: str
+    certificates: tuple[Certificate, ...]
+    subject: str
+    unsolicited: bool
+
+
 class Provider(Told, frozen=True):
     name: str
     issuer: str
@@ -162,6 +175,7 @@ class Provider(Told, frozen=True):
     private_network: bool
     created_ms: int
     people: People | None = None
+    saml: Saml | None = None
 
 
 class MintedToken(Token, frozen=True, kw_only=True):

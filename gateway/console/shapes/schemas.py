@@ -351,6 +351,38 @@ class NewProvider(Body, frozen=True):
     people: NewPeople | None = None
 
 
+class SamlPeople(Body, frozen=True):
+    """Who is let in, by what names (storage.nouns.People). `name` is an attribute, or NameID for that itself."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] = "NameID"
+    domains: Annotated[tuple[Name, ...], msgspec.Meta(max_length=50)] = ()
+    claims: Annotated[dict[Name, Claimed], msgspec.Meta(max_length=20)] = msgspec.field(default_factory=dict)
+    joins: bool = False
+    groups: Name = ""
+    teams: Annotated[dict[Claimed, Name], msgspec.Meta(max_length=200)] = msgspec.field(default_factory=dict)
+
+
+Description = Annotated[str, msgspec.Meta(min_length=1, max_length=256 << 10)]
+
+
+class NewSamlProvider(Body, frozen=True):
+    """`metadata` is the provider's own document; `entity_id` says which is meant where it describes several. `audience`
+    is what this node is called there. `subject` and `unsolicited` as in storage.nouns.Saml."""
+
+    name: Name
+    metadata: Description
+    audience: Claimed
+    entity_id: Annotated[str, msgspec.Meta(max_length=1_024)] = ""
+    subject: Name = ""
+    unsolicited: bool = False
+    private_network: bool = False
+    people: SamlPeople = msgspec.field(default_factory=SamlPeople)
+
+
+class NewMetadata(Body, frozen=True):
+    metadata: Description
+
+
 class IdentityToken(Body, frozen=True):
     """`service` "" = the one that the claims lead to."""
 

@@ -1,6 +1,9 @@
 """How does the API show what the index holds? As JSON objects with units in the names; never a hash, never a secret."""
 
+import hashlib
 from collections.abc import Callable, Iterable
+
+from cryptography import x509
 
 from gateway.access.rights.verdicts import Principal
 from gateway.access.secrets.signing import fingerprint
@@ -203,7 +206,20 @@ def provider(noun: Provider, name_of: Callable[[str], str], back: str) -> Shown:
             "groups": people.groups,
             "teams": people.teams,
         }
+    if noun.saml is not None:
+        told["saml"] = {
+            "description": f"{back.rpartition('/')[0]}/metadata",
+            "sign_on": noun.saml.sign_on,
+            "certificates": [_certificate(one) for one in noun.saml.certificates],
+            "subject": noun.saml.subject,
+            "unsolicited": noun.saml.unsolicited,
+        }
     return told
+
+
+def _certificate(der: bytes) -> Shown:
+    until = x509.load_der_x509_certificate(der).not_valid_after_utc
+    return {"sha256": hashlib.sha256(der).hexdigest(), "expires_ms": int(until.timestamp() * 1000)}
 
 
 def token(noun: Token, now_ms: int, use: Used | None = None) -> Shown:

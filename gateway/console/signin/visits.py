@@ -140,6 +140,7 @@ class Page(msgspec.Struct, frozen=True):
     handler: Handler
     signed_in: bool
     checked: bool = True
+    field_chars_max: int = FIELD_CHARS_MAX
 
 
 class Pages:
@@ -148,9 +149,11 @@ class Pages:
     def __init__(self) -> None:
         self.all: list[Page] = []
 
-    def add(self, method: str, rule: str, *, signed_in: bool, checked: bool = True) -> Callable[[Handler], Handler]:
+    def add(
+        self, method: str, rule: str, *, signed_in: bool, checked: bool = True, field_chars_max: int = FIELD_CHARS_MAX
+    ) -> Callable[[Handler], Handler]:
         def keep(handler: Handler) -> Handler:
-            self.all.append(Page(method, rule, handler, signed_in, checked))
+            self.all.append(Page(method, rule, handler, signed_in, checked, field_chars_max))
             return handler
 
         return keep
@@ -184,7 +187,7 @@ def serve(app: Quart, services: Services, page: Page) -> None:
 async def _run(services: Services, page: Page) -> Response:
     if services.signing_in is None:
         raise Unavailable("People sign in at the origin.", "Try again.", retry_after_s=5)
-    visit = await _visit(services, services.signing_in)
+    visit = await _visit(services, services.signing_in, page.field_chars_max)
     try:
         if page.checked and page.method not in cookies.SAFE_METHODS:
             cookies.check_form(
@@ -211,7 +214,7 @@ def refusal(visit: Visit, problem: Problem) -> Response:
     return response
 
 
-async def _visit(services: Services, signing_in: SigningIn) -> Visit:
+async def _visit(services: Services, signing_in: SigningIn, field_chars_max: int) -> Visit:
     asked = request._get_current_object()
     secure = cookies.is_secure(asked, services.sign_in.url)
     text = cookies.cookie(asked, cookies.SESSION, secure=secure)
@@ -224,14 +227,14 @@ async def _visit(services: Services, signing_in: SigningIn) -> Visit:
     form_cookie = cookies.cookie(asked, cookies.FORM, secure=secure)
     fields: dict[str, str] = {}
     if asked.method not in cookies.SAFE_METHODS:
-        fields = _read(await asked.form)
+        fields = _read(await asked.form, field_chars_max)
     return Visit(services, signing_in, asked, secure, text, token, form_cookie or _fresh(), fields)
 
 
-def _read(form: Any) -> dict[str, str]:
+def _read(form: Any, chars_max: int) -> dict[str, str]:
     """Raises Invalid for a field that is there twice, or too long."""
     for name, values in form.lists():
-        if len(values) > 1 or len(values[0]) > FIELD_CHARS_MAX or not isinstance(values[0], str):
+        if len(values) > 1 or len(values[0]) > chars_max or not isinstance(values[0], str):
             raise Invalid(f"The field {name[:40]!r} of this form cannot be read.")
     return {name: values[0] for name, values in form.lists()}
 

@@ -1,0 +1,198 @@
+"""Whom does a proven answer vouch for, to whom, and for how long? SAML 2.0 Profiles section 4.1.4.3, without network.
+
+An answer is for one address of one Workspace's provider (Recipient, Destination), for this node (Audience), for now
+(Conditions, SubjectConfirmationData), and for one sign-in: the request that it answers is told in what is signed, and
+who asks for it afterwards must hold the cookie that the request was made with.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from gateway.saml import names
+from gateway.saml.shapes import Sent
+from gateway.saml.trees import Element
+from storage.errors import Forbidden, Invalid, Problem, Unauthenticated
+
+SKEW_MS = 60_000
+LIFE_MS_MAX = 3_600_000
+"""So long after it was issued an assertion is over, whatever it says itself: used ones are remembered until then."""
+CHARS_MAX = 1_024
+VALUES_MAX = 1_000
+NAME_ID = "NameID"
+"""By this name a mapping means the name of the subject itself."""
+
+
+class Expected(NamedTuple):
+    """Who has to speak, to whom, where, and when. `unsolicited`: it may be nobody's answer."""
+
+    issuer: str
+    audience: str
+    here: str
+    now_ms: int
+    unsolicited: bool = False
+
+
+class Assertion(NamedTuple):
+    """Of whom it speaks, until when it may be used, and which request it answers, "" = none. `values` are the
+    attributes with one value, `lists` all of them."""
+
+    id: str
+    until_ms: int
+    in_response_to: str
+    name_id: str
+    name_format: str
+    values: Mapping[str, str]
+    lists: Mapping[str, tuple[str, ...]]
+
+
+def assertion_of(sent: Sent, proven: Sequence[Element], expected: Expected) -> Assertion:
+    """Raises Unauthenticated, Forbidden, Invalid."""
+    response = next((one for one in proven if one.name == f"{names.PROTOCOL} Response"), None)
+    assertion = next((one for one in proven if one.name == f"{names.ASSERTION} Assertion"), None)
+    if response is not None:
+        within = response.one(names.ASSERTION, "Assertion")
+        if assertion is not None and assertion.attributes.get("ID") != within.attributes.get("ID"):
+            raise Invalid("Two things are signed in this answer.", "Begin again.")
+        assertion, sent = assertion or within, _said_by(response)
+    if assertion is None:
+        raise Unauthenticated("The identity provider has signed no assertion.", "Have it sign its assertions.")
+    _check_response(sent, expected, signed=response is not None)
+    if assertion.attributes.get("Version") != "2.0" or not assertion.attributes.get("ID"):
+        raise Invalid("This is no assertion of SAML 2.0.")
+    if assertion.one(names.ASSERTION, "Issuer").text != expected.issuer:
+        raise elsewhere()
+    ends_ms = [_issued_ms(assertion, expected.now_ms) + LIFE_MS_MAX, _conditions_ms(assertion, expected)]
+    subject = assertion.one(names.ASSERTION, "Subject")
+    in_response_to, until_ms = _confirmed(subject, sent, expected)
+    _check_statement(assertion, expected.now_ms)
+    name = subject.one(names.ASSERTION, "NameID")
+    if not name.text or len(name.text) > CHARS_MAX or not name.text.isprintable() or name.children:
+        raise Invalid("The identity provider names nobody.", "Have it send a NameID.")
+    lists = dict(_attributes(assertion))
+    values = {key: found[0] for key, found in lists.items() if len(found) == 1} | {NAME_ID: name.text}
+    until_ms = min(*ends_ms, until_ms) + SKEW_MS
+    format = name.attributes.get("Format", "")
+    return Assertion(assertion.attributes["ID"], until_ms, in_response_to, name.text, format, values, lists)
+
+
+def check_status(sent: Sent) -> None:
+    """Raises Unauthenticated where the identity provider lets nobody in."""
+    if sent.status != names.SUCCESS:
+        raise Unauthenticated(
+            "Your identity provider did not sign you in here. It was cancelled, or not allowed there.", "Begin again."
+        )
+
+
+def elsewhere() -> Problem:
+    return Forbidden("This answer is another identity provider's, or meant for somebody else.", "Begin again.")
+
+
+def _said_by(response: Element) -> Sent:
+    """The same as the sandbox said, from what is signed."""
+    issuer = next(response.all(names.ASSERTION, "Issuer"), None)
+    return Sent(
+        (),
+        response.attributes.get("Version", ""),
+        response.attributes.get("Destination", ""),
+        response.attributes.get("InResponseTo", ""),
+        "" if issuer is None else issuer.text,
+        response.one(names.PROTOCOL, "Status").one(names.PROTOCOL, "StatusCode").attributes.get("Value", ""),
+    )
+
+
+def _check_response(sent: Sent, expected: Expected, *, signed: bool) -> None:
+    check_status(sent)
+    if sent.version != "2.0":
+        raise Invalid("This is no answer of SAML 2.0.")
+    if sent.issuer not in ("", expected.issuer):
+        raise elsewhere()
+    if sent.destination != expected.here and (sent.destination or signed):  # Bindings section 3.5.5.2
+        raise elsewhere()
+
+
+def _conditions_ms(assertion: Element, expected: Expected) -> int:
+    """Until when its conditions hold (Core section 2.5); LIFE_MS_MAX from now where they say nothing of it."""
+    conditions = assertion.one(names.ASSERTION, "Conditions")
+    known = {f"{names.ASSERTION} {one}" for one in ("AudienceRestriction", "OneTimeUse", "ProxyRestriction")}
+    if any(one.name not in known for one in conditions.children):
+        raise Invalid("The assertion has a condition that is not known here.", "Have it leave that out.")
+    restrictions = list(conditions.all(names.ASSERTION, "AudienceRestriction"))
+    for one in restrictions:
+        if expected.audience not in [audience.text for audience in one.all(names.ASSERTION, "Audience")]:
+            raise elsewhere()
+    if not restrictions:  # it would be good at whoever else believes this provider
+        raise elsewhere()
+    if _ms(conditions, "NotBefore", 0) > expected.now_ms + SKEW_MS:
+        raise _out_of_time()
+    until_ms = _ms(conditions, "NotOnOrAfter", expected.now_ms + LIFE_MS_MAX)
+    if until_ms <= expected.now_ms - SKEW_MS:
+        raise _out_of_time()
+    return until_ms
+
+
+def _confirmed(subject: Element, sent: Sent, expected: Expected) -> tuple[str, int]:
+    """The request that this bearer's assertion answers, and until when he may bring it."""
+    late = False
+    for one in subject.all(names.ASSERTION, "SubjectConfirmation"):
+        data = next(one.all(names.ASSERTION, "SubjectConfirmationData"), None)
+        if one.attributes.get("Method") != names.BEARER or data is None or "NotBefore" in data.attributes:
+            continue
+        if data.attributes.get("Recipient") != expected.here:
+            continue
+        until_ms, answers = _ms(data, "NotOnOrAfter", 0), data.attributes.get("InResponseTo", "")
+        if until_ms <= expected.now_ms - SKEW_MS:
+            late = True
+            continue
+        if sent.in_response_to not in ("", answers):
+            raise Forbidden("What is signed answers another request.", "Begin again.")
+        if not answers and not expected.unsolicited:
+            raise Forbidden("This sign-in was not begun here.", "Begin on the page to sign in.")
+        return answers, until_ms
+    raise _out_of_time() if late else elsewhere()
+
+
+def _issued_ms(assertion: Element, now_ms: int) -> int:
+    issued_ms = _ms(assertion, "IssueInstant", 0)
+    if not now_ms - LIFE_MS_MAX - SKEW_MS < issued_ms <= now_ms + SKEW_MS:
+        raise _out_of_time()
+    return issued_ms
+
+
+def _check_statement(assertion: Element, now_ms: int) -> None:
+    """Somebody has signed in there, and is signed in still."""
+    statements = list(assertion.all(names.ASSERTION, "AuthnStatement"))
+    if not statements:
+        raise Unauthenticated("The identity provider does not say that somebody signed in.", "Begin again.")
+    if any(_ms(one, "SessionNotOnOrAfter", now_ms) <= now_ms - SKEW_MS for one in statements):
+        raise _out_of_time()
+
+
+def _attributes(assertion: Element) -> Iterator[tuple[str, tuple[str, ...]]]:
+    found: dict[str, list[str]] = {}
+    left = VALUES_MAX
+    for one in assertion.all(names.ASSERTION, "AttributeStatement", "Attribute"):
+        name = one.attributes.get("Name", "")
+        for value in one.all(names.ASSERTION, "AttributeValue"):
+            left -= 1
+            if name != NAME_ID and left >= 0 and value.text and len(value.text) <= CHARS_MAX:
+                found.setdefault(name, []).append(value.text)
+    return ((name, tuple(values)) for name, values in found.items())
+
+
+def _ms(element: Element, name: str, without: int) -> int:
+    """A time as milliseconds since 1970 UTC; `without` where there is none. Raises Invalid."""
+    text = element.attributes.get(name)
+    if text is None:
+        return without
+    try:
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is None:
+            raise ValueError
+        return int(at.timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise Invalid(f"The {name} of this answer is no time.") from None
+
+
+def _out_of_time() -> Problem:
+    return Unauthenticated("What the identity provider says is over, or not good yet.", "Begin again.")

@@ -1,0 +1,37 @@
+"""What comes out of the sandbox of a document that an identity provider has sent, or that somebody says it has?"""
+
+import msgspec
+
+
+class Sealed(msgspec.Struct, frozen=True, array_like=True):
+    """One signature, as canonical XML: `signed_info` is what the signature is over, and tells the digest of `payload`.
+
+    The process that says so has read hostile XML, so nothing of it is believed before `proving.prove`.
+    """
+
+    about: str
+    method: str
+    signed_info: bytes
+    signature: bytes
+    payload: bytes
+
+
+class Sent(msgspec.Struct, frozen=True, array_like=True):
+    """A Response. What stands here beside `seals` is signed only where one of them is about the "Response"."""
+
+    seals: tuple[Sealed, ...] = ()
+    version: str = ""
+    destination: str = ""
+    in_response_to: str = ""
+    issuer: str = ""
+    status: str = ""
+
+
+class Described(msgspec.Struct, frozen=True, array_like=True):
+    """What an identity provider's metadata says: its name, where its single sign-on service takes requests by
+    redirect, the certificates that it signs with (DER), and until when that is so, 0 = it does not say."""
+
+    entity_id: str
+    sign_on: str
+    certificates: tuple[bytes, ...]
+    until_ms: int = 0

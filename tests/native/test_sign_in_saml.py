@@ -1,0 +1,201 @@
+"""Do people sign in at a real SAML identity provider, with a real browser, through an edge, and only those who may?
+
+SimpleSAMLphp signs what it says, and what it said is caught on its way to be brought again and elsewhere (C9, C13).
+"""
+
+import base64
+import re
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx2
+import pytest
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.harness.chromium import WAIT_SECONDS_MAX, chromium
+from tests.harness.pairs import Pair
+from tests.harness.saml_answers import Signer
+from tests.harness.saml_provider import PASSWORD, SamlProvider
+
+pytestmark = pytest.mark.native
+
+PEOPLE = {
+    "ann": {"uid": ["u-ann"], "mail": ["ann@acme.example"], "displayName": ["Ann"], "groups": ["web", "all"]},
+    "bob": {"uid": ["u-bob"], "mail": ["bob@elsewhere.example"], "groups": ["web"]},
+    "eve": {"uid": ["u-eve"], "mail": ["ann@acme.example"], "groups": ["web"]},
+}
+_FIELD = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)"')
+_ACTION = re.compile(r'<form[^>]*action="([^"]+)"')
+
+
+class World(NamedTuple):
+    pair: Pair
+    provider: SamlProvider
+
+    @property
+    def edge(self) -> str:
+        return self.pair.edge.tls_url
+
+    def begin(self, provider: str = "corp") -> str:
+        return f"{self.edge}/-/sign-in/saml/demo/{provider}?next=/-/account"
+
+    def says(self, *arguments: str) -> Any:
+        code, told, errors = self.pair.entrepot(*arguments, node=self.pair.edge)
+        assert code == 0, errors
+        return told
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("saml")
+    with Pair(folder / "data", workers=2) as pair, SamlProvider(folder / "idp", PEOPLE, [Signer(), Signer()]) as idp:
+        world = World(pair, idp)
+        world.says("team", "create", "demo/web")
+        (folder / "metadata.xml").write_text(idp.metadata())
+        back = f"{world.edge}/-/sign-in/saml/demo/corp"
+        known = ("--metadata", str(folder / "metadata.xml"), "--audience", f"{back}/metadata", "--private-network")
+        who = ("--domain", "acme.example", "--join", "--groups-attribute", "groups", "--team", "web=web")
+        made = world.says("sso", "add-saml", "demo/corp", *known, *who, "--subject-attribute", "uid")
+        assert made["people"]["back"] == "/-/sign-in/saml/demo/corp/return"
+        assert len(made["saml"]["certificates"]) == 2, "the one it has and the one that will take over"
+        idp.know(f"{back}/metadata", f"{back}/return")
+        yield world
+
+
+class Walker:
+    """A browser without a screen, that can be stopped between two pages."""
+
+    def __init__(self) -> None:
+        self.http = httpx2.Client(follow_redirects=False, trust_env=False, verify=False)
+
+    def __enter__(self) -> "Walker":
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self.http.close()
+
+    def go(self, address: str) -> httpx2.Response:
+        """From there on, as far as redirects lead."""
+        answer = self.http.get(address)
+        while answer.is_redirect:
+            assert answer.next_request is not None
+            answer = self.http.get(str(answer.next_request.url))
+        return answer
+
+    def answer_of(self, begin: str, login: str) -> tuple[str, dict[str, str]]:
+        """What the provider has the browser bring back, and where to."""
+        page = self.go(begin)
+        if "SAMLResponse" not in page.text:  # nobody is signed in there yet
+            fields = dict(_FIELD.findall(page.text)) | {"username": login, "password": PASSWORD}
+            page = self.http.post(str(page.url), data={key: unescape(value) for key, value in fields.items()})
+            while page.is_redirect:
+                assert page.next_request is not None
+                page = self.http.get(str(page.next_request.url))
+        action = _ACTION.search(page.text)
+        assert action is not None, page.text
+        return unescape(action[1]), {key: unescape(value) for key, value in _FIELD.findall(page.text)}
+
+    def bring(self, to: str, fields: dict[str, str], *, cookies: bool = False) -> httpx2.Response:
+        """By a POST of another site, which brings no cookies along, and on from there."""
+        request = self.http.build_request("POST", to, data=fields)
+        if not cookies:
+            request.headers.pop("cookie", None)
+        answer = self.http.send(request)
+        return self.go(str(answer.next_request.url)) if answer.next_request is not None else answer
+
+
+def _sign_in(browser: Chrome, world: World, login: str) -> str:
+    """With a real browser; what the last page says."""
+    browser.get(f"{world.edge}/-/sign-in")
+    browser.find_element(By.PARTIAL_LINK_TEXT, "identity provider").click()
+    browser.find_element(By.ID, "workspace").send_keys("demo")
+    browser.find_element(By.CSS_SELECTOR, "button.yes").click()
+    _wait(browser, lambda: browser.find_elements(By.LINK_TEXT, "corp"))
+    browser.find_element(By.LINK_TEXT, "corp").click()
+    _wait(browser, lambda: browser.find_elements(By.ID, "username"))
+    browser.find_element(By.ID, "username").send_keys(login)
+    browser.find_element(By.ID, "password").send_keys(PASSWORD)
+    browser.find_element(By.ID, "password").submit()
+    _wait(browser, lambda: browser.current_url.startswith(f"{world.edge}/-/"))
+    return browser.find_element(By.TAG_NAME, "body").text
+
+
+def _wait(browser: Chrome, holds: Any) -> None:
+    WebDriverWait(browser, WAIT_SECONDS_MAX).until(lambda _: holds())
+
+
+def test_c13_people_sign_in_with_a_real_browser_join_and_are_who_they_are(world: World, tmp_path: Path) -> None:
+    with chromium(tmp_path / "ann") as browser:
+        text = _sign_in(browser, world, "ann")
+        assert browser.current_url == f"{world.edge}/-/account", text
+        assert "ann@acme.example" in text
+        assert "saml corp" in text
+        assert "entrepot-going" not in {one["name"] for one in browser.get_cookies()}
+    members = world.says("member", "list", "demo")["items"]
+    [found] = [one for one in members if one["member"] == "managed:ann@acme.example"]
+    assert (found["role"], found["teams"]) == ("member", ["web"])
+    with chromium(tmp_path / "bob") as browser:
+        assert "not among those" in _sign_in(browser, world, "bob")
+    with Walker() as eve:
+        refused = eve.bring(*eve.answer_of(world.begin(), "eve"))
+        assert (refused.status_code, "somebody else" in refused.text) == (401, True), "who has come to bear her name"
+    told = [one["action"] for one in world.says("audit", "list", "demo")["items"]]
+    assert {"saml.add", "saml.join", "saml.teams"} <= set(told)
+
+
+def test_c13_an_answer_is_good_once_in_the_browser_that_asked(world: World) -> None:
+    with Walker() as ann, Walker() as thief, Walker() as other:
+        to, fields = ann.answer_of(world.begin(), "ann")
+        assert to == f"{world.edge}/-/sign-in/saml/demo/corp/return"
+        other.go(world.begin())
+        stolen = other.bring(to, fields)
+        assert (stolen.status_code, stolen.url.path) == (403, "/-/sign-in/saml/demo/corp/finish"), stolen.text
+        assert other.http.get(f"{world.edge}/-/account").status_code == 303
+        again = ann.bring(to, fields)
+        assert (again.status_code, "used before" in again.text) == (401, True)
+        to, fields = ann.answer_of(world.begin(), "ann")
+        forged = base64.b64decode(fields["SAMLResponse"]).replace(b"ann@acme", b"eve@acme")
+        tampered = fields | {"SAMLResponse": base64.b64encode(forged).decode()}
+        assert thief.bring(to, tampered).status_code == 401
+        assert ann.bring(to, fields | {"RelayState": "elsewhere"}).status_code == 403
+        to, fields = ann.answer_of(world.begin(), "ann")
+        assert ann.bring(to.replace("/corp/", "/none/"), fields).status_code == 404
+        entered = ann.bring(to, fields)
+        assert (entered.status_code, entered.url.path) == (200, "/-/account"), entered.text
+        world.says("member", "remove", "demo", "managed:ann@acme.example")
+        assert ann.http.get(f"{world.edge}/-/api/v1/whoami").status_code == 401
+        to, fields = thief.answer_of(world.begin(), "ann")
+        assert thief.bring(to, fields).status_code == 401, "who was removed does not come back by himself"
+
+
+def test_keys_take_over_and_sha1_does_not(world: World, tmp_path: Path) -> None:
+    world.says("member", "add", "demo", "managed:ann@acme.example", "--role", "member")
+    world.provider.write_metadata(signing=1)
+    with Walker() as ann:
+        entered = ann.bring(*ann.answer_of(world.begin(), "ann"))
+        assert (entered.status_code, entered.url.path) == (200, "/-/account"), entered.text
+    (tmp_path / "fresh.xml").write_text(world.provider.metadata())
+    told = world.says("sso", "renew-saml", "demo/corp", "--metadata", str(tmp_path / "fresh.xml"))
+    assert len(told["saml"]["certificates"]) == 1
+    world.provider.write_metadata()
+    with Walker() as ann:
+        refused = ann.bring(*ann.answer_of(world.begin(), "ann"))
+        assert (refused.status_code, "not signed by your" in refused.text) == (401, True), "a key that was given up"
+    world.provider.write_metadata(signing=1, weak=True)
+    with Walker() as ann:
+        refused = ann.bring(*ann.answer_of(world.begin(), "ann"))
+        assert (refused.status_code, "not taken" in refused.text) == (401, True)
+    world.provider.write_metadata(signing=1)
+
+
+def test_the_node_describes_itself(world: World) -> None:
+    with Walker() as anybody:
+        told = anybody.http.get(f"{world.edge}/-/sign-in/saml/demo/corp/metadata")
+        assert told.headers["content-type"] == "application/samlmetadata+xml"
+        assert f'Location="{world.edge}/-/sign-in/saml/demo/corp/return"' in told.text
+        assert f'entityID="{world.edge}/-/sign-in/saml/demo/corp/metadata"' in told.text
+        assert anybody.http.get(f"{world.edge}/-/sign-in/oidc/demo/corp").status_code == 404
