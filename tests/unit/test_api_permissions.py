@@ -12,6 +12,7 @@ from gateway.console.calls.call import Route
 from storage.index.bins import id_of
 from storage.nouns import ClaimRule, Provider, PutProvider
 from tests.harness.consoles import Console
+from tests.harness.saml_answers import Signer, metadata
 
 DECLARED = {one for one in vars(permissions).values() if isinstance(one, permissions.Permission)}
 
@@ -23,6 +24,7 @@ DEACTIVATE = {"op": "replace", "path": "active", "value": False}
 RENAME = {"op": "replace", "path": "displayName", "value": "Other"}
 
 # a body that a node admin succeeds with, for every method that changes something
+SAML_SIGNER = Signer()
 BODIES: dict[str, Any] = {
     "POST /-/api/v1/workspaces": {"name": "fresh"},
     "POST /-/api/v1/repositories": {"workspace": "acme", "name": "fresh"},
@@ -68,6 +70,12 @@ BODIES: dict[str, Any] = {
         "audience": "entrepot",
         "rules": [{"service": "robot", "claims": {"repository_id": "1"}}],
     },
+    "POST /-/api/v1/workspaces/<workspace>/saml": {
+        "name": "fresh",
+        "metadata": metadata(SAML_SIGNER),
+        "audience": "entrepot",
+    },
+    "PUT /-/api/v1/workspaces/<workspace>/saml/<provider>": {"metadata": metadata(SAML_SIGNER)},
     "POST /-/api/v1/login/device": {"name": ""},
     "POST /-/api/v1/login/token": {"device_code": "x"},
     "POST /-/api/v1/workspaces/<workspace>/webhooks": {

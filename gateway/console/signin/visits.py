@@ -93,7 +93,9 @@ class Visit:
         response = Response(body, status=status, content_type="text/html; charset=utf-8")
         response.headers["Content-Security-Policy"] = policy
         response.headers["Referrer-Policy"] = "same-origin"  # with none at all a browser tells no Origin of a form
-        if cookies.cookie(self.asked, cookies.FORM, secure=self.secure) != self.form_cookie:
+        # A POST without it is another site's, and may not take it from whoever is on his way with it.
+        known = cookies.cookie(self.asked, cookies.FORM, secure=self.secure) == self.form_cookie
+        if not known and self.asked.method in cookies.SAFE_METHODS:
             response.headers.add(*cookies.set_cookie(cookies.FORM, self.form_cookie, secure=self.secure))
         return response
 
