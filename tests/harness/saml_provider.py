@@ -41,7 +41,7 @@ class SamlProvider:
         self.write_metadata()
         self._log = (folder / "log" / "server").open("wb")
         self._process = subprocess.Popen(
-            [program("php"), "-S", f"127.0.0.1:{self.port}", "-t", str(ROOT)],
+            [program("php"), "-d", "opcache.enable=0", "-S", f"127.0.0.1:{self.port}", "-t", str(ROOT)],
             stdout=self._log,
             stderr=subprocess.STDOUT,
             env=clean_environment()
