@@ -7,7 +7,7 @@ from cyclopts import App
 
 from gateway.cli.client import reach
 from gateway.cli.output import Output, Usage
-from gateway.cli.words import AsJson, AsProfile, AtUrl, owned
+from gateway.cli.words import AsJson, AsProfile, AtUrl, Owned, owned
 
 DOCUMENT_CHARS_MAX = 256 << 10
 
@@ -153,13 +153,7 @@ def add_saml_provider(
         "private_network": private_network,
         "people": people,
     }
-    with reach(url, profile) as node:
-        own = f"{node.url}/-/sign-in/saml/{at.workspace}/{at.name}/metadata"
-        made = node.post(f"/workspaces/{at.workspace}/saml", body | {"audience": audience or own})
-        back = f"{node.url}{made['people']['back']}"
-    out = Output(json)
-    out.fact(made | {"acs_url": back, "metadata_url": own}, back)
-    out.note(f"Register this address there as the assertion consumer service, or give it {own}.")
+    _add_saml(at, body, audience, url, profile, Output(json))
 
 
 @app.command(name="renew-saml")
@@ -185,6 +179,15 @@ def renew_saml_provider(
     with reach(url, profile) as node:
         told = node.put(f"/workspaces/{at.workspace}/saml/{at.name}", {"metadata": document})
     Output(json).fact(told, "\n".join(one["sha256"] for one in told["saml"]["certificates"]))
+
+
+def _add_saml(at: Owned, body: dict[str, object], audience: str, url: str, profile: str, out: Output) -> None:
+    with reach(url, profile) as node:
+        own = f"{node.url}/-/sign-in/saml/{at.workspace}/{at.name}/metadata"
+        made = node.post(f"/workspaces/{at.workspace}/saml", body | {"audience": audience or own})
+        back = f"{node.url}{made['people']['back']}"
+    out.fact(made | {"acs_url": back, "metadata_url": own}, back)
+    out.note(f"Register this address there as the assertion consumer service, or give it {own}.")
 
 
 def _document(file: str) -> str:
