@@ -8,6 +8,7 @@ not pulled (retention) must not look behind it.
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from gateway.access.rights.verdicts import judge
 from gateway.console.calls.call import Call, Reply, Routes
 from gateway.console.calls.permissions import REPOSITORY_READ
 from gateway.console.packages import replies

@@ -104,9 +104,7 @@ async def _described(call: Call, metadata: str, entity_id: str, *, private_netwo
     if not name.isprintable() or not name or len(name) > ENTITY_CHARS_MAX or name != name.strip():
         raise Invalid("The identity provider's entityID is none that can be used.")
     if not 0 < count <= CERTIFICATES_MAX:
-        raise Invalid(
-            f"The metadata has {count} certificates to sign with.", f"1 to {CERTIFICATES_MAX} are taken."
-        )
+        raise Invalid(f"The metadata has {count} certificates to sign with.", f"1 to {CERTIFICATES_MAX} are taken.")
     for one in told.certificates:
         key_of(one)
     if 0 < told.until_ms <= call.services.now_ms():
