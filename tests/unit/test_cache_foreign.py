@@ -303,7 +303,7 @@ async def test_a_slow_upstream_is_waited_for_only_without_a_copy(world: World, n
     assert await knowledge.of(*PLACE, world.upstreams) == {"value": 1}
     item.gate.set()
     with trio.fail_after(60):
-        while await knowledge.of(*PLACE, world.upstreams) != {"value": 2}:
+        while await knowledge.of(*PLACE, world.upstreams) != {"value": 2}:  # noqa: ASYNC110 - what is learnt has no event
             await trio.sleep(0.01)
     assert world.learnt == 2
 
