@@ -34,8 +34,9 @@ class Expected(NamedTuple):
 
 
 class Assertion(NamedTuple):
-    """Of whom it speaks, until when it may be used, and which request it answers, "" = none. `values` are the
-    attributes with one value, `lists` all of them."""
+    """Of whom it speaks, and which request it answers, "" = none. It may be over sooner than `until_ms`, but is known by
+    that: it follows from what is signed, and not from when or how it is brought, so that it is the same each time.
+    `values` are the attributes with one value, `lists` all of them."""
 
     id: str
     until_ms: int
@@ -62,16 +63,16 @@ def assertion_of(sent: Sent, proven: Sequence[Element], expected: Expected) -> A
         raise Invalid("This is no assertion of SAML 2.0.")
     if assertion.one(names.ASSERTION, "Issuer").text != expected.issuer:
         raise elsewhere()
-    ends_ms = [_issued_ms(assertion, expected.now_ms) + LIFE_MS_MAX, _conditions_ms(assertion, expected)]
+    until_ms = _issued_ms(assertion, expected.now_ms) + LIFE_MS_MAX + SKEW_MS
+    _check_conditions(assertion, expected)
     subject = assertion.one(names.ASSERTION, "Subject")
-    in_response_to, until_ms = _confirmed(subject, sent, expected)
+    in_response_to = _confirmed(subject, sent, expected)
     _check_statement(assertion, expected.now_ms)
     name = subject.one(names.ASSERTION, "NameID")
     if not name.text or len(name.text) > CHARS_MAX or not name.text.isprintable() or name.children:
         raise Invalid("The identity provider names nobody.", "Have it send a NameID.")
     lists = dict(_attributes(assertion))
     values = {key: found[0] for key, found in lists.items() if len(found) == 1} | {NAME_ID: name.text}
-    until_ms = min(*ends_ms, until_ms) + SKEW_MS
     format = name.attributes.get("Format", "")
     return Assertion(assertion.attributes["ID"], until_ms, in_response_to, name.text, format, values, lists)
 
@@ -111,8 +112,8 @@ def _check_response(sent: Sent, expected: Expected, *, signed: bool) -> None:
         raise elsewhere()
 
 
-def _conditions_ms(assertion: Element, expected: Expected) -> int:
-    """Until when its conditions hold (Core section 2.5); LIFE_MS_MAX from now where they say nothing of it."""
+def _check_conditions(assertion: Element, expected: Expected) -> None:
+    """Do its conditions hold (Core section 2.5)?"""
     conditions = assertion.one(names.ASSERTION, "Conditions")
     known = {f"{names.ASSERTION} {one}" for one in ("AudienceRestriction", "OneTimeUse", "ProxyRestriction")}
     if any(one.name not in known for one in conditions.children):
@@ -125,14 +126,12 @@ def _conditions_ms(assertion: Element, expected: Expected) -> int:
         raise elsewhere()
     if _ms(conditions, "NotBefore", 0) > expected.now_ms + SKEW_MS:
         raise _out_of_time()
-    until_ms = _ms(conditions, "NotOnOrAfter", expected.now_ms + LIFE_MS_MAX)
-    if until_ms <= expected.now_ms - SKEW_MS:
+    if _ms(conditions, "NotOnOrAfter", expected.now_ms) <= expected.now_ms - SKEW_MS:
         raise _out_of_time()
-    return until_ms
 
 
-def _confirmed(subject: Element, sent: Sent, expected: Expected) -> tuple[str, int]:
-    """The request that this bearer's assertion answers, and until when he may bring it."""
+def _confirmed(subject: Element, sent: Sent, expected: Expected) -> str:
+    """The request that this bearer's assertion answers."""
     late = False
     for one in subject.all(names.ASSERTION, "SubjectConfirmation"):
         data = next(one.all(names.ASSERTION, "SubjectConfirmationData"), None)
@@ -140,15 +139,15 @@ def _confirmed(subject: Element, sent: Sent, expected: Expected) -> tuple[str, i
             continue
         if data.attributes.get("Recipient") != expected.here:
             continue
-        until_ms, answers = _ms(data, "NotOnOrAfter", 0), data.attributes.get("InResponseTo", "")
-        if until_ms <= expected.now_ms - SKEW_MS:
+        answers = data.attributes.get("InResponseTo", "")
+        if _ms(data, "NotOnOrAfter", 0) <= expected.now_ms - SKEW_MS:
             late = True
             continue
         if sent.in_response_to not in ("", answers):
             raise Forbidden("What is signed answers another request.", "Begin again.")
         if not answers and not expected.unsolicited:
             raise Forbidden("This sign-in was not begun here.", "Begin on the page to sign in.")
-        return answers, until_ms
+        return answers
     raise _out_of_time() if late else elsewhere()
 
 

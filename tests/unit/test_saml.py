@@ -44,7 +44,20 @@ def test_whom_the_provider_signs_for_is_known() -> None:
     assert (said.id, said.in_response_to, said.name_id) == ("_a1", REQUEST, "ann@acme.example")
     assert said.values == {"mail": "ann@acme.example", "NameID": "ann@acme.example"}
     assert said.lists == {"mail": ("ann@acme.example",), "groups": ("a", "b")}
-    assert said.until_ms == NOW_MS + 360_000
+    assert said.until_ms == NOW_MS + 3_655_000
+
+
+def test_c13_an_assertion_is_known_again_however_it_is_brought() -> None:
+    """By what is signed alone: one that may be brought in two ways, or whose conditions have no end, is one."""
+    document = good()
+    subject = document.find(f".//{A}Subject")
+    twice = copy.deepcopy(subject.find(f"{A}SubjectConfirmation"))
+    twice.find(f"{A}SubjectConfirmationData").set("NotOnOrAfter", at(900))
+    subject.append(twice)
+    del document.find(f".//{A}Conditions").attrib["NotOnOrAfter"]
+    whole = signed(document, OURS)
+    first, later = proven(whole), proven(whole, expected=EXPECTED._replace(now_ms=NOW_MS + 600_000))
+    assert (first.id, first.until_ms) == (later.id, later.until_ms)
 
 
 @pytest.mark.parametrize("whole", [False, True])
