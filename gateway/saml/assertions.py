@@ -34,9 +34,10 @@ class Expected(NamedTuple):
 
 
 class Assertion(NamedTuple):
-    """Of whom it speaks, and which request it answers, "" = none. It may be over sooner than `until_ms`, but is known by
-    that: it follows from what is signed, and not from when or how it is brought, so that it is the same each time.
-    `values` are the attributes with one value, `lists` all of them."""
+    """Of whom it speaks, and which request it answers, "" = none. It may be over sooner than `until_ms`, but is known
+    by that: it follows from what is signed, not from when or how it is brought, so that it is the same each time.
+    `values` are the attributes with one value, `lists` all of them.
+    """
 
     id: str
     until_ms: int
