@@ -8,6 +8,8 @@ that can as long as it and the provider are there, and makes no other tokens (C6
 
 import logging
 
+import trio
+
 from gateway.access import tokens
 from gateway.access.names import slug
 from gateway.access.rights.grants import OWN
@@ -41,7 +43,7 @@ from gateway.console.shapes import shown
 from gateway.console.shapes.replies import Page
 from gateway.console.shapes.schemas import IdentityToken, NewProvider
 from storage.commit import Decided
-from storage.errors import Absent, Conflict, Invalid, Unauthenticated, Unavailable
+from storage.errors import Absent, Conflict, Invalid, Problem, Unauthenticated, Unavailable
 from storage.index.catalog import Reading
 from storage.nouns import (
     SYSTEM,
@@ -127,9 +129,17 @@ async def add_provider(call: Call) -> Reply:
         )  # fmt: skip
         return Decided(Draft(ws, "", principal.id, "oidc.add", (PutProvider(made),)), told_of(reading, ws, made))
 
-    if body.people is not None and body.people.client_secret:  # ahead of the entry: until then nobody asks for it
+    if body.people is None or not body.people.client_secret:
+        return await call.conclude(ws, decide, lambda told: Reply(201, told))
+    with trio.CancelScope(shield=True):  # who hangs up leaves no secret behind of what is not there
+        # ahead of the entry: until then nobody asks for it
         await keep_secret(call.services, ws, id, issuer, body.audience, body.people.client_secret)
-    return await call.conclude(ws, decide, lambda told: Reply(201, told))
+        try:
+            reply = await call.conclude(ws, decide, lambda told: Reply(201, told))
+        except Problem:
+            await forget_secret(call.services, ws, id)
+            raise
+    return reply
 
 
 @ROUTES.show("/workspaces/<workspace>/providers/<provider>", WORKSPACE_PEOPLE, gives=replies.Provider)
@@ -149,9 +159,10 @@ async def remove_provider(call: Call) -> Reply:
         removed.append(found.id)
         return Decided(Draft(ws, "", principal.id, f"{protocol_of(found)}.remove", (DropProvider(found.id),)), None)
 
-    reply = await call.conclude(ws, decide, no_content)
-    for id in removed:
-        await forget_secret(call.services, ws, id)
+    with trio.CancelScope(shield=True):  # its secret goes with it, also where nobody waits for the answer
+        reply = await call.conclude(ws, decide, no_content)
+        for id in removed:
+            await forget_secret(call.services, ws, id)
     return reply
 
 

@@ -93,9 +93,10 @@ async def remove_upstream(call: Call) -> Reply:
             raise no_upstream()
         return left
 
-    reply = await _change(call, "upstream.remove", edit, Reply(204))
-    if call.services.secrets is not None:
-        await trio.to_thread.run_sync(call.services.secrets.remove, _place(call, format, name))
+    with trio.CancelScope(shield=True):  # its credential goes with it, also where nobody waits for the answer
+        reply = await _change(call, "upstream.remove", edit, Reply(204))
+        if call.services.secrets is not None:
+            await trio.to_thread.run_sync(call.services.secrets.remove, _place(call, format, name))
     return reply
 
 
