@@ -50,3 +50,5 @@ def docker_engine(folder: Path, *hosts: str) -> Iterator[list[str]]:
     finally:
         engine.terminate()
         engine.wait(30)
+        # it mounts its data on itself, and leaves that to whoever cleans up
+        subprocess.run(["umount", "-l", str(folder / "data")], capture_output=True, check=False)
