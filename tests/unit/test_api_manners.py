@@ -32,9 +32,11 @@ WITHOUT = {
     "DELETE /-/api/v1/repositories/<workspace>/<repository>/bin",
     "DELETE /-/api/v1/users/<user>/sessions",
     "DELETE /-/api/v1/users/<user>/device",
+    "PUT /-/api/v1/workspaces/<workspace>/saml/<provider>",
 }
 """A name that may come from an upstream is part of the upstream, and nothing by itself; a bin is a list, and so are
-the sessions of somebody; whether there is a device of one-time codes is told to nobody."""
+the sessions of somebody; whether there is a device of one-time codes is told to nobody; what a provider's metadata says
+is shown as the provider."""
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from gateway.console.api import PAGES, ROUTES
 from gateway.console.calls import permissions
 from gateway.console.calls.call import Route
 from storage.index.bins import id_of
-from storage.nouns import ClaimRule, Provider, PutProvider
+from storage.nouns import ClaimRule, People, Provider, PutProvider, Saml
 from tests.harness.consoles import Console
 from tests.harness.saml_answers import Signer, metadata
 
@@ -24,7 +24,7 @@ DEACTIVATE = {"op": "replace", "path": "active", "value": False}
 RENAME = {"op": "replace", "path": "displayName", "value": "Other"}
 
 # a body that a node admin succeeds with, for every method that changes something
-SAML_SIGNER = Signer()
+SAML_SIGNER, CORP = Signer(), "https://corp.example/metadata"
 BODIES: dict[str, Any] = {
     "POST /-/api/v1/workspaces": {"name": "fresh"},
     "POST /-/api/v1/repositories": {"workspace": "acme", "name": "fresh"},
@@ -75,7 +75,7 @@ BODIES: dict[str, Any] = {
         "metadata": metadata(SAML_SIGNER),
         "audience": "entrepot",
     },
-    "PUT /-/api/v1/workspaces/<workspace>/saml/<provider>": {"metadata": metadata(SAML_SIGNER)},
+    "PUT /-/api/v1/workspaces/<workspace>/saml/<provider>": {"metadata": metadata(SAML_SIGNER, entity_id=CORP)},
     "POST /-/api/v1/login/device": {"name": ""},
     "POST /-/api/v1/login/token": {"device_code": "x"},
     "POST /-/api/v1/workspaces/<workspace>/webhooks": {
@@ -170,7 +170,7 @@ def address(route: Route, console: Console) -> str:
         "<role>": "publisher",
         "<serial>": "1",
         "<region>": "asia",
-        "<provider>": "ci",
+        "<provider>": "corp" if "/saml/" in route.rule else "ci",
         "<person>": "usr_managed",
         "<group>": "grp_staff",
         "<code>": "absent",
@@ -215,6 +215,9 @@ async def filled(root: Path) -> Console:
     console.add_package("acme", "main", "npm", "thing", "next")
     provider = Provider("idp_ci", "ci", "https://ci.example", "a", (ClaimRule({"a": "b"}, "svc_robot"),), 60)
     console.add_people("acme", PutProvider(provider))
+    saml = Saml("https://corp.example/sso", (SAML_SIGNER.der,))
+    corp = Provider("idp_corp", "corp", CORP, "entrepot", (), 0, people=People("email"), saml=saml)
+    console.add_people("acme", PutProvider(corp))
     console.add_customer("acme")
     console.add_managed("acme")
     console.add_idp("acme")
