@@ -259,6 +259,7 @@ def limits(reading: Reading, workspace: str, repository: str) -> Iterator[tuple[
 def growth(reading: Reading, draft: Draft) -> int:
     """By how many bytes a draft makes its Repository larger; below 0 = smaller."""
     sizes: dict[tuple[str, str, str], File | None] = {}
+    binned: dict[str, int] = {}
 
     def before(key: tuple[str, str, str]) -> File | None:
         if key in sizes:
@@ -276,10 +277,12 @@ def growth(reading: Reading, draft: Draft) -> int:
                 sizes[key] = file
             case DropFile(format, package, name):
                 gone = [(format, package, name)]
-            case PutBinned(binned):
-                total += size_of(binned) - _binned(reading, draft, binned.id)
+            case PutBinned(into):
+                total += size_of(into) - (binned[into.id] if into.id in binned else _binned(reading, draft, into.id))
+                binned[into.id] = size_of(into)
             case DropBinned(id):
-                total -= _binned(reading, draft, id)
+                total -= binned[id] if id in binned else _binned(reading, draft, id)
+                binned[id] = 0
             case DropVersion(format, package, _) | DropPackage(format, package):
                 stored = reading.view(draft.workspace, draft.repository, format).files(package)
                 keys = {(format, package, one.name) for one in stored} | {

@@ -15,11 +15,14 @@ from storage.index.index import Index
 from storage.nouns import (
     SYSTEM,
     AnyChange,
+    Binned,
     Draft,
+    DropBinned,
     DropFile,
     DropPackage,
     Entry,
     File,
+    PutBinned,
     PutFile,
     PutRepository,
     PutWorkspace,
@@ -31,6 +34,38 @@ from storage.quotas import Quotas, Reservation, growth
 SIZES = st.integers(0, 60)
 REPOSITORIES = st.sampled_from(["a", "b"])
 NAMES = st.sampled_from(["x", "y", "z"])
+
+
+def test_what_comes_out_of_a_bin_and_goes_in_again_counts_once(tmp_path: Path) -> None:
+    """Within one entry, under one id, in either order."""
+    index = Index(tmp_path / "index")
+
+    def binned(size: int) -> Binned:
+        file = File("x", "1", bytes([size]) * 32, size)
+        return Binned("bin_a", "generic", "p", "1", (PutFile("generic", "p", file),), 5, 50)
+
+    repository = PutRepository(Repository("w", "a"))
+    before = Entry(1, "w", 1, bytes(32), 5, "me", "test", "a", (repository, PutBinned(binned(30))))
+    with index.env.begin(write=True) as txn:
+        index.apply(txn, before, msgspec.msgpack.encode(before))
+    cases: list[tuple[tuple[AnyChange, ...], int]] = [
+        ((DropBinned("bin_a"), PutBinned(binned(40))), 10),
+        ((PutBinned(binned(40)), DropBinned("bin_a")), -30),
+        ((PutBinned(binned(40)), PutBinned(binned(50))), 20),
+        ((DropBinned("bin_a"), DropBinned("bin_a")), -30),
+        ((PutBinned(binned(50)), DropBinned("bin_a"), PutBinned(binned(7))), -23),
+    ]
+    for changes, more in cases:
+        with index.env.begin(write=True) as txn:
+            reading = Reading(index, txn)
+            head = index.head(txn, "w")
+            assert growth(reading, Draft("w", "a", "me", "test", changes)) == more
+            entry = Entry(1, "w", head[0] + 1, head[1], 5, "me", "test", "a", changes)
+            used = reading.bin_usage("w", "a").bytes
+            index.apply(txn, entry, msgspec.msgpack.encode(entry))
+            assert reading.bin_usage("w", "a").bytes - used == more, "as the fold does"
+            txn.abort()
+    index.close()
 
 
 class Uploads(RuleBasedStateMachine):
