@@ -181,8 +181,8 @@ class Packs:
         return [(key, size) for key, size in self._members[pack] if self._at.get(key) == pack]
 
     def _make_room(self) -> None:
-        while (drop := self._queues.excess(self._inside)) is not None:
-            self._drop(drop)
+        for over in self._queues.excess(self._inside):
+            self._drop(over)
         while self._used > self._bytes_max * LOW_SHARE and (drop := self._queues.next(self._inside)) is not None:
             self._drop(drop)
 

@@ -6,9 +6,10 @@ who comes back while its ghost is known. In the long queue FIFO with reinsertion
 buys one more round. Packs that many small objects share stand in the long queue from the start: when one comes to its
 end the objects that were hit are written into the current pack, and the rest goes with the file; where most of it was
 hit, the pack itself has another round and nothing is copied. A scan that reads everything once drives nothing out.
-What is pinned, or guaranteed to a Repository (cache.shares), counts as hit for ever; who has more than a Repository may
-have gives of its own first. Packs of small objects keep a share of their own as a whole: metadata weighs little and is
-asked for by everybody, and a few large files must not drive it out.
+What is pinned, or guaranteed to a Repository (cache.shares), counts as hit for ever; who has more than a Repository
+may have gives of its own first, and of nobody else's: what others have in the same pack is written on. Packs of small
+objects keep a share of their own as a whole: metadata weighs little and is asked for by everybody, and a few large
+files must not drive it out.
 
 `Queues` is that policy and nothing else: synchronous, no clock, no disk. `Evictor` is the service around it. One
 process of a node evicts, the others hand their hits over; all let go of descriptors of packs that are gone.
@@ -18,7 +19,7 @@ import errno
 import logging
 import os
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,8 @@ GROWTH_SHARE = 1 / 64
 FREE_BYTES_MIN = 256 << 20
 BALLAST_BYTES = 4 << 20
 TOUCHED_MAX = 1 << 16
+MIXED_SHARE_MIN = 1 / 8
+"""So much of a pack of small objects must be of those who have too much: the rest of it is written on for that."""
 _GHOSTS_MAX = 1 << 16
 _HITS_KNOWN_MAX = 1 << 18
 _ROUNDS_MAX = 1 << 20
@@ -141,21 +144,45 @@ class Queues:
                 return drop
         return None
 
-    def excess(self, members: Members) -> Drop | None:
-        """What goes of those who have more than they may have, as `next` tells it; None where nobody has."""
+    def excess(self, members: Members) -> Iterator[Drop]:
+        """What goes of those who have more than they may have, until nobody has: one walk over the queues for each hit
+        that counts. Each Drop is to be carried out before the next is asked for, and its pack is forgotten by then."""
         places = self._accounts.over()
         for _ in range(HITS_MAX + 1 if places else 0):
             for queue, end in ((self._short, self._end_of_short), (self._long, self._end_of_long)):
                 for pack, size in list(queue.items()):
-                    if not self._accounts.belongs(pack, places, size):
+                    mixed = pack in self._small
+                    if not self._accounts.has_part(pack, places, size * MIXED_SHARE_MIN if mixed else 1):
                         continue
                     del queue[pack]
                     self._short_bytes -= size if queue is self._short else 0
-                    drop = end(pack, size, members(pack))
-                    if drop is not None:
-                        self._forget(pack)
-                        return drop
-        return None
+                    inside = members(pack)
+                    drop = self._end_for(places, pack, size, inside) if mixed else end(pack, size, inside)
+                    if drop is None:
+                        continue
+                    self._forget(pack)
+                    yield drop
+                    if not (places := self._accounts.over()):
+                        return
+
+    def _end_for(self, places: Set[str], pack: int, size: int, inside: Sequence[tuple[bytes, int]]) -> Drop | None:
+        """The end of a pack of small objects, some of them of these places, who have too much: theirs go unless they
+        were hit, and what is of others stays as it is. A pack that gives too little for what would be written on has
+        another round."""
+        gone, kept = 0, list[bytes]()
+        for sha256, bytes_ in inside:
+            if not self._accounts.of_any(sha256, places) or self._stays(pack, sha256) or self._hits.get(sha256):
+                kept.append(sha256)
+            else:
+                gone += bytes_
+        for sha256 in kept:
+            if self._accounts.of_any(sha256, places) and not self._stays(pack, sha256):
+                self._cool(sha256)
+        small_min = self._small_share_min * self._accounts.bytes_max
+        if not gone or gone < size * MIXED_SHARE_MIN or self._small_bytes - gone < small_min:
+            self._long[pack] = size
+            return None
+        return Drop(pack, tuple(kept))
 
     def _forget(self, pack: int) -> None:
         self._accounts.forget(pack)
@@ -163,6 +190,12 @@ class Queues:
 
     def _stays(self, pack: int, sha256: bytes) -> bool:
         return sha256 in self.pinned or self._accounts.guaranteed(pack, sha256)
+
+    def _cool(self, sha256: bytes) -> None:
+        """One hit has bought it one more round."""
+        self._hits[sha256] -= 1
+        if not self._hits[sha256]:
+            del self._hits[sha256]
 
     def _end_of_short(self, pack: int, size: int, inside: Sequence[tuple[bytes, int]]) -> Drop | None:
         if any(self._hits.pop(sha256, 0) or self._stays(pack, sha256) for sha256, _ in inside):
@@ -183,11 +216,8 @@ class Queues:
         staying = {sha256 for sha256, _ in inside if self._stays(pack, sha256)}
         hot = [(sha256, bytes_) for sha256, bytes_ in inside if sha256 in staying or self._hits.get(sha256)]
         for sha256, _ in hot:
-            if sha256 in staying:
-                continue
-            self._hits[sha256] -= 1
-            if not self._hits[sha256]:
-                del self._hits[sha256]
+            if sha256 not in staying:
+                self._cool(sha256)
         if 2 * sum(bytes_ for _, bytes_ in hot) >= max(1, sum(bytes_ for _, bytes_ in inside)):
             self._long[pack] = size
             return None
@@ -323,13 +353,13 @@ class Evictor:
         self._queues.meet(packs, self._shelf.members)
         self._queues.pinned = self._pinned()
         sizes = {one.id: one.bytes for one in packs}
-        gone = self._gone(self._queues.excess, sizes, None)
+        gone = sum(self._dropped(one, sizes.get(one.pack, 0)) for one in self._queues.excess(self._shelf.members))
         if excess <= gone and missing <= gone:
             if not gone:
                 self._lay_ballast()
             return gone
         target = max(used - int(self._bytes_max * LOW_SHARE) if excess > 0 else 0, missing)
-        gone += self._gone(self._queues.next, sizes, target - gone)
+        gone += self._gone(sizes, target - gone)
         for one in packs:
             if (
                 gone < min(target, excess) and not one.sealed and not self._queues.pinned
@@ -337,10 +367,10 @@ class Evictor:
                 gone += self._dropped(Drop(one.id), one.bytes)
         return gone
 
-    def _gone(self, pick: Callable[[Members], Drop | None], sizes: Mapping[int, int], target: int | None) -> int:
-        """Drop what `pick` tells until there is no more, or so many bytes are gone; how many are."""
+    def _gone(self, sizes: Mapping[int, int], target: int) -> int:
+        """Drop what goes next until there is no more, or so many bytes are gone; how many are."""
         gone = 0
-        while (target is None or gone < target) and (drop := pick(self._shelf.members)) is not None:
+        while gone < target and (drop := self._queues.next(self._shelf.members)) is not None:
             gone += self._dropped(drop, sizes.get(drop.pack, 0))
         return gone
 

@@ -10,7 +10,7 @@ what may be used, or what is there where the disk has less.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import NamedTuple
 
 from cache.shelf import Shelf
@@ -112,10 +112,14 @@ class Accounts:
         found = (one.place for one in self._shares.values() if self.used[one.place] > one.most * self.bytes_max)
         return frozenset(found)
 
-    def belongs(self, pack: int, places: frozenset[str], size: int) -> bool:
-        """Is more than half of this pack of `size` bytes theirs?"""
+    def has_part(self, pack: int, places: Set[str], bytes_min: float) -> bool:
+        """Has one of these places so many bytes in this pack?"""
         held = self._packs.get(pack)
-        return held is not None and any(2 * held[place] > size for place in places)
+        return held is not None and any(held[place] >= bytes_min for place in places)
+
+    def of_any(self, sha256: bytes, places: Set[str]) -> bool:
+        """Does this blob belong to one of these places?"""
+        return any(place in places for place in self._levels(sha256))
 
     def guaranteed(self, pack: int, sha256: bytes) -> bool:
         """Would a place have less than its least without what it has in this pack, and is this blob part of that?"""

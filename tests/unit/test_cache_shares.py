@@ -1,6 +1,6 @@
 """Does a Repository keep what it is guaranteed, get no more than it may have, and does metadata outlive large files?"""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 import pytest
@@ -112,6 +112,47 @@ def test_small_objects_of_a_guaranteed_place_are_written_on(tmp_path: Path) -> N
         assert cache.used <= 10 * LARGE
 
 
+def test_of_one_who_has_too_much_small_objects_go_and_nobody_elses(tmp_path: Path) -> None:
+    """They lie in packs with those of a quiet one, to whom nothing is guaranteed, and who is not asked for; by now the
+    busy one has not even most of any pack."""
+    with cache_at(tmp_path / "cache", pack_bytes_max=LARGE) as (shelf, _):
+        cache = Cache(shelf, tmp_path / "cache")
+        shares = parsed(["acme/busy=-10"])
+        evictor = Evictor(shelf, 40 * LARGE, shares=shares, owners=Owners(Shelf(shelf.env), shares))
+        quiet, busy = list[bytes](), list[bytes]()
+        for seed in range(600):
+            blob = cache.add(40_000, seed)
+            (busy if seed % 3 == 0 else quiet).append(blob)
+            evictor.kept(blob, 40_000, "acme/busy" if seed % 3 == 0 else "acme/quiet")
+        hot = busy[:5]
+        evictor.make_room(dict.fromkeys(hot, 1))
+        assert all(cache.has(one) for one in quiet), "there is room for them"
+        assert all(cache.has(one) for one in hot), "what was asked for goes last"
+        held = sum(40_000 for one in busy if cache.has(one))
+        assert held <= 5 * LARGE, "its most, and what is in the pack that is being written"
+        assert held >= 2 * LARGE, "and no more than that went"
+
+
+def test_who_has_too_much_is_found_in_one_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A walk for each pack that goes would be the square of what is there."""
+    packs = {number: [(b"%d" % number, 10)] for number in range(4_000)}
+    accounts = Accounts(40_000, parsed(["a=-10"]), lambda sha256: "a/x" if int(sha256) >= 2_000 else "b/x")
+    queues = Queues(40_000, accounts=accounts)
+    for number, inside in packs.items():
+        queues.admit(PackInfo(number, 10, 10, 0, True), inside)
+    asked = 0
+    known = accounts.has_part
+
+    def counted(pack: int, places: Set[str], bytes_min: float) -> bool:
+        nonlocal asked
+        asked += 1
+        return known(pack, places, bytes_min)
+
+    monkeypatch.setattr(accounts, "has_part", counted)
+    assert [one.pack for one in queues.excess(packs.__getitem__)] == list(range(2_000, 3_600))
+    assert asked <= 4_000
+
+
 def test_metadata_is_not_driven_out_by_large_files(tmp_path: Path) -> None:
     for share, stays in ((0.2, True), (0.0, False)):
         with cache_at(tmp_path / f"cache-{share}", pack_bytes_max=LARGE // 4) as (shelf, _):
@@ -155,8 +196,8 @@ def test_the_sums_are_those_of_the_packs(packs: Sequence[tuple[str, int]], room:
         queues.admit(PackInfo(number, size, size, 0, True), inside[number])
         there[number] = size
         had = accounts.used["a/x"]
-        while (drop := queues.excess(inside.__getitem__)) is not None:
-            del there[drop.pack]
+        for over in queues.excess(inside.__getitem__):
+            del there[over.pack]
         if not accounts.over():
             had = accounts.used["a/x"]
         while sum(there.values()) > room and (drop := queues.next(inside.__getitem__)) is not None:
