@@ -174,6 +174,7 @@ class Follower:
         self._slowly = slowly
         self._lock = lock
         self._contact = Contact(lock)
+        self._disown()
         self._synced = self._contact.read()[2]
         self._level_s = 0.0
         self._came_s = 0.0
@@ -231,6 +232,8 @@ class Follower:
         task_status.started()
         while not disk.lock(self._contact.fd):  # noqa: ASYNC110 - another process has no event for us
             await trio.sleep(LOCK_LOOK_SECONDS)
+        self._disown()
+        self._synced = self._contact.read()[2]  # whoever followed before may have begun anew meanwhile
         pause_s = RETRY_SECONDS[0]
         began_s = trio.current_time()
         while True:
@@ -257,6 +260,13 @@ class Follower:
                 log.error("this edge cannot take entries in: %s", full.message)
             pause_s = RETRY_SECONDS[0] if self._stirred else min(2 * pause_s, RETRY_SECONDS[1])
             await trio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
+
+    def _disown(self) -> None:
+        """An index that was set aside takes its history with it: what the contact says of that is true of nothing here,
+        neither that this edge was ever level nor that anything is whole."""
+        heard_s, level_s, synced, whole_s = self._contact.read()
+        if (level_s or synced or whole_s) and not self._applier.heads():
+            self._contact.write(heard_s, 0.0, False, 0.0)
 
     async def _mend(self, problem: Damaged) -> None:
         """Ask once more; start anew where that did not help."""
@@ -299,11 +309,12 @@ class Follower:
         self._total = sum(serial for serial, _ in self._applier.heads().values())
 
     async def _look_back(self) -> None:
-        """Try the parents that go before the one that is followed; return to the first that is heard again."""
+        """Try the parents that go before the one that is followed; return to the first that is heard again. Not while
+        another history is learned: one that comes back may have the old one, and what was learned would be lost."""
         before = self._parents.urls[: self._parents.urls.index(self._at)]
         while before:
             await trio.sleep(max(0.1, min(self._parents.rest_s(url) for url in before)))
-            for url in before:
+            for url in before if not self._applier.anew else ():
                 if not self._parents.resting(url) and await self._heard(url):
                     raise _Preferred
 

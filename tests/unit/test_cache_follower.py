@@ -398,8 +398,9 @@ async def test_e10_the_other_workers_share_the_contact_and_no_restart_does(
     history: History, lock: Path, autojump_clock: MockClock
 ) -> None:
     before_s = time.monotonic()
-    one = await follow(Edge(), Line(honest(history)), lock, 1)
-    other = Follower(Edge(), ORIGIN, Line(honest(history)), lock, slowly=inline)
+    edge = Edge()
+    one = await follow(edge, Line(honest(history)), lock, 1)
+    other = Follower(edge, ORIGIN, Line(honest(history)), lock, slowly=inline)
     assert other.last_contact_s == one.last_contact_s >= before_s
     assert other.synced
     contact = Contact(lock)
