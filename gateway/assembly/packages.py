@@ -219,4 +219,5 @@ class Packages:
             uplink.upward() if uplink is not None else None,
             parts.paying.lender,
             parts.receiving,
+            uplink.lease if uplink is not None else None,
         )

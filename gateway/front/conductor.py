@@ -50,7 +50,7 @@ from gateway.delivery.requests import Request
 from gateway.front import registry
 from gateway.front.admitted import Admitted
 from gateway.front.complaints import answer_of, complain, finds_of, headers_of, now_ms, with_signals
-from gateway.front.leave import Lease, Leave, Subject, stands
+from gateway.front.leave import Lease, Leave, Subject, may_serve, out_of_lease, stands
 from gateway.front.naming import place_named, plan_named
 from gateway.front.nearest import PROBE_SECONDS, Nearest
 from gateway.front.peering import Peering, asking_of
@@ -440,10 +440,8 @@ class Front:
             raise Forbidden("The terms of this token are not accepted yet.", "POST their revision to /-/api/v1/eula.")
         if principal.only is not None:
             require(principal, cast("Scoped", room).resource(ask), right)
-        if self._lease is not None and not repository.public and not self._lease.good(repository):
-            raise Unavailable(
-                "This edge has lost its origin and its leave to serve private packages ran out.", retry_after_s=2
-            )
+        if self._lease is not None and not may_serve(self._lease, repository):
+            raise out_of_lease()
         return Permit(cleared, room)
 
     def _check_network(self, reading: Reading, principal: Principal, repository: Repository, peer: str) -> None:

@@ -20,6 +20,7 @@ import msgspec
 from formats.kit.contract import Room, governed
 from gateway.access.rights.grants import READ, What
 from gateway.access.rights.verdicts import principal_of, standing
+from storage.errors import Unavailable
 from storage.index.catalog import Reading
 from storage.nouns import Quarantine, Repository
 
@@ -78,6 +79,17 @@ class EdgeLease:
         return monotonic() - self._follower.last_contact_s
 
 
+def may_serve(lease: Lease, repository: Repository) -> bool:
+    """May an edge give anything of this Repository to anybody, another edge too?"""
+    return repository.public or lease.good(repository)
+
+
+def out_of_lease() -> Unavailable:
+    """What is said where it may not."""
+    why = "This edge has lost its origin and its leave to serve private packages ran out."
+    return Unavailable(why, retry_after_s=2)
+
+
 class Subject(msgspec.Struct, frozen=True):
     """What is sent to whom: a file of a Version, or a document where `package` is ""."""
 
@@ -105,7 +117,7 @@ def stands(reading: Reading, rooms: Callable[[str], Room | None], lease: Lease |
     room = rooms(subject.format)
     if repository is None or not _may_read(reading, repository, subject, room):
         return False
-    if lease is not None and not repository.public and not lease.good(repository):
+    if lease is not None and not may_serve(lease, repository):
         return False
     if not subject.package:
         return True

@@ -28,6 +28,7 @@ from gateway.delivery.connections import Gone
 from gateway.delivery.heads import Head
 from gateway.delivery.requests import Request
 from gateway.front.enrolling import Enrolling
+from gateway.front.leave import Lease, may_serve, out_of_lease
 from gateway.front.reading import upstreams_of
 from gateway.front.signed import Place, Signed
 from gateway.logs import segments
@@ -65,7 +66,10 @@ class Peering:
         upward: Upward | None,
         lender: Lender,
         receiving: Receiving,
+        lease: Lease | None = None,
     ) -> None:
+        """`lease` is an edge's own."""
+        self._lease = lease
         self._receiving = receiving
         self._lender = lender
         self._store = store
@@ -84,6 +88,7 @@ class Peering:
             return
         with self._catalog.read() as reading:
             asking = asking_of(reading, head)
+            self._check_lease(reading, head, asking)
         request.principal = asking.principal.name
         match head.method, *head.segments[2:]:
             case ("POST", "journal"):
@@ -117,6 +122,15 @@ class Peering:
                 raise MethodRefused("This is not how peers ask.", "POST to the journal, GET what is known elsewhere.")
             case _:
                 raise Absent("There is nothing at this address.")
+
+    def _check_lease(self, reading: Reading, head: Head, asking: "_Asking") -> None:
+        """What a shield knows of a private Repository it tells while its own leave lasts, and no longer: whoever
+        follows through it, or past it, would take it for the origin's present word. Raises Unavailable."""
+        match head.segments[2:]:
+            case ("foreign" | "set" | "certificates", workspace, name, *_) if asking.sees(workspace):
+                repository = reading.repository(workspace, name)
+                if self._lease is not None and repository is not None and not may_serve(self._lease, repository):
+                    raise out_of_lease()
 
     def _marked(self, asking: "_Asking", of: str = "") -> str:
         """The node that a mark or a segment is of: who sends it, or an edge behind it. Raises Absent.
