@@ -8,7 +8,7 @@ process, mean the same files by what fits.
 from collections.abc import Callable, Iterator, Sequence, Set
 from typing import NamedTuple
 
-from cache.wanted import Needs, chosen, nothing_needed, policy_of
+from cache.wanted import ALONE, Ties, chosen, policy_of
 from storage.index.catalog import Catalog, Reading
 from storage.nouns import File, Replication, Repository
 
@@ -36,14 +36,14 @@ class Holding:
         formats: Sequence[str],
         bytes_max: int,
         now_ms: Callable[[], int],
-        needs: Needs = nothing_needed,
+        ties: Ties = ALONE,
     ) -> None:
         self._catalog = catalog
         self.region = region
         self._formats = tuple(formats)
         self._bytes_max = bytes_max
         self._now_ms = now_ms
-        self._needs = needs
+        self._ties = ties
         self._moment = -1
         self._blobs: Set[bytes] = frozenset()
 
@@ -64,7 +64,7 @@ class Holding:
             at = (repository.workspace, repository.name)
             withheld = {(one.format, one.package, one.version) for one in reading.quarantines(*at)}
             for format in self._formats:
-                for package, file in chosen(policy, format, reading.view(*at, format), now_ms, self._needs):
+                for package, file in chosen(policy, format, reading.view(*at, format), now_ms, self._ties):
                     if withheld & {(format, package, ""), (format, package, file.version)}:
                         continue
                     if file.sha256 not in fitting and file.size <= bytes_left and len(fitting) < FILES_MAX:

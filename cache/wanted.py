@@ -1,12 +1,14 @@
 """Which files does a replication policy want of a Repository? Pure: a policy and a view in, files out.
 
 Formats and packages narrow. Of a Package all files are wanted, or, where the policy asks by tag, age or rank, those of
-the Versions that meet one of these, with everything that those need (an image its layers). In formats without versions
-each file is one.
+the Versions that meet one of these, with everything that those need (an image its layers) and all that is about them
+(its signatures). What is about another Version does not meet anything by itself. In formats without versions each file
+is one.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from storage.nouns import File, Replication, Repository, Version, View
 
@@ -16,8 +18,19 @@ Needs = Callable[[str, bytes], Sequence[str]]
 """(format, facts of a Version) to the names of files of the same Package that it is nothing without."""
 
 
-def nothing_needed(format: str, facts: bytes) -> Sequence[str]:
-    return ()
+Followers = Callable[[str, str, str, View], Sequence[str]]
+"""(format, package, version, view) to the Versions of that Package that are about this one."""
+
+
+class Ties(NamedTuple):
+    """What else comes with a Version."""
+
+    needs: Needs
+    followers: Followers
+
+
+ALONE = Ties(lambda format, facts: (), lambda format, package, version, view: ())
+"""Nothing else comes."""
 
 
 def policy_of(repository: Repository, region: str) -> Replication | None:
@@ -31,28 +44,27 @@ def passes_through(repository: Repository, region: str) -> bool:
     return policy is not None and policy.mode == "metadata"
 
 
-def chosen(
-    policy: Replication, format: str, view: View, now_ms: int, needs: Needs = nothing_needed
-) -> Iterator[tuple[str, File]]:
+def chosen(policy: Replication, format: str, view: View, now_ms: int, ties: Ties = ALONE) -> Iterator[tuple[str, File]]:
     """(package, file) of all that an eager policy wants of one format, by package and name; foreign files are none."""
     if policy.mode != "eager" or not matches(format, policy.formats):
         return
     for package in view.packages():
         if matches(package.name, policy.packages):
-            for file in of_package(policy, format, view, package.name, now_ms, needs):
+            for file in of_package(policy, format, view, package.name, now_ms, ties):
                 yield package.name, file
 
 
 def of_package(
-    policy: Replication, format: str, view: View, package: str, now_ms: int, needs: Needs = nothing_needed
+    policy: Replication, format: str, view: View, package: str, now_ms: int, ties: Ties = ALONE
 ) -> list[File]:
     """Those of one Package that a policy wants, by name."""
     files = [one for one in view.files(package) if one.sha256]
     if not (policy.tags or policy.newest_max or policy.days_max):
         return files
     versions = {one.name: one for one in view.versions(package)}
-    names = _versions_of(policy, view, package, versions, files, now_ms)
-    wanted = _with_needs(format, versions, files, names, needs)
+    following = {one: tuple(ties.followers(format, package, one, view)) for one in versions}
+    names = _versions_of(policy, view, package, versions, files, now_ms, set().union(*following.values()))
+    wanted = _with_ties(format, versions, files, names, ties.needs, following)
     return [one for one in files if one.name in wanted]
 
 
@@ -62,13 +74,20 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _versions_of(
-    policy: Replication, view: View, package: str, versions: dict[str, Version], files: Sequence[File], now_ms: int
+    policy: Replication,
+    view: View,
+    package: str,
+    versions: dict[str, Version],
+    files: Sequence[File],
+    now_ms: int,
+    followers: Set[str],
 ) -> set[str]:
     ages: dict[str, int] = {}
     for one in files:
         if name := _version_of(one, versions):
             ages[name] = max(ages.get(name, 0), one.at_ms)
     ages |= {name: one.at_ms for name, one in versions.items()}
+    ages = {name: at_ms for name, at_ms in ages.items() if name not in followers}
     found: set[str] = set()
     if policy.tags:
         found.update(version for tag, version in view.tags(package).items() if matches(tag, policy.tags))
@@ -86,10 +105,15 @@ def _version_of(file: File, versions: Mapping[str, Version]) -> str:
     return file.version or ("" if versions else file.name)
 
 
-def _with_needs(
-    format: str, versions: dict[str, Version], files: Sequence[File], names: set[str], needs: Needs
+def _with_ties(
+    format: str,
+    versions: dict[str, Version],
+    files: Sequence[File],
+    names: set[str],
+    needs: Needs,
+    following: Mapping[str, Sequence[str]],
 ) -> set[str]:
-    """The names of the files of these versions, and of what they need, however deep."""
+    """The names of the files of these versions, of what they need and of what is about them, however deep."""
     by_name = {one.name: one for one in files}
     wanted: set[str] = set()
     left, seen = list(names), set(names)
@@ -105,4 +129,7 @@ def _with_needs(
             if file.version and file.version not in seen:
                 seen.add(file.version)
                 left.append(file.version)
+        more = [one for one in following.get(name, ()) if one not in seen]
+        seen.update(more)
+        left += more
     return wanted

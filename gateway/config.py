@@ -71,6 +71,8 @@ class Cache(Section, frozen=True):
 class Replication(Section, frozen=True):
     """What an edge holds before anybody asks, by the policies for its region."""
 
+    region: str = ""
+    """of an edge that has a token instead of a certificate, which says it by itself"""
     rate_max_bytes_s: int = 0
     files_at_a_time_max: int = 2
     disk_share_max: float = 0.9

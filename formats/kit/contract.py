@@ -464,6 +464,10 @@ class Composed(Protocol):
         """The names of the files of the same Package that a Version with these facts needs, by itself."""
         ...
 
+    def followers(self, package: str, version: str, view: View) -> tuple[str, ...]:
+        """The Versions of the same Package that are about this one, and go where it goes: its signatures."""
+        ...
+
 
 def governed(room: Room, package: str) -> str | None:
     """The name by which grants speak of a Package: its own, where the room says nothing else."""

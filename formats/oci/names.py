@@ -105,6 +105,13 @@ def image_of(package: str) -> str:
     return package.partition("@")[0]
 
 
+def tags_about(digest: str) -> tuple[str, ...]:
+    """The tags by which tools without referrers find signatures, attestations and bills of materials of a manifest
+    (cosign's tag scheme, and the fallback tag of OCI distribution 1.1)."""
+    plain = digest.replace(":", "-")
+    return (plain, *(f"{plain}.{kind}" for kind in ("sig", "att", "sbom")))
+
+
 def referrers_of(name: str, subject: str) -> str:
     """The Package whose Versions are the manifests that refer to `subject`."""
     return f"{name}@{subject}"

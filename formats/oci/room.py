@@ -52,6 +52,12 @@ class Oci:
         blobs = (names.blob_file(one) for one in found.blobs)
         return (*blobs, *(names.manifest_file(one) for one in found.manifests))
 
+    def followers(self, package: str, version: str, view: View) -> tuple[str, ...]:
+        """What refers to it, and what is tagged with its digest, as older clients keep signatures."""
+        referring = (one.name for one in view.versions(names.referrers_of(package, version)))
+        tagged = (view.tag(package, one) for one in names.tags_about(version))
+        return tuple(dict.fromkeys((*referring, *(one for one in tagged if one))))
+
     def withheld(self, package: Package) -> str:
         return ""
 

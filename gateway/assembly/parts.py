@@ -12,6 +12,7 @@ from cache.shares import Owners
 from cache.shares import parsed as parsed_shares
 from cache.shelf import Shelf
 from cache.upstream import Remote
+from cache.wanted import Ties
 from formats import ROOMS
 from gateway import config as settings
 from gateway.access.history.heads import Heads
@@ -88,7 +89,7 @@ class Parts:
             tuple(ROOMS),
             int(config.cache.disk_bytes_max * config.replication.disk_share_max),
             now_ms,
-            rooms.needs,
+            Ties(rooms.needs, rooms.followers),
         )
         self.replicated = Progress(self.root / "cache" / PROGRESS_NAME)
         shares = parsed_shares(config.cache.shares, config.cache.small_share_min)

@@ -8,6 +8,7 @@ import msgspec
 from formats import ROOMS
 from formats.kit.contract import ABOUT, Composed, Foreign, Learn, about, order_of
 from formats.kit.contract import governed as governed_by
+from storage.nouns import View
 
 
 def normalise(format: str, package: str) -> str:
@@ -41,6 +42,12 @@ def needs(format: str, facts: bytes) -> Sequence[str]:
     """The files that a Version with these facts is nothing without, beside its own."""
     room = ROOMS[format]
     return cast("Composed", room).needs(facts) if hasattr(room, "needs") else ()
+
+
+def followers(format: str, package: str, version: str, view: View) -> Sequence[str]:
+    """The Versions of a Package that go where this one goes."""
+    room = ROOMS[format]
+    return cast("Composed", room).followers(package, version, view) if hasattr(room, "followers") else ()
 
 
 def foreign_of(raw: bytes) -> Foreign:

@@ -45,8 +45,9 @@ class Uplink:
 
     @property
     def region(self) -> str:
-        """That it was invited for; "" without a certificate."""
-        return self.member.about.region if self.member is not None else ""
+        """That it was invited for; without a certificate the one of its configuration. It says what is fetched unasked,
+        and gives no right."""
+        return self.member.about.region if self.member is not None else self._config.replication.region
 
     def remote(self) -> ParentRemote:
         """How parents are asked for bytes and knowledge."""

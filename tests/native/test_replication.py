@@ -1,6 +1,8 @@
 """Do edges hold what their region's policies say, before anybody asks? An origin and enrolled edges as processes."""
 
 import hashlib
+import json
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.harness import images
+from tests.harness.pairs import PRIVATE, PUBLIC, Pair
+from tests.harness.registry import Image, bearer
 from tests.harness.topologies import Node, Topology, said
 from tests.harness.waiting import until
 
@@ -100,6 +105,53 @@ def test_a_query_is_narrowed_and_cleared(world: Topology) -> None:
     assert world.put(here, "one/9/a.bin", BODY).status == 201
     edge.until(f"/{here}/generic/one/9/a.bin", 200, method="HEAD")
     assert len(fetched(world.origin)) == 2, "nothing more comes unasked"
+
+
+def test_f2_a_signature_comes_with_its_image_and_is_found_with_the_origin_gone(world: Topology) -> None:
+    """What refers to a tagged image, what is tagged with its digest, and nothing of the image beside it."""
+    here = world.repository("acme", "main", public=True)
+    app = Image(world.origin.url, f"{here}/app", bearer(world.token))
+    other = app.push("dev", b"another layer")
+    image = app.push("v1", BODY)
+    for part in (b"seal", b"old seal"):
+        assert app.push_blob(part).status == 201
+    sealing = images.manifest(b"{}", b"seal")
+    sealing["subject"] = {"mediaType": sealing["mediaType"], "digest": image, "size": 1}
+    seal = images.digest_of(json.dumps(sealing).encode())
+    assert app.push_manifest(sealing, seal).status == 201
+    assert app.push_manifest(images.manifest(b"{}", b"old seal"), image.replace(":", "-") + ".sig").status == 201
+    edge = world.edge("tokyo", "asia", "acme")
+    world.entrepot("replication", "set", here, "--region", "asia", "--tag", "v*")
+    whole(world, edge, 7)  # three manifests, their layers and the one configuration
+    world.origin.stop(signal.SIGKILL)
+    there = Image(edge.url, f"{here}/app", {})
+    assert there.ask("GET", "manifests/v1").status == 200
+    listed = json.loads(there.ask("GET", f"referrers/{image}").body)["manifests"]
+    assert [one["digest"] for one in listed] == [seal]
+    for path in (f"manifests/{seal}", f"manifests/{image.replace(':', '-')}.sig"):
+        assert there.ask("GET", path).status == 200
+    for part in (b"seal", b"old seal", BODY):
+        assert there.ask("GET", f"blobs/{images.digest_of(part)}").body == part
+    assert there.ask("GET", f"manifests/{other}").status in (502, 503)
+
+
+def test_an_edge_with_a_token_holds_what_the_region_of_its_configuration_wants(tmp_path: Path) -> None:
+    with Pair(tmp_path / "pair", replication={"region": "asia"}) as pair:
+        for place, region in ((PUBLIC, "asia"), (PRIVATE, "europe")):
+            code, _, said = pair.entrepot("replication", "set", place, "--region", region)
+            assert code == 0, said
+            assert (
+                pair.origin.ask("PUT", f"/{place}/generic/a/1/a.bin", pair.token, BODY + place.encode()).status == 201
+            )
+
+        def here() -> list[tuple[str, int]]:
+            told = pair.entrepot("replication", "status", node=pair.edge)[1]["items"]
+            return [(f"{one['workspace']}/{one['repository']}", one["here_files"]) for one in told]
+
+        until(lambda: here() == [(PUBLIC, 1)], "what its region wants is here, and nothing else")
+        os.killpg(pair.origin.process.pid, signal.SIGKILL)
+        assert pair.edge.ask("GET", f"/{PUBLIC}/generic/a/1/a.bin").body == BODY + PUBLIC.encode()
+        assert pair.edge.ask("GET", f"/{PRIVATE}/generic/a/1/a.bin", pair.token).status in (502, 503)
 
 
 def test_metadata_alone_keeps_no_bytes(world: Topology) -> None:

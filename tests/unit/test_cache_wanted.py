@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.wanted import DAY_MS, chosen, passes_through, policy_of
+from cache.wanted import DAY_MS, Ties, chosen, passes_through, policy_of
 from formats.oci import names
 from formats.oci.manifest import Manifest, packed
 from formats.oci.room import Oci
@@ -12,6 +12,7 @@ from tests.harness.views import MemoryView
 
 NOW_MS = 1_000 * DAY_MS
 SHA256 = bytes(32)
+OCI = Ties(lambda _, facts: Oci().needs(facts), lambda _, *of: Oci().followers(*of))
 
 
 def view_of(packages: dict[str, dict[str, int]], tags: dict[tuple[str, str], str] | None = None) -> MemoryView:
@@ -87,8 +88,48 @@ def test_a_tagged_image_is_wanted_with_its_layers_and_its_platforms() -> None:
         changes.append(PutFile("oci", "app", File(names.manifest_file(digest), digest, SHA256, 5)))
     view = MemoryView(*changes, PutTag("oci", "app", "latest", index))
     policy = Replication("asia", tags=("latest",))
-    found = {file.name for _, file in chosen(policy, "oci", view, NOW_MS, lambda _, facts: Oci().needs(facts))}
+    found = {file.name for _, file in chosen(policy, "oci", view, NOW_MS, OCI)}
     assert found == {f"m/{one}" for one in facts} | {"b/sha256:l1", "b/sha256:l2"}
+
+
+def signed(*tags: PutTag) -> MemoryView:
+    """Two images, the older one with a referrer and what refers to that, and a signature of each under a tag."""
+    changes: list[PutPackage | PutVersion | PutFile | PutTag] = [PutPackage("oci", Package("app"))]
+    facts = {
+        "sha256:old": Manifest("m", 1, blobs=("sha256:l1",)),
+        "sha256:new": Manifest("m", 1, blobs=("sha256:l2",)),
+        "sha256:bill": Manifest("m", 1, blobs=("sha256:s1",), subject="sha256:old"),
+        "sha256:seal": Manifest("m", 1, blobs=("sha256:s2",), subject="sha256:bill"),
+        "sha256:sig-old": Manifest("m", 1, blobs=("sha256:s3",)),
+        "sha256:sig-new": Manifest("m", 1, blobs=("sha256:s4",)),
+    }
+    for at_ms, (digest, manifest) in enumerate(facts.items()):
+        version = Version(digest, at_ms, packed(manifest))
+        changes.append(PutVersion("oci", "app", version))
+        changes.append(PutFile("oci", "app", File(names.manifest_file(digest), digest, SHA256, 5, at_ms=at_ms)))
+        changes += [PutFile("oci", "app", File(names.blob_file(one), "", SHA256, 5)) for one in manifest.blobs]
+        if manifest.subject:
+            changes.append(PutVersion("oci", names.referrers_of("app", manifest.subject), version))
+    changes += [PutTag("oci", "app", f"sha256-{one}.sig", f"sha256:sig-{one}") for one in ("old", "new")]
+    return MemoryView(*changes, *tags)
+
+
+OLD_WITH_ALL = {"m/sha256:old", "b/sha256:l1", "m/sha256:bill", "b/sha256:s1", "m/sha256:seal", "b/sha256:s2"}
+OLD_WITH_ALL |= {"m/sha256:sig-old", "b/sha256:s3"}
+
+
+def test_signatures_and_bills_of_materials_follow_their_image() -> None:
+    view = signed(PutTag("oci", "app", "v1", "sha256:old"))
+    found = {file.name for _, file in chosen(Replication("asia", tags=("v*",)), "oci", view, NOW_MS, OCI)}
+    assert found == OLD_WITH_ALL, "and none of another image's"
+
+
+def test_a_signature_is_not_the_newest_image() -> None:
+    view = signed()
+    newest = {file.name for _, file in chosen(Replication("asia", newest_max=1), "oci", view, NOW_MS, OCI)}
+    assert newest == {"m/sha256:new", "b/sha256:l2", "m/sha256:sig-new", "b/sha256:s4"}
+    both = {file.name for _, file in chosen(Replication("asia", newest_max=2), "oci", view, NOW_MS, OCI)}
+    assert both == newest | OLD_WITH_ALL
 
 
 NAMES = st.sampled_from(["a", "b", "acme-b", "acme-c"])
