@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
-ROWS = [*(f"F{number}" for number in range(1, 16)), "E11", "E12"]
+ROWS = [*(f"F{number}" for number in range(1, 16)), "E10", "E11", "E12"]
 _LINE = re.compile(r"^\| ([EF]\d+) \| [^|]+ \| ([^|]+) \|$", re.MULTILINE)
 
 
