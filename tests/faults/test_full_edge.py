@@ -12,6 +12,7 @@ import pytest
 
 from cache.eviction import LOOK_SECONDS
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair
+from tests.harness.waiting import until
 
 pytestmark = [
     pytest.mark.faults,
@@ -54,6 +55,11 @@ def fill(path: Path) -> None:
                 continue
 
 
+def heard(pair: Pair, n: int) -> None:
+    """Until the edge knows this one and all before it, of which it fetches nothing."""
+    until(lambda: pair.edge.ask("HEAD", path_of(n), pair.token).status == 200, f"the edge hears of {n}")
+
+
 def ask(pair: Pair, n: int) -> tuple[int, bool]:
     said = pair.edge.ask("GET", path_of(n), pair.token)
     assert said.status == 200, (n, said.status, said.body[:300])
@@ -66,6 +72,7 @@ def test_e5_a_full_edge_serves_all_that_is_asked_for(tmp_path: Path) -> None:
         for n in range(60):
             said = pair.origin.ask("PUT", path_of(n), pair.token, data_of(n))
             assert said.status == 201, said.body
+        heard(pair, 59)
         warm = range(12)
         assert {ask(pair, n) for n in warm} == {(200, True)}
         fill(folder / "edge" / "filler")
@@ -91,6 +98,7 @@ def test_e5_on_a_full_disk_a_guaranteed_repository_keeps_its_share(tmp_path: Pat
         large = [n for n in range(120) if n % 4 in (2, 3)]  # 400 KB of the one, 3 MB of the other
         for n in large:
             assert pair.origin.ask("PUT", path_of(n), pair.token, data_of(n)).status == 201
+        heard(pair, large[-1])
         guaranteed = [n for n in large if n % 2][:4]
         others = [n for n in large if not n % 2] * 2
         assert {ask(pair, n) for n in guaranteed} == {(200, True)}

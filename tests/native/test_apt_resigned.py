@@ -19,7 +19,7 @@ SUITE = "signed"
 def put(node: Up, place: str, name: str, version: str = "1.0", suite: str = SUITE) -> bytes:
     data = debs.deb(name, version, architecture())
     credential = {"Authorization": f"Bearer {node.token}"}
-    answer = get(f"{node.origin}/{place}/deb/upload/{suite}/main/x.deb", credential, "PUT", data)
+    answer = get(f"{node.edge}/{place}/deb/upload/{suite}/main/x.deb", credential, "PUT", data)
     assert answer.status == 201, answer.body
     return data
 
@@ -38,10 +38,10 @@ def owner(node: Up) -> str:
 
 
 def drawing(node: Up, name: str, address: str, keyring: Path, *more: str) -> str:
-    """A repository that draws on the archive and signs anew."""
-    node.entrepot("repo", "create", name, "--public")
+    """A repository that draws on the archive and signs anew; the edge knows it when this returns."""
+    node.entrepot("repo", "create", name, "--public", url=node.edge)
     resign = ("--private-network", "--resign", str(keyring))
-    node.entrepot("upstream", "add", name, "deb", address, *resign, *more)
+    node.entrepot("upstream", "add", name, "deb", address, *resign, *more, url=node.edge)
     return name
 
 

@@ -32,8 +32,8 @@ def archive() -> tuple[str, str]:
 def mirrored(node: Up) -> tuple[str, str, str]:
     """Our address, the owner's, and the distribution."""
     url, release = archive()
-    node.entrepot("repo", "create", "demo/archive", "--public")
-    node.entrepot("upstream", "add", "demo/archive", "deb", url, "--private-network")
+    node.entrepot("repo", "create", "demo/archive", "--public", url=node.edge)
+    node.entrepot("upstream", "add", "demo/archive", "deb", url, "--private-network", url=node.edge)
     return f"{node.edge}/demo/archive/deb", url, release
 
 

@@ -148,7 +148,7 @@ def test_who_may_see_it(pair: Pair) -> None:
 def test_a_token_tells_when_and_where_it_was_last_used(pair: Pair) -> None:
     """Wherever it was used, and by whatever: packages and the API; asked at an edge as at the origin."""
     body = json.dumps({"name": "seldom", "grants": [{"scope": "demo", "read": True}]}).encode()
-    said = ask(pair.origin, "POST", "/-/api/v1/tokens", pair.token, body, Content_Type="application/json")
+    said = ask(pair.edge, "POST", "/-/api/v1/tokens", pair.token, body, Content_Type="application/json")
     made = json.loads(said.body)
 
     def use(node: Served) -> Any:

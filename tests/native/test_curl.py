@@ -86,7 +86,7 @@ def test_b9_strangers_cannot_tell_private_from_absent(node: Up, door: str) -> No
 
 
 def test_a_revoked_token_is_refused_at_the_edge(node: Up) -> None:
-    made = node.entrepot("token", "create", "short-lived", "--repository", node.private, "--read")
+    made = node.entrepot("token", "create", "short-lived", "--repository", node.private, "--read", url=node.edge)
     url = f"{node.edge}/{node.private}/generic/curl/revoked.txt"
     put = get(url, {"Authorization": f"Bearer {node.token}"}, "PUT", b"secret")
     assert put.status == 201

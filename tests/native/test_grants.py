@@ -32,8 +32,11 @@ def tokens(up: Up) -> dict[str, str]:
     web = ("--format", "generic", "--package", "web/*")
     up.entrepot("grant", "give", up.private, "user:bob", "--role", "publisher", *web)
     for path in ("web/a.bin", "secret/a.bin", "open/a.bin"):
-        assert put(up, path, up.token).status == 201
-    return {name: up.entrepot("token", "create", name, "--owner", f"user:{name}")["token"] for name in ("alice", "bob")}
+        assert put(up, path, up.token, up.edge).status == 201
+    return {
+        name: up.entrepot("token", "create", name, "--owner", f"user:{name}", url=up.edge)["token"]
+        for name in ("alice", "bob")
+    }
 
 
 def address(up: Up, path: str, base: str = "") -> str:
@@ -113,9 +116,9 @@ def test_it_is_explained_which_grant_decided(up: Up, tokens: dict[str, str]) -> 
 
 
 def test_c6_a_membership_that_ends_takes_everything_with_it_at_every_edge(up: Up) -> None:
-    up.entrepot("user", "create", "carol")
-    up.entrepot("member", "add", "demo", "user:carol", "--role", "manager")
-    token = up.entrepot("token", "create", "carol", "--owner", "user:carol")["token"]
+    up.entrepot("user", "create", "carol", url=up.edge)
+    up.entrepot("member", "add", "demo", "user:carol", "--role", "manager", url=up.edge)
+    token = up.entrepot("token", "create", "carol", "--owner", "user:carol", url=up.edge)["token"]
     for base in (up.origin, up.edge):
         assert get(address(up, "open/a.bin", base), bearer(token)).status == 200
     up.entrepot("member", "remove", "demo", "user:carol", url=up.edge)

@@ -142,7 +142,7 @@ def test_pip_installs_by_a_name_that_stands_for_a_place(pair: Pair, tmp_path: Pa
 def test_crane_pulls_by_a_name_that_stands_for_a_place(pair: Pair, tmp_path: Path) -> None:
     """It builds the scope of its pass from the name that it knows, without what the host implies."""
     layer = os.urandom(5000).hex().encode()
-    Image(pair.origin.url, f"{PRIVATE}/app", bearer(pair.token)).push("1", layer)
+    Image(pair.edge.url, f"{PRIVATE}/app", bearer(pair.token)).push("1", layer)
     for image in (f"{CLOSED}:{port(pair.edge)}/app", f"{WORKSPACE}:{port(pair.edge)}/main/app"):
         host = image.partition("/")[0]
         done = named([program("crane"), "auth", "login", host, "-u", "token", "-p", pair.token], tmp_path)
@@ -320,7 +320,7 @@ def test_c12_real_clients_that_drop_their_credential_get_private_files(
 @ROOT
 def test_real_clients_follow_a_global_name(pair: Pair, global_name: str, tmp_path: Path) -> None:
     layer = b"layer" * 1000
-    Image(pair.origin.url, f"{PUBLIC}/app", bearer(pair.token)).push("1", layer)
+    Image(pair.edge.url, f"{PUBLIC}/app", bearer(pair.token)).push("1", layer)
     here = f"{global_name}:{port(pair.origin)}"
     pip = [sys.executable, "-m", "pip", "download", "--no-cache-dir", "--no-deps", "--disable-pip-version-check"]
     pip += ["--trusted-host", global_name, "--trusted-host", "localhost", "--index-url"]

@@ -28,8 +28,8 @@ def relay() -> Iterator[Relay]:
 
 def drawing(node: Up, name: str, relay: Relay, *options: str) -> str:
     """A new repository that draws on the relay; its address at the edge."""
-    node.entrepot("repo", "create", f"demo/{name}", *options)
-    node.entrepot("upstream", "add", f"demo/{name}", "maven", relay.url, "--private-network")
+    node.entrepot("repo", "create", f"demo/{name}", *options, url=node.edge)
+    node.entrepot("upstream", "add", f"demo/{name}", "maven", relay.url, "--private-network", url=node.edge)
     return f"{node.edge}/demo/{name}/maven/"
 
 

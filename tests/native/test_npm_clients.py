@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.clients import program, run
-from tests.harness.running import Up, clean_environment
+from tests.harness.running import Up, clean_environment, seen_in_time
 
 pytestmark = pytest.mark.native
 
@@ -58,6 +58,8 @@ def test_npm_publishes_and_both_install(node: Up, tmp_path: Path, door: str, nam
     name = name.format(door=door)
     for version in ("1.0.0", "1.1.0"):
         npm(project(tmp_path / version, node, registry_of(node, door, node.private), name, version), "publish")
+    file = f"{registry_of(node, 'edge', node.private)}{name}/-/{name.rpartition('/')[2]}-1.1.0.tgz"
+    assert seen_in_time(file, {"Authorization": f"Bearer {node.token}"}, "HEAD").status == 200
     for at in ("origin", "edge"):
         user = project(tmp_path / f"npm-{at}", node, registry_of(node, at, node.private), "user", "1.0.0")
         npm(user, "install", name)

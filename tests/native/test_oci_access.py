@@ -16,7 +16,8 @@ every_door = pytest.mark.parametrize("door", ["origin", "edge"])
 
 
 def token(node: Up, repository: str, *rights: str) -> str:
-    return str(node.entrepot("token", "create", f"for {repository}", "--repository", repository, *rights)["token"])
+    made = node.entrepot("token", "create", f"for {repository}", "--repository", repository, *rights, url=node.edge)
+    return str(made["token"])
 
 
 def image(node: Up, door: str, repository: str = "", name: str = "", headers: dict[str, str] | None = None) -> Image:
@@ -184,9 +185,9 @@ def test_c8_a_pass_is_good_for_what_it_names_and_no_more(node: Up, door: str) ->
 
 
 def test_c6_a_revoked_token_takes_its_passes_with_it_at_both_doors_at_once(node: Up) -> None:
-    name = image(node, "origin")
+    name = image(node, "edge")
     name.push("1", b"layer")
-    made = node.entrepot("token", "create", "to be revoked", "--repository", node.private, "--read")
+    made = node.entrepot("token", "create", "to be revoked", "--repository", node.private, "--read", url=node.edge)
     passes = {door: fetched_pass(getattr(node, door), made["token"], f"repository:{name.name}:pull")
               for door in ("origin", "edge")}  # fmt: skip
     for door in ("origin", "edge"):

@@ -32,8 +32,11 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistr
 @pytest.fixture(scope="module")
 def drawing(node: Up, registry: DockerRegistry) -> str:
     """A private repository that draws from the registry and believes it for a second."""
-    node.entrepot("repo", "create", "demo/drawing")
-    node.entrepot("upstream", "add", "demo/drawing", "oci", registry.url, "--private-network", "--fresh", f"{FRESH_S}s")
+    node.entrepot("repo", "create", "demo/drawing", url=node.edge)
+    fresh = ("--fresh", f"{FRESH_S}s")
+    node.entrepot(
+        "upstream", "add", "demo/drawing", "oci", registry.url, "--private-network", *fresh, url=node.edge
+    )
     return "demo/drawing"
 
 
@@ -189,10 +192,10 @@ def test_a_registry_that_gives_passes_is_asked_for_one(node: Up, tmp_path: Path,
     secret = tmp_path / "token"
     made = node.entrepot("token", "create", name, "--repository", node.private, "--read")
     secret.write_text(made["token"])
-    node.entrepot("repo", "create", f"demo/{name}")
+    node.entrepot("repo", "create", f"demo/{name}", url=node.edge)
     node.entrepot(
         "upstream", "add", f"demo/{name}", "oci", node.origin + "/", "--private-network", "--fresh", "1s",
-        "--username", "any", "--password-file", str(secret),
+        "--username", "any", "--password-file", str(secret), url=node.edge,
     )  # fmt: skip
     layer = uuid.uuid4().bytes
     Image(node.origin, f"{node.private}/given", bearer(node.token)).push("1", layer)

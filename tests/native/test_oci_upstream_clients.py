@@ -134,8 +134,9 @@ def test_o8_foreign_images_cold_warm_and_without_their_registry(
     node: Up, registry: DockerRegistry, puller: Puller, tmp_path: Path, kind: str
 ) -> None:
     repository = f"demo/foreign-{uuid.uuid4().hex[:8]}"
-    node.entrepot("repo", "create", repository, *(["--public"] if kind == "public" else []))
-    node.entrepot("upstream", "add", repository, "oci", registry.url, "--private-network", "--fresh", "1s")
+    node.entrepot("repo", "create", repository, *(["--public"] if kind == "public" else []), url=node.edge)
+    fresh = ("--fresh", "1s")
+    node.entrepot("upstream", "add", repository, "oci", registry.url, "--private-network", *fresh, url=node.edge)
     (tmp_path / "images").mkdir()
     digests = filled(registry, tmp_path / "images", list(puller.clients))
     host = node.edge.partition("://")[2]

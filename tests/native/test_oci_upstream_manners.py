@@ -34,8 +34,11 @@ def server() -> Iterator[Upstream]:
 @pytest.fixture
 def drawing(node: Up, server: Upstream) -> str:
     repository = f"demo/manners-{uuid.uuid4().hex[:8]}"
-    node.entrepot("repo", "create", repository)
-    node.entrepot("upstream", "add", repository, "oci", server.url + "/", "--private-network", "--fresh", f"{FRESH_S}s")
+    node.entrepot("repo", "create", repository, url=node.edge)
+    fresh = ("--fresh", f"{FRESH_S}s")
+    node.entrepot(
+        "upstream", "add", repository, "oci", server.url + "/", "--private-network", *fresh, url=node.edge
+    )
     return repository
 
 
@@ -101,8 +104,8 @@ def test_the_1100_tags_of_another_node_are_all_listed(node: Up) -> None:
         query = urllib.parse.urlencode([("tag", tag) for tag in wanted[first : first + 32]])
         assert there.ask("PUT", f"manifests/{digest}?{query}", raw, Content_Type=images.MANIFEST).status == 201
     repository = f"demo/pages-{name}"
-    node.entrepot("repo", "create", repository)
-    node.entrepot("upstream", "add", repository, "oci", node.origin + "/", "--private-network")
+    node.entrepot("repo", "create", repository, url=node.edge)
+    node.entrepot("upstream", "add", repository, "oci", node.origin + "/", "--private-network", url=node.edge)
     app = through(node, "edge", repository, f"{node.public}/{name}")
     assert len(listed(app)[0]) == 1_000
     assert all_listed(app, 400) == all_listed(app, 5_000) == wanted

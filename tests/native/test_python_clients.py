@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.clients import program, run
-from tests.harness.running import Up, clean_environment, get
+from tests.harness.running import Up, clean_environment, get, seen_in_time
 
 pytestmark = pytest.mark.native
 
@@ -70,6 +70,12 @@ def install_by_uv(index: str, target: Path, *names: str) -> str:
     return run(command, env=clean_environment())
 
 
+def heard(node: Up, repository: str, name: str, file: Path) -> None:
+    """Wait until the edge knows a file that was published at the origin."""
+    url = f"{node.edge}/{repository}/pypi/files/{name}/{file.name}"
+    assert seen_in_time(url, {"Authorization": f"Bearer {node.token}"}, "HEAD").status == 200
+
+
 def installed_version(target: Path, module: str) -> str:
     code = f"import {module}; print({module}.version)"
     return subprocess.run(
@@ -82,6 +88,8 @@ def test_twine_publishes_and_pip_and_uv_install(node: Up, tmp_path: Path, door: 
     name = f"twined-{door}"
     files = [wheel(tmp_path, name, version) for version in ("1.0", "1.1")]
     upload_by_twine(node, door, node.private, *files)
+    for file in files:
+        heard(node, node.private, name, file)
     for number, at in enumerate((node.origin, node.edge)):
         index = node.with_credential(f"{at}/{node.private}/pypi/simple/")
         install_by_pip(index, tmp_path / f"pip{number}", name)
@@ -93,7 +101,9 @@ def test_twine_publishes_and_pip_and_uv_install(node: Up, tmp_path: Path, door: 
 @pytest.mark.parametrize("door", ["origin", "edge"])
 def test_uv_publishes_and_anybody_installs_from_the_public_repository(node: Up, tmp_path: Path, door: str) -> None:
     name = f"uved-{door}"
-    upload_by_uv(node, door, node.public, wheel(tmp_path, name, "2.0"))
+    file = wheel(tmp_path, name, "2.0")
+    upload_by_uv(node, door, node.public, file)
+    heard(node, node.public, name, file)
     install_by_pip(f"{node.edge}/{node.public}/pypi/simple/", tmp_path / "pip", name)
     install_by_uv(f"{node.origin}/{node.public}/pypi/simple/", tmp_path / "uv", name)
     assert installed_version(tmp_path / "pip", name.replace("-", "_")) == "2.0"
@@ -115,6 +125,7 @@ def test_a_version_never_gets_other_bytes(node: Up, tmp_path: Path) -> None:
     first = wheel(tmp_path, "fixed-demo", "1.0")
     upload_by_twine(node, "origin", node.private, first)
     upload_by_twine(node, "origin", node.private, first)
+    heard(node, node.private, "fixed-demo", first)
     with zipfile.ZipFile(first, "a") as archive:
         archive.writestr("added.txt", "other bytes")
     refused = upload_by_twine(node, "edge", node.private, first, ok=False)
@@ -130,7 +141,7 @@ def test_without_a_credential_the_private_index_is_closed(node: Up, tmp_path: Pa
 
 
 def test_metadata_is_served_beside_the_wheel(node: Up, tmp_path: Path) -> None:
-    upload_by_twine(node, "origin", node.public, wheel(tmp_path, "with-metadata", "1.0"))
+    upload_by_twine(node, "edge", node.public, wheel(tmp_path, "with-metadata", "1.0"))
     url = f"{node.edge}/{node.public}/pypi/files/with-metadata/with_metadata-1.0-py3-none-any.whl.metadata"
     assert b"Name: with-metadata" in get(url).body
     wanted = {"Accept": "application/vnd.pypi.simple.v1+json"}
@@ -141,7 +152,7 @@ def test_metadata_is_served_beside_the_wheel(node: Up, tmp_path: Path) -> None:
 
 def test_f14_a_quarantined_project_is_not_served_by_address_either(node: Up, tmp_path: Path) -> None:
     file = wheel(tmp_path, "bad-demo", "1.0")
-    upload_by_twine(node, "origin", node.public, file)
+    upload_by_twine(node, "edge", node.public, file)
     etag = ""
     paths = [f"/{node.public}/pypi/files/bad-demo/{file.name}{more}" for more in ("", ".metadata")]
     asked = [(door + path, method) for door in (node.origin, node.edge) for path in paths for method in ("GET", "HEAD")]

@@ -41,7 +41,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 
 def put(pair: Pair, n: int) -> None:
-    said = pair.origin.ask("PUT", path_of(n), pair.token, data_of(n))
+    """Through the edge, which has heard of it when this returns."""
+    said = pair.edge.ask("PUT", path_of(n), pair.token, data_of(n))
     assert said.status == 201, said.body
 
 

@@ -27,9 +27,9 @@ def reachable(url: str) -> str:
 def mirrored(node: Up) -> str:
     """A private repository that draws on this machine's own upstreams, which may be mirrors inside its network."""
     python, javascript = reachable(python_upstream()), reachable(npm_upstream())
-    node.entrepot("repo", "create", "demo/mirror")
-    node.entrepot("upstream", "add", "demo/mirror", "pypi", python, "--private-network")
-    node.entrepot("upstream", "add", "demo/mirror", "npm", javascript, "--private-network")
+    node.entrepot("repo", "create", "demo/mirror", url=node.edge)
+    node.entrepot("upstream", "add", "demo/mirror", "pypi", python, "--private-network", url=node.edge)
+    node.entrepot("upstream", "add", "demo/mirror", "npm", javascript, "--private-network", url=node.edge)
     return "demo/mirror"
 
 

@@ -22,10 +22,10 @@ def run(node: Up, *arguments: str) -> tuple[int, dict[str, object]]:
 def test_an_edge_is_warm_after_a_lock_file(node: Up, tmp_path: Path) -> None:
     built = [wheel(tmp_path, "warm-one", version) for version in ("1.0", "2.0")]
     for one in built:
-        node.entrepot("push", str(one), "--to", node.private, url=node.origin)
+        node.entrepot("push", str(one), "--to", node.private, url=node.edge)
     packed = tmp_path / "warm-two-1.0.0.tgz"
     packed.write_bytes(tarball({"name": "warm-two", "version": "1.0.0"}, {"index.js": b"x" * 9}))
-    node.entrepot("push", str(packed), "--to", node.private, url=node.origin)
+    node.entrepot("push", str(packed), "--to", node.private, url=node.edge)
     locked = tmp_path / "requirements.txt"
     locked.write_text(f"warm-one==1.0 --hash=sha256:{hashlib.sha256(built[0].read_bytes()).hexdigest()}\n")
     size = built[0].stat().st_size
