@@ -36,9 +36,7 @@ def drawing(node: Up, server: Upstream) -> str:
     repository = f"demo/manners-{uuid.uuid4().hex[:8]}"
     node.entrepot("repo", "create", repository, url=node.edge)
     fresh = ("--fresh", f"{FRESH_S}s")
-    node.entrepot(
-        "upstream", "add", repository, "oci", server.url + "/", "--private-network", *fresh, url=node.edge
-    )
+    node.entrepot("upstream", "add", repository, "oci", server.url + "/", "--private-network", *fresh, url=node.edge)
     return repository
 
 
