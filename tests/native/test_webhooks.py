@@ -96,6 +96,7 @@ def test_d14_a_workspace_is_told_of_its_own_and_nothing_secret_is_anywhere(tmp_p
         receiver.until(lambda came: {"token.created"} <= {one.event for one in came if one.path == PATH_CANARY})
         receiver.until(lambda came: any(one.path == "/other" and one.event == "token.created" for one in came))
         receiver.until(lambda came: sum(one.path == "/chat" for one in came) == 4)
+        receiver.until(lambda came: any(one.path == "/picked" for one in came))
 
         by_path: dict[str, list[Came]] = {}
         for one in receiver.came:
