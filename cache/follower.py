@@ -288,7 +288,6 @@ class Follower:
         greeting = self._greeting()
         self._count()
         self._first_beat = None
-        self._beats.clear()
         reader: FrameReader = FrameReader()
         if self._verify is not None:
             reader = SealedReader(self._verify, greeting.nonce, self._name)
@@ -306,6 +305,8 @@ class Follower:
         return Greeting(after, self._applier.scope(), secrets.token_bytes(32) if self._verify is not None else b"")
 
     def _count(self) -> None:
+        """Anew, and what earlier beats counted is nothing to compare it with."""
+        self._beats.clear()
         self._total = sum(serial for serial, _ in self._applier.heads().values())
 
     async def _look_back(self) -> None:

@@ -78,6 +78,7 @@ class _Stream:
         moment, beaten_s, moved_s = -1, -1.0, trio.current_time()
         reader = None
         while True:
+            more = False
             now_moment, now_s = self._catalog.moment(), trio.current_time()
             if now_moment != moment:
                 with self._catalog.read() as reading:
@@ -91,14 +92,15 @@ class _Stream:
                 except Conflict:
                     await self._send(ANEW)
                     return
-                if bodies:
+                if more := bool(bodies):
                     await self._send(self._frames(bodies))
-                    continue
-                moment, moved_s = now_moment, now_s
-            if now_s - beaten_s >= BEAT_SECONDS:
+                else:
+                    moment, moved_s = now_moment, now_s
+            if now_s - beaten_s >= BEAT_SECONDS:  # also where there is always more: the leases of edges rest on it
                 beaten_s = now_s
                 await self._send(self._beat())
-            await trio.sleep(LOOK_SECONDS if now_s - moved_s < QUIET_SECONDS else LOOK_SECONDS_QUIET)
+            if not more:
+                await trio.sleep(LOOK_SECONDS if now_s - moved_s < QUIET_SECONDS else LOOK_SECONDS_QUIET)
 
     async def _rescoped(self, scope: Scope, after: dict[str, int]) -> JournalReader:
         """Take away what is not in `scope` any more, and begin behind the rest."""

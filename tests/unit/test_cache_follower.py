@@ -13,16 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from cache import peer
 from cache.feed import (
     AFTER_BYTES_MAX,
     ANEW,
     WORKSPACES_MAX,
     Anew,
     Beat,
+    Forget,
     Frame,
     FrameReader,
     beat,
     entries,
+    marked,
     parse_after,
     told_after,
 )
@@ -394,6 +397,55 @@ async def test_behind_is_told_until_level(history: History, lock: Path, autojump
     assert follower.lag_ms > 0
 
 
+async def test_f2_whole_without_ever_being_level(history: History, lock: Path, autojump_clock: MockClock) -> None:
+    """Where more is published all the time no beat finds an edge level; what it told of comes soon behind it."""
+
+    async def busy(after: Mapping[str, int]) -> AsyncIterator[bytes]:
+        bodies = history.behind({})
+        yield entries(bodies[:10])
+        yield beat(history.epoch, 20, 0)
+        yield entries(bodies[10:19])
+        await trio.sleep(0.5)
+        told.append(follower.whole_s)
+        yield entries(bodies[19:])
+        await trio.sleep_forever()
+
+    told: list[float] = []
+    follower = Follower(Edge(), ORIGIN, Line(busy), lock, slowly=inline)
+    with trio.move_on_after(1):
+        await follower.run()
+    assert told == [0.0], "one entry of those that it told of is missing"
+    assert follower.whole_s > 0
+    assert not follower.synced
+
+
+async def test_f5_beats_of_before_a_change_of_sight_count_for_nothing(lock: Path, autojump_clock: MockClock) -> None:
+    """What was taken away counted in them, so no number tells any more when what they told of is here."""
+    history = History()
+    for number in range(20):
+        history.append("one" if number < 10 else "gone")
+
+    async def script(after: Mapping[str, int]) -> AsyncIterator[bytes]:
+        yield entries(history.behind({})[:15])
+        yield beat(history.epoch, 20, 0)
+        yield marked(Forget("gone"))
+        yield beat(history.epoch, 10, 0)
+        await trio.sleep_forever()
+
+    edge = Forgetful()
+    follower = await follow(edge, Line(script), lock, 1)
+    assert edge.heads().keys() == {"one"}
+    assert follower.whole_s > 0
+
+
+class Forgetful(Edge):
+    """An edge from which a workspace is taken away."""
+
+    def forget_workspace(self, workspace: str) -> set[bytes]:  # type: ignore[override]
+        del self._heads[workspace]
+        return set()
+
+
 async def test_e10_the_other_workers_share_the_contact_and_no_restart_does(
     history: History, lock: Path, autojump_clock: MockClock
 ) -> None:
@@ -513,6 +565,36 @@ async def test_the_sender_beats_first_and_tells_what_is_committed(history: Histo
     assert isinstance(sent[0], Beat)
     assert sent[0][:2] == (7, 10)
     assert [one for one in sent if isinstance(one, bytes)] == history.behind({})
+
+
+async def test_f2_the_sender_beats_also_while_it_never_catches_up(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an origin that is published to without a pause would let the leases of its edges run out."""
+    monkeypatch.setattr(peer, "BEAT_SECONDS", 0.02)
+    journal = Endless(history, 10)
+    sent: list[Frame] = []
+    reader = FrameReader()
+
+    async def send(data: bytes) -> None:
+        sent.extend(reader.feed(data))
+        if len([one for one in sent if isinstance(one, Beat)]) > 3:
+            enough.cancel()
+
+    with trio.move_on_after(20) as enough:
+        await journal_stream(Catalog(journal), journal, {}, send)  # type: ignore[arg-type]
+    beats = [one.total for one in sent if isinstance(one, Beat)]
+    assert len(beats) > 3
+    assert beats == sorted(beats)
+
+
+class Endless(Journal):
+    """One whose reader finds more each time."""
+
+    def read(self, bytes_max: int) -> list[bytes]:
+        self.history.append("one")
+        self.committed = len(self.history.bodies)
+        return super().read(bytes_max)
 
 
 async def test_f3_the_sender_tells_who_is_ahead_to_start_anew(history: History) -> None:
