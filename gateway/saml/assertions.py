@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from formats.kit.xmls import Element
 from gateway.saml import names
 from gateway.saml.shapes import Sent
-from gateway.saml.trees import Element
+from gateway.saml.trees import every, only
 from storage.errors import Forbidden, Invalid, Problem, Unauthenticated
 
 SKEW_MS = 60_000
@@ -53,7 +54,7 @@ def assertion_of(sent: Sent, proven: Sequence[Element], expected: Expected) -> A
     response = next((one for one in proven if one.name == f"{names.PROTOCOL} Response"), None)
     assertion = next((one for one in proven if one.name == f"{names.ASSERTION} Assertion"), None)
     if response is not None:
-        within = response.one(names.ASSERTION, "Assertion")
+        within = only(response, names.ASSERTION, "Assertion")
         if assertion is not None and assertion.attributes.get("ID") != within.attributes.get("ID"):
             raise Invalid("Two things are signed in this answer.", "Begin again.")
         assertion, sent = assertion or within, _said_by(response)
@@ -62,14 +63,14 @@ def assertion_of(sent: Sent, proven: Sequence[Element], expected: Expected) -> A
     _check_response(sent, expected, signed=response is not None)
     if assertion.attributes.get("Version") != "2.0" or not assertion.attributes.get("ID"):
         raise Invalid("This is no assertion of SAML 2.0.")
-    if assertion.one(names.ASSERTION, "Issuer").text != expected.issuer:
+    if only(assertion, names.ASSERTION, "Issuer").text != expected.issuer:
         raise elsewhere()
     until_ms = _issued_ms(assertion, expected.now_ms) + LIFE_MS_MAX + SKEW_MS
     _check_conditions(assertion, expected)
-    subject = assertion.one(names.ASSERTION, "Subject")
+    subject = only(assertion, names.ASSERTION, "Subject")
     in_response_to = _confirmed(subject, sent, expected)
     _check_statement(assertion, expected.now_ms)
-    name = subject.one(names.ASSERTION, "NameID")
+    name = only(subject, names.ASSERTION, "NameID")
     if not name.text or len(name.text) > CHARS_MAX or not name.text.isprintable() or name.children:
         raise Invalid("The identity provider names nobody.", "Have it send a NameID.")
     lists = dict(_attributes(assertion))
@@ -92,14 +93,14 @@ def elsewhere() -> Problem:
 
 def _said_by(response: Element) -> Sent:
     """The same as the sandbox said, from what is signed."""
-    issuer = next(response.all(names.ASSERTION, "Issuer"), None)
+    issuer = next(every(response, names.ASSERTION, "Issuer"), None)
     return Sent(
         (),
         response.attributes.get("Version", ""),
         response.attributes.get("Destination", ""),
         response.attributes.get("InResponseTo", ""),
         "" if issuer is None else issuer.text,
-        response.one(names.PROTOCOL, "Status").one(names.PROTOCOL, "StatusCode").attributes.get("Value", ""),
+        only(only(response, names.PROTOCOL, "Status"), names.PROTOCOL, "StatusCode").attributes.get("Value", ""),
     )
 
 
@@ -115,13 +116,13 @@ def _check_response(sent: Sent, expected: Expected, *, signed: bool) -> None:
 
 def _check_conditions(assertion: Element, expected: Expected) -> None:
     """Do its conditions hold (Core section 2.5)?"""
-    conditions = assertion.one(names.ASSERTION, "Conditions")
+    conditions = only(assertion, names.ASSERTION, "Conditions")
     known = {f"{names.ASSERTION} {one}" for one in ("AudienceRestriction", "OneTimeUse", "ProxyRestriction")}
     if any(one.name not in known for one in conditions.children):
         raise Invalid("The assertion has a condition that is not known here.", "Have it leave that out.")
-    restrictions = list(conditions.all(names.ASSERTION, "AudienceRestriction"))
+    restrictions = list(every(conditions, names.ASSERTION, "AudienceRestriction"))
     for one in restrictions:
-        if expected.audience not in [audience.text for audience in one.all(names.ASSERTION, "Audience")]:
+        if expected.audience not in [audience.text for audience in every(one, names.ASSERTION, "Audience")]:
             raise elsewhere()
     if not restrictions:  # it would be good at whoever else believes this provider
         raise elsewhere()
@@ -134,8 +135,8 @@ def _check_conditions(assertion: Element, expected: Expected) -> None:
 def _confirmed(subject: Element, sent: Sent, expected: Expected) -> str:
     """The request that this bearer's assertion answers."""
     late = False
-    for one in subject.all(names.ASSERTION, "SubjectConfirmation"):
-        data = next(one.all(names.ASSERTION, "SubjectConfirmationData"), None)
+    for one in every(subject, names.ASSERTION, "SubjectConfirmation"):
+        data = next(every(one, names.ASSERTION, "SubjectConfirmationData"), None)
         if one.attributes.get("Method") != names.BEARER or data is None or "NotBefore" in data.attributes:
             continue
         if data.attributes.get("Recipient") != expected.here:
@@ -161,7 +162,7 @@ def _issued_ms(assertion: Element, now_ms: int) -> int:
 
 def _check_statement(assertion: Element, now_ms: int) -> None:
     """Somebody has signed in there, and is signed in still."""
-    statements = list(assertion.all(names.ASSERTION, "AuthnStatement"))
+    statements = list(every(assertion, names.ASSERTION, "AuthnStatement"))
     if not statements:
         raise Unauthenticated("The identity provider does not say that somebody signed in.", "Begin again.")
     if any(_ms(one, "SessionNotOnOrAfter", now_ms) <= now_ms - SKEW_MS for one in statements):
@@ -171,9 +172,9 @@ def _check_statement(assertion: Element, now_ms: int) -> None:
 def _attributes(assertion: Element) -> Iterator[tuple[str, tuple[str, ...]]]:
     found: dict[str, list[str]] = {}
     left = VALUES_MAX
-    for one in assertion.all(names.ASSERTION, "AttributeStatement", "Attribute"):
+    for one in every(assertion, names.ASSERTION, "AttributeStatement", "Attribute"):
         name = one.attributes.get("Name", "")
-        for value in one.all(names.ASSERTION, "AttributeValue"):
+        for value in every(one, names.ASSERTION, "AttributeValue"):
             left -= 1
             if name != NAME_ID and left >= 0 and value.text and len(value.text) <= CHARS_MAX:
                 found.setdefault(name, []).append(value.text)

@@ -17,9 +17,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
+from formats.kit.xmls import Element
 from gateway.saml import names
 from gateway.saml.shapes import Sealed
-from gateway.saml.trees import Element, read
+from gateway.saml.trees import only, read
 from storage.errors import Invalid, Unauthenticated
 
 RSA_BITS_MIN = 2048
@@ -49,13 +50,13 @@ def prove(sealed: Sealed, certificates: Sequence[bytes]) -> Element:
     if not any(_is_signed(sealed, key_of(one)) for one in certificates):
         raise _unproven()
     info = read(sealed.signed_info)
-    reference = info.one(names.SIGNATURE, "Reference")
-    method = info.one(names.SIGNATURE, "SignatureMethod").attributes.get("Algorithm")
-    hash = names.HASHES.get(reference.one(names.SIGNATURE, "DigestMethod").attributes.get("Algorithm", ""))
+    reference = only(info, names.SIGNATURE, "Reference")
+    method = only(info, names.SIGNATURE, "SignatureMethod").attributes.get("Algorithm")
+    hash = names.HASHES.get(only(reference, names.SIGNATURE, "DigestMethod").attributes.get("Algorithm", ""))
     if info.name != f"{names.SIGNATURE} SignedInfo" or method != sealed.method or hash is None:
         raise _unproven()
     try:
-        told = b64decode(reference.one(names.SIGNATURE, "DigestValue").text)
+        told = b64decode(only(reference, names.SIGNATURE, "DigestValue").text)
     except NotBase64:
         raise _unproven() from None
     if not hmac.compare_digest(told, hashlib.new(hash, sealed.payload).digest()):
