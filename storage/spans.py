@@ -7,6 +7,7 @@ host which was asked: they are counts, kinds and outcomes.
 """
 
 import contextlib
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ SPANS_A_TRACE_MAX = 256
 """Of one request at one node; what is beyond is not recorded."""
 
 Attribute = str | int | bool
+_PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
 class Kind(IntEnum):
@@ -105,3 +107,13 @@ def carried() -> dict[str, str]:
         return {}
     told = {"traceparent": f"00-{span.trace.id}-{span.id}-01"}
     return told | {"tracestate": span.trace.state} if span.trace.state else told
+
+
+def parsed(traceparent: str) -> tuple[str, str, bool] | None:
+    """(trace id, span id, sampled) by W3C Trace Context, of this version or a later one; None where it is none."""
+    found = _PARENT.fullmatch(traceparent.strip())
+    if found is None or found[1] == "ff" or not found[2].strip("0") or not found[3].strip("0"):
+        return None
+    if found[1] == "00" and found[5]:
+        return None
+    return found[2], found[3], bool(int(found[4], 16) & 1)

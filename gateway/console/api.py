@@ -13,12 +13,11 @@ from gateway.console.calls.call import BODY_BYTES_MAX, Call, Reply, Route, Route
 from gateway.console.calls.clock import version
 from gateway.console.calls.permissions import ANYBODY
 from gateway.console.calls.services import Services
-from gateway.console.calls.tracing import HEADER as REQUEST_ID
 from gateway.console.calls.tracing import request_id
 from gateway.console.document import explaining, openapi
 from gateway.console.history import audit, exporting, traffic
 from gateway.console.nodes import edges, facts, hosts, upkeep
-from gateway.console.packages import copying, pulls, removing, searching, withholding
+from gateway.console.packages import copying, holding, pulls, removing, searching, withholding
 from gateway.console.people import credentials, entitlements, grants, oidc, people, saml
 from gateway.console.repositories import networks, quotas, replication, signing, tenancy, upstreams
 from gateway.console.scim import discovery, groups, users
@@ -29,6 +28,7 @@ from gateway.console.signin import credentials as own_credentials
 from gateway.console.signin import saml as saml_pages
 from gateway.console.webhooks import webhooks
 from gateway.delivery.manage import PRINCIPAL
+from gateway.delivery.requests import REQUEST_ID
 
 DESCRIPTION = Routes("/-/api/v1")
 
@@ -50,6 +50,7 @@ ROUTES: tuple[Route, ...] = (
     *facts.NODE.all,
     *explaining.ROUTES.all,
     *facts.ROUTES.all,
+    *holding.ROUTES.all,
     *tenancy.ROUTES.all,
     *upstreams.ROUTES.all,
     *signing.ROUTES.all,

@@ -125,7 +125,7 @@ class Request:
         self.repository = self.repository or answer.repository
         self.principal = self.principal or answer.principal
         if self.fields or self.trace:
-            answer.headers = self._traced([*answer.headers, *self.fields])
+            answer.headers = tuple(self._traced([*answer.headers, *self.fields]))
         wire = plan(answer, self.head, keep)
         self._status, self._size = wire.status, wire.size
         await self._send(self._engine.notes.preamble(wire.status) + wire.rest, wire.extents, wire.lease, wire.body)
@@ -177,15 +177,15 @@ class Request:
         if self.outcome:
             fields.append(("Entrepot-Outcome", self.outcome))
         fields.extend(self.fields)
-        fields = [*self._traced(fields)]
+        fields = self._traced(fields)
         fields.extend(connection_lines(self.head, keep))
         return self._engine.notes.preamble(status) + field_lines(fields) + b"\r\n"
 
-    def _traced(self, fields: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    def _traced(self, fields: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """With the id under which this request is found, where it has one and the answer does not tell it."""
         if self.trace and all(name.lower() != REQUEST_ID.lower() for name, _ in fields):
-            fields = [*fields, (REQUEST_ID, self.trace)]
-        return tuple(fields)
+            fields.append((REQUEST_ID, self.trace))
+        return fields
 
     async def _send(self, data: bytes, extents: Extents = (), lease: object = None, body: bytes = b"") -> None:
         c = self._c

@@ -16,7 +16,7 @@ from gateway.delivery.requests import Handler, Request
 from gateway.insight.tracing import Tracer
 from storage.spans import Span, within
 
-OWN = frozenset(("api", "peer", "health", "metrics", "ready", "live", "scim", "console", "signin", "problems"))
+OWN = frozenset(("account", "api", "health", "hosts", "metrics", "peer", "problems", "ready", "scim", "sign-in"))
 METHODS = frozenset(("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"))
 
 

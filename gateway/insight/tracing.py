@@ -23,7 +23,7 @@ from gateway.insight.errorlog import report
 from gateway.insight.metrics import Metrics
 from gateway.insight.otlp import encoded
 from storage.errors import Invalid
-from storage.spans import Attribute, Kind, Span, Trace
+from storage.spans import Attribute, Kind, Span, Trace, parsed
 
 BATCH_SPANS_MAX = 512
 BATCH_SECONDS = 1.0
@@ -32,17 +32,8 @@ STATE_CHARACTERS_MAX = 512
 SEND_SECONDS_MAX = 5.0
 COMPLAIN_SECONDS = 60.0
 _AGAIN = frozenset((429, 502, 503, 504))
-_PARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)[ \t]*")
 _STATE = re.compile(r"[\x20-\x7e]*")
-
-
-def parsed(traceparent: str) -> tuple[str, str, bool] | None:
-    """(trace id, span id, sampled) by W3C Trace Context, version 00; None where it is none."""
-    found = _PARENT.fullmatch(traceparent)
-    if found is None or not found[1].strip("0") or not found[2].strip("0"):
-        return None
-    return found[1], found[2], bool(int(found[3], 16) & 1)
 
 
 class Bucket:

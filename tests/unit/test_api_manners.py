@@ -403,9 +403,17 @@ async def test_every_answer_has_an_id_and_a_problem_repeats_it(console: Console)
             assert (await console.call("anonymous", "GET", got.json["type"])).status == 200
 
 
-@pytest.mark.parametrize("parent", ["", "00-x-y-01", f"00-{'0' * 32}-{'1' * 16}-01", f"ff-{'1' * 32}-{'1' * 16}-01"])
+@pytest.mark.parametrize(
+    "parent",
+    ["", "00-x-y-01", f"00-{'0' * 32}-{'1' * 16}-01", f"ff-{'1' * 32}-{'1' * 16}-01", f"00-{'1' * 32}-{'1' * 16}-01-x"],
+)
 def test_without_a_trace_the_id_is_one_of_its_own(parent: str) -> None:
     assert len({request_id(parent) for _ in range(3)}) == 3
+
+
+@pytest.mark.parametrize("parent", [f"00-{'1' * 32}-{'2' * 16}-00", f"01-{'1' * 32}-{'2' * 16}-01-later"])
+def test_with_a_trace_its_id_is_the_id(parent: str) -> None:
+    assert request_id(parent) == "1" * 32
 
 
 async def test_limits_are_told_with_every_answer(tmp_path: Path) -> None:

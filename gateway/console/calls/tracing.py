@@ -4,16 +4,12 @@ A client that traces sends a traceparent (W3C Trace Context); then its trace id 
 edge between them, speak of the same one.
 """
 
-import re
 import secrets
 
-HEADER = "Entrepot-Request-Id"
-_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+from storage.spans import parsed
 
 
 def request_id(traceparent: str) -> str:
     """32 hex digits."""
-    found = _PARENT.fullmatch(traceparent.strip())
-    if found is not None and not traceparent.startswith("ff") and set(found[1]) != {"0"}:
-        return found[1]
-    return secrets.token_hex(16)
+    parent = parsed(traceparent)
+    return secrets.token_hex(16) if parent is None else parent[0]
