@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from gateway.cli.main import app
-from gateway.cli.output import Usage
+from gateway.cli.terminal.output import Usage
 
 Shell = Literal["bash", "zsh", "fish"]
 ZSH = """

@@ -1,6 +1,7 @@
 """What does `entrepot ...` on a command line do?
 
-Commands are found in one file for each group, imported when they are called: `entrepot ls` does not load a server.
+Commands are found in one file for each group, in its room, imported when they are called: `entrepot ls` does not load
+a server.
 
 Exit codes, the same for every command:
     0  done
@@ -15,15 +16,88 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Group
 
-from gateway.cli import profiles
-from gateway.cli.client import giving_reason
-from gateway.cli.output import Output, Usage, exit_code_of
+from gateway.cli.terminal import profiles
+from gateway.cli.terminal.client import giving_reason
+from gateway.cli.terminal.output import Output, Usage, exit_code_of
 from gateway.console.calls.clock import version
 from storage.errors import Problem
 
 EXIT_INTERRUPTED = 130
+
+COMMANDS: dict[str, tuple[tuple[str, str, str], ...]] = {
+    "nodes": (
+        ("up", "starting:up", "Start an origin and an edge on this machine."),
+        ("serve", "serving:serve", "Run one node."),
+        ("edge", "edges:app", "Edges: invite, list, change, revoke."),
+        ("host", "hosts:app", "Host names, and what they imply."),
+        ("status", "operate:status", "Show how a node is doing."),
+        ("fsck", "operate:fsck", "Check what a node has stored."),
+        ("sweep", "upkeep:sweep", "Give back the room of what no file names any more."),
+        ("scrub", "upkeep:scrub", "Read everything that a node has stored and compare."),
+        ("rebuild-index", "operate:rebuild_index", "Compute the index anew from the journal."),
+        ("admin-token", "operate:admin_token", "Make a new admin token for an origin."),
+    ),
+    "repositories": (
+        ("workspace", "tenancy:workspaces", "Workspaces."),
+        ("repo", "tenancy:repositories", "Repositories."),
+        ("upstream", "upstreams:app", "Foreign registries that a repository draws from."),
+        ("key", "keys:app", "Keys that a repository signs its indexes with."),
+        ("quota", "quotas:app", "What workspaces and repositories hold, and may hold."),
+        ("webhook", "webhooks:app", "Tell receivers outside of what happens."),
+        ("network", "networks:app", "From where a repository can be used."),
+        ("replication", "replication:app", "What nodes of a region hold before they are asked."),
+    ),
+    "packages": (
+        ("quarantine", "withholding:app", "Packages that no node gives out."),
+        ("purge", "withholding:purge", "Have every node get anew what it keeps of a place."),
+        ("push", "pushing:push", "Publish files by the native protocol of their format."),
+        ("delete", "removing:delete", "Delete packages or versions; into the bin, if any."),
+        ("bin", "removing:app", "What was deleted and can come back."),
+        ("restore", "removing:restore", "Bring back what was deleted, out of the bin."),
+        ("copy", "copying:copy", "Copy packages or versions into another repository."),
+        ("move", "copying:move", "Copy them, and take them away where they were."),
+        ("tag", "copying:tags", "Tags of a package: add, move, remove, list."),
+        ("ls", "listing:ls", "List the packages of a repository."),
+        ("search", "searching:search", "Find packages in all repositories you may read."),
+        ("warm", "warming:warm", "Have an edge fetch what a lock file or a query names."),
+        ("setup", "listing:setup", "Show how to point a client at a repository."),
+    ),
+    "people": (
+        ("token", "tokens:app", "Tokens: make, list, revoke."),
+        ("user", "members:users", "Users of a node."),
+        ("member", "members:members", "Who belongs to a workspace, and as what."),
+        ("team", "members:teams", "Teams of a workspace."),
+        ("service", "members:services", "Service accounts of a workspace."),
+        ("role", "giving:roles", "Roles: sets of actions under a name."),
+        ("grant", "giving:grants", "Grants: give, list, take."),
+        ("access", "giving:access", "Who may do what, and why."),
+        ("oidc", "oidc:app", "Let builds in by what their CI says of them, without secrets."),
+        ("sso", "sso:app", "Let people sign in at an identity provider."),
+        ("scim", "scim:app", "Let an identity provider keep users and teams."),
+        ("entitlement", "entitlements:app", "Tokens for customers, with limits."),
+    ),
+    "credentials": (
+        ("credential", "lending:app", "The token for other programs: docker, pip, npm."),
+        ("login", "loggingin:login", "Get a token of your own for this terminal."),
+        ("logout", "loggingin:logout", "Revoke the profile's token and forget it."),
+        ("whoami", "loggingin:whoami", "Show as whom you speak to a node."),
+    ),
+    "history": (
+        ("audit", "audit:app", "Who did what: list, show, export, verify."),
+        ("usage", "usage:usage", "What clients were served, counted."),
+        ("top", "usage:top", "Which packages, countries, clients or principals the most."),
+        ("logs", "logs:app", "Requests of clients: the latest, or all of them exported."),
+        ("pulls", "usage:pulls", "How often versions and tags were downloaded, when last."),
+    ),
+    "": (
+        ("profile", "terminal.profiles:app", "Names for nodes and the tokens to use with them."),
+        ("api", "describing:app", "The management API, for programs."),
+        ("completion", "completing:completion", "Let a shell complete commands and options."),
+    ),
+}
+"""Room: its commands, the function or group that each one is, and its help."""
 
 app = App(
     name="entrepot",
@@ -32,63 +106,10 @@ app = App(
     help_epilogue="ENTREPOT_URL and ENTREPOT_TOKEN say which node to speak to and as whom, or a profile does. "
     "--reason TEXT, with any command that changes something, is kept in the audit.",
 )
-app.command("gateway.cli.starting:up", name="up", help="Start an origin and an edge on this machine.")
-app.command("gateway.cli.serving:serve", name="serve", help="Run one node.")
-app.command("gateway.cli.tenancy:workspaces", name="workspace", help="Workspaces.")
-app.command("gateway.cli.tenancy:repositories", name="repo", help="Repositories.")
-app.command("gateway.cli.tokens:app", name="token", help="Tokens: make, list, revoke.")
-app.command("gateway.cli.people:users", name="user", help="Users of a node.")
-app.command("gateway.cli.people:members", name="member", help="Who belongs to a workspace, and as what.")
-app.command("gateway.cli.people:teams", name="team", help="Teams of a workspace.")
-app.command("gateway.cli.people:services", name="service", help="Service accounts of a workspace.")
-app.command("gateway.cli.giving:roles", name="role", help="Roles: sets of actions under a name.")
-app.command("gateway.cli.giving:grants", name="grant", help="Grants: give, list, take.")
-app.command("gateway.cli.giving:access", name="access", help="Who may do what, and why.")
-app.command("gateway.cli.oidc:app", name="oidc", help="Let builds in by what their CI says of them, without secrets.")
-app.command("gateway.cli.sso:app", name="sso", help="Let people sign in at an identity provider.")
-app.command("gateway.cli.scim:app", name="scim", help="Let an identity provider keep users and teams.")
-app.command("gateway.cli.edges:app", name="edge", help="Edges: invite, list, change, revoke.")
-app.command("gateway.cli.entitlements:app", name="entitlement", help="Tokens for customers, with limits.")
-app.command("gateway.cli.upstreams:app", name="upstream", help="Foreign registries that a repository draws from.")
-app.command("gateway.cli.keys:app", name="key", help="Keys that a repository signs its indexes with.")
-app.command("gateway.cli.hosts:app", name="host", help="Host names, and what they imply.")
-app.command("gateway.cli.withholding:app", name="quarantine", help="Packages that no node gives out.")
-app.command("gateway.cli.withholding:purge", name="purge", help="Have every node get anew what it keeps of a place.")
-app.command("gateway.cli.pushing:push", name="push", help="Publish files by the native protocol of their format.")
-app.command("gateway.cli.removing:delete", name="delete", help="Delete packages or versions; into the bin, if any.")
-app.command("gateway.cli.removing:app", name="bin", help="What was deleted and can come back.")
-app.command("gateway.cli.removing:restore", name="restore", help="Bring back what was deleted, out of the bin.")
-app.command("gateway.cli.copying:copy", name="copy", help="Copy packages or versions into another repository.")
-app.command("gateway.cli.copying:move", name="move", help="Copy them, and take them away where they were.")
-app.command("gateway.cli.copying:tags", name="tag", help="Tags of a package: add, move, remove, list.")
-app.command("gateway.cli.packages:ls", name="ls", help="List the packages of a repository.")
-app.command("gateway.cli.searching:search", name="search", help="Find packages in all repositories you may read.")
-app.command("gateway.cli.warming:warm", name="warm", help="Have an edge fetch what a lock file or a query names.")
-app.command("gateway.cli.packages:setup", name="setup", help="Show how to point a client at a repository.")
-app.command("gateway.cli.operate:status", name="status", help="Show how a node is doing.")
-app.command("gateway.cli.describing:app", name="api", help="The management API, for programs.")
-app.command("gateway.cli.operate:fsck", name="fsck", help="Check what a node has stored.")
-app.command("gateway.cli.quotas:app", name="quota", help="What workspaces and repositories hold, and may hold.")
-app.command("gateway.cli.webhooks:app", name="webhook", help="Tell receivers outside of what happens.")
-app.command("gateway.cli.audit:app", name="audit", help="Who did what: list, show, export, verify.")
-app.command("gateway.cli.networks:app", name="network", help="From where a repository can be used.")
-app.command(
-    "gateway.cli.replication:app", name="replication", help="What nodes of a region hold before they are asked."
-)
-app.command("gateway.cli.usage:usage", name="usage", help="What clients were served, counted.")
-app.command("gateway.cli.usage:top", name="top", help="Which packages, countries, clients or principals the most.")
-app.command("gateway.cli.logs:app", name="logs", help="Requests of clients: the latest, or all of them exported.")
-app.command("gateway.cli.usage:pulls", name="pulls", help="How often versions and tags were downloaded, when last.")
-app.command("gateway.cli.upkeep:sweep", name="sweep", help="Give back the room of what no file names any more.")
-app.command("gateway.cli.upkeep:scrub", name="scrub", help="Read everything that a node has stored and compare.")
-app.command("gateway.cli.operate:rebuild_index", name="rebuild-index", help="Compute the index anew from the journal.")
-app.command("gateway.cli.operate:admin_token", name="admin-token", help="Make a new admin token for an origin.")
-app.command("gateway.cli.credentials:app", name="credential", help="The token for other programs: docker, pip, npm.")
-app.command("gateway.cli.completing:completion", name="completion", help="Let a shell complete commands and options.")
-app.command("gateway.cli.loggingin:login", name="login", help="Get a token of your own for this terminal.")
-app.command("gateway.cli.loggingin:logout", name="logout", help="Revoke the profile's token and forget it.")
-app.command("gateway.cli.loggingin:whoami", name="whoami", help="Show as whom you speak to a node.")
-app.command("gateway.cli.profiles:app", name="profile", help="Names for nodes and the tokens to use with them.")
+for room, commands in COMMANDS.items():
+    group = Group.create_ordered((room or "terminal").capitalize())
+    for name, where, told in commands:
+        app.command(".".join(filter(None, ("gateway.cli", room, where))), name=name, help=told, group=group)
 
 
 def run(arguments: Sequence[str]) -> int:

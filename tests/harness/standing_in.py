@@ -13,8 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from gateway.cli import main, starting
-from gateway.cli.lifeline import end_with
+from gateway.cli import main
+from gateway.cli.nodes import starting
+from gateway.cli.nodes.lifeline import end_with
 
 
 class Handler(BaseHTTPRequestHandler):

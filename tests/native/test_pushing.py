@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.uploading import PARTS_BYTES_MIN
+from gateway.cli.packages.uploading import PARTS_BYTES_MIN
 from tests.harness.registry import bearer
 from tests.harness.running import ENTREPOT, Up, clean_environment, get
 

@@ -13,7 +13,7 @@ import pytest
 from gateway.access.history.audit import check_export, compared, shown
 from gateway.access.history.heads import KEPT, Heads, SignedHead, kept, verified
 from gateway.cli.main import with_reason
-from gateway.cli.output import Usage
+from gateway.cli.terminal.output import Usage
 from gateway.insight.reasons import reason_in, told_reason
 from storage.commit import Decided
 from storage.digest import sha256

@@ -237,7 +237,7 @@ def test_a_node_that_is_not_there(entrepot: Cli, monkeypatch: pytest.MonkeyPatch
 
 
 def test_something_else_than_a_node(entrepot: Cli, node: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.cli.client.API", "/else")
+    monkeypatch.setattr("gateway.cli.terminal.client.API", "/else")
     node.answers["/else/whoami"] = (200, "text/html", b"<html>hello</html>")
     assert entrepot("token", "whoami").code == 5
     node.answers["/else/whoami"] = (502, "text/html", b"<html>bad gateway</html>")

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from gateway.access.tokens import mint
-from gateway.cli import docker_credential, keyring
-from gateway.cli.credentials import token_for
+from gateway.cli.credentials import docker, keyring
+from gateway.cli.credentials.lending import token_for
 from gateway.cli.main import run
-from gateway.cli.output import Usage
-from gateway.cli.profiles import Profile, Profiles, save
+from gateway.cli.terminal.output import Usage
+from gateway.cli.terminal.profiles import Profile, Profiles, save
 from storage.errors import Invalid
 
 ONE, TWO, THREE = (mint()[0] for _ in range(3))
@@ -69,22 +69,22 @@ def test_the_environment_goes_before_the_profiles(monkeypatch: pytest.MonkeyPatc
 
 
 def test_docker_asks(capsys: pytest.CaptureFixture[str]) -> None:
-    code, told = docker_credential.answer("get", "pkgs.example\n")
+    code, told = docker.answer("get", "pkgs.example\n")
     assert (code, json.loads(told)) == (0, {"ServerURL": "pkgs.example", "Username": "token", "Secret": TWO})
-    assert docker_credential.answer("get", "other.example") == (1, "credentials not found in native keychain")
-    code, told = docker_credential.answer("list", "")
+    assert docker.answer("get", "other.example") == (1, "credentials not found in native keychain")
+    code, told = docker.answer("list", "")
     assert json.loads(told) == {"127.0.0.1:8081": "token", "pkgs.example:443": "token"}
     document = json.dumps({"ServerURL": "pkgs.example", "Username": "token", "Secret": ONE})
     for operation in ("store", "erase"):
-        code, told = docker_credential.answer(operation, document)
+        code, told = docker.answer(operation, document)
         assert (code, "kept by entrepot" in told) == (1, True)
     assert token_for("pkgs.example") == TWO
     same = json.dumps({"ServerURL": "pkgs.example", "Username": "token", "Secret": TWO})
-    assert docker_credential.answer("store", same) == (0, ""), "as docker does after a login with what it got from here"
-    assert docker_credential.answer("erase", same)[0] == 1
+    assert docker.answer("store", same) == (0, ""), "as docker does after a login with what it got from here"
+    assert docker.answer("erase", same)[0] == 1
     with pytest.raises(Invalid, match="what a client stores"):
-        docker_credential.answer("store", "nonsense")
-    assert docker_credential.answer("nonsense", "")[0] == 1
+        docker.answer("store", "nonsense")
+    assert docker.answer("nonsense", "")[0] == 1
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from gateway.cli.locks import Locked, locked_in
-from gateway.cli.output import Usage
+from gateway.cli.packages.locks import Locked, locked_in
+from gateway.cli.terminal.output import Usage
 
 A, B = "a" * 64, "b" * 64
 

@@ -9,9 +9,9 @@ import pytest
 
 from gateway.access import bootstrap
 from gateway.access.tokens import well_formed
-from gateway.cli import serving
 from gateway.cli.main import run
-from gateway.cli.settings import hold
+from gateway.cli.nodes import serving
+from gateway.cli.nodes.settings import hold
 from gateway.config import Node
 from storage.errors import Conflict
 

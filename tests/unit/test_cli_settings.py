@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from gateway.access.tokens import mint
-from gateway.cli.output import Output, Usage, exit_code_of, safe
-from gateway.cli.settings import check_free, check_joined, hold, node_of, tls_of
-from gateway.cli.words import address, place, seconds
+from gateway.cli.nodes.settings import check_free, check_joined, hold, node_of, tls_of
+from gateway.cli.terminal.output import Output, Usage, exit_code_of, safe
+from gateway.cli.terminal.words import address, place, seconds
 from gateway.config import Node, Tls
 from storage import errors
 

@@ -182,7 +182,7 @@ def test_a_killed_up_leaves_no_node_behind(tmp_path: Path) -> None:
     script = (
         "import os, signal, subprocess, sys\n"
         "child = subprocess.Popen([sys.executable, '-c', "
-        "'import os, signal; from gateway.cli.lifeline import end_with; end_with(os.getppid()); "
+        "'import os, signal; from gateway.cli.nodes.lifeline import end_with; end_with(os.getppid()); "
         "print(os.getpid(), flush=True); signal.pause()'])\n"
         "signal.pause()\n"
     )

@@ -1,0 +1,1 @@
+"""What happened: to what is stored, and on behalf of clients?"""

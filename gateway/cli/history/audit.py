@@ -1,0 +1,248 @@
+"""Who did what, and is the history as it was written? Asked of a node, or of files that came from one."""
+
+import itertools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from cyclopts import App
+
+from gateway.access.history.audit import check_export
+from gateway.access.history.heads import KEPT, SignedHead, kept, read_head, verified
+from gateway.cli.nodes.operate import DATA, origin_of
+from gateway.cli.terminal.client import Client, reach
+from gateway.cli.terminal.output import Output, Usage
+from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, instant, seconds
+from gateway.console.calls.clock import now_ms
+from storage.errors import Absent
+from storage.index.history import Head
+from storage.nouns import SYSTEM
+from storage.upkeep.chain import check_journal
+
+app = App(name="audit", help="Who did what: list, show, export, verify.")
+LIMIT = 50
+PAGE = 1_000
+
+
+@app.command(name="list")
+def list_entries(
+    workspace: str = "",
+    /,
+    *,
+    repository: str = "",
+    actor: str = "",
+    action: str = "",
+    since: str = "",
+    until: str = "",
+    limit: int = LIMIT,
+    json: AsJson = False,
+    url: AtUrl = "",
+    profile: AsProfile = "",
+) -> None:
+    """List what was changed, the latest first.
+
+    Parameters
+    ----------
+    workspace
+        One workspace; "-" is what belongs to none: accounts, tokens, edges. Without it all of them.
+    repository
+        Of this repository alone.
+    actor
+        By this id or name.
+    action
+        Like key.add, or all of a kind: key.
+    since
+        Not older than this: 30m, 12h, 7d.
+    until
+        Older than this.
+    limit
+        At most so many.
+    """
+    path = "/audit" if workspace in ("", SYSTEM) else f"/workspaces/{workspace}/audit"
+    told = {
+        "workspace": workspace if workspace == SYSTEM else "",
+        "repository": repository,
+        "actor": actor,
+        "action": action,
+        "since_ms": _ago(since),
+        "until_ms": _ago(until),
+        "limit": str(max(1, min(limit, PAGE))),
+    }
+    with reach(url, profile) as node:
+        found = list(itertools.islice(node.items(path, **told), limit))
+    rows = [
+        (
+            one["workspace"],
+            one["serial"],
+            instant(one["at_ms"]),
+            _who(one),
+            one["action"],
+            one["repository"],
+            one["reason"],
+        )
+        for one in found
+    ]
+    Output(json).rows(
+        {"items": found}, ("workspace", "serial", "time", "actor", "action", "repository", "reason"), rows
+    )
+
+
+@app.command
+def show(workspace: str, serial: int, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Show one entry, with what stood there before and after. "-" is what belongs to no workspace."""
+    with reach(url, profile) as node:
+        one = node.get(f"{_path(workspace)}/{serial}")
+    lines = [
+        f"{one['workspace']} {one['serial']}  {instant(one['at_ms'])}",
+        f"{one['action']} by {_who(one)}" + (f" in {one['repository']}" if one["repository"] else ""),
+        *([f"reason: {one['reason']}"] if one["reason"] else []),
+        f"hash: {one['hash']}",
+    ]
+    for change in one["changes"]:
+        lines.append(f"{change['change']} {' '.join(part for part in change['subject'][1:] if part)}")
+        before = _short(change["before"]) if "before" in change else "too long ago to be looked for"
+        lines += [f"  before: {before}", f"  after:  {_short(change['after'])}"]
+    Output(json).fact(one, "\n".join(lines))
+
+
+@app.command
+def export(
+    workspace: str,
+    /,
+    *,
+    out: Path | None = None,
+    after: int = 0,
+    url: AtUrl = "",
+    profile: AsProfile = "",
+) -> None:
+    """Write the history of a workspace ("-" = of what belongs to none) as JSON Lines that prove themselves.
+
+    Parameters
+    ----------
+    out
+        The file to write; without it stdout.
+    after
+        Begin behind this serial.
+    """
+    with reach(url, profile) as node:
+        if out is None:
+            for line in _exported(node, workspace, after):
+                sys.stdout.write(line + "\n")
+            return
+        fresh = out.with_name(f"{out.name}.new")
+        with fresh.open("w") as file:
+            file.writelines(line + "\n" for line in _exported(node, workspace, after))
+        fresh.replace(out)
+
+
+@app.command
+def heads(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Where every history ends, signed. Keep the output of --json away from the origin, for `verify --heads`."""
+    with reach(url, profile) as node:
+        told = node.get("/audit/heads")
+    rows = [(one["workspace"], one["serial"], one["hash"], instant(one["at_ms"])) for one in told["items"]]
+    Output(json).rows(told, ("workspace", "serial", "hash", "time"), rows)
+
+
+@app.command
+def verify(
+    export: Path | None = None,
+    /,
+    *,
+    data: Path = DATA,
+    heads: Path | None = None,
+    key: str = "",
+    json: AsJson = False,
+) -> int:
+    """Look whether a history is as it was written. Exit code 1 if not. A node may go on running.
+
+    Parameters
+    ----------
+    export
+        An export to look at; without it the journal in --data.
+    data
+        An origin's data, or what `entrepot up` was given.
+    heads
+        What `entrepot audit heads --json` gave at any time before.
+    key
+        The origin's public key that must have signed.
+    """
+    held = [*(_read_heads(heads) if heads is not None else ())]
+    problems: list[str] = []
+    if export is not None:
+        claims = _claims(held, key, problems)
+        try:
+            with export.open("rb") as file:
+                proof = check_export(file, claims, key)
+        except OSError as error:
+            raise Absent(f"{export} cannot be read: {error.strerror}.") from None
+        checked, told = proof.checked, {"workspace": proof.workspace, "key": proof.key}
+    else:
+        root = origin_of(data)
+        held += kept(root / KEPT)
+        claims = _claims(held, key, problems)
+        checked, told = check_journal(root, claims), {"data": str(root)}
+    problems += checked.problems
+    document = told | {
+        "entries": checked.entries,
+        "signed_heads": checked.signed,
+        "whole": not problems,
+        "problems": problems,
+    }
+    verdict = f"{len(problems)} problems" if problems else "as it was written"
+    text = [f"{checked.entries} entries, {checked.signed} signed heads: {verdict}", *problems]
+    Output(json).fact(document, "\n".join(text))
+    return 1 if problems else 0
+
+
+def _claims(held: list[SignedHead], key: str, problems: list[str]) -> list[Head]:
+    good = [one for one in held if verified(one, key)]
+    if len(good) < len(held):
+        problems.append(f"{len(held) - len(good)} heads are not signed by the key.")
+    return [one.head for one in good]
+
+
+def _read_heads(path: Path) -> list[SignedHead]:
+    """One document of `heads --json`, or heads one a line."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise Absent(f"{path} cannot be read: {error.strerror}.") from None
+    try:
+        told = msgspec.json.decode(raw)
+        return [read_head(msgspec.json.encode(one)) for one in told["items"]]
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return [read_head(line) for line in raw.splitlines() if line]
+
+
+def _exported(node: Client, workspace: str, after: int) -> Iterator[str]:
+    """The lines of an export, page by page."""
+    page = node.get(f"{_path(workspace)}/export", after=str(after))
+    yield page["opening"]
+    while True:
+        yield from page["items"]
+        if page["next"] is None:
+            yield msgspec.json.encode(msgspec.convert(page["closing"], SignedHead)).decode()
+            return
+        page = node.get(f"{_path(workspace)}/export", after=str(page["next"]))
+
+
+def _path(workspace: str) -> str:
+    if "/" in workspace:
+        raise Usage(f'"{workspace}" names no workspace.', "Name a workspace alone, or - for what belongs to none.")
+    return "/audit" if workspace == SYSTEM else f"/workspaces/{workspace}/audit"
+
+
+def _ago(text: str) -> str:
+    return str(now_ms() - seconds(text) * 1000) if text else ""
+
+
+def _who(entry: dict[str, Any]) -> str:
+    actor = entry["actor"]
+    return f"{actor['name']} ({actor['id']})" if actor["name"] else str(actor["id"])
+
+
+def _short(value: object) -> str:
+    return "nothing" if value is None else msgspec.json.encode(value).decode()

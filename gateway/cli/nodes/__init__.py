@@ -1,0 +1,1 @@
+"""How is a node started, looked at, kept up and put beside others?"""

@@ -1,0 +1,1 @@
+"""How do packages come in, how are they found, and what is done to them?"""

@@ -1,0 +1,145 @@
+"""How does an edge hold what a build will want? Everything is read through it once beforehand, as a client does.
+
+What an edge lacks it fetches once, whoever asks, and keeps: so files are asked for at their own addresses, a few at a
+time, and thrown away here.
+"""
+
+import urllib.parse
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx2
+import msgspec
+
+from gateway.cli.packages.locks import Locked, locked_in
+from gateway.cli.terminal.client import Client, reach
+from gateway.cli.terminal.output import Output, Usage
+from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, place
+from storage.errors import Problem
+
+FORMATS = ("pypi", "npm")
+AT_A_TIME_MAX = 64
+FILE_BYTES_MAX = 16 << 20
+SIMPLE = {"Accept": "application/vnd.pypi.simple.v1+json"}
+
+
+class Warmed(NamedTuple):
+    """One file that was asked for. `outcome` is the node's own word: HIT = it was there."""
+
+    url: str
+    size: int
+    outcome: str
+
+
+def warm(
+    repository: str,
+    /,
+    *,
+    lock_file: Path | None = None,
+    query: str | None = None,
+    format: str = "",
+    at_a_time: int = 8,
+    json: AsJson = False,
+    url: AtUrl = "",
+    profile: AsProfile = "",
+) -> int:
+    """Have a node fetch and keep what a lock file names, or the packages whose names begin in a way.
+
+    Parameters
+    ----------
+    repository
+        WORKSPACE/REPOSITORY.
+    lock_file
+        A package-lock.json, a uv.lock, or a requirements.txt.
+    query
+        The packages published here whose names begin so; "" = all. Needs --format.
+    format
+        pypi or npm.
+    at_a_time
+        How many files are asked for at once.
+    """
+    if (lock_file is None) == (query is None):
+        raise Usage("It is not clear what to fetch.", "Give --lock-file FILE or --query PREFIX.")
+    if query is not None and format not in FORMATS:
+        raise Usage("A query is for one format.", f"Give --format, one of {', '.join(FORMATS)}.")
+    if not 1 <= at_a_time <= AT_A_TIME_MAX:
+        raise Usage(f"{at_a_time} files at a time cannot be.", f"Use 1 to {AT_A_TIME_MAX}.")
+    where, out = place(repository), Output(json)
+    with reach(url, profile) as node, ThreadPoolExecutor(at_a_time) as threads:
+        wanted = _locked(lock_file) if lock_file is not None else list(_named(node, str(where), format, query or ""))
+        base = f"/{where}"
+        pages = list(threads.map(lambda one: _files(node, base, one), wanted))
+        missing = [one for one, page in zip(wanted, pages, strict=True) if not page]
+        targets = list(dict.fromkeys(target for page in pages for target in page))
+        done: list[Warmed] = []
+        failed = 0
+        for result in threads.map(lambda target: _tried(node, target), targets):
+            failed += result is None
+            done += [result] if result is not None else []
+            out.note(f"{len(done) + failed} of {len(targets)} files")
+    told = {
+        "packages": len(wanted),
+        "files": len(done),
+        "bytes": sum(one.size for one in done),
+        "fetched": sum(one.outcome not in ("HIT", "") for one in done),
+        "failed": failed,
+        "missing": [f"{one.name} {one.version}".strip() for one in missing],
+    }
+    text = f"{told['files']} files of {told['packages']} packages are warm, {told['fetched']} of them fetched now."
+    out.fact(told, text + (f" Not found: {', '.join(told['missing'])}." if missing else ""))  # type: ignore[arg-type]
+    return 1 if failed or missing else 0
+
+
+def _locked(file: Path) -> list[Locked]:
+    try:
+        if file.stat().st_size > FILE_BYTES_MAX:
+            raise Usage(f"{file} is larger than any lock file.")
+        return locked_in(file.name, file.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise Usage(f"{file} cannot be read.", "Name a lock file.") from error
+
+
+def _named(node: Client, repository: str, format: str, prefix: str) -> Iterator[Locked]:
+    for one in node.items(f"/repositories/{repository}/packages", format=format, prefix=prefix):
+        yield Locked(format, one["name"], "")
+
+
+def _files(node: Client, base: str, wanted: Locked) -> list[str]:
+    """The addresses of the files of one package, as the node's own index tells them; [] where it knows none."""
+    try:
+        if wanted.format == "pypi":
+            page = f"{base}/pypi/simple/{urllib.parse.quote(wanted.name, safe='')}/"
+            return [
+                urllib.parse.urljoin(node.url + page, one["url"]) for one in _pypi(_json(node, page, SIMPLE), wanted)
+            ]
+        page = f"{base}/npm/{urllib.parse.quote(wanted.name, safe='@')}"
+        versions = _json(node, page, {}).get("versions", {})
+        chosen = [versions[wanted.version]] if wanted.version in versions else []
+        return [one["dist"]["tarball"] for one in (versions.values() if not wanted.version else chosen)]
+    except (Problem, KeyError, TypeError, AttributeError):
+        return []
+
+
+def _pypi(page: Any, wanted: Locked) -> list[Any]:
+    files = page["files"]
+    if wanted.sha256s:
+        return [one for one in files if one.get("hashes", {}).get("sha256") in wanted.sha256s]
+    marks = (f"-{wanted.version}-", f"-{wanted.version}.")
+    return [one for one in files if not wanted.version or any(mark in one["filename"] for mark in marks)]
+
+
+def _json(node: Client, path: str, headers: dict[str, str]) -> Any:
+    return msgspec.json.decode(node.send("GET", path, headers=headers, follow_redirects=True).content)
+
+
+def _tried(node: Client, target: str) -> Warmed | None:
+    """Read one file to its end. None where that failed, or the address is another node's: no token goes there."""
+    if not target.startswith(node.url + "/"):
+        return None
+    try:
+        size, outcome = node.read_through(target.removeprefix(node.url))
+    except (Problem, httpx2.HTTPError):
+        return None
+    return Warmed(target, size, outcome)

@@ -1,0 +1,1 @@
+"""Who may do what, and how do people, builds and customers come in?"""

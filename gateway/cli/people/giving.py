@@ -1,0 +1,177 @@
+"""How are roles and grants given, taken and explained from a terminal?"""
+
+from typing import Any
+
+from cyclopts import App
+
+from gateway.cli.terminal.client import reach
+from gateway.cli.terminal.output import Output
+from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, owned
+
+roles = App(name="role", help="Roles: sets of actions under a name, to be given in a workspace.")
+grants = App(name="grant", help="Grants: give, list, take.")
+access = App(name="access", help="Who may do what, and why.")
+
+
+@roles.command(name="put")
+def put_role(role: str, /, *actions: str, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Make a role, or give it other actions. ROLE is WORKSPACE/NAME.
+
+    Parameters
+    ----------
+    role
+        WORKSPACE/NAME.
+    actions
+        read, publish, tag, delete, manage, grant, entitle, statistics, create, people, own.
+    """
+    at = owned(role)
+    with reach(url, profile) as node:
+        made = node.put(f"/workspaces/{at.workspace}/roles/{at.name}", {"actions": list(actions)})
+    Output(json).fact(made, f"Role {at} may {', '.join(made['actions'])}.")
+
+
+@roles.command(name="list")
+def list_roles(workspace: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """List the roles of a workspace."""
+    with reach(url, profile) as node:
+        found = list(node.items(f"/workspaces/{workspace}/roles"))
+    Output(json).rows(
+        {"items": found}, ("role", "actions"), [(one["name"], ", ".join(one["actions"])) for one in found]
+    )
+
+
+@roles.command(name="drop")
+def drop_role(role: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Drop a role: grants that name it give nothing by it any more. ROLE is WORKSPACE/NAME."""
+    at = owned(role)
+    with reach(url, profile) as node:
+        node.delete(f"/workspaces/{at.workspace}/roles/{at.name}")
+    Output(json).fact({"dropped": str(at)}, f"Role {at} is dropped.")
+
+
+@grants.command(name="give")
+def give(
+    scope: str,
+    subject: str,
+    /,
+    *,
+    read: bool = False,
+    write: bool = False,
+    admin: bool = False,
+    action: tuple[str, ...] = (),
+    role: str = "",
+    format: tuple[str, ...] = (),
+    package: tuple[str, ...] = (),
+    tag: tuple[str, ...] = (),
+    deny: bool = False,
+    json: AsJson = False,
+    url: AtUrl = "",
+    profile: AsProfile = "",
+) -> None:
+    """Give a right, or with --deny take it away from whoever has it otherwise. A denial goes before everything.
+
+    Parameters
+    ----------
+    scope
+        WORKSPACE, or WORKSPACE/REPOSITORY.
+    subject
+        user:NAME, service:NAME, team:NAME, or members.
+    read
+        It may read.
+    write
+        It may publish, tag and delete.
+    admin
+        It may do everything there.
+    action
+        A single action; may be given several times.
+    role
+        A role of the workspace.
+    format
+        Only of this format; may be given several times.
+    package
+        Only packages whose name fits, as in 'web-*'; needs --format.
+    tag
+        Only the setting of tags whose name fits, as in 'dev-*'.
+    deny
+        Take away instead.
+    """
+    body = {
+        "subject": subject,
+        "scope": scope,
+        "read": read,
+        "write": write,
+        "admin": admin,
+        "actions": list(action),
+        "role": role,
+        "formats": list(format),
+        "packages": list(package),
+        "tags": list(tag),
+        "deny": deny,
+    }
+    with reach(url, profile) as node:
+        made = node.post(f"/workspaces/{scope.partition('/')[0]}/grants", body)
+    Output(json).fact(made, f"{made['id']}: {_said(made)}")
+
+
+@grants.command(name="list")
+def list_grants(
+    workspace: str, /, *, subject: str = "", json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+) -> None:
+    """List what was given in a workspace, to all or to one subject."""
+    with reach(url, profile) as node:
+        found = list(node.items(f"/workspaces/{workspace}/grants", subject=subject))
+    rows = [(one["id"], one["subject"], _said(one)) for one in found]
+    Output(json).rows({"items": found}, ("grant", "subject", "says"), rows)
+
+
+@grants.command(name="take")
+def take(workspace: str, id: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Take a grant away, at once and everywhere."""
+    with reach(url, profile) as node:
+        node.delete(f"/workspaces/{workspace}/grants/{id}")
+    Output(json).fact({"taken": id}, f"Grant {id} is taken away.")
+
+
+@access.command(name="explain")
+def explain(
+    principal: str,
+    action: str,
+    place: str,
+    /,
+    *,
+    format: str = "",
+    package: str = "",
+    tag: str = "",
+    json: AsJson = False,
+    url: AtUrl = "",
+    profile: AsProfile = "",
+) -> None:
+    """May somebody do something, and which grant says so?
+
+    Parameters
+    ----------
+    principal
+        user:NAME or service:NAME.
+    action
+        read, publish, tag, delete, manage, grant, entitle, statistics, create, people, own.
+    place
+        WORKSPACE, or WORKSPACE/REPOSITORY.
+    """
+    workspace, _, repository = place.partition("/")
+    asked = {"principal": principal, "action": action, "repository": repository, "format": format}
+    with reach(url, profile) as node:
+        told = node.get(f"/workspaces/{workspace}/explain", **asked, package=package, tag=tag)
+    may = "may" if told["allowed"] else "may not"
+    parts = ", but may to some packages" if told["parts_only"] else ""
+    Output(json).fact(told, f"{principal} {may} {action} in {place}: {told['why']}{parts}.")
+
+
+def _said(one: Any) -> str:
+    rights = [right for right in ("read", "write", "admin") if one[right]] + one.get("actions", [])
+    if one.get("role"):
+        rights.append(f"role {one['role']}")
+    said = f"{'not ' if one.get('deny') else ''}{'+'.join(rights)} in {one['scope']}"
+    for word in ("formats", "packages", "tags"):
+        if one.get(word):
+            said += f", {word} {' '.join(one[word])}"
+    return said

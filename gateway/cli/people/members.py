@@ -1,0 +1,222 @@
+"""How are users, members, teams and service accounts managed from a terminal?"""
+
+from cyclopts import App
+
+from gateway.cli.terminal.client import reach
+from gateway.cli.terminal.output import Output
+from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, owned, when
+
+users = App(name="user", help="Users of a node.")
+members = App(name="member", help="Who belongs to a workspace, and as what.")
+teams = App(name="team", help="Teams of a workspace.")
+services = App(name="service", help="Service accounts of a workspace.")
+
+
+@users.command(name="create")
+def create_user(
+    name: str, /, *, email: str = "", json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+) -> None:
+    """Make a user. It can do nothing before it is a member somewhere. Needs admin on everything."""
+    with reach(url, profile) as node:
+        made = node.post("/users", {"name": name, "email": email})
+    Output(json).fact(made, f"User {name} is made.")
+
+
+@users.command(name="list")
+def list_users(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """List the users of a node."""
+    with reach(url, profile) as node:
+        found = list(node.items("/users"))
+    Output(json).rows({"items": found}, ("user", "id"), [(one["name"], one["id"]) for one in found])
+
+
+@users.command(name="close")
+def close_user(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Close a user for good, with all its tokens."""
+    with reach(url, profile) as node:
+        node.delete(f"/users/{name}")
+    Output(json).fact({"closed": name}, f"User {name} is closed.")
+
+
+@users.command(name="password-link")
+def make_password_link(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Make a link with which a user sets a password, once, within a day. Hand it over by means that you trust: the node
+    sends no mail."""
+    with reach(url, profile) as node:
+        made = node.post(f"/users/{name}/password-link", {})
+    Output(json).fact(made, made["link"])
+
+
+@users.command(name="sign-out")
+def sign_out_user(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """End all sessions of a user; its tokens go on."""
+    with reach(url, profile) as node:
+        node.delete(f"/users/{name}/sessions")
+    Output(json).fact({"signed_out": name}, f"User {name} is signed out everywhere.")
+
+
+@users.command(name="forget-device")
+def forget_device(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Ask a user for one-time codes no more, until another device is set up."""
+    with reach(url, profile) as node:
+        node.delete(f"/users/{name}/device")
+    Output(json).fact({"forgotten": name}, f"User {name} is asked for no one-time codes.")
+
+
+@users.command(name="passkeys")
+def list_passkeys(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Show the passkeys of a user: your own, or anybody's where you are an administrator."""
+    with reach(url, profile) as node:
+        found = list(node.items(f"/users/{name}/passkeys"))
+    rows = [(one["id"], one["name"], when(one["created_ms"]), when(one["used_ms"], never="never")) for one in found]
+    Output(json).rows({"items": found}, ("id", "name", "since", "last used"), rows)
+
+
+@users.command(name="remove-passkey")
+def remove_passkey(name: str, id: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Take a passkey away from a user, as `user passkeys` shows it, and sign the user out everywhere."""
+    with reach(url, profile) as node:
+        node.delete(f"/users/{name}/passkeys/{id}")
+    Output(json).fact({"removed": id}, f"Passkey {id} of user {name} is removed.")
+
+
+@users.command(name="sessions")
+def list_sessions(name: str = "", /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Show where a user is signed in; without a name, where you are, or everybody is where you are an administrator."""
+    with reach(url, profile) as node:
+        found = list(node.items("/sessions", user=name))
+    rows = [(one["id"], one["user"], one["method"], one["agent"], one["state"]) for one in found]
+    Output(json).rows({"items": found}, ("id", "user", "by", "in", "state"), rows)
+
+
+@users.command(name="end-session")
+def end_session(id: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """End one session, as `user sessions` shows it."""
+    with reach(url, profile) as node:
+        node.delete(f"/sessions/{id}")
+    Output(json).fact({"ended": id}, f"Session {id} is ended.")
+
+
+@members.command(name="add")
+def add_member(
+    workspace: str,
+    member: str,
+    /,
+    *,
+    role: str = "member",
+    json: AsJson = False,
+    url: AtUrl = "",
+    profile: AsProfile = "",
+) -> None:
+    """Make somebody a member, or give a member another role.
+
+    Parameters
+    ----------
+    workspace
+        The workspace.
+    member
+        user:NAME, or service:NAME.
+    role
+        owner, manager, member, or collaborator, who has only what it is given itself.
+    """
+    with reach(url, profile) as node:
+        made = node.put(f"/workspaces/{workspace}/members/{member}", {"role": role})
+    Output(json).fact(made, f"{member} is {role} of {workspace}.")
+
+
+@members.command(name="list")
+def list_members(workspace: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """List the members of a workspace."""
+    with reach(url, profile) as node:
+        found = list(node.items(f"/workspaces/{workspace}/members"))
+    rows = [(one["member"], one["role"], ", ".join(one["teams"])) for one in found]
+    Output(json).rows({"items": found}, ("member", "role", "teams"), rows)
+
+
+@members.command(name="remove")
+def remove_member(
+    workspace: str, member: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+) -> None:
+    """End a membership: its teams, its grants, and what its tokens could do there end with it, everywhere."""
+    with reach(url, profile) as node:
+        node.delete(f"/workspaces/{workspace}/members/{member}")
+    Output(json).fact({"removed": member}, f"{member} is no member of {workspace} any more.")
+
+
+@teams.command(name="create")
+def create_team(
+    team: str, /, *, hidden: bool = False, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+) -> None:
+    """Make a team. TEAM is WORKSPACE/NAME."""
+    at = owned(team)
+    with reach(url, profile) as node:
+        made = node.post(f"/workspaces/{at.workspace}/teams", {"name": at.name, "hidden": hidden})
+    Output(json).fact(made, f"Team {at} is made.")
+
+
+@teams.command(name="list")
+def list_teams(workspace: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """List the teams of a workspace with who is in them."""
+    with reach(url, profile) as node:
+        found = list(node.items(f"/workspaces/{workspace}/teams"))
+    rows = [(one["name"], ", ".join(mate["member"] for mate in one["members"])) for one in found]
+    Output(json).rows({"items": found}, ("team", "members"), rows)
+
+
+@teams.command(name="drop")
+def drop_team(team: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Drop a team with what it was given. TEAM is WORKSPACE/NAME."""
+    at = owned(team)
+    with reach(url, profile) as node:
+        node.delete(f"/workspaces/{at.workspace}/teams/{at.name}")
+    Output(json).fact({"dropped": str(at)}, f"Team {at} is dropped.")
+
+
+@teams.command(name="add")
+def add_to_team(
+    team: str, member: str, /, *, role: str = "member", json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+) -> None:
+    """Put a member (user:NAME or service:NAME) into a team. TEAM is WORKSPACE/NAME."""
+    at = owned(team)
+    with reach(url, profile) as node:
+        made = node.put(f"/workspaces/{at.workspace}/teams/{at.name}/members/{member}", {"role": role})
+    Output(json).fact(made, f"{member} is in the team {at}.")
+
+
+@teams.command(name="remove")
+def remove_from_team(
+    team: str, member: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+) -> None:
+    """Take a member out of a team. TEAM is WORKSPACE/NAME."""
+    at = owned(team)
+    with reach(url, profile) as node:
+        node.delete(f"/workspaces/{at.workspace}/teams/{at.name}/members/{member}")
+    Output(json).fact({"removed": member}, f"{member} is in the team {at} no more.")
+
+
+@services.command(name="create")
+def create_service(
+    service: str, /, *, role: str = "member", json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+) -> None:
+    """Make a service account. SERVICE is WORKSPACE/NAME. Its tokens: entrepot token create --owner service:SERVICE."""
+    at = owned(service)
+    with reach(url, profile) as node:
+        made = node.post(f"/workspaces/{at.workspace}/services", {"name": at.name, "role": role})
+    Output(json).fact(made, f"Service account {at} is made.")
+
+
+@services.command(name="list")
+def list_services(workspace: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """List the service accounts of a workspace."""
+    with reach(url, profile) as node:
+        found = list(node.items(f"/workspaces/{workspace}/services"))
+    Output(json).rows({"items": found}, ("service", "id"), [(one["name"], one["id"]) for one in found])
+
+
+@services.command(name="close")
+def close_service(service: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Close a service account for good, with all its tokens. SERVICE is WORKSPACE/NAME."""
+    at = owned(service)
+    with reach(url, profile) as node:
+        node.delete(f"/workspaces/{at.workspace}/services/{at.name}")
+    Output(json).fact({"closed": str(at)}, f"Service account {at} is closed.")

@@ -1,0 +1,219 @@
+"""How is an identity provider told to a workspace at which its people sign in, from a terminal?"""
+
+import sys
+from pathlib import Path
+
+from cyclopts import App
+
+from gateway.cli.terminal.client import reach
+from gateway.cli.terminal.output import Output, Usage
+from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, Owned, owned
+
+DOCUMENT_CHARS_MAX = 256 << 10
+
+app = App(name="sso", help="Let people sign in at an identity provider.")
+
+
+@app.command(name="add")
+def add_provider(
+    provider: str,
+    /,
+    *,
+    issuer: str,
+    client_id: str,
+    client_secret_file: str = "",
+    name_claim: str = "preferred_username",
+    scope: tuple[str, ...] = (),
+    domain: tuple[str, ...] = (),
+    require: tuple[str, ...] = (),
+    join: bool = False,
+    groups_claim: str = "",
+    team: tuple[str, ...] = (),
+    private_network: bool = False,
+    json: AsJson = False,
+    url: AtUrl = "",
+    profile: AsProfile = "",
+) -> None:
+    """Let the managed users of a workspace sign in at an OpenID provider. Prints the address to register there.
+
+    Parameters
+    ----------
+    provider
+        WORKSPACE/NAME; the name is yours to choose, and people see it.
+    issuer
+        Its address, exactly as its tokens have it in iss.
+    client_id
+        What this registry is called there.
+    client_secret_file
+        A file with the secret that it gave, - for stdin; none for a public client.
+    name_claim
+        The claim that is a person's userName here: preferred_username, upn, or email, which must then be verified.
+    scope
+        What to ask for beside openid; may be given several times. Else profile and email.
+    domain
+        Only names at this mail domain; may be given several times.
+    require
+        CLAIM=VALUE that everybody must have; may be given several times.
+    join
+        Who is not known yet becomes a member. Without it only those sign in whom SCIM has brought.
+    groups_claim
+        The claim that lists a person's groups.
+    team
+        GROUP=TEAM: who is in that group is in that team, and who is not is not; may be given several times.
+    private_network
+        The issuer is not on the public Internet. Needs admin on everything.
+    """
+    at = owned(provider)
+    people = {
+        "client_secret": _secret(client_secret_file),
+        "name": name_claim,
+        "scopes": list(scope),
+        "domains": list(domain),
+        "claims": _pairs(require, "CLAIM=VALUE"),
+        "joins": join,
+        "groups": groups_claim,
+        "teams": _pairs(team, "GROUP=TEAM"),
+    }
+    body = {"name": at.name, "issuer": issuer, "audience": client_id, "private_network": private_network}
+    with reach(url, profile) as node:
+        made = node.post(f"/workspaces/{at.workspace}/providers", body | {"people": people})
+        back = f"{node.url}{made['people']['back']}"
+    out = Output(json)
+    out.fact(made | {"redirect_uri": back}, back)
+    out.note("Register this address there as the redirect URI, with the name by which people reach this node.")
+
+
+@app.command(name="add-saml")
+def add_saml_provider(
+    provider: str,
+    /,
+    *,
+    metadata: str,
+    audience: str = "",
+    entity_id: str = "",
+    name_attribute: str = "NameID",
+    subject_attribute: str = "",
+    domain: tuple[str, ...] = (),
+    require: tuple[str, ...] = (),
+    join: bool = False,
+    groups_attribute: str = "",
+    team: tuple[str, ...] = (),
+    unsolicited: bool = False,
+    private_network: bool = False,
+    json: AsJson = False,
+    url: AtUrl = "",
+    profile: AsProfile = "",
+) -> None:
+    """Let the managed users of a workspace sign in at a SAML identity provider. Prints the address to register there.
+
+    Parameters
+    ----------
+    provider
+        WORKSPACE/NAME; the name is yours to choose, and people see it.
+    metadata
+        A file with the metadata document of the identity provider, - for stdin.
+    audience
+        The entityID of this registry there; else the address of its own metadata.
+    entity_id
+        Which identity provider is meant, where the document describes several.
+    name_attribute
+        The attribute that is a person's userName here, by its Name; NameID for that itself.
+    subject_attribute
+        The attribute that is the same for nobody else, ever; else it is the NameID.
+    domain
+        Only names at this mail domain; may be given several times.
+    require
+        ATTRIBUTE=VALUE that everybody must have; may be given several times.
+    join
+        Who is not known yet becomes a member. Without it only those sign in whom SCIM has brought.
+    groups_attribute
+        The attribute that lists a person's groups.
+    team
+        GROUP=TEAM: who is in that group is in that team, and who is not is not; may be given several times.
+    unsolicited
+        People may begin there, too; they are asked here whether they meant to.
+    private_network
+        The identity provider may be reached by plain http. Needs admin on everything.
+    """
+    at = owned(provider)
+    people = {
+        "name": name_attribute,
+        "domains": list(domain),
+        "claims": _pairs(require, "ATTRIBUTE=VALUE"),
+        "joins": join,
+        "groups": groups_attribute,
+        "teams": _pairs(team, "GROUP=TEAM"),
+    }
+    body = {
+        "name": at.name,
+        "metadata": _document(metadata),
+        "entity_id": entity_id,
+        "subject": subject_attribute,
+        "unsolicited": unsolicited,
+        "private_network": private_network,
+        "people": people,
+    }
+    _add_saml(at, body, audience, url, profile, Output(json))
+
+
+@app.command(name="renew-saml")
+def renew_saml_provider(
+    provider: str,
+    /,
+    *,
+    metadata: str,
+    json: AsJson = False,
+    url: AtUrl = "",
+    profile: AsProfile = "",
+) -> None:
+    """Take the certificates and the address of a SAML identity provider from fresh metadata; people stay who they are.
+
+    Parameters
+    ----------
+    provider
+        WORKSPACE/NAME.
+    metadata
+        A file with the metadata document of the identity provider, - for stdin.
+    """
+    at, document = owned(provider), _document(metadata)
+    with reach(url, profile) as node:
+        told = node.put(f"/workspaces/{at.workspace}/saml/{at.name}", {"metadata": document})
+    Output(json).fact(told, "\n".join(one["sha256"] for one in told["saml"]["certificates"]))
+
+
+def _add_saml(at: Owned, body: dict[str, object], audience: str, url: str, profile: str, out: Output) -> None:
+    with reach(url, profile) as node:
+        own = f"{node.url}/-/sign-in/saml/{at.workspace}/{at.name}/metadata"
+        made = node.post(f"/workspaces/{at.workspace}/saml", body | {"audience": audience or own})
+        back = f"{node.url}{made['people']['back']}"
+    out.fact(made | {"acs_url": back, "metadata_url": own}, back)
+    out.note(f"Register this address there as the assertion consumer service, or give it {own}.")
+
+
+def _document(file: str) -> str:
+    try:
+        return sys.stdin.read(DOCUMENT_CHARS_MAX) if file == "-" else Path(file).read_text()
+    except (OSError, UnicodeDecodeError):
+        raise Usage("The file of the metadata cannot be read.", "Check --metadata.") from None
+
+
+def _secret(file: str) -> str:
+    if not file:
+        return ""
+    try:
+        text = sys.stdin.read(1 << 12) if file == "-" else Path(file).read_text()
+    except (OSError, UnicodeDecodeError):
+        raise Usage("The file of the client secret cannot be read.", "Check --client-secret-file.") from None
+    if not text.strip():
+        raise Usage("There is no client secret in this file.", "Check --client-secret-file.")
+    return text.strip()
+
+
+def _pairs(texts: tuple[str, ...], form: str) -> dict[str, str]:
+    pairs = [one.partition("=") for one in texts]
+    if not all(name and equals and value for name, equals, value in pairs):
+        raise Usage("This is not understood.", f"Write it as {form}.")
+    found = {name: value for name, _, value in pairs}
+    if len(found) != len(pairs):
+        raise Usage("Something is named twice.", f"Write {form} once for each.")
+    return found

@@ -1,0 +1,1 @@
+"""How is a Workspace or a Repository made, and what is set of it?"""

@@ -1,0 +1,149 @@
+"""How are Workspaces and Repositories managed from a terminal?"""
+
+from cyclopts import App
+
+from gateway.cli.terminal.client import reach
+from gateway.cli.terminal.output import Output, Usage
+from gateway.cli.terminal.sizes import size_of
+from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, place, seconds, span
+
+workspaces = App(name="workspace", help="Workspaces.")
+repositories = App(name="repo", help="Repositories.")
+
+
+@workspaces.command(name="create")
+def create_workspace(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Make a workspace. Needs admin on everything."""
+    with reach(url, profile) as node:
+        made = node.post("/workspaces", {"name": name})
+    Output(json).fact(made, f"Workspace {name} is made.")
+
+
+@workspaces.command(name="list")
+def list_workspaces(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """List the workspaces that you may see."""
+    with reach(url, profile) as node:
+        found = list(node.items("/workspaces"))
+    Output(json).rows({"items": found}, ("workspace",), [(one["name"],) for one in found])
+
+
+@repositories.command(name="create")
+def create_repository(
+    repository: str,
+    /,
+    *,
+    public: bool = False,
+    bin: str = "0",
+    json: AsJson = False,
+    url: AtUrl = "",
+    profile: AsProfile = "",
+) -> None:
+    """Make a repository, private unless told otherwise.
+
+    Parameters
+    ----------
+    repository
+        WORKSPACE/REPOSITORY.
+    public
+        Let everybody read it.
+    bin
+        For how long what is deleted can come back: 30d. 0 = it is gone at once.
+    """
+    at = place(repository)
+    body = {"workspace": at.workspace, "name": at.repository, "public": public, "bin_s": seconds(bin)}
+    with reach(url, profile) as node:
+        made = node.post("/repositories", body)
+    Output(json).fact(made, f"Repository {at} is made, {_seen(public)}.")
+
+
+@repositories.command(name="list")
+def list_repositories(
+    workspace: str = "", /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+) -> None:
+    """List the repositories that you may see, of one workspace or of all."""
+    with reach(url, profile) as node:
+        found = list(node.items("/repositories", workspace=workspace))
+    rows = [
+        (f"{one['workspace']}/{one['name']}", _seen(one["public"]), ", ".join(up["url"] for up in one["upstreams"]))
+        for one in found
+    ]
+    Output(json).rows({"items": found}, ("repository", "access", "upstreams"), rows)
+
+
+@repositories.command(name="show")
+def show_repository(repository: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Show one repository."""
+    with reach(url, profile) as node:
+        found = node.get("/repositories/{}/{}".format(*place(repository)))
+        kept = node.get("/repositories/{}/{}/storage".format(*place(repository)))
+    lines = [f"{repository}: {_seen(found['public'])}"]
+    lines += [
+        f"{one['files']} files cut by {cut}: {size_of(one['bytes'])}, of which {size_of(one['saved_bytes'])} were there"
+        for cut, one in sorted(kept["by_cut"].items())
+        if one["saved_bytes"]
+    ]
+    lines += [f"draws {one['format']} from {one['url']} ({one['name']})" for one in found["upstreams"]]
+    Output(json).fact(found | {"storage": kept}, "\n".join(lines))
+
+
+@repositories.command(name="edit")
+def edit_repository(
+    repository: str,
+    /,
+    *,
+    public: bool | None = None,
+    lease: str | None = None,
+    bin: str | None = None,
+    json: AsJson = False,
+    url: AtUrl = "",
+    profile: AsProfile = "",
+) -> None:
+    """Let everybody read a repository (--public), or only tokens that may (--no-public); change its lease and its bin.
+
+    Parameters
+    ----------
+    repository
+        WORKSPACE/REPOSITORY.
+    public
+        Let everybody read it.
+    lease
+        How long an edge that lost its origin goes on serving it while it is private: 5s to 300s, 0 = the edge's own.
+    bin
+        For how long what is deleted from now on can come back: 30d. 0 = it is gone at once; what is there stays.
+    """
+    told = {
+        "public": public,
+        "lease_s": None if lease is None else seconds(lease),
+        "bin_s": None if bin is None else seconds(bin),
+    }
+    asked = {name: value for name, value in told.items() if value is not None}
+    if not asked:
+        raise Usage("There is nothing to change.", "Give --public, --no-public, --lease or --bin.")
+    with reach(url, profile) as node:
+        now = node.patch("/repositories/{}/{}".format(*place(repository)), asked)
+    leased = f", with a lease of {now['lease_s']} s" if now["lease_s"] else ""
+    binned = f", what is deleted can come back for {span(now['bin_s'])}" if now["bin_s"] else ""
+    Output(json).fact(now, f"Repository {repository} is {_seen(now['public'])}{leased}{binned}.")
+
+
+@repositories.command(name="delete")
+def delete_repository(
+    repository: str, /, *, yes: bool = False, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+) -> None:
+    """Drop a repository with all it holds.
+
+    Parameters
+    ----------
+    yes
+        Really do it.
+    """
+    at = place(repository)
+    if not yes:
+        raise Usage(f"This would drop {at} with everything in it.", "Add --yes if that is what you want.")
+    with reach(url, profile) as node:
+        node.delete("/repositories/{}/{}".format(*at))
+    Output(json).fact({"deleted": str(at)}, f"Repository {at} is dropped.")
+
+
+def _seen(public: bool) -> str:
+    return "public" if public else "private"

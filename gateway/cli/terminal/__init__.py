@@ -1,0 +1,1 @@
+"""How does any command speak to a node and to the person at the terminal?"""
