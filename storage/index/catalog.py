@@ -11,10 +11,11 @@ from typing import TypeVar
 import msgspec
 
 from storage.hooks import Webhook
-from storage.index import answers, bins, published
+from storage.index import answers, bins, outlines, published
 from storage.index.answers import Answer
 from storage.index.index import Index
 from storage.index.keys import below, join, label_history, split, touched, touched_package, unseal
+from storage.index.outlines import Outline
 from storage.index.published import Publisher
 from storage.index.references import Usage, bin_usage_of, usage_of
 from storage.index.tables import Table, Tables, Txn
@@ -99,6 +100,14 @@ class Reading:
         """The repositories of a Workspace, or all of them."""
         prefix = below(ws) if ws else b""
         return [_REPOSITORY.decode(value) for _, value in self.under(self._t.repositories, "repositories", prefix)]
+
+    def outline(self, ws: str, name: str) -> Outline:
+        """What a verdict needs of a Repository, for the same work whether it is there or not."""
+        return outlines.outline(self._txn, self._t, ws, name)
+
+    def publics(self, ws: str) -> int:
+        """How many Repositories of a Workspace are public."""
+        return outlines.publics(self._txn, self._t, ws)
 
     def token(self, sha256: bytes) -> Token | None:
         """The token whose text has this sha256."""

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from storage.hooks import DropWebhook, PutWebhook
-from storage.index import bins, hooks, published
+from storage.index import bins, hooks, outlines, published
 from storage.index.exchanged import note
 from storage.index.keys import (
     below,
@@ -144,6 +144,7 @@ def apply(txn: Txn, tables: Tables, entry: Entry) -> set[bytes]:
     fold = Fold(txn, tables, entry)
     for change in entry.changes:
         published.follow(txn, tables, entry, change)
+        outlines.follow(txn, tables, entry, change)
         _FOLDS[type(change)](fold, change)
     moved = seal(_U64.pack(entry.serial))
     for label in fold.labels:
@@ -481,12 +482,14 @@ def forget_workspace(txn: Txn, tables: Tables, workspace: str) -> set[bytes]:
     bins.clear(txn, tables, fold.references, workspace)
     t = tables
     for table in (
-        t.repositories, t.packages, t.versions, t.files, t.tags, t.gone, t.claims, t.quarantines, t.purges, t.touched,
-        t.places, t.memberships, t.teams, t.teammates, t.roles, t.bindings, t.providers, t.published, t.webhooks,
+        t.repositories, t.outlines, t.packages, t.versions, t.files, t.tags, t.gone, t.claims, t.quarantines, t.purges,
+        t.touched, t.places, t.memberships, t.teams, t.teammates, t.roles, t.bindings, t.providers, t.published,
+        t.webhooks,
     ):  # fmt: skip
         fold.clear(prefix, table)
     for kind in (b"r\0", b"f\0", b"p\0"):
         fold.clear(kind + prefix, tables.labels)
+    txn.delete(join(workspace), db=t.outlines)
     txn.delete(label_access(workspace), db=tables.labels)
     txn.delete(workspace.encode(), db=tables.heads)
     return fold.references.write()

@@ -5,6 +5,7 @@ environment of the cache as well.
 
     workspaces    workspace                                  -> Workspace
     repositories  workspace, repository                      -> Repository
+    outlines      workspace[, repository]                    -> see storage.index.outlines
     tokens        id                                         -> Token
     secrets       sha256 of the credential (32 bytes)        -> token id
     accounts      id                                         -> Account
@@ -64,8 +65,9 @@ from dataclasses import dataclass
 import lmdb
 
 FOLD_TABLES = (
-    "workspaces", "repositories", "tokens", "secrets", "edges", "edge_keys", "accounts", "names", "memberships",
-    "teams", "teammates", "roles", "bindings", "providers", "exchanged", "sign_ins", "owned", "entitled", "edge_tokens",
+    "workspaces", "repositories", "outlines", "tokens", "secrets", "edges", "edge_keys", "accounts", "names",
+    "memberships", "teams", "teammates", "roles", "bindings", "providers", "exchanged", "sign_ins", "owned", "entitled",
+    "edge_tokens",
     "answers", "answered", "packages",
     "versions", "published", "files", "tags", "gone", "claims", "quarantines", "purges", "hosts", "labels", "touched",
     "heads", "places", "refs", "usage", "bins", "bin_due", "bin_usage",
@@ -102,6 +104,7 @@ class Tables:
 
     workspaces: Table
     repositories: Table
+    outlines: Table
     tokens: Table
     secrets: Table
     accounts: Table

@@ -1,6 +1,7 @@
 """What world do the access tests live in? Two Workspaces with a public and a private Repository each, and any token."""
 
 from gateway.access import tokens
+from storage.index.outlines import NONE, Outline
 from storage.nouns import Account, Binding, Grant, Membership, Provider, Repository, Role, Teammate, Token, Workspace
 
 NOW_MS = 1_800_000_000_000
@@ -55,6 +56,13 @@ class Memory:
 
     def repositories(self, ws: str = "") -> list[Repository]:
         return [one for one in self.all_repositories.values() if not ws or one.workspace == ws]
+
+    def outline(self, ws: str, name: str) -> Outline:
+        found = self.repository(ws, name)
+        return NONE if found is None else Outline(True, found.public, found.at_ms)
+
+    def publics(self, ws: str) -> int:
+        return sum(one.public for one in self.repositories(ws))
 
     def add_workspace(self, name: str) -> None:
         self.all_workspaces[name] = Workspace(name, NOW_MS - 10)

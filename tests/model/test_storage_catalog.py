@@ -192,7 +192,10 @@ def compare(model: Model, reading: Reading) -> None:
     assert list(reading.tokens()) == [model.tokens[id] for id in sorted(model.tokens)]
     for workspace in WORKSPACES:
         assert reading.repositories(workspace) == _named(model.repositories, (workspace,))  # type: ignore[arg-type]
+        assert reading.publics(workspace) == sum(one.public for one in reading.repositories(workspace))
     for where in itertools.product(WORKSPACES, REPOSITORIES):
+        there = model.repositories.get(where)
+        assert reading.outline(*where) == (there is not None, there is not None and there.public, 0)
         mine = {key: held for key, held in model.quarantines.items() if key[:2] == where}
         assert list(reading.quarantines(*where)) == [mine[key] for key in sorted(mine)]
         assert all(reading.quarantine(*key) == held for key, held in mine.items())

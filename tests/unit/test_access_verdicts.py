@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.access import tokens
-from gateway.access.rights.grants import RIGHTS
+from gateway.access.rights.grants import ACTIONS, RIGHTS, What
 from gateway.access.rights.verdicts import (
     ANONYMOUS,
     Principal,
@@ -14,11 +14,13 @@ from gateway.access.rights.verdicts import (
     identify,
     judge,
     judge_node,
+    judge_sight,
     judge_workspace,
-    sees,
+    sees_workspace,
+    standing,
 )
 from storage.errors import Absent, Forbidden, Problem, Unauthenticated
-from storage.nouns import Grant, Repository
+from storage.nouns import Grant
 from tests.harness.worlds import NOW_MS, Memory, small_world
 
 PLACES = {
@@ -195,10 +197,33 @@ def test_scopes_never_leak(grants: tuple[Grant, ...], ws: str, repo: str, right:
 def test_nobody_sees_what_no_right_reaches(grants: tuple[Grant, ...], ws: str, repo: str) -> None:
     world = Memory()
     world.add_repository(ws, repo)
-    assert sees(world, principal(grants), Repository(ws, repo)) == any(
+    assert in_sight(world, principal(grants), ws, repo) == any(
         allowed(world, grants, ws, repo, right) for right in RIGHTS
     )
-    assert sees(world, ANONYMOUS, Repository(ws, repo, public=True))
+    world.add_repository(ws, repo, public=True)
+    assert in_sight(world, ANONYMOUS, ws, repo)
+
+
+def in_sight(world: Memory, who: Principal, ws: str, repo: str) -> bool:
+    try:
+        judge_sight(world, who, ws, repo)
+    except Absent:
+        return False
+    return True
+
+
+@given(GRANTS, st.lists(st.tuples(NAMES, NAMES, st.booleans())), NAMES)
+def test_b9_a_workspace_is_seen_by_whoever_sees_anything_in_it(
+    grants: tuple[Grant, ...], places: list[tuple[str, str, bool]], ws: str
+) -> None:
+    """Found without a look at each Repository: those that no rule names are seen as the Workspace is."""
+    world = Memory()
+    for place in places:
+        world.add_repository(*place)
+    who = principal(grants)
+    anything = any(in_sight(world, who, one.workspace, one.name) for one in world.repositories(ws))
+    itself = any(standing(world, who, ws).possible(What(action, ws)) for action in ACTIONS)
+    assert sees_workspace(world, who, ws) == (anything or itself)
 
 
 @given(GRANTS, GRANTS, NAMES, NAMES, st.sampled_from(RIGHTS))

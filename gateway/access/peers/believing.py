@@ -8,7 +8,7 @@ are not counted either.
 
 from cache.scope import Scope
 from gateway.access.peers import edges
-from gateway.access.rights.verdicts import find_repository, principal_of
+from gateway.access.rights.verdicts import outlined, principal_of
 from gateway.logs.segments import OWN, spelt
 from storage.errors import Absent
 from storage.index.catalog import Catalog, Reading
@@ -40,8 +40,8 @@ class Believing:
     def born(self, places: frozenset[tuple[str, str]]) -> dict[tuple[str, str], int]:
         """When those of these Repositories (workspace, name) that are there were made, in ms since 1970."""
         with self._catalog.read() as reading:
-            found = (find_repository(reading, *place) for place in places)
-            return {(one.workspace, one.name): one.at_ms for one in found if one is not None}
+            found = ((place, outlined(reading, *place)) for place in places)
+            return {place: one.at_ms for place, one in found if one.exists}
 
 
 def _scopes(reading: Reading, node: str) -> list[Scope]:

@@ -18,8 +18,6 @@ import hmac
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
-import msgspec
-
 from gateway.access.names import is_slug
 from gateway.access.rights.grants import (
     ACTIONS,
@@ -48,7 +46,7 @@ from gateway.access.rights.rules import Given, account_rules, own_rules
 from gateway.access.tokens import TEXT_CHARS, hash_of, well_formed
 from gateway.delivery.addresses import address_of, network_of
 from storage.errors import Absent, Forbidden, Problem, Unauthenticated
-from storage.index import keys
+from storage.index.outlines import NONE, Outline
 from storage.nouns import Entitlement, Grant, Repository, Token, Workspace
 
 
@@ -60,6 +58,8 @@ class Knows(Given, Protocol):
     def workspace(self, name: str) -> Workspace | None: ...
     def repository(self, ws: str, name: str) -> Repository | None: ...
     def repositories(self, ws: str = "") -> list[Repository]: ...
+    def outline(self, ws: str, name: str) -> Outline: ...
+    def publics(self, ws: str) -> int: ...
 
 
 class Principal(NamedTuple):
@@ -215,27 +215,37 @@ def admit(reading: Knows, principal: Principal, ws: str, repo_name: str, right: 
 
     Raises Unauthenticated, Absent or Forbidden as the table above says.
     """
-    repository = find_repository(reading, ws, repo_name)
+    found = outlined(reading, ws, repo_name)
     stands = standing(reading, principal, ws)
-    shape = repository or Repository(ws, repo_name)
     wanted = [What(action, ws, repo_name, format) for action in _WANTED[right]]
-    if right == "read" and shape.public:
-        return Clearance(shape, stands, True)
-    may = any(stands.possible(what, shape.at_ms) for what in wanted)
-    if may and repository is not None:
-        return Clearance(repository, stands, all(stands.whole(what, shape.at_ms) for what in wanted))
-    raise _refusal(principal, stands, repository, shape, right)
+    if right == "read" and found.public:
+        return Clearance(_row(reading, ws, repo_name), stands, True)
+    may = any(stands.possible(what, found.at_ms) for what in wanted)
+    if may and found.exists:
+        whole = all(stands.whole(what, found.at_ms) for what in wanted)
+        return Clearance(_row(reading, ws, repo_name), stands, whole)
+    raise _refusal(principal, stands, found, ws, repo_name, right)
 
 
-def _refusal(
-    principal: Principal, stands: Standing, repository: Repository | None, shape: Repository, what: str
-) -> Problem:
-    """What is told instead. `shape` stands for a Repository that is not there: the steps are the same, so that how long
-    they take tells nothing either (B9)."""
+def _refusal(principal: Principal, stands: Standing, found: Outline, ws: str, repo_name: str, what: str) -> Problem:
+    """What is told instead. The steps are the same for a Repository that is not there, so that how long they take tells
+    nothing either (B9)."""
     if not principal.id:
         return needs_token()
-    known = _knows(stands, shape)
-    return not_allowed(what, "repository") if repository is not None and (shape.public or known) else no_repository()
+    known = _knows(stands, ws, repo_name, found.at_ms)
+    return not_allowed(what, "repository") if found.exists and (found.public or known) else no_repository()
+
+
+def outlined(reading: Knows, ws: str, repo_name: str) -> Outline:
+    """Whether a Repository is there, public, and since when; also for what can be no name. All that a verdict looks at
+    until it is known that something may be told."""
+    return reading.outline(ws, repo_name) if is_slug(ws) and is_slug(repo_name) else NONE
+
+
+def _row(reading: Knows, ws: str, repo_name: str) -> Repository:
+    repository = reading.repository(ws, repo_name)
+    assert repository is not None, "what has an outline is there"
+    return repository
 
 
 _WANTED: dict[str, tuple[str, ...]] = {"read": (READ,), "write": (PUBLISH, TAG, DELETE), "admin": (MANAGE,)}
@@ -248,26 +258,25 @@ def judge(reading: Knows, principal: Principal, ws: str, repo_name: str, right: 
 
 def judge_action(reading: Knows, principal: Principal, ws: str, repo_name: str, action: str) -> Repository:
     """The Repository, if `principal` may do `action` to all of it. Raises as `admit` does."""
-    repository = find_repository(reading, ws, repo_name)
+    found = outlined(reading, ws, repo_name)
     stands = standing(reading, principal, ws)
-    shape = repository or Repository(ws, repo_name)
-    if stands.whole(What(action, ws, repo_name), shape.at_ms) and repository is not None:
-        return repository
-    raise _refusal(principal, stands, repository, shape, action)
+    if stands.whole(What(action, ws, repo_name), found.at_ms) and found.exists:
+        return _row(reading, ws, repo_name)
+    raise _refusal(principal, stands, found, ws, repo_name, action)
 
 
 def judge_workspace(reading: Knows, principal: Principal, ws: str, action: str) -> Workspace:
     """The Workspace: "read" = may know of it (a member, a rule within it, or something public in it), else `action` on
-    all of it, where "admin" stands for managing it."""
-    workspace = reading.workspace(ws) if is_slug(ws) else None
-    known = is_slug(ws) and sees_workspace(reading, principal, ws) and workspace is not None
+    all of it, where "admin" stands for managing it. It is read for those alone who may know of it (B9)."""
+    known = is_slug(ws) and sees_workspace(reading, principal, ws)
     wanted = What(MANAGE if action == "admin" else action, ws)
     may = known if action == "read" else standing(reading, principal, ws).whole(wanted)
+    workspace = reading.workspace(ws) if is_slug(ws) and (known or may) else None
     if may and workspace is not None:
         return workspace
     if not principal.id:
         raise needs_token()
-    if not known:
+    if not known or workspace is None:
         raise no_workspace()
     raise not_allowed(action, "workspace")
 
@@ -290,9 +299,13 @@ def on_node(principal: Principal, right: str) -> bool:
     )
 
 
-def sees(reading: Knows, principal: Principal, repository: Repository) -> bool:
-    """May `principal` know that this Repository is there?"""
-    return repository.public or _knows(standing(reading, principal, repository.workspace), repository)
+def judge_sight(reading: Knows, principal: Principal, ws: str, repo_name: str) -> int:
+    """When a Repository came to be, in ms, if `principal` may know that it is there. Raises Absent."""
+    found = outlined(reading, ws, repo_name)
+    known = _knows(standing(reading, principal, ws), ws, repo_name, found.at_ms)
+    if not (found.exists and (found.public or known)):
+        raise no_repository()
+    return found.at_ms
 
 
 def seen(reading: Knows, principal: Principal, ws: str = "") -> list[Repository]:
@@ -302,25 +315,33 @@ def seen(reading: Knows, principal: Principal, ws: str = "") -> list[Repository]
     for one in reading.repositories(ws):
         if one.workspace not in stands:
             stands[one.workspace] = standing(reading, principal, one.workspace)
-        if one.public or _knows(stands[one.workspace], one):
+        if one.public or _knows(stands[one.workspace], one.workspace, one.name, one.at_ms):
             found.append(one)
     return found
 
 
 def sees_workspace(reading: Knows, principal: Principal, ws: str) -> bool:
-    """May `principal` know that this Workspace is there?"""
+    """May `principal` know that this Workspace is there? One look-up, and one for each Repository of it that its own
+    rules name: how many Repositories there are costs nothing, and tells nothing (B9)."""
     if principal.owner and reading.membership(ws, principal.owner) and vouched(reading, principal, ws):
         return True
     stands = standing(reading, principal, ws)
     if any(stands.possible(What(action, ws)) for action in ACTIONS):
         return True
-    near = any(rule.grant.scope.startswith(f"{ws}/") for rules in stands.sets for rule in rules)
-    return any(one.public or (near and _knows(stands, one)) for one in reading.repositories(ws))
+    below = f"{ws}/"
+    scopes = {rule.grant.scope for rules in stands.sets for rule in rules}
+    return reading.publics(ws) > 0 or any(
+        _sees_within(reading, stands, ws, scope.removeprefix(below)) for scope in scopes if scope.startswith(below)
+    )
 
 
-def _knows(stands: Standing, repository: Repository) -> bool:
-    ws, name, at_ms = repository.workspace, repository.name, repository.at_ms
-    return any(stands.possible(What(action, ws, name), at_ms) for action in ACTIONS)
+def _sees_within(reading: Knows, stands: Standing, ws: str, repo_name: str) -> bool:
+    found = outlined(reading, ws, repo_name)
+    return found.exists and _knows(stands, ws, repo_name, found.at_ms)
+
+
+def _knows(stands: Standing, ws: str, repo_name: str, at_ms: int) -> bool:
+    return any(stands.possible(What(action, ws, repo_name), at_ms) for action in ACTIONS)
 
 
 def covers(reading: Knows, principal: Principal, scope: str) -> bool:
@@ -328,8 +349,7 @@ def covers(reading: Knows, principal: Principal, scope: str) -> bool:
     ws, slash, repo_name = scope.partition("/")
     if scope == EVERYWHERE:
         return on_node(principal, "admin")
-    repository = find_repository(reading, ws, repo_name) if slash else None
-    at_ms = 0 if repository is None else repository.at_ms
+    at_ms = outlined(reading, ws, repo_name).at_ms if slash else 0
     return has_all(standing(reading, principal, ws), scope, ACTIONS_IN[bool(slash)], at_ms)
 
 
@@ -359,18 +379,6 @@ def controls(reading: Knows, principal: Principal, token: Token) -> bool:
     if account is None or not account.workspace:
         return False
     return standing(reading, principal, account.workspace).whole(What(PEOPLE, account.workspace))
-
-
-def find_repository(reading: Knows, ws: str, repo_name: str) -> Repository | None:
-    """The Repository under these names, None also for what can be no name."""
-    found = reading.repository(ws, repo_name) if is_slug(ws) and is_slug(repo_name) else None
-    if found is None:
-        _READ.decode(keys.unseal(_ROW, ""))  # one that is there is read, and that takes its time (B9)
-    return found
-
-
-_ROW = keys.seal(msgspec.msgpack.encode(Repository("workspace", "repository", at_ms=1 << 40)))
-_READ = msgspec.msgpack.Decoder(Repository)
 
 
 # ---------------------------------------------------------------- the sentences; none may name what was asked for

@@ -10,14 +10,13 @@ from gateway.access.rights.rules import account_rules
 from gateway.access.rights.verdicts import (
     ACTIONS_IN,
     Principal,
-    find_repository,
     has_all,
     judge_node,
-    no_repository,
+    judge_sight,
     no_workspace,
     not_allowed,
     on_node,
-    sees,
+    outlined,
     sees_workspace,
     standing,
 )
@@ -123,13 +122,10 @@ def judge_scope(reading: Reading, principal: Principal, grant: Grant) -> int:
 
 
 def _known(reading: Reading, principal: Principal, ws: str, repo_name: str) -> int:
-    workspace = reading.workspace(ws)
     if repo_name:
-        repository = find_repository(reading, ws, repo_name)
-        if repository is None or not sees(reading, principal, repository):
-            raise no_repository()
-        return repository.at_ms
-    if workspace is None or not sees_workspace(reading, principal, ws):
+        return judge_sight(reading, principal, ws, repo_name)
+    workspace = reading.workspace(ws) if sees_workspace(reading, principal, ws) else None
+    if workspace is None:
         raise no_workspace()
     return workspace.at_ms
 
@@ -172,8 +168,7 @@ def told(reading: Reading, subject: str) -> str:
 def judge_all(principal: Principal, reading: Reading, scope: str, actions: frozenset[str]) -> None:
     """Raises Forbidden unless `principal` may do all of these in the whole of a scope."""
     ws, slash, name = scope.partition("/")
-    repository = find_repository(reading, ws, name) if slash else None
-    at_ms = 0 if repository is None else repository.at_ms
+    at_ms = outlined(reading, ws, name).at_ms if slash else 0
     wanted = actions & ACTIONS_IN[bool(slash)]
     if not on_node(principal, "admin") and not has_all(standing(reading, principal, ws), scope, wanted, at_ms):
         raise Forbidden("You cannot give what you do not have.", "Ask an owner of the workspace.")

@@ -5,7 +5,7 @@ import msgspec
 from gateway.access.names import slug
 from gateway.access.rights.grants import ACTIONS, READ, What
 from gateway.access.rights.rules import BINDINGS_MAX, account_rules
-from gateway.access.rights.verdicts import Principal, Standing, find_repository
+from gateway.access.rights.verdicts import Principal, Standing, outlined
 from gateway.console.calls.call import Call, Reply, Routes, no_content
 from gateway.console.calls.giving import actions_of, grant_of, judge_all, judge_giving, member_of, subject_of, told
 from gateway.console.calls.permissions import WORKSPACE_GRANT
@@ -145,12 +145,12 @@ async def explain(call: Call) -> Reply:
     what = What(action, ws, call.argument("repository"), format, package, call.argument("tag"))
     with call.read() as reading:
         account = member_of(reading, ws, call.argument("principal"))
-        repository = find_repository(reading, ws, what.repository) if what.repository else None
-        if what.repository and repository is None:
+        repository = outlined(reading, ws, what.repository)
+        if what.repository and not repository.exists:
             raise Absent("There is no such repository.")
         stands = Standing((account_rules(reading, account.id, ws),))
-        verdict = stands.decide(what, repository.at_ms if repository is not None else 0)
-        public = repository is not None and repository.public and action == READ
+        verdict = stands.decide(what, repository.at_ms)
+        public = repository.public and action == READ
         grant = verdict.rule.grant if verdict.rule is not None else None
     return Reply(
         200,

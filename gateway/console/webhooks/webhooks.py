@@ -14,11 +14,11 @@ from gateway.access.names import slug
 from gateway.access.rights.grants import MANAGE, What
 from gateway.access.rights.verdicts import (
     Principal,
-    find_repository,
     judge_action,
     judge_node,
     judge_workspace,
     needs_token,
+    outlined,
     standing,
 )
 from gateway.console.calls.call import Call, Reply, Routes, no_content
@@ -276,11 +276,10 @@ def _known(reading: Reading, ws: str) -> list[Webhook]:
 def _governs(reading: Reading, principal: Principal, hook: Webhook) -> bool:
     """Is it the caller's to manage?"""
     ws, name = hook.workspace, hook.repository
-    repository = find_repository(reading, ws, name) if name else None
-    if name and repository is None:
+    repository = outlined(reading, ws, name)
+    if name and not repository.exists:
         return False
-    at_ms = 0 if repository is None else repository.at_ms
-    return standing(reading, principal, ws).whole(What(MANAGE, ws, name), at_ms)
+    return standing(reading, principal, ws).whole(What(MANAGE, ws, name), repository.at_ms)
 
 
 def _governed(reading: Reading, call: Call, principal: Principal) -> Webhook:
