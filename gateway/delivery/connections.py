@@ -45,6 +45,7 @@ class Connection:
     `half`: the client has sent its FIN; `ended`: it has said goodbye inside TLS; `gone`: reset or given up; `hard`: the
     peer shall see a reset; `late`: the deadline passed while a task reads; `told`: an answer is out that ends it.
     `leave`: what a request task answers under.
+    `corked`: the kernel holds what does not fill a packet, until the last extent is sent.
     `key`: the sha256 of the public key of its certificate, b"" for none.
     `proxied`: a listed proxy is at the other end, and each head tells its own client; `tag` is b"" then.
     """
@@ -53,6 +54,7 @@ class Connection:
         "at",
         "body",
         "buf",
+        "corked",
         "deadline",
         "descriptor",
         "end",
@@ -109,7 +111,7 @@ class Connection:
         self.pend: bytes | memoryview = b""
         self.body: bytes | memoryview = b""
         self.forget_extents()
-        self.sending = self.warming = False
+        self.sending = self.warming = self.corked = False
         self.sent = self.mark = self.swallowed = 0
         self.phase = Phase.IDLE if tls is None else Phase.SHAKE
         self.deadline = inf

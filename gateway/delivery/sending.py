@@ -8,6 +8,7 @@ would hold up every connection of the process, so a thread reads it first.
 import os
 import socket
 from collections.abc import Callable, Iterable
+from os import sendfile
 from time import monotonic
 
 import trio
@@ -99,7 +100,7 @@ class Sender:
             n = c.send(head, socket.MSG_MORE)
             if n == len(head):
                 head, n = b"", 0
-                n = os.sendfile(c.fd, descriptor, offset, length)
+                n = sendfile(c.fd, descriptor, offset, length)
                 if n == length:
                     return True
                 if not n:
@@ -126,24 +127,44 @@ class Sender:
                 c.pend = memoryview(c.pend)[n:]
                 return False
             c.pend, c.body = c.body, b""
-        left = QUANTUM_BYTES
-        while c.extents:
-            wanted = min(c.end - c.offset, left)
-            if wanted and not self._is_warm(c, wanted):
-                return False
-            n = os.sendfile(c.fd, c.descriptor, c.offset, wanted) if wanted else 0
-            if wanted and not n:
-                raise OSError("a pack is shorter than its index says")
-            c.offset += n
-            c.sent += n
-            left -= n
-            if c.offset == c.end:
-                c.next_extent()
+        return not c.extents or self._pump_extents(c)
+
+    def _pump_extents(self, c: Connection) -> bool:
+        """A blob may lie in some hundred extents, so this loop is as hot as that of the heads. Their ends are corked:
+        else each would leave in a packet of its own, half empty, and be acknowledged alone."""
+        extents, fd, left, now, warm = c.extents, c.fd, QUANTUM_BYTES, monotonic(), self._warm
+        if not c.corked and len(extents) > 1:
+            c.corked = True
+            c.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        at, descriptor, offset, end = c.at, c.descriptor, c.offset, c.end
+        while True:
+            wanted = end - offset
+            if wanted > left:
+                wanted = left
+            if wanted:
+                block = offset >> _BLOCK_BITS
+                if (
+                    offset + wanted - 1 >> _BLOCK_BITS != block
+                    or warm.get((descriptor, extents[at][1], block), 0.0) <= now
+                ) and not self._is_warm(c, wanted):
+                    return False
+                n = sendfile(fd, descriptor, offset, wanted)
+                if not n:
+                    raise OSError("a pack is shorter than its index says")
+                c.offset = offset = offset + n
+                c.sent += n
+                left -= n
+            if offset == end:
+                if not c.next_extent():
+                    if c.corked:
+                        c.corked = False
+                        c.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+                    return True
+                at, descriptor, offset, end = c.at, c.descriptor, c.offset, c.end
             # Less than wanted: the socket is full, which gives an edge, or a page was not there. The next try tells.
-            if left <= 0 and c.extents:
+            if left <= 0:
                 self._later(c)
                 return False
-        return True
 
     # ------------------------------------------------------------ sealed
 

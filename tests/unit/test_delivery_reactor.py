@@ -178,6 +178,31 @@ async def test_large_answers_are_shared_out_between_readers(nursery: trio.Nurser
     assert len(done) == 8
 
 
+async def test_a_file_in_many_extents_is_corked_until_its_last(nursery: trio.Nursery, tmp_path: Path) -> None:
+    """Of any length, from two files by turns, and asked for again and again: no answer leaves a cork behind, which
+    would hold up the end of it, and the next one on the connection."""
+    loop = await started(nursery, tmp_path)
+    chosen, other = random.Random(4), os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
+    os.write(other, LARGE[::-1])
+    extents, body = [], b""
+    while len(body) < 4 << 20:
+        length = min(chosen.choice((1, 64, 5_000, 70_000, 300_000)), len(LARGE))
+        at = chosen.randrange(len(LARGE) - length + 1)
+        which = len(extents) % 2
+        extents.append(((loop.fake.file, other)[which], at, length))
+        body += (LARGE, LARGE[::-1])[which][at : at + length]
+    loop.fake.pages["/cut"] = Answer(extents=tuple(extents))
+    client = await loop.client()
+    for _ in range(3):
+        assert (await client.get("/cut")).body == body
+        assert (await client.get("/cut", "Range: bytes=60000-3999999")).body == body[60_000:4_000_000]
+        assert await client.is_kept()
+    (one,) = loop.reactor._connections.values()
+    assert not one.corked
+    assert not one.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CORK)
+    os.close(other)
+
+
 async def test_a_small_file_is_kept_in_memory_and_a_large_one_is_not(nursery: trio.Nursery, tmp_path: Path) -> None:
     loop = await started(nursery, tmp_path, small_body_bytes_max=950)
     loop.fake.pages["/little"] = Answer(extents=((loop.fake.file, 10, 400), (loop.fake.file, 600, 600)))
