@@ -36,6 +36,8 @@ from storage.quotas import Quotas
 FORMAT = 1
 DATA_BYTES_MIN = 8192
 PROBE_SECONDS_MAX = 60
+GONE = ".gone-"
+"""In the name of what is not used any more and has yet to be removed: that takes as long as there is much of it."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -173,6 +175,14 @@ def open_store(
         None if journal is not None else Applier(index),
         live,
     )
+
+
+def clear_away(root: Path) -> int:
+    """Remove what starts have set aside for good; returns how many folders. Slow: in a thread of one process."""
+    gone = sorted(root.glob(f"*{GONE}*"))
+    for folder in gone:
+        disk.remove_tree(folder)
+    return len(gone)
 
 
 def rebuild_index(root: Path) -> tuple[int, int]:
@@ -344,8 +354,8 @@ def _open_cache(
     mark = folder / "state.json"
     boot = _BOOT_ID.read_text().strip()
     if alone:
-        if not _can_be_trusted(folder, boot):
-            disk.remove_tree(folder)
+        if folder.exists() and not _can_be_trusted(folder, boot):
+            folder.rename(folder.with_name(f"{folder.name}{GONE}{time.time_ns()}"))
         _folder(folder / "index")
         disk.replace_file(mark, msgspec.json.encode(CacheMark(boot, clean=False)))
     env = open_environment(folder / "index", durable=False)

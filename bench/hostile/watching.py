@@ -12,6 +12,7 @@ from typing import Self
 from bench.hostile.speaking import Ended, Malformed, Reset, Said, Speaker
 from bench.machine import family, memory_bytes
 from bench.numbers import percentile
+from gateway.delivery.workers import WORKER_NAME
 
 PROBE_PAUSE_S = 0.005
 SAMPLE_S = 0.1
@@ -52,11 +53,12 @@ def role_of(pid: int) -> str:
     """What a process of a node is: a worker, a sandbox, or what looks after them."""
     try:
         line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
         return ""
     if b"gateway.sandbox.child" in line:
         return "sandbox"
-    return "worker" if b"spawn_main" in line else "supervisor"
+    return "worker" if name == WORKER_NAME else "supervisor"
 
 
 def processes(pid: int) -> dict[str, dict[int, int]]:

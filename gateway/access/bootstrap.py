@@ -20,7 +20,7 @@ from gateway.access import tokens
 from gateway.access.rights.grants import EVERYWHERE
 from gateway.access.rights.verdicts import identify, principal_of
 from storage.commit import Decided
-from storage.errors import Conflict, Unauthenticated
+from storage.errors import Conflict, Invalid, Unauthenticated
 from storage.index.catalog import Reading
 from storage.nouns import (
     SYSTEM,
@@ -41,6 +41,8 @@ ACTOR = "entrepot"
 
 LOCK_NAME = "node.lock"
 EDGE_FILE_NAME = "up-edge.token"
+ADMIN_FILE_NAME = "admin.id"
+"""Which admin token was there at the last start: its id, which opens nothing."""
 ADMIN_NAME, UP_NAME, EDGE_NAME = "admin", "up", "up-edge"
 ADMIN = (Grant(EVERYWHERE, True, True, True),)
 READER = (Grant(EVERYWHERE),)
@@ -62,8 +64,9 @@ def now_ms() -> int:
 
 
 @contextmanager
-def alone(root: Path) -> Iterator[None]:
-    """Be the only node, or the only command, that works on the data in `root`. Raises Conflict at once."""
+def alone(root: Path) -> Iterator[int]:
+    """Be the only node, or the only command, that works on the data in `root`: as long as somebody has the descriptor
+    that it gives. Raises Conflict at once."""
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(root / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -71,7 +74,7 @@ def alone(root: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Conflict(f"A node is running on {root}.", "Stop it first, or use another --data.") from None
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -81,14 +84,13 @@ def prepare(root: Path, clock: Clock = now_ms) -> str | None:
     text, parts = tokens.mint()
     made = Token(parts.id, ADMIN_NAME, parts.sha256, ADMIN, at_ms=clock(), verify_key=parts.verify_key)
 
-    def decide(reading: Reading) -> Decided:
-        if any(_living(one, made.at_ms) and one.grants == ADMIN for one in reading.tokens()):
-            return Decided(None, None, SYSTEM)
-        return Decided(_draft(SYSTEM, "", "token.create", PutToken(made)), text)
-
     with alone(root), _opened(root) as store:
-        shown: str | None = _commit(store, decide)
-    return shown
+        with store.catalog.read() as reading:
+            found = _some_admin(reading, root / ADMIN_FILE_NAME, made.at_ms)
+        if not found:
+            _commit(store, lambda reading: Decided(_draft(SYSTEM, "", "token.create", PutToken(made)), None))
+        (root / ADMIN_FILE_NAME).write_text(found or made.id, "ascii")
+    return None if found else text
 
 
 def renew_admin(root: Path, clock: Clock = now_ms) -> str:
@@ -185,6 +187,18 @@ def _keep(file: Path, text: str) -> None:
         content.flush()
         os.fsync(descriptor)
     fresh.replace(file)
+
+
+def _some_admin(reading: Reading, noted: Path, at_ms: int) -> str:
+    """The id of a living admin token, "" for none. The one that was found last is noted in a file and asked for first:
+    an origin may have a million of others, and would look through half of them at each start."""
+    try:
+        known = reading.token_by_id(noted.read_text("ascii").strip())
+    except (FileNotFoundError, UnicodeDecodeError, Invalid):
+        known = None
+    if known is not None and known.grants == ADMIN and _living(known, at_ms):
+        return known.id
+    return next((one.id for one in reading.tokens() if one.grants == ADMIN and _living(one, at_ms)), "")
 
 
 def _living(token: Token, at_ms: int) -> bool:

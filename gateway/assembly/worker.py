@@ -7,6 +7,8 @@ long-lived nursery for everything that outlives a request.
 import gc
 import signal
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -37,16 +39,16 @@ from gateway.logs.keeping import Keeping
 from gateway.logs.merging import Merging
 from gateway.logs.segments import OWN
 from storage.errors import Problem
-from storage.open import open_store
+from storage.open import clear_away, open_store
 from storage.upkeep.composing import Composing
 
 REAP_SECONDS = 30.0
 FLUSH_SECONDS_MAX = 2.0
 
 
-def run(config: settings.Node) -> int:
-    """Run a node until SIGTERM or SIGINT; the exit code."""
-    return supervise(work, (msgspec.json.encode(config),), config.workers)
+def run(config: settings.Node, own: Sequence[int] = ()) -> int:
+    """Run a node until SIGTERM or SIGINT; the exit code. `own` as `supervise` has it."""
+    return supervise(work, (msgspec.json.encode(config),), config.workers, own)
 
 
 def work(raw: bytes, number: int) -> None:
@@ -114,6 +116,7 @@ class Worker:
             deliverer = deliverer_of(parts.config, parts.root, parts.telling, parts.store.committer)
             nursery.start_soon(deliverer.run)
         if parts.number == 0:
+            nursery.start_soon(partial(trio.to_thread.run_sync, clear_away, parts.root, abandon_on_cancel=True))
             way, node = (uplink.way(), uplink.node) if uplink is not None else (None, OWN)
             nursery.start_soon(Keeping(parts.root, node, parts.config.logs, way, parts.register).run)
             if parts.register is not None:

@@ -1,21 +1,23 @@
 """How do several processes serve one port, and who looks after them?
 
-Each worker opens its own listening socket with SO_REUSEPORT; the kernel spreads connections. Workers are started by
-spawn, since an LMDB environment must not be open across a fork. The supervisor restarts one that dies, later each time
-it dies soon, passes SIGTERM and SIGHUP on, and ends when all have drained. A worker does not outlive its supervisor.
+Each worker opens its own listening socket with SO_REUSEPORT; the kernel spreads connections. Workers are forks of the
+supervisor, which has loaded the program and nothing else: it has no store open and no thread, since neither comes
+through a fork whole. The supervisor restarts one that dies, later each time it dies soon, passes SIGTERM and SIGHUP on,
+and ends when all have drained. A worker does not outlive its supervisor.
 
 SIGHUP would end a worker that has not come to the point of receiving it: a worker is born with it blocked, and calls
 `hear_hangups` when it is ready; one that came meanwhile is received then.
 """
 
 import ctypes
+import gc
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from multiprocessing.context import SpawnContext, SpawnProcess
+from collections.abc import Callable, Sequence
+from multiprocessing.context import ForkContext, ForkProcess
 from types import FrameType
 from typing import Any
 
@@ -28,7 +30,10 @@ STEADY_SECONDS = 10.0
 KILL_SECONDS = 20.0
 LOOK_SECONDS = 0.1
 FATAL_CODES = (70, 71)
-_PR_SET_PDEATHSIG = 1
+WORKER_NAME = "entrepot-worker"
+"""What the kernel calls a worker (`ps -o comm`), at most 15 bytes."""
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+_TOLD = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
 
 
 class _Seat:
@@ -36,7 +41,7 @@ class _Seat:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.process: SpawnProcess | None = None
+        self.process: ForkProcess | None = None
         self.started_s = 0.0
         self.failures = 0
         self.start_at_s = 0.0
@@ -57,12 +62,15 @@ class _Seat:
         return self.process is not None and self.process.exitcode in FATAL_CODES
 
 
-def supervise(target: Callable[..., None], args: tuple[Any, ...], workers: int) -> int:
+def supervise(target: Callable[..., None], args: tuple[Any, ...], workers: int, own: Sequence[int] = ()) -> int:
     """Run `target(*args, number)` in `workers` processes until SIGTERM or SIGINT. Main thread only. Returns 0, or 70.
 
-    A worker that ends with one of FATAL_CODES (storage failed) is not restarted: the node stops and returns 70.
+    A worker that ends with one of FATAL_CODES (storage failed) is not restarted: the node stops and returns 70. `own`
+    are descriptors that are the supervisor's alone, and are closed in its workers: a lock is held by whoever has one.
     """
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
+    gc.collect()
+    gc.freeze()  # what is loaded by now is shared by all workers for as long as none of them writes to it
     stopping, hung_up = threading.Event(), threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -76,7 +84,7 @@ def supervise(target: Callable[..., None], args: tuple[Any, ...], workers: int) 
             failed = any(seat.is_fatal() for seat in seats)
             for seat in seats:
                 if not failed and not seat.is_fatal() and seat.is_due(time.monotonic()):
-                    _seat_one(context, seat, target, args)
+                    _seat_one(context, seat, target, args, own)
             if hung_up.is_set():
                 hung_up.clear()
                 _pass_on(seats, signal.SIGHUP)
@@ -88,21 +96,33 @@ def supervise(target: Callable[..., None], args: tuple[Any, ...], workers: int) 
     return 70 if failed else 0
 
 
-def _seat_one(context: SpawnContext, seat: _Seat, target: Callable[..., None], args: tuple[Any, ...]) -> None:
-    name = f"worker {seat.number}"
-    seat.process = context.Process(target=_work, args=(os.getpid(), target, (*args, seat.number)), name=name)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+def _seat_one(
+    context: ForkContext, seat: _Seat, target: Callable[..., None], args: tuple[Any, ...], own: Sequence[int]
+) -> None:
+    work = (os.getpid(), own, target, (*args, seat.number))
+    seat.process = context.Process(target=_work, args=work, name=f"worker {seat.number}")
+    signal.pthread_sigmask(signal.SIG_BLOCK, _TOLD)
     try:
         seat.process.start()
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TOLD)
     seat.started_s = time.monotonic()
 
 
-def _work(supervisor: int, target: Callable[..., None], args: tuple[Any, ...]) -> None:
-    """In the worker: an interrupt at the terminal is the supervisor's to pass on, and its death ends us too."""
+def _work(supervisor: int, own: Sequence[int], target: Callable[..., None], args: tuple[Any, ...]) -> None:
+    """In the worker: an interrupt at the terminal is the supervisor's to pass on, and its death ends us too.
+
+    Born with all signals of the supervisor blocked, so that none is taken by the handler that came through the fork.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    for one in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, signal.SIG_DFL)
+    kernel = ctypes.CDLL(None, use_errno=True)
+    kernel.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    kernel.prctl(_PR_SET_NAME, WORKER_NAME.encode())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _TOLD - {signal.SIGHUP})
+    for descriptor in own:
+        os.close(descriptor)
     if os.getppid() == supervisor:
         target(*args)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.delivery.workers import WORKER_NAME
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair, Served
 from tests.harness.registry import bearer
 from tests.harness.running import get
@@ -84,7 +85,7 @@ def tight() -> Iterator[Path]:
 def workers_of(node: Served) -> list[int]:
     children = Path(f"/proc/{node.process.pid}/task/{node.process.pid}/children").read_text().split()
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text().strip() == WORKER_NAME]
     return []
 
 

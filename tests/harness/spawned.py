@@ -1,5 +1,6 @@
-"""What do the worker processes of a test of the supervisor do? They must be importable where they are started."""
+"""What do the worker processes of a test of the supervisor do?"""
 
+import fcntl
 import os
 import signal
 import sys
@@ -32,4 +33,6 @@ def until_told(folder: str, number: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(supervise(until_told, (sys.argv[1],), 2))
+    lock = os.open(Path(sys.argv[1]) / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    sys.exit(supervise(until_told, (sys.argv[1],), 2, (lock,)))

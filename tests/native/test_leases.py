@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from cache.follower import Contact
+from gateway.delivery.workers import WORKER_NAME
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair, Served
 from tests.harness.registry import Image, bearer, fetched_pass
 from tests.harness.running import get, seen_in_time
@@ -212,4 +213,4 @@ def test_f2_an_edge_that_starts_alone_goes_on_where_it_was(pair: Pair) -> None:
 
 def _worker_of(node: Served) -> int:
     children = Path(f"/proc/{node.process.pid}/task/{node.process.pid}/children").read_text().split()
-    return next(int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    return next(int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text().strip() == WORKER_NAME)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.access import bootstrap
@@ -11,6 +12,7 @@ from gateway.access.bootstrap import alone, prepare, prepare_up, renew_admin
 from gateway.access.rights.verdicts import identify, judge
 from storage.errors import Conflict, Unauthenticated
 from storage.index.catalog import Reading
+from storage.nouns import SYSTEM, Draft, PutToken
 from storage.open import open_store
 
 NOW_MS = 1_800_000_000_000
@@ -40,6 +42,30 @@ def test_f15_the_first_start_makes_one_random_admin_and_the_next_none(tmp_path: 
         who = identify(reading, first, NOW_MS)
         assert (who.name, [grant.scope for grant in who.grants]) == ("admin", ["*"])
         assert len(list(reading.tokens())) == 1
+
+
+def test_a_start_asks_for_the_admin_token_that_it_found_last_and_looks_for_another_where_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not look through a million of tokens each time."""
+    assert prepare(tmp_path, clock) is not None
+    with monkeypatch.context() as patched:
+        patched.setattr(Reading, "tokens", None)
+        assert prepare(tmp_path, clock) is None
+    noted = tmp_path / bootstrap.ADMIN_FILE_NAME
+    for nothing in ("", "nobody", "x" * 4000, "a/b\0c"):
+        noted.write_text(nothing)
+        assert prepare(tmp_path, clock) is None
+        assert noted.read_text() not in ("", nothing)
+    second = renew_admin(tmp_path, clock)
+    with opened(tmp_path) as reading:
+        first = reading.token_by_id(noted.read_text())
+        assert first is not None
+    revoked = msgspec.structs.replace(first, revoked_ms=NOW_MS)
+    bootstrap.write(tmp_path, [Draft(SYSTEM, "", "test", "token.revoke", (PutToken(revoked),))])
+    assert prepare(tmp_path, clock) is None, "another is there"
+    with opened(tmp_path) as reading:
+        assert noted.read_text() == identify(reading, second, NOW_MS).id
 
 
 def test_c11_the_text_is_in_no_file(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ commands that look after that data find it, and leave a running node alone?"""
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Node]:
     """The configurations that nodes would have run with."""
     configurations: list[Node] = []
 
-    def instead(config: Node) -> int:
+    def instead(config: Node, own: Sequence[int]) -> int:
         configurations.append(config)
         with pytest.raises(Conflict), bootstrap.alone(Path(config.data)):
             pass

@@ -1,5 +1,7 @@
 """Are workers restarted, drained and never left alone?"""
 
+import fcntl
+import os
 import signal
 import subprocess
 import sys
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.delivery.serving import hot_turns
-from gateway.delivery.workers import listen
+from gateway.delivery.workers import WORKER_NAME, listen
 from tests.harness.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +28,7 @@ def children_of(pid: int) -> list[int]:
     """The living workers of a supervisor."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     found = [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    return [one for one in found if is_alive(one) and b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+    return [one for one in found if is_alive(one)]
 
 
 @pytest.fixture
@@ -86,6 +88,26 @@ def test_a_hangup_reaches_every_worker_also_one_that_just_starts(
     until(lambda: (tmp_path / "hung-up-1").exists())
     until(lambda: (tmp_path / "born-1").read_text() == "xx")
     assert (tmp_path / "born-0").read_text() == "x"
+
+
+def test_a_worker_holds_nothing_that_is_its_supervisors_alone(
+    supervisor: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    """A node that was killed can be started again while its workers still finish what they do: its lock is free."""
+    with (tmp_path / "lock").open("rb") as lock:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        pids = [int((tmp_path / f"pid-{number}").read_text()) for number in range(2)]
+        for pid in pids:
+            assert Path(f"/proc/{pid}/comm").read_text().strip() == WORKER_NAME
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            supervisor.kill()
+            supervisor.wait(20)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
 
 def test_workers_do_not_outlive_their_supervisor(supervisor: "subprocess.Popen[bytes]", tmp_path: Path) -> None:

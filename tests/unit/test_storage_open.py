@@ -12,7 +12,7 @@ import pytest
 from storage import open as opening
 from storage.errors import Damaged
 from storage.index.index import Dump
-from storage.open import CacheMark, rebuild_index
+from storage.open import CacheMark, clear_away, rebuild_index
 from storage.upkeep.verify import verify
 from tests.harness.stores import content, opened, publish
 
@@ -146,6 +146,10 @@ def test_the_cache_is_kept_where_it_can_be_trusted(tmp_path: Path) -> None:
     assert cached_in(tmp_path), "shut down in order, with the machine"
     mark(tmp_path, "another boot", clean=False)
     assert not cached_in(tmp_path, b"cached"), "the machine went down under it"
+    (gone,) = tmp_path.glob("cache.gone-*")
+    assert list((gone / "packs").iterdir()), "what was there does not hold up the start"
+    assert clear_away(tmp_path) == 1
+    assert not gone.exists()
     (tmp_path / "cache" / "state.json").write_bytes(b"")
     assert not cached_in(tmp_path, b"cached"), "nobody knows"
     data = tmp_path / "cache" / "index" / "data.mdb"

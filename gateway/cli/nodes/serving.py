@@ -83,9 +83,9 @@ def serve(
         admin = bootstrap.prepare(root)
         if admin is not None:
             _show_admin(admin)
-    with bootstrap.alone(root):
+    with bootstrap.alone(root) as lock:
         _join(settings, enrol or os.environ.pop(ENROL_VARIABLE, ""))
-        return worker.run(settings)
+        return worker.run(settings, (lock,))
 
 
 def _join(settings: Node, code: str) -> None:
