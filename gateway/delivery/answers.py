@@ -6,12 +6,13 @@ sender puts status line and date before it, so that a Wire can be sent again at 
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from http import HTTPStatus
 from math import inf
 from time import gmtime
+from typing import Protocol
 
 from gateway.delivery.heads import Head
 from storage.blobs.shelf import Laid
@@ -33,6 +34,18 @@ _OFF_304 = frozenset(("content-disposition", "content-language", "content-range"
 REASONS = {int(status): status.phrase for status in HTTPStatus}
 
 
+class Toll(Protocol):
+    """Charges one answer each time that it is sent. Until `until_s` on the monotonic clock it may go `paid` times more,
+    each of which whoever sends it takes away; else `pay` says whether it may, and charges for so many bytes."""
+
+    paid: int
+    until_s: float
+
+    def pay(self, size: int) -> bool:
+        """False = it cannot be told at once."""
+        ...
+
+
 class Answer:
     """A resource ready to be sent any number of times, from memory (`body`) or from packs (`extents`).
 
@@ -41,8 +54,8 @@ class Answer:
     under a content-encoding. `depends` are the labels (and their values) this was made from; `until_s` a deadline on
     the clock of time.monotonic. `principal` (an id), `about` (see
     insight/requestlog) and `version`, that of the file, are for the access log. `forgettable` are the identities of
-    cached blobs that it is sent from. `by_address`: it hangs on where the client is, too. `toll` charges
-    so many bytes to who asks, each time that they are sent; False = it cannot be told at once whether they may be.
+    cached blobs that it is sent from. `by_address`: it hangs on where the client is, too. `toll` charges who asks,
+    this answer alone.
     """
 
     __slots__ = (
@@ -93,7 +106,7 @@ class Answer:
     ) -> None:
         self.about: tuple[str, ...] = ()
         self.by_address = False
-        self.toll: Callable[[int], bool] | None = None
+        self.toll: Toll | None = None
         self.version = version
         self.status = status
         self.forgettable = forgettable

@@ -63,9 +63,15 @@ class Entry:
         """May it be sent once more? Then that is charged."""
         if self.moment != moment:
             return False
-        if self.toll is None:
+        toll = self.toll
+        if toll is None:
             return self.until_s > now_s
-        return self.paid_until_s > now_s and self.toll(self.size)
+        if self.paid_until_s <= now_s:
+            return False
+        if toll.paid and now_s < toll.until_s:
+            toll.paid -= 1
+            return True
+        return toll.pay(self.size)
 
     def begin(self, preamble: bytes) -> bytes:
         """`out` behind another status line and Date; done once a second, not once an answer."""

@@ -491,7 +491,7 @@ class Reactor:
         if entry.paid_until_s > self._now and not self.draining:
             self._sender.hold_small(entry, self.config.small_body_bytes_max)
             c.memo = self.memos.keep(c.memo, c.scheme, c.peer, raw, entry)
-        return entry if entry.toll is None or entry.toll(entry.size) else None
+        return entry if entry.toll is None or entry.toll.pay(entry.size) else None
 
     # ------------------------------------------------------------ sending
 

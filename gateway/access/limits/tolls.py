@@ -13,12 +13,14 @@ import struct
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import NamedTuple, Protocol
 
 import lmdb
 import msgspec
 import trio
 
+from gateway.access.limits.pockets import Pocket, Roll
 from storage.errors import Absent, Forbidden, Invalid, Problem
 from storage.nouns import Entitlement, Token
 
@@ -184,32 +186,12 @@ class Lender(Protocol):
     async def take_back(self, back: Return) -> None: ...
 
 
-class Pocket:
-    """What a worker holds of one token."""
-
-    __slots__ = (
-        "asked", "clients", "downloads", "downloads_low", "lock", "period_ms", "reset_ms", "size", "size_low",
-        "until_s", "used_s",
-    )  # fmt: skip
-
-    def __init__(self, reset_ms: int) -> None:
-        self.reset_ms = reset_ms
-        self.period_ms = 0
-        self.until_s = 0.0
-        self.downloads = 0
-        self.size = 0
-        self.clients: set[str] = set()
-        self.used_s = 0.0
-        self.downloads_low = self.size_low = 0  # below these more is borrowed ahead
-        self.asked = False
-        self.lock = trio.Lock()
-
-
 class Tolls:
-    """Charges downloads. `take` is the one way in."""
+    """Charges downloads: `take` does, and what `spending` gives. `clock` is that of the delivery loop."""
 
-    def __init__(self, lender: Lender) -> None:
+    def __init__(self, lender: Lender, clock: Callable[[], float] = monotonic) -> None:
         self._lender = lender
+        self._clock = clock
         self._pockets: OrderedDict[str, Pocket] = OrderedDict()
         self._low: list[tuple[str, Entitlement]] = []
         self._bell = trio.Event()
@@ -232,7 +214,7 @@ class Tolls:
             lent = await self._lender.lend(wish)
             if lent.refused:
                 raise used_up(lent.refused)
-            _put_in(pocket, lent)
+            self._put_in(pocket, lent)
             if wish.client:
                 pocket.clients.add(wish.client)
             if not self._spent(token_id, pocket, entitlement, client, size):
@@ -247,45 +229,40 @@ class Tolls:
             and (pocket.downloads > 0 or not entitlement.downloads_max)
         )
 
-    def spending(self, token_id: str, entitlement: Entitlement, client: str) -> Callable[[int], bool]:
-        """What charges one more download of so many bytes at once, of what is here; False where more must be borrowed
-        first."""
-        pockets, reset_ms, spent = self._pockets, entitlement.reset_ms, self._spent
+    def spending(self, token_id: str, entitlement: Entitlement, client: str) -> Roll:
+        """What charges one answer each time that it is sent, at once, of what is here; it says no where more must be
+        borrowed first."""
 
-        def spend(size: int) -> bool:
-            pocket = pockets.get(token_id)
-            if pocket is None or pocket.reset_ms != reset_ms:
+        def draw(roll: Roll, size: int) -> bool:
+            pocket = self._pockets.get(token_id)
+            if pocket is None or pocket.reset_ms != entitlement.reset_ms:
                 return False
-            return spent(token_id, pocket, entitlement, client, size)
+            if not self._spent(token_id, pocket, entitlement, client, size):
+                return False
+            pocket.fill(roll, entitlement, size)
+            return True
 
-        return spend
+        return Roll(draw)
 
     def _pocket(self, token_id: str, entitlement: Entitlement) -> Pocket:
         pocket = self._pockets.get(token_id)
         if pocket is None or pocket.reset_ms != entitlement.reset_ms:
+            if pocket is not None:
+                pocket.empty()
             pocket = self._pockets[token_id] = Pocket(entitlement.reset_ms)
         self._pockets.move_to_end(token_id)
         while len(self._pockets) > POCKETS_MAX:
-            self._pockets.popitem(last=False)
+            self._pockets.popitem(last=False)[1].empty()
         return pocket
 
+    def _put_in(self, pocket: Pocket, lent: Lent) -> None:
+        pocket.put_in(lent.period_ms, self._clock() + lent.left_ms / 1000, lent.downloads, lent.size)
+        pocket.downloads_low, pocket.size_low = lent.downloads // LOW_SHARE, lent.size // LOW_SHARE
+
     def _spent(self, token_id: str, pocket: Pocket, entitlement: Entitlement, client: str, size: int) -> bool:
-        pocket.used_s = trio.current_time()
-        if pocket.used_s >= pocket.until_s:
-            pocket.downloads = pocket.size = 0
-            pocket.clients.clear()
+        if not pocket.take(entitlement, client, size, self._clock()):
             return False
-        if entitlement.downloads_max and not pocket.downloads:
-            return False
-        if entitlement.bytes_max and pocket.size < size:
-            return False
-        if entitlement.clients_max and client not in pocket.clients:
-            return False
-        if entitlement.downloads_max:
-            pocket.downloads -= 1
-        if entitlement.bytes_max:
-            pocket.size -= size
-        if (pocket.downloads < pocket.downloads_low or pocket.size < pocket.size_low) and not pocket.asked:
+        if pocket.is_low:
             pocket.asked = True
             self._low.append((token_id, entitlement))
             self._bell.set()
@@ -317,13 +294,14 @@ class Tolls:
             except Problem:
                 return
             if not lent.refused:
-                _put_in(pocket, lent)
+                self._put_in(pocket, lent)
 
     async def _return_idle(self) -> None:
         while True:
             await trio.sleep(IDLE_SECONDS)
-            idle_since_s = trio.current_time() - IDLE_SECONDS
-            await self._return([id for id, one in self._pockets.items() if one.used_s < idle_since_s])
+            now_s = self._clock()
+            since_s = now_s - IDLE_SECONDS
+            await self._return([id for id, one in self._pockets.items() if one.is_idle(since_s, now_s)])
 
     async def farewell(self) -> None:
         """Give back all that is held, as far as there is time."""
@@ -336,26 +314,14 @@ class Tolls:
             if pocket is None or pocket.lock.locked():
                 continue
             del self._pockets[id]
+            pocket.unroll()
             if pocket.downloads or pocket.size:
                 back = Return(id, pocket.period_ms, pocket.downloads, pocket.size)
-                pocket.downloads = pocket.size = 0
+                pocket.empty()
                 try:
                     await self._lender.take_back(back)
                 except Problem:
                     continue  # it may have been heard: told again it could be lent twice
-
-
-def _put_in(pocket: Pocket, lent: Lent) -> None:
-    """What was lent goes to what is there, unless that is of a period that is over."""
-    if lent.period_ms != pocket.period_ms:
-        pocket.downloads = pocket.size = 0
-        pocket.clients.clear()
-        pocket.period_ms = lent.period_ms
-    pocket.until_s = trio.current_time() + lent.left_ms / 1000
-    pocket.downloads += lent.downloads
-    pocket.size += lent.size
-    pocket.downloads_low, pocket.size_low = lent.downloads // LOW_SHARE, lent.size // LOW_SHARE
-    pocket.asked = False
 
 
 def used_up(what: str) -> Forbidden:
