@@ -42,6 +42,7 @@ DELAY_SECONDS_MAX = 10.0
 CONNECT_SECONDS = 5.0
 RETRY_SECONDS = (0.1, 2.0)
 LOCK_LOOK_SECONDS = 0.5
+TELL_SECONDS = 5.0
 APPLY_BYTES_MAX = 4 << 20
 _PIECES_MAX = 64
 _BEATS_MAX = 64
@@ -80,6 +81,8 @@ class Applier(Protocol):
 
     @property
     def anew(self) -> bool: ...
+    @property
+    def outdated(self) -> bool: ...
     def heads(self) -> dict[str, tuple[int, bytes]]: ...
     def epoch(self) -> int: ...
     def scope(self) -> bytes: ...
@@ -184,6 +187,7 @@ class Follower:
         self._total = 0
         self._doubtful = False
         self._stirred = False
+        self._told_s = 0.0
         self._at = parents.urls[0]
         self._less: set[str] = set()
         """Parents that had less history than we, since one last had as much."""
@@ -234,6 +238,9 @@ class Follower:
             await trio.sleep(LOCK_LOOK_SECONDS)
         self._disown()
         self._synced = self._contact.read()[2]  # whoever followed before may have begun anew meanwhile
+        if self._applier.outdated:
+            log.warning("what this edge has was written by another version: it is learned anew, and shown meanwhile")
+            await self._start_anew(self._applier.epoch())
         pause_s = RETRY_SECONDS[0]
         began_s = trio.current_time()
         while True:
@@ -432,6 +439,7 @@ class Follower:
             return False
         self._less.clear()
         self._parents.worked(self._at)
+        self._tell_progress(beat)
         if self._total == beat.total:
             await self._take_over()
             self._synced = True
@@ -439,13 +447,19 @@ class Follower:
         self._hear()
         return True
 
+    def _tell_progress(self, beat: Beat) -> None:
+        """Of a history that is learned beside the one that is shown."""
+        if self._applier.anew and trio.current_time() - self._told_s >= TELL_SECONDS:
+            self._told_s = trio.current_time()
+            log.warning("learning the origin's history: %d of %d entries", self._total, beat.total)
+
     async def _take_over(self) -> None:
         """All of the other history is here: show it."""
         if not self._applier.anew:
             return
         await self._slowly(self._applier.take_over)
         await self._slowly(self._replaced)
-        log.warning("this edge has its origin's other history now")
+        log.warning("this edge has all of its origin's history now, and shows it")
 
     def _judge_delay(self, beat: Beat) -> None:
         """A parent that lets the origin's words age is as good as silent; clocks that differ do not matter here."""

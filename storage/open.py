@@ -2,8 +2,9 @@
 
 Under a lock that the processes of a node take in turn: the identity file is made or checked; the first one to come has
 the indexes probed in a process of their own (a damaged LMDB file can end the process that opens it); what a dead
-process left is caught up with, and leftovers are removed. An index that cannot be trusted is set aside and made anew
-from journal and packs. While a process has the store open it holds a shared lock, so everybody knows who is alone.
+process left is caught up with, and leftovers are removed. An index that cannot be trusted, or was written by a program
+that keeps other rows, is set aside and made anew from journal and packs; an edge learns the second anew from its
+origin, and shows it meanwhile. While a process has the store open it holds a shared lock, so everybody knows who is alone.
 """
 
 import os
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 import lmdb
@@ -25,12 +27,14 @@ from storage.blobs.sessions import Sessions
 from storage.blobs.shelf import CACHE_PACK_BYTES_MAX, PACK_BYTES_MAX, BlobShelf
 from storage.commit import ROOM, Committer, Room
 from storage.errors import Damaged
+from storage.index import stamp
 from storage.index.applier import Applier
 from storage.index.beside import FOLDER as BESIDE
 from storage.index.catalog import Catalog
 from storage.index.index import Index, open_environment
 from storage.index.tables import BlobTables
 from storage.journal.journal import SEGMENT_BYTES_MAX, Journal, segments_in
+from storage.probe import OUTDATED as OUTDATED_CODE
 from storage.quotas import Quotas
 
 FORMAT = 1
@@ -38,6 +42,7 @@ DATA_BYTES_MIN = 8192
 PROBE_SECONDS_MAX = 60
 GONE = ".gone-"
 """In the name of what is not used any more and has yet to be removed: that takes as long as there is much of it."""
+TELL_SECONDS = 2.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -56,10 +61,21 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CacheMark(msgspec.Struct, frozen=True):
-    """`cache/state.json`: under which boot of the machine the cache is in use, and whether it was closed in order."""
+    """`cache/state.json`: under which boot of the machine the cache is in use, whether it was closed in order, and how
+    its tables are laid out."""
 
     boot: str
     clean: bool
+    layout: str = stamp.CACHE.hex()
+
+
+class Probed(Enum):
+    """What a process of its own found in an LMDB environment. OUTDATED: it can be read, and a program wrote it that
+    keeps other rows."""
+
+    SOUND = 0
+    OUTDATED = OUTDATED_CODE
+    BROKEN = -1
 
 
 @dataclass
@@ -266,7 +282,8 @@ def _open_index(
     origin = identity.role == "origin"
     if alone:
         disk.remove_tree(root / BESIDE)  # what an edge was learning when its processes died
-    sound = not alone or _is_sound(root / "index", identity)
+    found = _found(root / "index", identity) if alone else Probed.SOUND
+    sound = found is Probed.SOUND or (found is Probed.OUTDATED and not origin)
     if not sound:
         _set_aside(root / "index")
     index = Index(root / "index", edge=not origin)
@@ -282,13 +299,19 @@ def _open_index(
     if not origin:
         with index.env.begin(write=True) as txn:
             index.set_store(txn, identity.token)
+            if not index.heads(txn):
+                index.set_stamp(txn)
         return index, shelf, None
     journal = Journal(
         _folder(root / "journal"), identity.epoch, identity.token, index, segment_bytes_max=segment_bytes_max
     )
     undo.callback(journal.close)
     if not sound:
+        if found is Probed.OUTDATED:
+            _say("the index was written by another version of Entrepot")
         _rebuild(index, journal, shelf)
+        if found is Probed.OUTDATED:
+            disk.remove_tree(_aside(root / "index"))
     else:
         with index.env.begin(write=True) as txn:
             recovery.catch_up(txn, index, journal, shelf)
@@ -298,41 +321,64 @@ def _open_index(
 
 
 def _rebuild(index: Index, journal: Journal, shelf: BlobShelf) -> tuple[int, int]:
+    """Tells how far it is where that takes a while."""
+    told_s = time.monotonic()
+
+    def tell(progress: recovery.Progress) -> None:
+        nonlocal told_s
+        if time.monotonic() - told_s >= TELL_SECONDS:
+            told_s = time.monotonic()
+            _say(f"making the index anew: {progress}")
+
     with index.env.begin(write=True) as txn:
-        entries, lost = recovery.rebuild(txn, index, journal, shelf)
+        entries, lost = recovery.rebuild(txn, index, journal, shelf, tell)
+    if entries:
+        _say(f"the index is made anew from {entries:,} entries")
     for sha256 in sorted(lost):
-        os.write(2, f"entrepot: the journal names blob {sha256.hex()}, which is in no pack\n".encode())
+        _say(f"the journal names blob {sha256.hex()}, which is in no pack")
     return entries, len(lost)
 
 
-def _is_sound(path: Path, identity: Identity) -> bool:
-    """Is there an index that a process can read, and is it this store's?"""
+def _say(text: str) -> None:
+    os.write(2, f"entrepot: {text}\n".encode())
+
+
+def _found(path: Path, identity: Identity) -> Probed:
+    """Is there an index that a process can read, is it this store's, and are its rows those of this program?"""
     data = path / "data.mdb"
     if not data.exists() or data.stat().st_size < DATA_BYTES_MIN:
-        return False
+        return Probed.BROKEN
     return probe(path, identity.token, identity.role)
 
 
-def probe(path: Path, store: bytes = b"", role: str = "") -> bool:
+def probe(path: Path, store: bytes = b"", role: str = "") -> Probed:
     """Can a process of its own open this LMDB environment and walk its tables? With `store`: and is it that one's?"""
     try:
         done = subprocess.run(
-            [sys.executable, "-P", str(Path(__file__).with_name("probe.py")), str(path), store.hex(), role],
+            [
+                sys.executable,
+                "-P",
+                str(Path(__file__).with_name("probe.py")),
+                *(str(path), store.hex(), role, stamp.INDEX.hex()),
+            ],
             timeout=PROBE_SECONDS_MAX,
             capture_output=True,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0
+        return Probed.BROKEN
+    return Probed(done.returncode) if done.returncode in (0, OUTDATED_CODE) else Probed.BROKEN
 
 
 def _set_aside(path: Path) -> None:
     """Keep one damaged index for whoever wants to know why; a younger one replaces it."""
     if (path / "data.mdb").exists():
-        damaged = path.with_name(f"{path.name}.damaged")
-        disk.remove_tree(damaged)
-        path.rename(damaged)
+        disk.remove_tree(_aside(path))
+        path.rename(_aside(path))
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.damaged")
 
 
 def _open_quotas(root: Path, index: Index, alone: bool, undo: ExitStack) -> Quotas:
@@ -371,10 +417,12 @@ def _can_be_trusted(folder: Path, boot: str) -> bool:
         mark = msgspec.json.decode((folder / "state.json").read_bytes(), type=CacheMark)
     except (FileNotFoundError, msgspec.DecodeError):
         return False
-    if mark.boot != boot and not mark.clean:
+    if mark.layout != stamp.CACHE.hex() or (mark.boot != boot and not mark.clean):
         return False
     data = folder / "index" / "data.mdb"
-    return data.exists() and data.stat().st_size >= DATA_BYTES_MIN and probe(folder / "index")
+    if not data.exists() or data.stat().st_size < DATA_BYTES_MIN:
+        return False
+    return probe(folder / "index") is Probed.SOUND
 
 
 def _leave_clean(folder: Path, env: lmdb.Environment, shelf: BlobShelf) -> None:

@@ -5,9 +5,10 @@ durable, so what it names is in some pack, if only behind the length that the in
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -101,18 +102,42 @@ def sweep_strays(txn: Txn, shelf: BlobShelf) -> int:
 # ---------------------------------------------------------------- everything anew
 
 
-def rebuild(txn: Txn, index: Index, journal: Journal, shelf: BlobShelf) -> tuple[int, set[bytes]]:
+class Progress(NamedTuple):
+    """How far a rebuild is: `done` of `total` packs, then of the journal's bytes, with the entries so far."""
+
+    of: str
+    done: int
+    total: int
+    entries: int = 0
+
+    def __str__(self) -> str:
+        entries = f", {self.entries:,} entries" if self.entries else ""
+        return f"{100 * self.done // max(self.total, 1)} % of the {self.of}{entries}"
+
+
+def rebuild(
+    txn: Txn, index: Index, journal: Journal, shelf: BlobShelf, tell: Callable[[Progress], None] = lambda progress: None
+) -> tuple[int, set[bytes]]:
     """Fill an empty index from the packs and the journal; the number of entries, and the blobs that a file names
-    and no pack holds.
+    and no pack holds. `tell` hears of every pack and entry.
 
     Raises Damaged for a journal that is broken anywhere but at its very end.
     """
-    composed = [recipe for pack, path in packs_in(shelf.root) for recipe in _take_pack(txn, shelf, pack, path)]
+    composed: list[tuple[int, Record]] = []
+    packs = list(packs_in(shelf.root))
+    for number, (pack, path) in enumerate(packs):
+        tell(Progress("packs", number, len(packs)))
+        composed += _take_pack(txn, shelf, pack, path)
     for pack, recipe in composed:
         recompose(txn, shelf, pack, recipe)
     index.set_store(txn, shelf.store)
     index.set_epoch(txn, journal.epoch)
-    stop = End(next(iter(journal.segments()), 1), HEADER_BYTES)
+    index.set_stamp(txn)
+    segments = journal.segments()
+    stop = End(next(iter(segments), 1), HEADER_BYTES)
+    lengths = {number: journal.path(number).stat().st_size for number in segments}
+    total = sum(lengths.values())
+    before = dict(zip(segments, itertools.accumulate(lengths.values(), initial=0), strict=False))
     count = 0
     for at, body in journal.walk():
         entry = _ENTRY.decode(body)
@@ -120,6 +145,7 @@ def rebuild(txn: Txn, index: Index, journal: Journal, shelf: BlobShelf) -> tuple
         index.apply(txn, entry, body, at)
         stop = End(at.segment, at.offset + FRAME_BYTES + len(body))
         count += 1
+        tell(Progress("journal", before[at.segment] + stop.offset, total, count))
     journal.cut(stop)
     index.set_end(txn, stop)
     # what was named once and is not any more may have been swept

@@ -36,6 +36,12 @@ class Applier:
         """Is another history being learned beside the one that is shown?"""
         return self._beside is not None
 
+    @property
+    def outdated(self) -> bool:
+        """Was what is shown taken in by a program that keeps other rows? Then it has to be learned anew."""
+        with self._live.env.begin() as txn:
+            return self._live.is_outdated(txn)
+
     def heads(self) -> dict[str, tuple[int, bytes]]:
         """Serial and hash of the last entry by workspace."""
         index = self._index  # once: another thread may make another one of it meanwhile
@@ -138,6 +144,7 @@ class Applier:
         with self._index.env.begin(write=True) as txn:
             self._index.drop_fold(txn)
             self._index.set_epoch(txn, epoch)
+            self._index.set_stamp(txn)
 
     def take_over(self) -> None:
         """The other history is whole: show it, in one step."""

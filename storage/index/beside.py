@@ -52,6 +52,7 @@ class Beside:
         live, next = self._live, self.index
         live.set_epoch(writing, next.epoch(new))
         live.set_scope(writing, next.scope(new))
+        live.set_stamp(writing)
         live.set_history(writing, secrets.randbits(48) | 1)
 
 

@@ -14,7 +14,7 @@ import lmdb
 
 from storage.digest import sha256
 from storage.errors import Conflict, Damaged
-from storage.index import answers, fold
+from storage.index import answers, fold, stamp
 from storage.index.keys import place, seal, unseal
 from storage.index.references import loosen
 from storage.index.tables import FOLD_TABLES, Tables, Txn
@@ -160,6 +160,14 @@ class Index:
 
     def set_store(self, txn: Txn, store: bytes) -> None:
         txn.put(b"store", seal(store), db=self.tables.state)
+
+    def is_outdated(self, txn: Txn) -> bool:
+        """Was it filled by a program that keeps other rows?"""
+        return txn.get(b"stamp", db=self.tables.state) != seal(stamp.INDEX)
+
+    def set_stamp(self, txn: Txn) -> None:
+        """What is here is as this program would have written it."""
+        txn.put(b"stamp", seal(stamp.INDEX), db=self.tables.state)
 
     # ------------------------------------------------------------ for readers of the journal (journal.Places)
 

@@ -19,7 +19,7 @@ from storage.index.index import NO_HASH, Index
 from storage.journal import frames
 from storage.journal.frames import HEADER_BYTES, Header
 from storage.journal.journal import End, EntryHead, segments_in
-from storage.open import Identity, probe, read_identity
+from storage.open import Identity, Probed, probe, read_identity
 
 _HEAD = msgspec.msgpack.Decoder(EntryHead)
 PROBLEMS_MAX = 100
@@ -102,7 +102,7 @@ def check_journal(root: Path, claims: Iterable[Head] = ()) -> Checked:
 def _committed(root: Path, identity: Identity) -> Committed | None:
     """As of now; None without an index that can be read."""
     path = root / "index"
-    if not (path / "data.mdb").exists() or not probe(path, identity.token, identity.role):
+    if not (path / "data.mdb").exists() or probe(path, identity.token, identity.role) is Probed.BROKEN:
         return None
     index = Index(path)
     try:

@@ -39,7 +39,7 @@ from storage.index.tables import BLOB_TABLES, FOLD_TABLES, WORK_TABLES, Txn
 from storage.journal.frames import HEADER_BYTES
 from storage.journal.journal import End, Journal
 from storage.nouns import Entry, File
-from storage.open import Identity, probe, read_identity
+from storage.open import Identity, Probed, probe, read_identity
 from storage.upkeep.sweep import keeping_packs
 
 _ENTRY = msgspec.msgpack.Decoder(Entry)
@@ -83,8 +83,12 @@ def verify(root: Path, deep: bool = False) -> Report:
     report = Report()
     identity = read_identity(root)
     path = root / "index"
-    if not (path / "data.mdb").exists() or not probe(path, identity.token, identity.role):
+    found = probe(path, identity.token, identity.role) if (path / "data.mdb").exists() else Probed.BROKEN
+    if found is Probed.BROKEN:
         report.say("The index cannot be read. Stop the node and run `entrepot rebuild-index`.")
+        return report
+    if found is Probed.OUTDATED:
+        report.say("The index was written by another version of Entrepot. The node makes it anew when it starts.")
         return report
     with keeping_packs(root):
         index = Index(path)

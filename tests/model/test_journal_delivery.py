@@ -196,6 +196,7 @@ class EdgeIndex:
         return set()
 
     anew = False
+    outdated = False
 
     def take_over(self) -> None:
         raise AssertionError("nothing is learned beside this")

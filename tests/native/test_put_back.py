@@ -96,7 +96,7 @@ def test_f3_e12_public_hits_go_on_while_an_edge_learns_another_history(world: To
     assert world.put(mine, "after/1/a.bin", b"after", edge).status == 201
     assert edge.get(f"/{mine}/generic/after/1/a.bin").body == b"after"
     assert not (edge.data / "index.next").exists()
-    assert "has its origin's other history now" in edge.words()
+    assert "has all of its origin's history now" in edge.words()
 
 
 def until_body(edge: Node, path: str, body: bytes) -> None:

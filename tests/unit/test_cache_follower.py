@@ -154,6 +154,7 @@ class Edge:
         raise AssertionError("this edge sees everything")
 
     anew = False
+    outdated = False
 
     def take_over(self) -> None:
         raise AssertionError("nothing is learned beside this")
