@@ -4,7 +4,8 @@ Under a lock that the processes of a node take in turn: the identity file is mad
 the indexes probed in a process of their own (a damaged LMDB file can end the process that opens it); what a dead
 process left is caught up with, and leftovers are removed. An index that cannot be trusted, or was written by a program
 that keeps other rows, is set aside and made anew from journal and packs; an edge learns the second anew from its
-origin, and shows it meanwhile. While a process has the store open it holds a shared lock, so everybody knows who is alone.
+origin, and shows it meanwhile. While a process has the store open it holds a shared lock, so everybody knows who is
+alone.
 """
 
 import os

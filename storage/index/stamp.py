@@ -1,8 +1,8 @@
 """Does an index hold what this program would have written into it?
 
 A table that came later has no rows in an older index, and a noun that was kept by an older program lacks the fields
-that it did not know. So an index carries a stamp: the tables, the fields of all that is kept in them, and a number for what
-neither shows. One with another stamp is made anew from the journal.
+that it did not know. So an index carries a stamp: the tables, the fields of all that is kept in them, and a number for
+what neither shows. One with another stamp is made anew from the journal.
 """
 
 import hashlib
