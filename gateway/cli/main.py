@@ -16,7 +16,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError, Group
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from gateway.cli.terminal import profiles
 from gateway.cli.terminal.client import giving_reason
@@ -99,8 +99,15 @@ COMMANDS: dict[str, tuple[tuple[str, str, str], ...]] = {
 }
 """Room: its commands, the function or group that each one is, and its help."""
 
+
+def shown_default(value: object) -> str | None:
+    """What --help says an option is without being given; nothing where that is nothing."""
+    return None if value in ("", "0", 0, (), None) else str(value)
+
+
 app = App(
     name="entrepot",
+    default_parameter=Parameter(negative_iterable=(), show_default=shown_default),
     version=version,
     help="An open artifact registry and package delivery network.",
     help_epilogue="ENTREPOT_URL and ENTREPOT_TOKEN say which node to speak to and as whom, or a profile does. "

@@ -73,11 +73,11 @@ class History:
         for number in range(serial + 1, last + 1):
             yield self.one(workspace, number)
 
-    def latest(self, workspace: str | None, below: End | None = None) -> Iterator[Kept]:
-        """What was written before the place `below`, the latest first, of one Workspace or (None) of all."""
+    def latest(self, *workspaces: str, below: End | None = None) -> Iterator[Kept]:
+        """What was written before the place `below`, the latest first, of these Workspaces or, without any, of all."""
         with self._index.env.begin() as txn:
             heads = self._index.heads(txn)
-            names = [name for name in heads if workspace is None or name == workspace]
+            names = [name for name in heads if not workspaces or name in workspaces]
             tops = {name: self._top(txn, name, heads[name][0], below) for name in names}
         for at in heapq.merge(*(self._places(name, top) for name, top in tops.items()), reverse=True):
             yield self._kept(at)

@@ -169,3 +169,53 @@ def test_a_token_tells_when_and_where_it_was_last_used(pair: Pair) -> None:
     code, told, errors = pair.entrepot("token", "list", node=pair.edge)
     assert (code, errors) == (0, "")
     assert any(one.get("last_used", {}).get("node") == "origin" for one in told["items"])
+
+
+def test_f11_an_owner_sees_what_was_done_to_the_workspace_in_the_nodes_own_history_too(pair: Pair) -> None:
+    """Tokens, services, hosts and quotas stand in the node's journal. No other workspace is named, and no edge."""
+
+    def did(*arguments: str) -> Any:
+        code, told, errors = pair.entrepot(*arguments)
+        assert code == 0, (arguments, errors)
+        return told
+
+    did("workspace", "create", "shop")
+    did("workspace", "create", "rival")
+    did("repo", "create", "shop/tools")
+    did("service", "create", "shop/ci")
+    did("quota", "set", "shop", "1G")
+    customer = did("entitlement", "create", "shop", "Big Customer", "--repository", "tools")
+    both = did("token", "create", "both", "--workspace", "shop", "--workspace", "rival")
+    did("token", "create", "rivals", "--workspace", "rival")
+    did("token", "revoke", customer["id"])
+    owner = did("token", "create", "owner", "--workspace", "shop", "--admin")["token"]
+
+    listed = ask(pair.edge, "GET", "/-/api/v1/workspaces/shop/audit", owner)
+    assert listed.status == 200
+    entries = json.loads(listed.body)["items"]
+    told = [(one["workspace"], one["action"]) for one in entries]
+    assert told == [
+        ("-", "token.create"), ("-", "token.revoke"), ("-", "token.create"), ("-", "entitlement.create"),
+        ("-", "workspace.quota"), ("shop", "member.add"), ("-", "service.create"), ("shop", "repository.create"),
+        ("-", "workspace.create"),
+    ]  # fmt: skip
+    assert b"rival" not in listed.body, "a token of two workspaces is told with the scopes in this one (F5)"
+    grants = entries[2]["changes"][0]["token"]["grants"]
+    assert (entries[2]["changes"][0]["subject"], [one["scope"] for one in grants]) == (
+        ["token", "", both["id"]],
+        ["shop"],
+    )
+
+    def one(serial: int, **more: str) -> Said:
+        query = "&".join(f"{name}={value}" for name, value in more.items())
+        return ask(pair.edge, "GET", f"/-/api/v1/workspaces/shop/audit/{serial}?{query}", owner)
+
+    changed = json.loads(one(entries[1]["serial"], journal="-").body)["changes"][0]
+    assert changed["before"]["token"]["revoked_ms"] == 0 < changed["after"]["token"]["revoked_ms"]
+    serials = {one["serial"] for one in did("audit", "list", "-")["items"]}
+    strange = sorted(serials - {one["serial"] for one in entries if one["workspace"] == "-"})
+    assert strange
+    assert {one(serial, journal="-").status for serial in strange} == {404}, "what concerns others is not there"
+    assert one(1, journal="rival").status == 404
+    code, words, _ = pair.entrepot("audit", "show", "shop", str(entries[3]["serial"]), "--system")
+    assert (code, words["changes"][0]["after"]["token"]["name"]) == (0, "Big Customer")

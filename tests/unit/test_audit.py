@@ -78,21 +78,21 @@ async def test_entries_are_told_with_who_and_why_the_latest_first(tmp_path: Path
         history = await filled(store)
         mine = list(history.latest("acme"))
         assert [one.entry.action for one in mine] == ["package.delete", "tag.set", "publish", "repository.create"]
-        everything = list(history.latest(None))
+        everything = list(history.latest())
         assert [one.entry.workspace for one in everything] == ["acme", "acme", "other", "acme", "acme", SYSTEM, SYSTEM]
         assert [one.entry.actor_name for one in everything] == ["laptop"] * 6 + [""]
-        told = shown(mine[1])
+        told = shown(mine[1].entry, mine[1].hash)
         assert (told["actor"], told["reason"]) == ({"id": "tok_a", "name": "laptop"}, "release")
         # a page goes on where the last one ended
-        assert list(history.latest(None, everything[2].at)) == everything[3:]
-        assert list(history.latest("acme", everything[2].at)) == mine[2:]
+        assert list(history.latest(below=everything[2].at)) == everything[3:]
+        assert list(history.latest("acme", below=everything[2].at)) == mine[2:]
         assert list(history.latest("nobody")) == []
 
 
 async def test_c11_no_hash_of_a_secret_is_told(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         history = await filled(store)
-        text = msgspec.json.encode(shown(history.one(SYSTEM, 1))).decode()
+        text = msgspec.json.encode(shown(history.one(SYSTEM, 1).entry, b"")).decode()
         assert '"laptop"' in text
         for secret in (b"\5" * 32, b"\6" * 32):
             assert secret.hex() not in text
@@ -103,7 +103,7 @@ async def test_what_was_before_is_looked_up_in_the_journal(tmp_path: Path) -> No
         history = await filled(store)
 
         def told(serial: int) -> list[Any]:
-            return compared(history.one("acme", serial), history.before("acme", serial))
+            return compared(history.one("acme", serial).entry, (one.entry for one in history.before("acme", serial)))
 
         assert [one["before"] for one in told(2)] == [None, None]
         moved = told(3)[0]
@@ -280,11 +280,11 @@ async def test_filters_pages_and_who_may_look(world: Console) -> None:
     pages, after = [], ""
     while True:
         got = (await world.call("acme admin", "GET", f"/workspaces/acme/audit?limit=3&after={after}")).json
-        pages.append([one["serial"] for one in got["items"]])
+        pages.append([(one["workspace"], one["serial"]) for one in got["items"]])
         after = got["next"]
         if after is None:
             break
-    assert pages == [[4, 3, 2], [1]]
+    assert pages == [[("acme", 4), ("acme", 3), ("acme", 2)], [("acme", 1), (SYSTEM, 2)]], "and how it was made"
     for role in ("auditor", "writer", "main admin", "stranger", "anonymous"):
         for path in ("/audit", "/audit/1", "/audit/heads", "/audit/export", "/workspaces/acme/audit",
                      "/workspaces/acme/audit/1", "/workspaces/acme/audit/export"):  # fmt: skip

@@ -15,7 +15,7 @@ from gateway.access.history.heads import SignedHead, read_head, verified
 from storage.digest import sha256
 from storage.errors import Damaged, Problem
 from storage.hooks import DropWebhook
-from storage.index.history import Head, Kept
+from storage.index.history import Head
 from storage.index.index import NO_HASH
 from storage.nouns import (
     AnyChange,
@@ -56,9 +56,8 @@ Shown = dict[str, object]
 # ---------------------------------------------------------------- told
 
 
-def shown(kept: Kept) -> Shown:
-    """An entry with what it changed."""
-    entry = kept.entry
+def shown(entry: Entry, hash: bytes) -> Shown:
+    """An entry with what it changed; `hash` is that of its bytes."""
     return {
         "workspace": entry.workspace,
         "serial": entry.serial,
@@ -67,8 +66,11 @@ def shown(kept: Kept) -> Shown:
         "action": entry.action,
         "repository": entry.repository,
         "reason": entry.reason,
-        "hash": kept.hash.hex(),
-        "changes": [{"change": type(one).__name__, **_fields(one)} for one in entry.changes],
+        "hash": hash.hex(),
+        "changes": [
+            {"change": type(one).__name__, "subject": list(subject(one, entry.repository)), **_fields(one)}
+            for one in entry.changes
+        ],
     }
 
 
@@ -99,11 +101,12 @@ def _plain(value: object, name: str) -> object:
 # ---------------------------------------------------------------- before and after
 
 
-def compared(kept: Kept, earlier: Iterable[Kept]) -> list[Shown]:
+def compared(entry: Entry, earlier: Iterable[Entry]) -> list[Shown]:
     """Each change with what stood in its place `before`, and what stands `after`; null for nothing. `earlier` are the
-    entries of the Workspace before it, the latest first. `before` is missing where it was not found within bounds."""
-    repository = kept.entry.repository
-    subjects = [subject(one, repository) for one in kept.entry.changes]
+    entries of the same journal before it, the latest first. `before` is missing where it was not found in
+    bounds."""
+    repository = entry.repository
+    subjects = [subject(one, repository) for one in entry.changes]
     found: dict[tuple[str, ...], object] = {}
     wanted = set(subjects)
     ended = True
@@ -113,12 +116,12 @@ def compared(kept: Kept, earlier: Iterable[Kept]) -> list[Shown]:
         if number >= LOOK_ENTRIES_MAX:
             ended = False
             break
-        for change in reversed(older.entry.changes):
-            for one in [one for one in wanted if _decides(change, older.entry.repository, one)]:
+        for change in reversed(older.changes):
+            for one in [one for one in wanted if _decides(change, older.repository, one)]:
                 found[one] = None if isinstance(change, _DROPS) else _fields(change)
                 wanted.discard(one)
     told = []
-    for change, about in zip(kept.entry.changes, subjects, strict=True):
+    for change, about in zip(entry.changes, subjects, strict=True):
         line: Shown = {"change": type(change).__name__, "subject": list(about)}
         if about in found or ended:
             line["before"] = found.get(about)

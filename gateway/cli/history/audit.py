@@ -4,10 +4,10 @@ import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from gateway.access.history.audit import check_export
 from gateway.access.history.heads import KEPT, SignedHead, kept, read_head, verified
@@ -23,12 +23,16 @@ from storage.upkeep.chain import check_journal
 
 app = App(name="audit", help="Who did what: list, show, export, verify.")
 LIMIT = 50
+Of = Annotated[str, Parameter(allow_leading_hyphen=True)]
+"""A workspace, or SYSTEM, which looks like an option."""
+_CALLED = ("token", "account", "provider", "webhook", "edge")
+"""What has a name beside its id."""
 PAGE = 1_000
 
 
 @app.command(name="list")
 def list_entries(
-    workspace: str = "",
+    workspace: Of = "",
     /,
     *,
     repository: str = "",
@@ -46,7 +50,8 @@ def list_entries(
     Parameters
     ----------
     workspace
-        One workspace; "-" is what belongs to none: accounts, tokens, edges. Without it all of them.
+        One workspace, with what the node's own history ("-") says of its tokens, services, hosts and quota; "-" is
+        all of that: accounts, tokens, edges. Without it all of them.
     repository
         Of this repository alone.
     actor
@@ -80,20 +85,40 @@ def list_entries(
             _who(one),
             one["action"],
             one["repository"],
+            _about(one),
             one["reason"],
         )
         for one in found
     ]
-    Output(json).rows(
-        {"items": found}, ("workspace", "serial", "time", "actor", "action", "repository", "reason"), rows
-    )
+    names = ("workspace", "serial", "time", "actor", "action", "repository", "about", "reason")
+    Output(json).rows({"items": found}, names, rows)
 
 
 @app.command
-def show(workspace: str, serial: int, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Show one entry, with what stood there before and after. "-" is what belongs to no workspace."""
+def show(
+    workspace: Of,
+    serial: int,
+    /,
+    *,
+    system: Annotated[bool, Parameter(negative="")] = False,
+    json: AsJson = False,
+    url: AtUrl = "",
+    profile: AsProfile = "",
+) -> None:
+    """Show one entry, with what stood there before and after.
+
+    Parameters
+    ----------
+    workspace
+        Its workspace; "-" is what belongs to none.
+    serial
+        As `audit list` tells it.
+    system
+        It is of "-", and concerns the workspace.
+    """
+    more = {"journal": SYSTEM} if system else {}
     with reach(url, profile) as node:
-        one = node.get(f"{_path(workspace)}/{serial}")
+        one = node.get(f"{_path(workspace)}/{serial}", **more)
     lines = [
         f"{one['workspace']} {one['serial']}  {instant(one['at_ms'])}",
         f"{one['action']} by {_who(one)}" + (f" in {one['repository']}" if one["repository"] else ""),
@@ -109,7 +134,7 @@ def show(workspace: str, serial: int, /, *, json: AsJson = False, url: AtUrl = "
 
 @app.command
 def export(
-    workspace: str,
+    workspace: Of,
     /,
     *,
     out: Path | None = None,
@@ -242,6 +267,17 @@ def _ago(text: str) -> str:
 def _who(entry: dict[str, Any]) -> str:
     actor = entry["actor"]
     return f"{actor['name']} ({actor['id']})" if actor["name"] else str(actor["id"])
+
+
+def _about(entry: dict[str, Any]) -> str:
+    """What its first change is about, and how many more it has: its kind and its name, or else what it is known by."""
+    if not entry["changes"]:
+        return ""
+    first, more = entry["changes"][0], len(entry["changes"]) - 1
+    kind, *names = first["subject"]
+    called = next((one["name"] for one in first.values() if isinstance(one, dict) and one.get("name")), "")
+    known = called if kind in _CALLED and called else " ".join(filter(None, names[1:] or names))
+    return f"{kind} {known}".strip() + (f" and {more} more" if more else "")
 
 
 def _short(value: object) -> str:

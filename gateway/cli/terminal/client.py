@@ -120,7 +120,10 @@ class Client:
         with reaching(self.url):
             response = self._http.request(method, path, **options)
         if not response.is_success:
-            raise problem_of(response)
+            problem = problem_of(response)
+            if isinstance(problem, errors.Unauthenticated) and not self.has_token:
+                problem.remedy = "Set ENTREPOT_TOKEN, or get a token of your own: entrepot login."
+            raise problem
         return response
 
     def read_through(self, path: str) -> tuple[int, str]:

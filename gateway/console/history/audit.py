@@ -1,6 +1,7 @@
 """Who did what, for people who may ask? The journal as an audit trail: listed, one with what was before, exported.
 
-Who manages a Workspace sees its own; the SYSTEM journal (`-`) and all of them together are the node administrators'.
+Who manages a Workspace sees its own, and what of the SYSTEM journal (`-`) concerns it; that journal and all of them
+together are the node administrators'.
 An origin alone keeps history; an edge sends these calls on.
 """
 
@@ -8,8 +9,10 @@ from collections.abc import Callable
 from itertools import islice
 
 import trio
+from msgspec.structs import replace
 
 from gateway.access.history.audit import compared, line_of, opening, shown
+from gateway.access.history.concerning import concerning
 from gateway.access.history.heads import Heads
 from gateway.console.calls.call import Call, Reply, Routes
 from gateway.console.calls.permissions import NODE_ADMIN, WORKSPACE_ADMIN
@@ -19,7 +22,7 @@ from storage.errors import Absent, Invalid, Unavailable
 from storage.index.history import Head, History, Kept
 from storage.index.index import NO_HASH
 from storage.journal.journal import End
-from storage.nouns import SYSTEM
+from storage.nouns import SYSTEM, Account, Entry
 
 ROUTES = Routes("/-/api/v1")
 LOOK_ENTRIES_MAX = 20_000
@@ -31,12 +34,13 @@ FILTERS = ("actor", "action", "repository", "since_ms", "until_ms", "after", "li
 @ROUTES.add("GET", "/audit", NODE_ADMIN, (*FILTERS, "workspace"), gives=Page[replies.AuditEntry])
 async def list_all(call: Call) -> Reply:
     """Of all workspaces, or the one that is named; `-` is what belongs to none."""
-    return await _listed(call, call.argument("workspace") or None)
+    workspace = call.argument("workspace")
+    return await _listed(call, *([workspace] if workspace else []))
 
 
 @ROUTES.add("GET", "/audit/<serial>", NODE_ADMIN, gives=replies.AuditEntry)
 async def show_system(call: Call) -> Reply:
-    return await _one(call, SYSTEM)
+    return await _one(call, SYSTEM, SYSTEM)
 
 
 @ROUTES.add("GET", "/audit/export", NODE_ADMIN, ("after",), gives=replies.AuditExport)
@@ -59,12 +63,17 @@ async def list_heads(call: Call) -> Reply:
 
 @ROUTES.add("GET", "/workspaces/<workspace>/audit", WORKSPACE_ADMIN, FILTERS, gives=Page[replies.AuditEntry])
 async def list_entries(call: Call) -> Reply:
-    return await _listed(call, call.at["workspace"])
+    """Its own entries, and of `-` those on its tokens, service accounts, hosts and quota."""
+    return await _listed(call, call.at["workspace"], SYSTEM)
 
 
-@ROUTES.add("GET", "/workspaces/<workspace>/audit/<serial>", WORKSPACE_ADMIN, gives=replies.AuditEntry)
+@ROUTES.add("GET", "/workspaces/<workspace>/audit/<serial>", WORKSPACE_ADMIN, ("journal",), gives=replies.AuditEntry)
 async def show_entry(call: Call) -> Reply:
-    return await _one(call, call.at["workspace"])
+    """One of its own, or with the argument `journal=-` one of the node's that concerns it."""
+    workspace, journal = call.at["workspace"], call.argument("journal")
+    if journal not in ("", SYSTEM, workspace):
+        raise Absent("There is no such entry.")
+    return await _one(call, journal or workspace, workspace)
 
 
 @ROUTES.add("GET", "/workspaces/<workspace>/audit/export", WORKSPACE_ADMIN, ("after",), gives=replies.AuditExport)
@@ -91,21 +100,35 @@ def _number(call: Call, name: str) -> int | None:
     return int(text) if text else None
 
 
-async def _listed(call: Call, workspace: str | None) -> Reply:
+def _telling(call: Call, workspace: str) -> Callable[[Entry], Entry | None]:
+    """What of an entry is told to who manages the Workspace, or ("" or SYSTEM) the node."""
+    if workspace in ("", SYSTEM):
+        return lambda entry: entry
+
+    def account_of(id: str) -> Account | None:
+        with call.read() as reading:
+            return reading.account(id)
+
+    return lambda entry: concerning(entry, workspace, account_of)
+
+
+async def _listed(call: Call, *workspaces: str) -> Reply:
+    """Of these Workspaces (none: all), as the first one is told."""
     history, limit, wanted = _history(call), call.limit(), _filter(call)
     below, since_ms = _place(call.argument("after")), _number(call, "since_ms") or 0
+    tell = _telling(call, workspaces[0] if workspaces else "")
 
     def look() -> dict[str, object]:
         items: list[dict[str, object]] = []
         last = None
-        entries = history.latest(workspace, below)
-        for looked, kept in enumerate(entries, start=1):
-            if kept.entry.at_ms >= since_ms and wanted(kept):
-                items.append(shown(kept))
+        for looked, kept in enumerate(history.latest(*workspaces, below=below), start=1):
+            entry = tell(kept.entry) if kept.entry.at_ms >= since_ms and wanted(kept) else None
+            if entry is not None:
+                items.append(shown(entry, kept.hash))
             last = kept.at
             if len(items) == limit or looked == LOOK_ENTRIES_MAX:
                 break
-        more = last is not None and next(history.latest(workspace, last), None) is not None
+        more = last is not None and next(history.latest(*workspaces, below=last), None) is not None
         return {"items": items, "next": f"{last.segment}:{last.offset}" if more and last is not None else None}
 
     return Reply(200, await trio.to_thread.run_sync(look))
@@ -136,15 +159,19 @@ def _filter(call: Call) -> Callable[[Kept], bool]:
     return wanted
 
 
-async def _one(call: Call, workspace: str) -> Reply:
-    history, text = _history(call), call.at["serial"]
+async def _one(call: Call, journal: str, workspace: str) -> Reply:
+    history, text, tell = _history(call), call.at["serial"], _telling(call, workspace)
     if not (text.isascii() and text.isdigit() and len(text) < 16):
         raise Absent("There is no such entry.")
     serial = int(text)
 
     def look() -> dict[str, object]:
-        kept = history.one(workspace, serial)
-        return shown(kept) | {"changes": compared(kept, history.before(workspace, serial))}
+        kept = history.one(journal, serial)
+        entry = tell(kept.entry)
+        if entry is None:
+            raise Absent("There is no such entry.")
+        earlier = (tell(older.entry) or replace(older.entry, changes=()) for older in history.before(journal, serial))
+        return shown(entry, kept.hash) | {"changes": compared(entry, earlier)}
 
     return Reply(200, await trio.to_thread.run_sync(look))
 
