@@ -29,7 +29,7 @@ LOOKED_AT = ("/proc/self/cgroup", "/proc/meminfo", "/sys/fs/cgroup")
 def main() -> None:
     """Carry out the job; a failure is an exit code and one line on stderr without any data."""
     job = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Job)
-    os.nice(job.nice)
+    os.setpriority(os.PRIO_PROCESS, 0, max(job.nice, os.getpriority(os.PRIO_PROCESS, 0)))
     try:
         with opened(job) as engine:
             result = run(engine, job.task)
