@@ -319,7 +319,9 @@ class Provider(Noun, frozen=True):
     """Somebody else who says who is who: an OpenID issuer whose identity tokens for `audience` a Workspace takes in
     exchange for tokens of its service accounts, which are good for `lifetime_s`; with `people`, at which its managed
     users sign in, and `audience` is what this node is called there; with `saml` it speaks that, and `issuer` is its
-    entityID. `private_network`: it may be elsewhere than on the public Internet, and speak plain http."""
+    entityID. `private_network`: it may be elsewhere than on the public Internet, and speak plain http. From
+    `disabled_ms` on nobody is believed because of it, 0 = it is not. `trust` counts how often it began to be believed
+    anew, or by other means: what it has let in before is over."""
 
     id: str
     name: str
@@ -331,20 +333,25 @@ class Provider(Noun, frozen=True):
     at_ms: int = 0
     people: People | None = None
     saml: Saml | None = None
+    disabled_ms: int = 0
+    trust: int = 0
 
 
 class Exchange(Noun, frozen=True):
     """What a Token was given for: the identity token of `subject` by `issuer`, which a Provider (its id) vouched for.
-    The Token is kept until `until_ms`, so that its id, which follows from the identity token, is not given twice."""
+    The Token is kept until `until_ms`, so that its id, which follows from the identity token, is not given twice.
+    `trust` is what the Provider had then."""
 
     provider: str
     issuer: str
     subject: str
     until_ms: int
+    trust: int = 0
 
 
 class SignIn(Noun, frozen=True):
-    """How a session's person was known, in which program. It ends `idle_s` after its last renewal, and at `ends_ms`."""
+    """How a session's person was known, in which program. It ends `idle_s` after its last renewal, and at `ends_ms`.
+    With a `provider` (its id) of a `workspace`, it lives as long as that is believed as it was then (`trust`)."""
 
     method: str
     began_ms: int
@@ -352,6 +359,9 @@ class SignIn(Noun, frozen=True):
     idle_s: int
     until_ms: int
     agent: str = ""
+    provider: str = ""
+    workspace: str = ""
+    trust: int = 0
 
 
 class Token(Noun, frozen=True):

@@ -18,7 +18,7 @@ from gateway.console.document import explaining, openapi
 from gateway.console.history import audit, exporting, traffic
 from gateway.console.nodes import edges, facts, hosts, upkeep
 from gateway.console.packages import copying, holding, pulls, removing, searching, withholding
-from gateway.console.people import credentials, entitlements, grants, oidc, people, saml
+from gateway.console.people import credentials, disabling, entitlements, grants, oidc, people, saml
 from gateway.console.repositories import networks, quotas, replication, signing, tenancy, upstreams
 from gateway.console.scim import discovery, groups, users
 from gateway.console.scim import searching as scim_searching
@@ -67,6 +67,7 @@ ROUTES: tuple[Route, ...] = (
     *people.ROUTES.all,
     *grants.ROUTES.all,
     *oidc.ROUTES.all,
+    *disabling.ROUTES.all,
     *saml.ROUTES.all,
     *webhooks.ROUTES.all,
     *scim_tokens.ROUTES.all,

@@ -56,6 +56,7 @@ CATALOGUE: tuple[Kind, ...] = (
     Kind("grant.given", "Rights were given.", ("grant", "subject", "scope", "rights", "deny")),
     Kind("grant.taken", "Rights were taken.", ("grant", "subject")),
     Kind("provider.added", "An identity provider is believed.", ("provider", "name", "issuer")),
+    Kind("provider.changed", "One is believed by other means, or disabled.", ("provider", "name", "issuer")),
     Kind("provider.removed", "An identity provider is believed no more.", ("provider",)),
     Kind("webhook.created", "A webhook was made.", _HOOK, True),
     Kind("webhook.changed", "A webhook was changed, or begins anew.", _HOOK, True),

@@ -60,7 +60,16 @@ KnownAs = Callable[[str, str], str | None]
 
 _JOINING = frozenset(("member.add", "scim.user.activate"))
 _MAKING = frozenset(
-    ("team.create", "scim.group.create", "token.create", "scim.token.create", "entitlement.create", "oidc.exchange")
+    (
+        "team.create",
+        "scim.group.create",
+        "token.create",
+        "scim.token.create",
+        "entitlement.create",
+        "oidc.exchange",
+        "oidc.add",
+        "saml.add",
+    )
 )
 """Actions that make what they put; others change it."""
 
@@ -301,7 +310,8 @@ def _of_people(change: AnyChange, entry: Entry, account_of: AccountOf) -> Event 
         case DropBinding(subject, id):
             return event("grant.taken", id, grant=id, subject=subject)
         case PutProvider(made):
-            return event("provider.added", made.id, provider=made.id, name=made.name, issuer=made.issuer)
+            kind = "provider.added" if entry.action in _MAKING else "provider.changed"
+            return event(kind, made.id, provider=made.id, name=made.name, issuer=made.issuer)
         case DropProvider(id):
             return event("provider.removed", id, provider=id)
     return None

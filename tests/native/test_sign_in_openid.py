@@ -16,6 +16,7 @@ PEOPLE = {
     "s-ann": {"preferred_username": "ann@acme.example", "name": "Ann", "email": "ann@acme.example",
               "email_verified": True, "groups": ["web", "all"]},
     "s-bob": {"preferred_username": "bob@elsewhere.example", "email": "bob@acme.example", "email_verified": False},
+    "s-cat": {"preferred_username": "cat@acme.example"},
     "s-eve": {"preferred_username": "ann@acme.example", "email": "eve@acme.example", "email_verified": True},
 }  # fmt: skip
 
@@ -94,6 +95,31 @@ def test_c13_a_way_back_is_good_in_the_browser_that_set_out_and_once(world: Worl
         elsewhere = back.replace("iss=", "iss=x")
         assert elsewhere != back
         assert ann.http.get(elsewhere).status_code == 403, "another issuer's answer (RFC 9207)"
+
+
+def test_c6_whom_a_disabled_or_removed_provider_let_in_is_out_at_origin_and_edge(world: World) -> None:
+    """From the edge's own index: it is asked for what it answers by itself."""
+    edge, origin = world.up.edge, world.up.origin
+
+    def is_in(walker: Walker) -> list[bool]:
+        answers = [walker.http.get(f"{node}/-/api/v1/whoami").status_code for node in (edge, origin)]
+        assert set(answers) <= {200, 401}, answers
+        return [one == 200 for one in answers]
+
+    with Walker() as cat, Walker() as again:
+        assert cat.go(world.begin, "s-cat").status_code == 200
+        assert is_in(cat) == [True, True]
+        world.up.entrepot("sso", "disable", "demo/acme", url=edge)
+        assert is_in(cat) == [False, False]
+        assert get(world.begin).status == 404
+        world.up.entrepot("sso", "enable", "demo/acme", url=edge)
+        assert is_in(cat) == [False, False], "it does not come back"
+        assert again.go(world.begin, "s-cat").status_code == 200
+        assert is_in(again) == [True, True]
+        world.up.entrepot("oidc", "remove", "demo/acme", url=edge)
+        assert is_in(again) == [False, False]
+    told = [one["action"] for one in world.up.entrepot("audit", "list", "demo")["items"]]
+    assert {"oidc.disable", "oidc.enable", "oidc.remove"} <= set(told)
 
 
 def test_a_provider_that_is_not_there_is_a_page(world: World) -> None:

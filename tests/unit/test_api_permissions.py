@@ -70,6 +70,7 @@ BODIES: dict[str, Any] = {
         "audience": "entrepot",
         "rules": [{"service": "robot", "claims": {"repository_id": "1"}}],
     },
+    "PATCH /-/api/v1/workspaces/<workspace>/providers/<provider>": {"disabled": True},
     "POST /-/api/v1/workspaces/<workspace>/saml": {
         "name": "fresh",
         "metadata": metadata(SAML_SIGNER),

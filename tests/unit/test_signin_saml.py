@@ -83,6 +83,55 @@ async def test_an_answer_leads_to_a_session_once_and_where_it_was_asked_for(cons
     assert actions == ["saml.add", "saml.join", "saml.join", "saml.bind", "session.begin"]
 
 
+async def entered(console: Console, id: str = "_a1") -> Browser:
+    """Somebody who signed in."""
+    ann = Browser(console)
+    request, relay = await asked(ann)
+    seen = await ann.get((await bring(ann, answer(request, id=id), relay)).location)
+    assert (seen.status, "entrepot" in ann.cookies) == (303, True), seen.text
+    return ann
+
+
+async def is_in(browser: Browser) -> bool:
+    """By the page, and by the API."""
+    seen = [(await browser.get(at)).status for at in ("/-/account", "/-/api/v1/whoami")]
+    assert seen in ([200, 200], [303, 401]), seen
+    return seen[0] == 200
+
+
+async def test_c6_a_session_ends_with_what_vouched_for_it(console: Console) -> None:
+    """Removed, disabled, or told to believe other keys: at once, for good, and nobody else's session."""
+    await told(console)
+    at, saml = "/workspaces/acme/providers/corp", "/workspaces/acme/saml/corp"
+    console.add_people("acme")
+    alice = Browser(console)
+    alice.cookies["entrepot"] = console.add_session("alice here", "usr_alice")
+    spare = Signer()
+
+    ann = await entered(console)
+    assert (await console.call("acme admin", "PUT", saml, {"metadata": metadata(OURS, spare)})).status == 200
+    assert await is_in(ann), "one more key takes nothing from what the first one signed"
+    assert (await console.call("acme admin", "PUT", saml, {"metadata": metadata(OURS)})).status == 200
+    assert not await is_in(ann), "nobody can tell which key it was that had signed"
+    console.now_ms += 1
+    ann = await entered(console, "_a2")
+    assert (await console.call("acme admin", "PATCH", at, {"disabled": True})).status == 200
+    assert not await is_in(ann)
+    assert (await Browser(console).get(AT)).status == 404
+    assert (await console.call("acme admin", "PATCH", at, {"disabled": False})).status == 200
+    assert not await is_in(ann), "it does not come back"
+    ann = await entered(console, "_a3")
+    assert (await console.call("acme admin", "DELETE", at)).status == 204
+    await told(console)
+    assert not await is_in(ann), "another one of the same name and issuer is another one"
+    ann = await entered(console, "_a4")
+    assert (
+        await console.call("acme admin", "DELETE", "/workspaces/acme/members/managed:ann@acme.example")
+    ).status == 204
+    assert not await is_in(ann)
+    assert await is_in(alice)
+
+
 async def test_an_answer_to_no_request_is_refused_or_asked_about(console: Console) -> None:
     await told(console)
     ann = Browser(console)

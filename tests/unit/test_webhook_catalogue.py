@@ -65,6 +65,7 @@ from storage.nouns import (
 ROOT = Path(__file__).resolve().parents[2]
 ALICE = Account("usr_a", "user", "alice")
 ROBOT = Account("svc_r", "service", "robot", "acme")
+CI = Provider("idp_a", "ci", "https://i.example", "a", (ClaimRule({}, "svc_r"),), 60)
 HOOK = Webhook("whk_a", "acme", "main", "ci", "https://receiver.example", "rev_a", 0, 0)
 MINE, THEIRS = Grant("acme/main"), Grant("other/main")
 CUSTOMER = Token("tok_c", "buyer", b"c" * 32, (MINE,), "entitlement", entitlement=Entitlement(metadata={"a": "b"}))
@@ -119,9 +120,8 @@ SAID: dict[str, list[Event]] = {
     "role.deleted": told(DropRole("publisher")),
     "grant.given": told(PutBinding(Binding("bnd_a", "team:devs", MINE))),
     "grant.taken": told(DropBinding("team:devs", "bnd_a")),
-    "provider.added": told(
-        PutProvider(Provider("idp_a", "ci", "https://i.example", "a", (ClaimRule({}, "svc_r"),), 60))
-    ),
+    "provider.added": told(PutProvider(CI), action="oidc.add"),
+    "provider.changed": told(PutProvider(CI), action="oidc.disable"),
     "provider.removed": told(DropProvider("idp_a")),
     "webhook.created": told(PutWebhook(HOOK), action="webhook.create"),
     "webhook.changed": told(PutWebhook(HOOK), action="webhook.edit"),

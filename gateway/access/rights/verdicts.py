@@ -47,7 +47,7 @@ from gateway.access.tokens import TEXT_CHARS, hash_of, well_formed
 from gateway.delivery.addresses import address_of, network_of
 from storage.errors import Absent, Forbidden, Problem, Unauthenticated
 from storage.index.outlines import NONE, Outline
-from storage.nouns import Entitlement, Grant, Repository, Token, Workspace
+from storage.nouns import Entitlement, Grant, Provider, Repository, Token, Workspace
 
 
 class Knows(Given, Protocol):
@@ -66,8 +66,8 @@ class Principal(NamedTuple):
     """Who is asking. `id` is "" for the anonymous. `since_ms` is when its grants were given. `only`: the (resource,
     right) pairs that its credential is for, None = whatever its grants allow (see passes). `owner` is the Account that
     it acts for, "" = none: then its grants are all that it has. `requests_max`: see rates; 0 = no limit of its own.
-    `cidrs` and `entitlement` are its Token's. `provider` is what vouched for who it is, "" = nothing had to. `ticket`
-    names the ticket that it came with, "" = none; then `cidrs` are the ticket's."""
+    `cidrs` and `entitlement` are its Token's. `provider` is what vouched for who it is, "" = nothing had to, and
+    `trust` what that had then. `ticket` names the ticket that it came with, "" = none; then `cidrs` are its."""
 
     id: str
     name: str
@@ -82,6 +82,7 @@ class Principal(NamedTuple):
     entitlement: Entitlement | None = None
     provider: str = ""
     ticket: str = ""
+    trust: int = 0
 
     @property
     def must_pay(self) -> bool:
@@ -187,6 +188,7 @@ def principal_of(token: Token) -> Principal:
         cidrs=token.cidrs,
         entitlement=token.entitlement,
         provider=token.exchange.provider if token.exchange is not None else "",
+        trust=token.exchange.trust if token.exchange is not None else 0,
     )
 
 
@@ -202,12 +204,17 @@ def standing(reading: Knows, principal: Principal, ws: str) -> Standing:
 
 
 def vouched(reading: Knows, principal: Principal, ws: str) -> bool:
-    """Is the Provider still there that said who this is, if one had to, and was the Token not closed with an earlier
+    """Is the Provider still believed that said who this is, if one had to, and was the Token not closed with an earlier
     membership? Else it has no rights."""
-    if principal.provider and reading.provider(ws, principal.provider) is None:
+    if principal.provider and not believed(reading.provider(ws, principal.provider), principal.trust):
         return False
     membership = reading.membership(ws, principal.owner)
     return membership is None or membership.since_ms <= principal.since_ms
+
+
+def believed(provider: Provider | None, trust: int) -> bool:
+    """Does what was said by this Provider count, when its `trust` was this?"""
+    return provider is not None and not provider.disabled_ms and provider.trust == trust
 
 
 def admit(reading: Knows, principal: Principal, ws: str, repo_name: str, right: str, format: str = "") -> Clearance:

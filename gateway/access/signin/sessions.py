@@ -8,7 +8,8 @@ management pages alone, and a package tool or an API client that shows it as a c
     ens_ + 32 random bytes in base64url (43 characters)
 
 It ends `idle_s` after it was last renewed and at `ends_ms` in any case. The origin renews it with what its person does,
-once in a quarter of the idle time at most, since each time is an entry.
+once in a quarter of the idle time at most, since each time is an entry. Where an identity provider said who it is, it
+ends also when that is removed, disabled, or believed by other means than when it began.
 
 Against forged requests (C13) a page carries `forged_by` of the session's own text, which no other site can read.
 """
@@ -18,14 +19,15 @@ import hashlib
 import hmac
 import secrets
 import string
+from typing import NamedTuple
 
 import msgspec
 
-from gateway.access.rights.verdicts import Knows, Principal, acting, living, principal_of
+from gateway.access.rights.verdicts import Knows, Principal, acting, believed, living, principal_of
 from gateway.access.tokens import hash_of
 from gateway.config import SignIn as Limits
 from storage.errors import Unauthenticated
-from storage.nouns import Account, SignIn, Token
+from storage.nouns import Account, Provider, SignIn, Token
 
 PREFIX = "ens_"
 RANDOM_BYTES = 32
@@ -41,21 +43,36 @@ _LETTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _FORM = b"entrepot form 1"
 
 
+class Voucher(NamedTuple):
+    """The Provider that says who somebody is, and the Workspace that it speaks for."""
+
+    workspace: str
+    provider: Provider
+
+
 def mint() -> tuple[str, str]:
     """The text of a new session, to be kept in a cookie alone, and its id."""
     text = PREFIX + base64.urlsafe_b64encode(secrets.token_bytes(RANDOM_BYTES)).decode().rstrip("=")
     return text, ID_PREFIX + "".join(secrets.choice(_LETTERS) for _ in range(ID_CHARS))
 
 
-def begun(reading: Knows, account: str, method: str, agent: str, limits: Limits, now_ms: int) -> tuple[str, Token]:
+def begun(
+    reading: Knows, account: str, method: str, agent: str, limits: Limits, now_ms: int, voucher: Voucher | None = None
+) -> tuple[str, Token]:
     """A session of the Account, whose person has shown by `method` who it is: its text and the Token to store.
 
-    `agent` is what the person sees it by in a list ("Firefox on Linux"). Raises Unauthenticated for a closed account.
+    `agent` is what the person sees it by in a list ("Firefox on Linux"); `voucher` is who else says who it is. Raises
+    Unauthenticated for a closed account, and where the voucher does not count (any more).
     """
     living_account(reading, account)
     text, id = mint()
     ends_ms = now_ms + limits.session_seconds_max * 1000
     sign_in = SignIn(method, now_ms, ends_ms, limits.session_idle_seconds, ends_ms + KEPT_MS, agent[:AGENT_CHARS_MAX])
+    if voucher is not None:
+        by = voucher.provider
+        sign_in = msgspec.structs.replace(sign_in, provider=by.id, workspace=voucher.workspace, trust=by.trust)
+        if not vouched_for(reading, sign_in):
+            raise Unauthenticated("This identity provider is not believed (any more).", "Sign in again.")
     token = Token(
         id,
         f"{method}, {agent[:AGENT_CHARS_MAX]}" if agent else method,
@@ -85,6 +102,8 @@ def session_of(reading: Knows, text: str, now_ms: int) -> Token:
         raise Unauthenticated("You are not signed in any more.", "Sign in again.") from None
     living_account(reading, token.owner)
     acting(reading, principal_of(token))
+    if not vouched_for(reading, token.sign_in):
+        raise Unauthenticated("Your identity provider does not vouch for this sign-in any more.", "Sign in again.")
     return token
 
 
@@ -118,8 +137,18 @@ def ended(token: Token, now_ms: int) -> Token:
     return msgspec.structs.replace(token, revoked_ms=token.revoked_ms or now_ms)
 
 
-def is_living(token: Token, now_ms: int) -> bool:
-    return not token.revoked_ms and now_ms < token.expires_ms
+def vouched_for(reading: Knows, sign_in: SignIn) -> bool:
+    """Is the Provider believed that said who this is, if one did, as it was then? An edge that may not see its
+    Workspace knows no Provider of it, and lets nobody in by one (C6)."""
+    if not sign_in.provider:
+        return True
+    return believed(reading.provider(sign_in.workspace, sign_in.provider), sign_in.trust)
+
+
+def is_living(reading: Knows, token: Token, now_ms: int) -> bool:
+    """Is this session not over?"""
+    in_time = not token.revoked_ms and now_ms < token.expires_ms
+    return in_time and (token.sign_in is None or vouched_for(reading, token.sign_in))
 
 
 def form_mark(text: str) -> str:

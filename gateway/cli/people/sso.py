@@ -181,6 +181,37 @@ def renew_saml_provider(
     Output(json).fact(told, "\n".join(one["sha256"] for one in told["saml"]["certificates"]))
 
 
+@app.command(name="disable")
+def disable_provider(provider: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Let nobody in by an identity provider, at once: who signed in by it is signed out, and builds lose their tokens.
+
+    Parameters
+    ----------
+    provider
+        WORKSPACE/NAME.
+    """
+    _set_disabled(provider, True, url, profile, Output(json))
+
+
+@app.command(name="enable")
+def enable_provider(provider: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Let people and builds in by it again; everybody signs in anew.
+
+    Parameters
+    ----------
+    provider
+        WORKSPACE/NAME.
+    """
+    _set_disabled(provider, False, url, profile, Output(json))
+
+
+def _set_disabled(provider: str, disabled: bool, url: str, profile: str, out: Output) -> None:
+    at = owned(provider)
+    with reach(url, profile) as node:
+        told = node.patch(f"/workspaces/{at.workspace}/providers/{at.name}", {"disabled": disabled})
+    out.fact(told, f"{at} is {'disabled: it lets nobody in' if disabled else 'enabled'}.")
+
+
 def _add_saml(at: Owned, body: dict[str, object], audience: str, url: str, profile: str, out: Output) -> None:
     with reach(url, profile) as node:
         own = f"{node.url}/-/sign-in/saml/{at.workspace}/{at.name}/metadata"

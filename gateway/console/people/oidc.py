@@ -197,7 +197,7 @@ async def exchange(call: Call) -> Reply:
                 now_ms + provider.lifetime_s * 1000,
                 verify_key=parts.verify_key,
                 owner=account.id,
-                exchange=Exchange(provider.id, claims.issuer, claims.subject, kept_ms),
+                exchange=Exchange(provider.id, claims.issuer, claims.subject, kept_ms, provider.trust),
             )
             return Decided(Draft(SYSTEM, "", provider.id, "oidc.exchange", (PutToken(token),)), token)
 
@@ -225,7 +225,7 @@ async def _proven(call: Call, body: IdentityToken) -> Claims:
 def _provider_for(reading: Reading, ws: str, claims: Claims) -> Provider:
     """The Workspace's provider with exactly this issuer and audience. Raises Unauthenticated."""
     known = reading.providers(ws) if ws and "\0" not in ws and reading.workspace(ws) is not None else []
-    for_builds = [one for one in known if one.people is None]
+    for_builds = [one for one in known if one.people is None and not one.disabled_ms]
     found = next((one for one in for_builds if one.issuer == claims.issuer and one.audience == claims.audience), None)
     if found is None:
         raise not_accepted()

@@ -174,6 +174,7 @@ class Provider(Told, frozen=True):
     lifetime_s: int
     private_network: bool
     created_ms: int
+    disabled_ms: int
     people: People | None = None
     saml: Saml | None = None
 

@@ -67,7 +67,8 @@ async def add_provider(call: Call) -> Reply:
 
 @ROUTES.add("PUT", "/workspaces/<workspace>/saml/<provider>", WORKSPACE_PEOPLE, takes=NewMetadata, gives=Told)
 async def renew_provider(call: Call) -> Reply:
-    """Its certificates and its address as the document has them now; it must be called as it was."""
+    """Its certificates and its address as the document has them now; it must be called as it was. Where it gives a key
+    up, the sessions that it has vouched for end: nobody can tell which of them that key did (C6)."""
     body = await call.body(NewMetadata)
     ws, name = call.at["workspace"], call.at["provider"]
     with call.read() as reading:
@@ -81,7 +82,8 @@ async def renew_provider(call: Call) -> Reply:
         if now.id != before.id or now.saml is None:
             raise Conflict("Another provider has this name by now.", "Look again.")
         fresh = msgspec.structs.replace(now.saml, sign_on=described.sign_on, certificates=described.certificates)
-        after = msgspec.structs.replace(now, saml=fresh)
+        given_up = set(now.saml.certificates) - set(fresh.certificates)
+        after = msgspec.structs.replace(now, saml=fresh, trust=now.trust + bool(given_up))
         return Decided(Draft(ws, "", principal.id, "saml.renew", (PutProvider(after),)), told_of(reading, ws, after))
 
     return await call.conclude(ws, decide, lambda told: Reply(200, told))

@@ -351,6 +351,12 @@ class NewProvider(Body, frozen=True):
     people: NewPeople | None = None
 
 
+class ChangedProvider(Body, frozen=True):
+    """A provider that is disabled is there, and nobody is let in by it."""
+
+    disabled: bool
+
+
 class SamlPeople(Body, frozen=True):
     """Who is let in, by what names (storage.nouns.People). `name` is an attribute, or NameID for that itself."""
 

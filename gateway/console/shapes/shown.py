@@ -152,10 +152,12 @@ def account(noun: Account) -> Shown:
     return told
 
 
-def session(noun: Token, user: str, now_ms: int, own: str) -> Shown:
-    """`own` is the id of the session that asks, if one does."""
+def session(noun: Token, user: str, now_ms: int, own: str, *, living: bool) -> Shown:
+    """`own` is the id of the session that asks, if one does. One that is not `living` although nobody ended it, and it
+    has time left, is over since its identity provider does not count any more."""
     assert noun.sign_in is not None
-    state = "revoked" if noun.revoked_ms else "active" if now_ms < noun.expires_ms else "expired"
+    in_time = now_ms < noun.expires_ms
+    state = "revoked" if noun.revoked_ms or (in_time and not living) else "active" if in_time else "expired"
     return {
         "id": noun.id,
         "user": user,
@@ -193,6 +195,7 @@ def provider(noun: Provider, name_of: Callable[[str], str], back: str) -> Shown:
         "lifetime_s": noun.lifetime_s,
         "private_network": noun.private_network,
         "created_ms": noun.at_ms,
+        "disabled_ms": noun.disabled_ms,
     }
     people = noun.people
     if people is not None:

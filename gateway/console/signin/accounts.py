@@ -96,7 +96,7 @@ def account_page(visit: Visit, status: int = 200, message: str = "", remedy: str
     account, now_ms = visit.account, visit.services.now_ms()
     own = visit.token.id if visit.token is not None else ""
     with visit.services.catalog.read() as reading:
-        living = [one for one in reading.sign_ins(account.id) if sessions.is_living(one, now_ms)]
+        living = [one for one in reading.sign_ins(account.id) if sessions.is_living(reading, one, now_ms)]
         tokens = [one for one in reading.tokens_of(account.id) if _is_shown(one, now_ms)]
     return visit.page(
         "account.html",

@@ -79,7 +79,7 @@ async def fetch_token(call: Call) -> Reply:
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         session = reading.token_by_id(login.session)
-        if session is None or not sessions.is_living(session, latest_ms_of(call.services)):
+        if session is None or not sessions.is_living(reading, session, latest_ms_of(call.services)):
             raise logins.ExpiredCode("Who said yes to this login is signed out.", "Start it again.")
         sessions.living_account(reading, session.owner)
         acting(reading, principal_of(session))

@@ -39,8 +39,16 @@ def nothing_more(reading: Reading) -> None:
     """Nothing else has to hold."""
 
 
-async def enter(visit: Visit, account: str, method: str, next: str, still: Still = nothing_more) -> Response:
-    """Begin a session for the Account (its id), known by `method` ("password and totp"), and go on to `next`.
+async def enter(
+    visit: Visit,
+    account: str,
+    method: str,
+    next: str,
+    still: Still = nothing_more,
+    voucher: sessions.Voucher | None = None,
+) -> Response:
+    """Begin a session for the Account (its id), known by `method` ("password and totp"), and go on to `next`. It lives
+    no longer than its `voucher`, if it has one, is believed.
 
     The session is a new one, whatever the browser brought along (C13: no fixation); what it brought ends. Raises
     Unauthenticated for a closed account.
@@ -51,7 +59,7 @@ async def enter(visit: Visit, account: str, method: str, next: str, still: Still
     def decide(reading: Reading) -> Decided:
         more = still(reading) or ()
         now_ms = services.now_ms()
-        text, token = sessions.begun(reading, account, method, visit.agent, services.sign_in, now_ms)
+        text, token = sessions.begun(reading, account, method, visit.agent, services.sign_in, now_ms, voucher)
         changes: list[AnyChange] = [PutToken(token), *more]
         before = reading.token_by_id(visit.token.id) if visit.token is not None else None
         if before is not None:

@@ -30,7 +30,6 @@ ROUTES = Routes("/-/api/v1")
 async def list_sessions(call: Call) -> Reply:
     """The caller's own; with `user` those of somebody else, for an administrator of the node."""
     after, limit, user = call.argument("after"), call.limit(), call.argument("user")
-    now_ms = call.services.now_ms()
     with call.read() as reading:
         owner = call.principal.owner
         if user:
@@ -43,7 +42,7 @@ async def list_sessions(call: Call) -> Reply:
             sorted((one for one in found if one.id > after), key=_id),
             limit,
             _id,
-            lambda one: shown.session(one, _name(reading, one.owner), now_ms, call.principal.id),
+            lambda one: _shown(call, reading, one),
         )
     return Reply(200, page)
 
@@ -51,7 +50,7 @@ async def list_sessions(call: Call) -> Reply:
 @ROUTES.show("/sessions/<id>", SESSION_CONTROL, gives=Session)
 def show_session(call: Call, reading: Reading) -> shown.Shown:
     token = controlled_session(reading, call.principal, call.at["id"])
-    return shown.session(token, _name(reading, token.owner), call.services.now_ms(), call.principal.id)
+    return _shown(call, reading, token)
 
 
 @ROUTES.add("DELETE", "/sessions/<id>", SESSION_CONTROL, gives=None)
@@ -104,7 +103,7 @@ async def forget_device(call: Call) -> Reply:
 
 def endings(reading: Reading, account: str, now_ms: int, but: str = "") -> list[AnyChange]:
     """What ends all living sessions of an Account, but for one."""
-    found = (one for one in reading.sign_ins(account) if one.id != but and sessions.is_living(one, now_ms))
+    found = (one for one in reading.sign_ins(account) if one.id != but and sessions.is_living(reading, one, now_ms))
     return [PutToken(sessions.ended(one, now_ms)) for one in found]
 
 
@@ -114,6 +113,12 @@ def _seen(reading: Reading, principal: Principal, owner: str) -> Iterable[Token]
     for one in reading.sign_ins(owner):
         if controls(reading, principal, one):
             yield one
+
+
+def _shown(call: Call, reading: Reading, token: Token) -> shown.Shown:
+    now_ms = call.services.now_ms()
+    living = sessions.is_living(reading, token, now_ms)
+    return shown.session(token, _name(reading, token.owner), now_ms, call.principal.id, living=living)
 
 
 async def _changed(call: Call, action: str, change: Callable[[Account], Account], answer: Reply) -> Reply:

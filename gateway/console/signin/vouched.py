@@ -13,6 +13,7 @@ from quart import Response
 
 from gateway.access.names import is_slug
 from gateway.access.rights.rules import MEMBER
+from gateway.access.signin.sessions import Voucher
 from gateway.access.signin.vouching import Person, refused
 from gateway.console.people.federating import protocol_of
 from gateway.console.people.people import MANAGED, new_id
@@ -43,7 +44,7 @@ def providers_of(visit: Visit, ws: str) -> list[Provider]:
     with visit.services.catalog.read() as reading:
         if reading.workspace(ws) is None:
             return []
-        return [one for one in reading.providers(ws) if one.people is not None]
+        return [one for one in reading.providers(ws) if one.people is not None and not one.disabled_ms]
 
 
 def speaks_openid(provider: Provider) -> bool:
@@ -58,7 +59,8 @@ async def enter(visit: Visit, ws: str, provider: Provider, person: Person, next:
     def still(reading: Reading) -> None:
         _check(reading, ws, provider, person, account.id)
 
-    return await methods.enter(visit, account.id, f"{protocol_of(provider)} {provider.name}", next, still)
+    method, voucher = f"{protocol_of(provider)} {provider.name}", Voucher(ws, provider)
+    return await methods.enter(visit, account.id, method, next, still, voucher)
 
 
 async def _account_of(visit: Visit, ws: str, provider: Provider, person: Person) -> Account:
