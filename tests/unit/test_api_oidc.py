@@ -459,25 +459,6 @@ async def test_c6_a_provider_made_again_brings_no_token_back(world: World) -> No
     assert await world.reads(text) == 404
 
 
-async def test_c6_a_provider_that_is_disabled_lets_nobody_in_and_what_it_let_in_is_over(world: World) -> None:
-    await world.believe()
-    at = "/workspaces/acme/providers/ci"
-    text = (await world.exchange(world.issuer.token(world.claims()))).json["token"]
-    assert await world.reads(text) == 200
-    for _ in range(2):
-        got = await world.console.call("acme admin", "PATCH", at, {"disabled": True})
-        assert (got.status, got.json["disabled_ms"]) == (200, NOW_MS)
-    assert await world.reads(text) == 404
-    assert (await world.exchange(world.issuer.token(world.claims()))).status == 401
-    assert (await world.console.call("acme admin", "PATCH", at, {"disabled": False})).status == 403, "as for adding it"
-    got = await world.console.call("node admin", "PATCH", at, {"disabled": False})
-    assert (got.status, got.json["disabled_ms"]) == (200, 0)
-    assert await world.reads(text) == 404, "what was stolen before does not come back to life"
-    assert (await world.exchange(world.issuer.token(world.claims()))).status == 201
-    actions = [entry.action for entry in world.console.ledger.entries]
-    assert actions == ["oidc.exchange", "oidc.disable", "oidc.enable", "oidc.exchange"]
-
-
 async def test_c8_the_token_makes_no_others_and_ends_in_time(world: World) -> None:
     """Even of a service account that is an owner, and has another token that is good for ever."""
     admin = "node admin"
