@@ -12,13 +12,10 @@ that has less history than we is no reason to go back: another one is asked, and
 same does the edge start anew. Where the origin signs the stream, nothing counts that it has not signed.
 """
 
-import hashlib
 import logging
-import os
 import random
 import secrets
 import ssl
-import struct
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,10 +28,12 @@ import lmdb
 import trio
 
 from cache.connecting import trust
+from cache.contact import Contact
 from cache.feed import Anew, Beat, Forget, Frame, FrameReader, SealedReader, Seen, Snapshot, told_after
 from cache.parents import Parents
 from storage import disk
 from storage.errors import Damaged, Problem, UpstreamFailed
+from storage.index.holes import Hole, closed, why
 
 SILENCE_SECONDS = 3.0
 UNSIGNED_SECONDS_MAX = 30.0
@@ -46,11 +45,7 @@ TELL_SECONDS = 5.0
 APPLY_BYTES_MAX = 4 << 20
 _PIECES_MAX = 64
 _BEATS_MAX = 64
-_CONTACT = struct.Struct("<16sdd?d")
-_TIME = struct.Struct("<16sQd")
-_TIME_AT = 64
-_TIME_MAX_MS = 1 << 53
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+LONG_AGO_S = 1e-3
 log = logging.getLogger("entrepot.cache")
 
 
@@ -83,6 +78,7 @@ class Applier(Protocol):
     def anew(self) -> bool: ...
     @property
     def outdated(self) -> bool: ...
+    def holes(self) -> tuple[Hole, ...]: ...
     def heads(self) -> dict[str, tuple[int, bytes]]: ...
     def epoch(self) -> int: ...
     def scope(self) -> bytes: ...
@@ -99,52 +95,6 @@ class Followed(Protocol):
 
     @property
     def applier(self) -> Applier | None: ...
-
-
-class Contact:
-    """When the origin was last heard, last known to be level with, and as of when nothing that it said is missing, for
-    all workers of the node.
-
-    A small record in the lock file, under the machine's boot id: after a restart of the machine it says never.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.fd = -1
-        self._boot = hashlib.sha256(_BOOT_ID.read_bytes()).digest()[:16]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-    def __del__(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-
-    def write(self, heard_s: float, level_s: float, synced: bool, whole_s: float) -> None:
-        os.pwrite(self.fd, _CONTACT.pack(self._boot, heard_s, level_s, synced, whole_s), 0)
-
-    def read(self) -> tuple[float, float, bool, float]:
-        """(heard, level, synced, whole): monotonic seconds, 0 for never, and whether the edge was ever level since it
-        began or began anew. `whole`: what the origin said until then is all here."""
-        raw = os.pread(self.fd, _CONTACT.size, 0)
-        if len(raw) != _CONTACT.size:
-            return 0.0, 0.0, False, 0.0
-        boot, heard_s, level_s, synced, whole_s = _CONTACT.unpack(raw)
-        now_s = time.monotonic()
-        if boot != self._boot or not all(0 <= at_s <= now_s for at_s in (heard_s, level_s, whole_s)):
-            return 0.0, 0.0, False, 0.0
-        return heard_s, level_s, synced, whole_s
-
-    def write_time(self, at_ms: int, told_s: float) -> None:
-        """The origin's wall clock, and when it was told."""
-        os.pwrite(self.fd, _TIME.pack(self._boot, max(0, min(at_ms, _TIME_MAX_MS)), told_s), _TIME_AT)
-
-    def origin_ms(self) -> int:
-        """The origin's time now, as it said last and by what has passed since; 0 where it said nothing."""
-        raw = os.pread(self.fd, _TIME.size, _TIME_AT)
-        if len(raw) != _TIME.size:
-            return 0
-        boot, at_ms, told_s = _TIME.unpack(raw)
-        passed_s = time.monotonic() - told_s
-        return at_ms + int(1000 * passed_s) if boot == self._boot and passed_s >= 0 else 0
 
 
 class Follower:
@@ -207,6 +157,16 @@ class Follower:
         no leave to serve: those that come first after a silence are older than what stands behind them."""
         return self._contact.read()[3]
 
+    @property
+    def closed_s(self) -> float:
+        """Monotonic: since when an entry is missing here that may have taken something away from somebody
+        (storage.index.holes); 0 = none is."""
+        return self._contact.closed_s()
+
+    def holes(self) -> tuple[Hole, ...]:
+        """The entries that could not be taken in."""
+        return self._applier.holes()
+
     def origin_ms(self) -> int:
         """The origin's wall clock; 0 where it was never heard."""
         return self._contact.origin_ms()
@@ -238,6 +198,7 @@ class Follower:
             await trio.sleep(LOCK_LOOK_SECONDS)
         self._disown()
         self._synced = self._contact.read()[2]  # whoever followed before may have begun anew meanwhile
+        self._close(since_s=LONG_AGO_S)
         if self._applier.outdated:
             log.warning("what this edge has was written by another version: it is learned anew, and shown meanwhile")
             await self._start_anew(self._applier.epoch())
@@ -265,6 +226,8 @@ class Follower:
                 if full is None:
                     raise
                 log.error("this edge cannot take entries in: %s", full.message)
+            except Exception as error:  # whatever it is, what is here goes on being served (F10)
+                log.error("this edge cannot take in what its origin says, and tries again: %s", why(error))
             pause_s = RETRY_SECONDS[0] if self._stirred else min(2 * pause_s, RETRY_SECONDS[1])
             await trio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
 
@@ -274,6 +237,12 @@ class Follower:
         heard_s, level_s, synced, whole_s = self._contact.read()
         if (level_s or synced or whole_s) and not self._applier.heads():
             self._contact.write(heard_s, 0.0, False, 0.0)
+
+    def _close(self, since_s: float = 0.0) -> None:
+        """Say to all workers whether something is missing that closes a Workspace."""
+        is_closed = bool(closed(self._applier.holes()))
+        if is_closed != bool(self._contact.closed_s()):
+            self._contact.write_closed((since_s or time.monotonic()) if is_closed else 0.0)
 
     async def _mend(self, problem: Damaged) -> None:
         """Ask once more; start anew where that did not help."""
@@ -474,6 +443,7 @@ class Follower:
         """The origin was heard; an entry that was just applied does not make a level edge stale. What is shown while
         another history is learned rests on no word of the origin's."""
         self._stirred = True
+        self._close()
         if self._applier.anew:
             return
         if self._level_s and self._level_s >= self.last_contact_s:

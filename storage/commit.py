@@ -3,13 +3,15 @@
 Pack bytes durable → journal durable → index applied → caller told. One thread a process commits in groups: whatever
 one turn of the loop asked for goes together, with what was asked for during the last group, so that one set of syncs
 serves all of it. The write lock between processes is the write transaction of the index. A decision runs under it,
-over a Reading that shows the earlier ones of its group; one that raises fails alone and leaves no trace.
+over a Reading that shows the earlier ones of its group; one that raises fails alone and leaves no trace. An entry is
+read back from its bytes and folded, as every edge will do it, before anybody is told (THREATS F10).
 
 A group that cannot be written is taken back while the lock is held: the journal is cut to where it counted. When the
 index transaction itself fails the lock is gone for a moment; then the End tells whether another process has meanwhile
 found our frames and applied them, which makes the group a success.
 """
 
+import logging
 import queue
 import threading
 from collections import deque
@@ -26,6 +28,7 @@ from storage.blobs.shelf import BlobShelf
 from storage.errors import Full, Invalid, TooLarge
 from storage.index import checking
 from storage.index.catalog import Reading
+from storage.index.holes import is_of_the_entry, why
 from storage.index.index import Index
 from storage.index.tables import Txn
 from storage.journal import frames
@@ -41,6 +44,12 @@ GROUP_BYTES_MAX = 16 << 20
 PREPARING_MAX = 4
 
 _encode = msgspec.msgpack.Encoder().encode
+_ENTRY = msgspec.msgpack.Decoder(Entry)
+log = logging.getLogger("entrepot.storage")
+
+
+class _Unfit(Invalid):
+    """An entry makes the fold raise."""
 
 
 class Decided(NamedTuple):
@@ -202,11 +211,11 @@ class Committer:
                 self._write(wishes)
             except lmdb.Error as error:
                 raise disk.judge_index(error, self._index.path) or error from error
-        except Full as problem:
+        except (Full, _Unfit) as problem:
             if len(wishes) == 1:
                 wishes[0].failure = problem
                 return
-            for wish in wishes:  # a smaller one may still fit
+            for wish in wishes:  # a smaller one may still fit, one that is well goes in
                 self._serve([wish])
         except Exception as error:
             for wish in wishes:
@@ -305,13 +314,23 @@ class Committer:
             if body is not None:
                 assert result.entry is not None
                 at = End(group.at.segment, group.at.offset + group.length)
-                self._index.apply(txn, result.entry, body, at)
+                self._fold(txn, result.entry, body, at)
                 group.frames.append(frames.frame(body))
                 group.length += FRAME_BYTES + len(body)
                 group.fresh.update(fresh)
                 if wish.reservation is not None:
                     group.settled.append(wish.reservation)
             group.results.append((wish, result))
+
+    def _fold(self, txn: Txn, entry: Entry, body: bytes, at: End) -> None:
+        """Raises _Unfit for an entry that cannot be folded; its whole group is taken back."""
+        try:
+            self._index.apply(txn, entry, body, at)
+        except Exception as error:
+            if not is_of_the_entry(error):
+                raise
+            log.error("an entry was refused that cannot be folded: %s", why(error))
+            raise _Unfit("This change cannot be taken in, so it was not made.", "Report it: this is a bug.") from error
 
     def _judge(
         self, txn: Txn, group: _Group, wish: _Wish, reading: Reading, decided: Decided
@@ -345,7 +364,7 @@ class Committer:
             raise TooLarge(
                 f"This change takes {len(body)} bytes in the journal, {frames.BODY_BYTES_MAX} is the most.", "Split it."
             )
-        return Committed(entry, serial + 1, decided.value), body, fresh
+        return Committed(_as_read(body), serial + 1, decided.value), body, fresh
 
     def _fresh(self, txn: Txn, group: _Group, wish: _Wish, draft: Draft) -> dict[bytes, Staged]:
         """The stages that the draft's files need and that are not stored yet."""
@@ -366,6 +385,15 @@ class Committer:
             self._shelf.prepare(staged)  # done before, unless the store lost them since
             fresh[sha256] = staged
         return fresh
+
+
+def _as_read(body: bytes) -> Entry:
+    """An entry as everybody else will read it. Raises Invalid for one that nobody could."""
+    try:
+        return _ENTRY.decode(body)
+    except msgspec.DecodeError as error:
+        log.error("an entry was refused that cannot be read back: %s", why(error))
+        raise Invalid("This change cannot be read back, so it was not made.", "Report it: this is a bug.") from error
 
 
 def _name_of(reading: Reading, actor: str) -> str:

@@ -11,6 +11,7 @@ from gateway.assembly.parts import Parts
 from gateway.console.calls.once import Running
 from gateway.console.calls.services import Health, Services
 from gateway.front.complaints import now_ms
+from gateway.insight.holes import lines as hole_lines
 from gateway.insight.replication import lines as replication_lines
 from gateway.insight.upkeep import WORKSPACES_MAX, Held, held_lines
 from gateway.insight.upkeep import lines as upkeep_lines
@@ -18,6 +19,7 @@ from gateway.insight.webhooks import WEBHOOKS_MAX
 from gateway.insight.webhooks import Held as HeldWebhook
 from gateway.insight.webhooks import lines as webhook_lines
 from gateway.webhooks.telling import Telling
+from storage.index.holes import Hole
 
 
 def services_of(parts: Parts) -> Services:
@@ -86,6 +88,19 @@ def status_of(parts: Parts) -> dict[str, object]:
         "workers": parts.config.workers,
         "region": parts.holding.region,
         "replication": [one.told(now_ms()) for one in parts.replicated.read()],
+        "holes": [told_of_hole(one) for one in parts.uplink.follower.holes()] if parts.uplink is not None else [],
+    }
+
+
+def told_of_hole(hole: Hole) -> dict[str, object]:
+    """An entry that this edge could not take in."""
+    return {
+        "workspace": hole.workspace,
+        "serial": hole.serial,
+        "repository": hole.repository,
+        "action": hole.action,
+        "why": hole.why,
+        "closes": list(hole.closes),
     }
 
 
@@ -94,6 +109,7 @@ def metrics_of(parts: Parts) -> str:
     work = {name: chore.told() for name, chore in parts.chores.items()}
     told = parts.metrics.render() + "".join(upkeep_lines(work))
     if parts.uplink is not None:
+        told += "".join(hole_lines(parts.uplink.follower.holes()))
         return told + "".join(replication_lines(parts.replicated.read(), now_ms()))
     if parts.telling is not None:
         told += "".join(webhook_lines(told_of_webhooks(parts.telling)))

@@ -80,7 +80,7 @@ class Uplink:
 
     def outdated(self) -> bool:
         """Was the origin lost for longer than private things may be told?"""
-        return monotonic() - self.follower.whole_s > self._config.cache.lease_seconds
+        return monotonic() - self.lease.whole_s() > self._config.cache.lease_seconds
 
     def _connect(self) -> Connect:
         """How the stream of a parent is opened."""

@@ -22,6 +22,7 @@ from gateway.access.rights.grants import READ, What
 from gateway.access.rights.verdicts import principal_of, standing
 from storage.errors import Unavailable
 from storage.index.catalog import Reading
+from storage.index.holes import CLOSES_ALL, Hole, closed
 from storage.nouns import Quarantine, Repository
 
 
@@ -57,10 +58,17 @@ class Hears(Protocol):
         """Monotonic; what the origin said until then is all here."""
         ...
 
+    @property
+    def closed_s(self) -> float:
+        """Monotonic; since when something is missing that may have taken something away; 0 = nothing is."""
+        ...
+
+    def holes(self) -> tuple[Hole, ...]: ...
+
 
 class EdgeLease:
     """An edge's leave to serve private packages: each beat of the origin renews it, once all that was said before it is
-    here."""
+    here. For a Workspace of which an entry could not be taken in that may have taken something away, it ends there."""
 
     def __init__(self, follower: Hears, seconds: float) -> None:
         self._follower = follower
@@ -73,10 +81,18 @@ class EdgeLease:
         return monotonic() < self.until_s(repository)
 
     def until_s(self, repository: Repository) -> float:
-        return self._follower.whole_s + (repository.lease_s or self._seconds)
+        return self.whole_s(repository.workspace) + (repository.lease_s or self._seconds)
+
+    def whole_s(self, workspace: str = "") -> float:
+        """Monotonic: until when nothing that the origin said of this Workspace is missing; "" = of what is in none."""
+        whole_s, closed_s = self._follower.whole_s, self._follower.closed_s
+        if closed_s and closed(self._follower.holes()) & {workspace, CLOSES_ALL}:
+            return min(whole_s, closed_s)
+        return whole_s
 
     def silent_s(self) -> float:
-        return monotonic() - self._follower.last_contact_s
+        """Also counts while a Workspace is closed: what is sent of it is looked at again."""
+        return monotonic() - min(self._follower.last_contact_s, self._follower.closed_s or float("inf"))
 
 
 def may_serve(lease: Lease, repository: Repository) -> bool:
@@ -86,7 +102,10 @@ def may_serve(lease: Lease, repository: Repository) -> bool:
 
 def out_of_lease() -> Unavailable:
     """What is said where it may not."""
-    why = "This edge has lost its origin and its leave to serve private packages ran out."
+    why = (
+        "This edge has lost its origin, or could not take in a change that may be about this, and its leave to serve"
+        " private packages ran out."
+    )
     return Unavailable(why, retry_after_s=2)
 
 

@@ -1,22 +1,33 @@
 """How does an edge take in its origin's entries?
 
 In order, in one transaction, chain and epoch checked; what was applied before is passed over. History that differs is
-never merged: it is Damaged, and the edge starts anew, beside what it shows until it has all of it.
+never merged: it is Damaged, and the edge starts anew, beside what it shows until it has all of it. An entry that cannot
+be taken in takes nobody down: it becomes a Hole (storage.index.holes), and the next ones are taken in.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from storage.digest import sha256
-from storage.errors import Damaged
+from storage.errors import Damaged, UpstreamFailed
+from storage.index import holes
 from storage.index.beside import Beside
+from storage.index.holes import Hole
 from storage.index.index import Index
-from storage.nouns import SYSTEM, Entry, PutAccount, PutEdge, PutHost, PutToken, PutWorkspace
+from storage.index.tables import Txn
+from storage.journal.journal import HEAD_DECODER
+from storage.nouns import SYSTEM, AnyChange, Entry, PutAccount, PutEdge, PutHost, PutToken, PutWorkspace
 
+log = logging.getLogger("entrepot.storage")
 _ENTRY = msgspec.msgpack.Decoder(Entry)
 _OF_SYSTEM = (PutWorkspace, PutToken, PutAccount, PutEdge, PutHost)
 _ANEW = "This edge starts anew from its origin."
+
+_Told = tuple[bytes, bytes]
+"""The bytes of an entry, or of what may be seen of it, and the hash of the whole."""
+_Fold = Callable[[Txn, Entry, _Told], None]
 
 
 class Applier:
@@ -38,9 +49,16 @@ class Applier:
 
     @property
     def outdated(self) -> bool:
-        """Was what is shown taken in by a program that keeps other rows? Then it has to be learned anew."""
+        """Was what is shown taken in by a program that keeps other rows, or by one that could not take in all of it and
+        is another one now? Then it has to be learned anew."""
         with self._live.env.begin() as txn:
-            return self._live.is_outdated(txn)
+            missing = holes.holes(txn, self._live.tables)
+            return self._live.is_outdated(txn) or any(one.build != holes.build() for one in missing)
+
+    def holes(self) -> tuple[Hole, ...]:
+        """The entries that what is shown lacks, since they could not be taken in."""
+        with self._live.env.begin() as txn:
+            return holes.holes(txn, self._live.tables)
 
     def heads(self) -> dict[str, tuple[int, bytes]]:
         """Serial and hash of the last entry by workspace."""
@@ -59,25 +77,7 @@ class Applier:
 
         Raises Damaged for a gap, a broken chain, another history, or an epoch later than the one followed.
         """
-        fresh = 0
-        with self._index.env.begin(write=True) as txn:
-            epoch = self._index.epoch(txn)
-            for body in bodies:
-                entry = self._decoded(body)
-                if epoch == 0:
-                    epoch = entry.epoch
-                    self._index.set_epoch(txn, epoch)
-                if entry.epoch > epoch:
-                    raise Damaged("The origin's journal has begun a new epoch.", _ANEW)
-                serial, hash = self._index.head(txn, entry.workspace)
-                if entry.serial <= serial:
-                    if entry.serial == serial and sha256(body) != hash:
-                        raise Damaged("The origin's history is not the one that this edge has.", _ANEW)
-                    continue
-                self._index.check_chain(txn, entry)
-                self._index.apply(txn, entry, body)
-                fresh += 1
-        return fresh
+        return self._take([(body, sha256(body)) for body in bodies], self._fold_whole)
 
     def scope(self) -> bytes:
         """By what the SYSTEM rows were chosen for this node, as the origin told it; b"" = they are all."""
@@ -86,37 +86,62 @@ class Applier:
 
     def apply_seen(self, body: bytes, hash: bytes) -> int:
         """Apply what this node may see of one entry; 1 = it was new. Raises Damaged as `apply_raw` does."""
-        entry = self._decoded(body)
-        with self._index.env.begin(write=True) as txn:
-            epoch = self._index.epoch(txn)
-            if epoch == 0:
-                self._index.set_epoch(txn, entry.epoch)
-            elif entry.epoch > epoch:
-                raise Damaged("The origin's journal has begun a new epoch.", _ANEW)
-            serial, known = self._index.head(txn, entry.workspace)
-            if entry.serial <= serial:
-                if entry.serial == serial and hash != known:
-                    raise Damaged("The origin's history is not the one that this edge has.", _ANEW)
-                return 0
-            self._index.check_chain(txn, entry)
-            self._index.apply_seen(txn, entry, hash)
-        return 1
+        return self._take([(body, hash)], self._fold_seen)
 
     def replace_system(self, body: bytes, hash: bytes, scope: bytes) -> None:
         """Take what this node may see of the SYSTEM journal, as of one Serial, in the place of what it saw.
 
         Raises Damaged for one that is older than what is here: nothing ever goes back.
         """
-        entry = self._decoded(body)
+        try:
+            entry = _ENTRY.decode(body)
+        except msgspec.DecodeError:
+            raise UpstreamFailed(
+                "The origin's accounts and tokens cannot be read by this version.", "Upgrade this edge."
+            ) from None
         if entry.workspace != SYSTEM or any(not isinstance(one, _OF_SYSTEM) for one in entry.changes):
             raise Damaged("The origin sent a snapshot of something else.", _ANEW)
-        with self._index.env.begin(write=True) as txn:
-            epoch = self._index.epoch(txn)
-            serial, known = self._index.head(txn, SYSTEM)
+        lost: list[tuple[AnyChange, Exception]] = []
+        try:
+            self._replace(entry, hash, scope, lost)
+        except Exception as error:
+            if not holes.is_of_the_entry(error):
+                raise
+            lost = self._unbearable(entry, entry.changes)
+            bad = [change for change, _ in lost]
+            good = tuple(one for one in entry.changes if one not in bad)
+            self._replace(msgspec.structs.replace(entry, changes=good), hash, scope, lost)
+
+    def _replace(self, entry: Entry, hash: bytes, scope: bytes, lost: list[tuple[AnyChange, Exception]]) -> None:
+        index, made = self._index, list[Hole]()
+        with index.env.begin(write=True) as txn:
+            epoch = index.epoch(txn)
+            serial, known = index.head(txn, SYSTEM)
             if epoch not in (0, entry.epoch) or serial > entry.serial or (serial == entry.serial and known != hash):
                 raise Damaged("The origin's history is not the one that this edge has.", _ANEW)
-            self._index.set_epoch(txn, entry.epoch)
-            self._index.replace_system(txn, entry, hash, scope)
+            index.set_epoch(txn, entry.epoch)
+            index.replace_system(txn, entry, hash, scope)
+            others = [one for one in holes.holes(txn, index.tables) if one.workspace != SYSTEM]
+            holes.write(txn, index.tables, others)
+            for change, error in lost:
+                part = msgspec.structs.replace(entry, changes=(change,))
+                made.append(holes.note(txn, index.tables, part, error, replaced=True))
+        _tell(made)
+
+    def _unbearable(self, entry: Entry, changes: tuple[AnyChange, ...]) -> list[tuple[AnyChange, Exception]]:
+        """Those of the changes of a snapshot that make the fold raise, each with what it raises."""
+        try:
+            with self._index.env.begin(write=True) as txn:
+                self._index.replace_system(txn, msgspec.structs.replace(entry, changes=changes), b"", b"")
+                txn.abort()
+        except Exception as error:
+            if not holes.is_of_the_entry(error):
+                raise
+            if len(changes) == 1:
+                return [(changes[0], error)]
+            half = len(changes) // 2
+            return self._unbearable(entry, changes[:half]) + self._unbearable(entry, changes[half:])
+        return []
 
     def forget_workspace(self, workspace: str) -> set[bytes]:
         """Drop what is here of a Workspace that this node may not see any more; the blobs that no file names now."""
@@ -126,11 +151,62 @@ class Applier:
         with self._live.env.begin(write=True) as txn:
             return self._live.forget_workspace(txn, workspace)
 
-    def _decoded(self, body: bytes) -> Entry:
+    def _fold_whole(self, txn: Txn, entry: Entry, told: _Told) -> None:
+        self._index.apply(txn, entry, told[0])
+
+    def _fold_seen(self, txn: Txn, entry: Entry, told: _Told) -> None:
+        self._index.apply_seen(txn, entry, told[1])
+
+    def _take(self, told: Sequence[_Told], fold: _Fold) -> int:
+        """All of them at once; one by one where that raises, and without those that do."""
         try:
-            return _ENTRY.decode(body)
-        except msgspec.DecodeError:
-            raise Damaged("The origin sent an entry that cannot be read.", _ANEW) from None
+            return self._take_all(told, fold, careful=False)
+        except Exception as error:
+            if not holes.is_of_the_entry(error):
+                raise
+        return self._take_all(told, fold, careful=True)
+
+    def _take_all(self, told: Sequence[_Told], fold: _Fold, *, careful: bool) -> int:
+        index, fresh, made = self._index, 0, list[Hole]()
+        with index.env.begin(write=True) as txn:
+            epoch, missing = index.epoch(txn), holes.holes(txn, index.tables)
+            for one in told:
+                entry, unread = _read(one[0], careful=careful)
+                if epoch == 0:
+                    epoch = entry.epoch
+                    index.set_epoch(txn, epoch)
+                if entry.epoch > epoch:
+                    raise Damaged("The origin's journal has begun a new epoch.", _ANEW)
+                serial, hash = index.head(txn, entry.workspace)
+                if entry.serial <= serial:
+                    if entry.serial == serial and one[1] != hash:
+                        raise Damaged("The origin's history is not the one that this edge has.", _ANEW)
+                    continue
+                index.check_chain(txn, entry)
+                fresh += 1
+                error = unread or self._fold_one(txn, entry, one, fold, careful=careful)
+                if error is not None:
+                    index.pass_over(txn, entry, one[1])
+                    made.append(holes.note(txn, index.tables, entry, error, readable=unread is None))
+                    missing = holes.holes(txn, index.tables)
+                elif missing:
+                    missing = holes.mend(txn, index.tables, missing, entry)
+        _tell(made)
+        return fresh
+
+    def _fold_one(self, txn: Txn, entry: Entry, told: _Told, fold: _Fold, *, careful: bool) -> Exception | None:
+        """What it raised, if it leaves no trace of itself."""
+        if not careful:
+            fold(txn, entry, told)
+            return None
+        try:
+            with self._index.env.begin(write=True, parent=txn) as within:
+                fold(within, entry, told)
+        except Exception as error:
+            if not holes.is_of_the_entry(error):
+                raise
+            return error
+        return None
 
     def reset_for_resync(self, epoch: int = 0) -> None:
         """Begin anew: entries are taken from the first one on. What is shown stays until `take_over`, where there is
@@ -157,3 +233,35 @@ class Applier:
         beside, self._beside = self._beside, None
         if beside is not None:
             beside.discard()
+
+
+def _read(body: bytes, *, careful: bool) -> tuple[Entry, Exception | None]:
+    """An entry; its head alone where it cannot be read, and why. Raises DecodeError unless `careful`."""
+    try:
+        return _ENTRY.decode(body), None
+    except msgspec.DecodeError as error:
+        if not careful:
+            raise
+        unread = error
+    try:
+        head = HEAD_DECODER.decode(body)
+    except msgspec.DecodeError:
+        raise Damaged("The origin sent an entry that cannot be read.", _ANEW) from None
+    return Entry(head.epoch, head.workspace, head.serial, head.previous, 0, "", "", "", ()), unread
+
+
+def _tell(made: Sequence[Hole]) -> None:
+    for one in made:
+        closes = "nothing else is refused for it"
+        if one.closes:
+            named = "every workspace" if holes.CLOSES_ALL in one.closes else ", ".join(one.closes)
+            closes = f"private packages of {named} are refused once a lease is over"
+        log.error(
+            "entry %d of %s (%s) cannot be taken in: %s. It is passed over, and %s. Upgrade this edge, or make the"
+            " change anew at the origin.",
+            one.serial,
+            one.workspace,
+            one.action or "unreadable",
+            one.why,
+            closes,
+        )

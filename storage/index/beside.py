@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterator
 
 from storage import disk
+from storage.index import holes
 from storage.index.index import Index
 from storage.index.tables import FOLD_TABLES, Txn
 
@@ -53,6 +54,7 @@ class Beside:
         live.set_epoch(writing, next.epoch(new))
         live.set_scope(writing, next.scope(new))
         live.set_stamp(writing)
+        holes.write(writing, live.tables, holes.holes(new, next.tables))
         live.set_history(writing, secrets.randbits(48) | 1)
 
 

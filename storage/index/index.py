@@ -14,7 +14,7 @@ import lmdb
 
 from storage.digest import sha256
 from storage.errors import Conflict, Damaged
-from storage.index import answers, fold, stamp
+from storage.index import answers, fold, holes, stamp
 from storage.index.keys import place, seal, unseal
 from storage.index.references import loosen
 from storage.index.tables import FOLD_TABLES, Tables, Txn
@@ -85,6 +85,10 @@ class Index:
         fold.apply(txn, self.tables, entry)
         txn.put(entry.workspace.encode(), seal(_HEAD.pack(entry.serial, hash)), db=self.tables.heads)
 
+    def pass_over(self, txn: Txn, entry: Entry, hash: bytes) -> None:
+        """Go on behind the next entry of a Workspace without what it says."""
+        txn.put(entry.workspace.encode(), seal(_HEAD.pack(entry.serial, hash)), db=self.tables.heads)
+
     def replace_system(self, txn: Txn, entry: Entry, hash: bytes, scope: bytes) -> None:
         """What this node may see of the SYSTEM journal, as of this Serial, in the place of what it saw."""
         fold.replace_system(txn, self.tables, entry)
@@ -93,6 +97,7 @@ class Index:
 
     def forget_workspace(self, txn: Txn, workspace: str) -> set[bytes]:
         """Drop all rows of a Workspace; the blobs that no file names any more."""
+        holes.write(txn, self.tables, [one for one in holes.holes(txn, self.tables) if one.workspace != workspace])
         return fold.forget_workspace(txn, self.tables, workspace)
 
     def scope(self, txn: Txn) -> bytes:
@@ -117,6 +122,7 @@ class Index:
         for name in FOLD_TABLES:
             txn.drop(getattr(self.tables, name), delete=False)
         txn.delete(b"scope", db=self.tables.state)
+        holes.write(txn, self.tables, ())
 
     # ------------------------------------------------------------ heads and places
 

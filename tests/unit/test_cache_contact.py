@@ -1,6 +1,7 @@
 """Does a follower believe no more of what was told before it than is true of what it has?"""
 
 import shutil
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -9,10 +10,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from cache.contact import Contact
 from cache.feed import beat, entries
-from cache.follower import Contact, Follower, Greeting
+from cache.follower import LONG_AGO_S, Follower, Greeting
 from cache.parents import Parents
+from gateway.front.leave import EdgeLease
 from storage.errors import UpstreamFailed
+from storage.index.holes import CLOSES_ALL, Hole
+from storage.nouns import Repository
 from tests.unit.test_cache_follower import ORIGIN, Edge, History, Line, follow, honest, inline
 
 
@@ -117,3 +122,77 @@ async def test_f3_who_learns_another_history_is_not_drawn_away_from_it(
     with trio.move_on_after(60):
         await follower.run()
     assert asked[2:] == ["http://far", "http://near", "http://near"], "and goes back once that is done"
+
+
+class Lacking(Edge):
+    """An edge that cannot take in entries by the action "bad"."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.missing: tuple[Hole, ...] = ()
+        self.failures = 0
+
+    def holes(self) -> tuple[Hole, ...]:
+        return self.missing
+
+    def apply_raw(self, bodies: list[bytes]) -> int:
+        if self.failures:
+            self.failures -= 1
+            raise ValueError("whatever it is")
+        return super().apply_raw(bodies)
+
+
+def hole(*closes: str) -> Hole:
+    return Hole("one", 3, "main", "bad", 5, "KeyError at fold.py:1", (b"x",), closes, "build")
+
+
+async def test_f10_a_follower_tells_all_workers_since_when_something_is_missing(
+    history: History, lock: Path, autojump_clock: MockClock
+) -> None:
+    edge = Lacking()
+    follower = await follow(edge, Line(honest(history)), lock, 1)
+    other = Follower(edge, ORIGIN, Line(honest(history)), lock, slowly=inline)
+    lease = EdgeLease(other, 30.0)
+    mine, theirs = Repository("one", "r"), Repository("two", "r", lease_s=5)
+    assert follower.closed_s == 0.0
+    before_s = time.monotonic()
+    edge.missing = (hole(), hole("one"))
+    follower._hear()
+    assert before_s <= other.closed_s <= time.monotonic()
+    heard_s = time.monotonic()
+    follower._contact.write(heard_s, heard_s, True, heard_s)
+    assert other.whole_s > other.closed_s
+    assert lease.until_s(mine) == other.closed_s + 30.0, "as if the origin had been lost then"
+    assert lease.until_s(theirs) == other.whole_s + 5
+    assert lease.silent_s() > 0.0, "bodies that are on their way are looked at again"
+    since_s = other.closed_s
+    follower._hear()
+    assert other.closed_s == since_s, "it grows no younger"
+    edge.missing = (hole(CLOSES_ALL),)
+    follower._hear()
+    assert lease.until_s(theirs) == lease.whole_s() + 5 == since_s + 5
+    edge.missing = (hole(),)
+    follower._hear()
+    assert other.closed_s == 0.0
+    assert lease.until_s(mine) == other.whole_s + 30.0
+
+
+async def test_f10_what_was_closed_before_a_restart_of_the_machine_is_closed_at_once(
+    history: History, lock: Path, autojump_clock: MockClock
+) -> None:
+    edge = Lacking()
+    edge.missing = (hole("one"),)
+    follower = await follow(edge, Line(honest(history)), lock, 1)
+    assert follower.closed_s == LONG_AGO_S
+
+
+async def test_f10_whatever_an_applier_raises_the_edge_tries_again(
+    history: History, lock: Path, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    edge = Lacking()
+    edge.failures = 3
+    follower = await follow(edge, Line(honest(history)), lock, 20)
+    assert edge.heads() == history.heads()
+    assert follower.synced
+    assert "tries again: ValueError at test_cache_contact.py" in caplog.text
+    assert "whatever it is" not in caplog.text

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from cache.contact import Contact
 from cache.feed import (
     AFTER_BYTES_MAX,
     ANEW,
@@ -28,10 +29,11 @@ from cache.feed import (
     parse_after,
     told_after,
 )
-from cache.follower import RETRY_SECONDS, SILENCE_SECONDS, Contact, Follower, Greeting, over_http
+from cache.follower import RETRY_SECONDS, SILENCE_SECONDS, Follower, Greeting, over_http
 from cache.parents import Parents
 from storage.digest import sha256
 from storage.errors import Damaged, Invalid, UpstreamFailed
+from storage.index.holes import Hole
 from storage.nouns import Entry
 from storage.open import open_store
 from tests.harness.upstreams import Item, upstream
@@ -155,6 +157,9 @@ class Edge:
 
     anew = False
     outdated = False
+
+    def holes(self) -> tuple[Hole, ...]:
+        return ()
 
     def take_over(self) -> None:
         raise AssertionError("nothing is learned beside this")

@@ -12,6 +12,7 @@ import trio
 from storage import disk
 from storage.commit import GROUP_MAX, Committer, Decided, Room
 from storage.errors import Conflict, Full, Invalid, Problem, TooLarge
+from storage.index import fold
 from storage.index.catalog import Reading
 from storage.index.keys import label_format, label_package, label_repository, label_token, label_workspace
 from storage.journal import frames
@@ -24,12 +25,14 @@ from storage.nouns import (
     PutFile,
     PutPackage,
     PutRepository,
+    PutTag,
     PutToken,
     PutWorkspace,
     Repository,
     Token,
     Workspace,
 )
+from storage.open import rebuild_index
 from tests.harness.stores import content, draft, opened, publish, write
 
 LARGE = os.urandom(3 << 20)
@@ -465,3 +468,39 @@ async def test_more_than_a_group_holds_is_committed_in_several(tmp_path: Path) -
             for number in range(2 * GROUP_MAX + 1):
                 nursery.start_soon(one, number)
         assert sorted(serials) == list(range(1, 2 * GROUP_MAX + 2))
+
+
+async def test_f10_what_edges_could_not_take_in_is_refused_alone_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bytes of an entry are read back and folded, as edges do it, before anybody is told that it was made."""
+    good = fold._FOLDS[PutFile]
+
+    def raising(at: fold.Fold, change: PutFile) -> None:
+        good(at, change)
+        if change.file.name == "bad":
+            raise KeyError("bad")
+
+    monkeypatch.setitem(fold._FOLDS, PutFile, raising)
+    ended: dict[str, str] = {}
+    with opened(tmp_path) as store:
+
+        async def one(name: str) -> None:
+            try:
+                await publish(store, name, name.encode(), package=name)
+                ended[name] = "made"
+            except Invalid as problem:
+                ended[name] = problem.message
+
+        async with trio.open_nursery() as nursery:
+            for name in ("a", "bad", "c", "d"):
+                nursery.start_soon(one, name)
+        assert ended == dict.fromkeys("acd", "made") | {"bad": "This change cannot be taken in, so it was not made."}
+        with store.catalog.read() as reading:
+            assert [one.name for one in reading.view("acme", "main", "generic").packages()] == ["a", "c", "d"]
+            assert reading.serial("acme") == 3
+        wrong: Any = 7
+        with pytest.raises(Invalid, match="read back"):
+            await write(store, PutTag("generic", "a", "latest", wrong))
+        assert (await write(store, PutTag("generic", "a", "latest", "1"))).serial == 4
+    assert rebuild_index(tmp_path) == (4, 0)

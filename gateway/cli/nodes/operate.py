@@ -27,6 +27,7 @@ def status(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") ->
     # lists have commands of their own, such as `replication status`
     said = {name: value for name, value in told.items() if value != "" and not isinstance(value, list)}
     lines = [f"{name.replace('_', ' ')}: {_said(value)}" for name, value in said.items()]
+    lines += [_hole(one) for one in told.get("holes", ())]
     Output(json).fact(told, "\n".join(lines))
     return 0 if told.get("status") == "ok" else UNWELL
 
@@ -106,6 +107,17 @@ def origin_of(data: Path) -> Path:
 
 def _verdict(problems: list[str]) -> str:
     return f"{len(problems)} problems" if problems else "whole"
+
+
+def _hole(one: dict[str, Any]) -> str:
+    """An entry that an edge could not take in, what follows, and what to do."""
+    names = "all workspaces" if "*" in one["closes"] else ", ".join(one["closes"])
+    closes = f"private packages of {names} are refused here" if one["closes"] else "all else is served"
+    place = "/".join(part for part in (one["workspace"], one["repository"]) if part)
+    return (
+        f"not taken in: entry {one['serial']} of {place} ({one['action'] or 'unreadable'}): {one['why']}; {closes}. "
+        "Upgrade this edge, or make the change anew."
+    )
 
 
 def _said(value: object) -> str:
