@@ -79,7 +79,9 @@ class Scope(NamedTuple):
         changes = self._changes(entry.changes)
         actor, action = (entry.actor, entry.action) if changes else ("", "")
         # the words that were given for it, and the names of people, are the audit's at the origin
-        hidden = msgspec.structs.replace(entry, actor=actor, action=action, reason="", actor_name="", once=None)
+        hidden = msgspec.structs.replace(
+            entry, actor=actor, action=action, reason="", actor_name="", once=None, trace=""
+        )
         return msgspec.structs.replace(hidden, changes=changes)
 
     def snapshot(self, reading: Knows, epoch: int) -> tuple[bytes, bytes]:

@@ -37,7 +37,7 @@ from storage.journal.journal import End, Journal
 from storage.nouns import Draft, Entry, PutFile
 from storage.quotas import Quotas, Reservation
 from storage.recovery import catch_up
-from storage.spans import step
+from storage.spans import mark, step
 
 GROUP_MAX = 100
 GROUP_BYTES_MAX = 16 << 20
@@ -85,7 +85,7 @@ ROOM = Room()
 class _Wish:
     """One caller's commit while it waits."""
 
-    __slots__ = ("decide", "failure", "reservation", "result", "size", "staged", "task", "token")
+    __slots__ = ("decide", "failure", "reservation", "result", "size", "staged", "task", "token", "trace")
 
     def __init__(self, decide: Decide, staged: Sequence[Staged], reservation: Reservation | None) -> None:
         self.decide = decide
@@ -94,6 +94,7 @@ class _Wish:
         self.size = sum(one.size for one in staged if not one.is_large)
         self.task = trio.lowlevel.current_task()
         self.token = trio.lowlevel.current_trio_token()
+        self.trace = mark()
         self.failure: Exception | None = None
         self.result: Committed | None = None
 
@@ -159,12 +160,12 @@ class Committer:
         if large:
             self._preparing = self._preparing or trio.CapacityLimiter(PREPARING_MAX)
             await trio.to_thread.run_sync(self._prepare, large, limiter=self._preparing)
-        wish = _Wish(decide, staged, reservation)
-        self._asked.append(wish)
-        if self._ringing is not wish.token:  # each call costs a write to wake the loop up
-            self._ringing = wish.token
-            wish.token.run_sync_soon(self._hand_over)
         with step("commit"):
+            wish = _Wish(decide, staged, reservation)
+            self._asked.append(wish)
+            if self._ringing is not wish.token:  # each call costs a write to wake the loop up
+                self._ringing = wish.token
+                wish.token.run_sync_soon(self._hand_over)
             await trio.lowlevel.wait_task_rescheduled(_not_now)
             if wish.failure is not None:
                 raise wish.failure
@@ -358,6 +359,7 @@ class Committer:
             draft.reason,
             _name_of(reading, draft.actor),
             draft.once,
+            wish.trace,
         )
         body = _encode(entry)
         if len(body) > frames.BODY_BYTES_MAX:

@@ -566,7 +566,8 @@ class Entry(Noun, frozen=True):
     `serial` counts from 1 within `workspace`; `previous` is the sha256 of the preceding entry's bytes in the same
     workspace (32 zero bytes before the first). `repository` is "" for what concerns none. `actor` is the id of a
     principal, `actor_name` what that was called then; `reason` is what it gave for doing this, "" for nothing. `once`
-    is there where the request came with a key.
+    is there where the request came with a key. `trace` is the mark of the step that did it (storage.spans.mark), "" for
+    what is not traced.
     """
 
     epoch: int
@@ -581,6 +582,7 @@ class Entry(Noun, frozen=True):
     reason: str = ""
     actor_name: str = ""
     once: Once | None = None
+    trace: str = ""
 
 
 class Draft(Noun, frozen=True):

@@ -10,16 +10,24 @@ import contextlib
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from enum import IntEnum
+from functools import wraps
 from typing import Protocol
 
 SPANS_A_TRACE_MAX = 256
 """Of one request at one node; what is beyond is not recorded."""
+STATE_CHARACTERS_MAX = 512
+STATE_MEMBERS_MAX = 32
 
 Attribute = str | int | bool
 _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_MARK = re.compile(r"([0-9a-f]{32})-([0-9a-f]{16})")
+_MEMBER = re.compile(
+    r"(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
+    r"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+)
 
 
 class Kind(IntEnum):
@@ -37,7 +45,7 @@ class Sink(Protocol):
 
 
 class Trace:
-    """What the Spans of one request at one node share. `id` is 32 hex digits, `state` the tracestate as it came."""
+    """What the Spans of one request at one node share. `id` is 32 hex digits, `state` a tracestate (see `state_of`)."""
 
     __slots__ = ("id", "left", "sink", "state")
 
@@ -100,6 +108,69 @@ def step(name: str, kind: Kind = Kind.INTERNAL) -> Iterator[Span | None]:
         yield span
 
 
+def stepped[**P, R](name: str, kind: Kind = Kind.INTERNAL) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """The decorated function (not a coroutine) is a step of what is traced."""
+
+    def made(work: Callable[P, R]) -> Callable[P, R]:
+        @wraps(work)
+        def told(*args: P.args, **kwargs: P.kwargs) -> R:
+            with step(name, kind):
+                return work(*args, **kwargs)
+
+        return told
+
+    return made
+
+
+def note(name: str, value: Attribute) -> None:
+    """An attribute of the current Span, where there is one."""
+    if (span := _current.get()) is not None:
+        span.attributes[name] = value
+
+
+# ---------------------------------------------------------------- over to another task, node or time
+
+_lent: dict[str, Span] = {}
+
+
+@contextlib.contextmanager
+def lent() -> Iterator[str]:
+    """A name, good within the block, by which a task that was not started here goes on with the current Span; "" for
+    none. It is for this process alone."""
+    span = _current.get()
+    if span is None:
+        yield ""
+        return
+    _lent[span.id] = span
+    try:
+        yield span.id
+    finally:
+        del _lent[span.id]
+
+
+@contextlib.contextmanager
+def borrowed(name: str) -> Iterator[None]:
+    """What runs in the block is a part of the Span that was `lent` by this name, which does not end with it."""
+    token = _current.set(_lent.get(name))
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def mark() -> str:
+    """By which what is done now is found in its trace, and gone on with later: the ids of trace and Span in hex, with a
+    - between; "" where nothing is traced. It is of our own making, never a client's words."""
+    span = _current.get()
+    return "" if span is None else f"{span.trace.id}-{span.id}"
+
+
+def marked(mark: str) -> tuple[str, str] | None:
+    """(trace id, span id) of a `mark`; None for what is none."""
+    found = _MARK.fullmatch(mark)
+    return None if found is None else (found[1], found[2])
+
+
 def carried() -> dict[str, str]:
     """The headers by which another node of this network goes on with the trace (W3C Trace Context); {} without one."""
     span = _current.get()
@@ -117,3 +188,16 @@ def parsed(traceparent: str) -> tuple[str, str, bool] | None:
     if found[1] == "00" and found[5]:
         return None
     return found[2], found[3], bool(int(found[4], 16) & 1)
+
+
+def state_of(tracestate: str) -> str:
+    """The tracestate as it is told on, by W3C Trace Context 3.3.1: its members as they stand, without what is between
+    them. "" where there is none, and where any of it is not what it must be: then the whole is as good as none."""
+    members = [one.strip(" \t") for one in tracestate.split(",", STATE_MEMBERS_MAX * 2)]
+    members = [one for one in members if one]
+    told = ",".join(members)
+    if len(members) > STATE_MEMBERS_MAX or len(told) > STATE_CHARACTERS_MAX:
+        return ""
+    if not all(_MEMBER.fullmatch(one) for one in members):
+        return ""
+    return told if len({one.partition("=")[0] for one in members}) == len(members) else ""

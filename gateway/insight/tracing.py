@@ -12,7 +12,8 @@ import re
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
@@ -23,17 +24,15 @@ from gateway.insight.errorlog import report
 from gateway.insight.metrics import Metrics
 from gateway.insight.otlp import encoded
 from storage.errors import Invalid
-from storage.spans import Attribute, Kind, Span, Trace, parsed
+from storage.spans import Attribute, Kind, Span, Trace, current, marked, parsed, state_of, step, within
 
 BATCH_SPANS_MAX = 512
 BATCH_SECONDS = 1.0
 TRIES_MAX = 5
-STATE_CHARACTERS_MAX = 512
 SEND_SECONDS_MAX = 5.0
 COMPLAIN_SECONDS = 60.0
 _AGAIN = frozenset((429, 502, 503, 504))
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)[ \t]*")
-_STATE = re.compile(r"[\x20-\x7e]*")
 
 
 class Bucket:
@@ -87,8 +86,7 @@ class Tracer:
         """The Span of a request, None where it is not traced. `trusted`: an edge with a certificate says it."""
         parent = parsed(traceparent) if traceparent else None
         if parent is not None and parent[2] and (trusted or self._clients.take()):
-            fit = len(tracestate) <= STATE_CHARACTERS_MAX and _STATE.fullmatch(tracestate)
-            return Span(Trace(parent[0], self, tracestate if fit else ""), name, Kind.SERVER, parent[1])
+            return Span(Trace(parent[0], self, state_of(tracestate)), name, Kind.SERVER, parent[1])
         if parent is not None and trusted:
             return None
         return self.root(name, Kind.SERVER)
@@ -98,6 +96,19 @@ class Tracer:
         if random.random() >= self._settings.sample_ratio:  # noqa: S311  # which are looked at is no secret
             return None
         return Span(Trace(secrets.token_hex(16), self), name, kind, "")
+
+    def later(self, mark: str, name: str, kind: Kind = Kind.INTERNAL) -> Span | None:
+        """The Span of what a traced change (by its `mark`) leads to afterwards; of any other as `root`."""
+        found = marked(mark)
+        if found is None:
+            return self.root(name, kind)
+        return Span(Trace(found[0], self), name, kind, found[1])
+
+    def took(self, name: str, start_ns: int, end_ns: int, attributes: Mapping[str, Attribute]) -> None:
+        """Tells of a rare thing that is over, however few are traced."""
+        span = Span(Trace(secrets.token_hex(16), self), name, Kind.INTERNAL, "")
+        span.start_ns, span.end_ns, span.attributes = start_ns, end_ns, dict(attributes)
+        self.take(span)
 
     def take(self, span: Span) -> None:
         """Keep an ended Span for the collector, where there is room."""
@@ -158,6 +169,21 @@ class Tracer:
             report(
                 "warning", "the collector of traces does not take them", why=why, dropped=self._metrics.spans_dropped
             )
+
+
+@contextmanager
+def traced(tracer: Tracer | None, mark: str, name: str, kind: Kind = Kind.INTERNAL) -> Iterator[Span | None]:
+    """A step of what is traced here, or what follows later from that which has this `mark`; None where neither is."""
+    if current() is not None:
+        with step(name, kind) as span:
+            yield span
+        return
+    later = None if tracer is None else tracer.later(mark, name, kind)
+    if later is None:
+        yield None
+        return
+    with within(later) as span:
+        yield span
 
 
 def headers_of(path: str) -> dict[str, str]:

@@ -164,7 +164,7 @@ ENTRIES: list[tuple[str, str, tuple[AnyChange, ...]]] = [
     ("acme", "other", (PutPackage("npm", Package("c")),)),
     ("acme", "", (DropRepository("acme", "other"),)),
 ]
-FOLDED = "1 dbab87ba85e1303d"
+FOLDED = "1 dd18d027dd273601"
 
 
 def test_the_layout_stands_for_what_the_fold_makes(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from storage.nouns import (
     Entry,
     Noun,
 )
+from storage.spans import marked
 from storage.upkeep.chain import Checked, check_bodies
 
 KIND = "audit export 1"
@@ -66,12 +67,19 @@ def shown(entry: Entry, hash: bytes) -> Shown:
         "action": entry.action,
         "repository": entry.repository,
         "reason": entry.reason,
+        "trace": trace_of(entry),
         "hash": hash.hex(),
         "changes": [
             {"change": type(one).__name__, "subject": list(subject(one, entry.repository)), **_fields(one)}
             for one in entry.changes
         ],
     }
+
+
+def trace_of(entry: Entry) -> str:
+    """The id of the trace that it was done in, 32 hex digits; "" where it was not traced."""
+    found = marked(entry.trace)
+    return "" if found is None else found[0]
 
 
 def _fields(noun: Noun) -> Shown:
@@ -205,6 +213,7 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     action: str
     repository: str
     reason: str
+    trace: str
     hash: str
     entry: str
 
@@ -220,7 +229,7 @@ def line_of(body: bytes) -> str:
     entry = _ENTRY.decode(body)
     told = Line(
         entry.serial, entry.at_ms, entry.actor, entry.actor_name, entry.action, entry.repository, entry.reason,
-        sha256(body).hex(), base64.b64encode(body).decode(),
+        trace_of(entry), sha256(body).hex(), base64.b64encode(body).decode(),
     )  # fmt: skip
     return msgspec.json.encode(told).decode()
 

@@ -38,6 +38,7 @@ def list_entries(
     repository: str = "",
     actor: str = "",
     action: str = "",
+    trace: str = "",
     since: str = "",
     until: str = "",
     limit: int = LIMIT,
@@ -58,6 +59,8 @@ def list_entries(
         By this id or name.
     action
         Like key.add, or all of a kind: key.
+    trace
+        What was done in the trace with this id.
     since
         Not older than this: 30m, 12h, 7d.
     until
@@ -71,6 +74,7 @@ def list_entries(
         "repository": repository,
         "actor": actor,
         "action": action,
+        "trace": trace,
         "since_ms": _ago(since),
         "until_ms": _ago(until),
         "limit": str(max(1, min(limit, PAGE))),
@@ -123,6 +127,7 @@ def show(
         f"{one['workspace']} {one['serial']}  {instant(one['at_ms'])}",
         f"{one['action']} by {_who(one)}" + (f" in {one['repository']}" if one["repository"] else ""),
         *([f"reason: {one['reason']}"] if one["reason"] else []),
+        *([f"trace: {one['trace']}"] if one["trace"] else []),
         f"hash: {one['hash']}",
     ]
     for change in one["changes"]:

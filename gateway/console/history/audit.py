@@ -11,7 +11,7 @@ from itertools import islice
 import trio
 from msgspec.structs import replace
 
-from gateway.access.history.audit import compared, line_of, opening, shown
+from gateway.access.history.audit import compared, line_of, opening, shown, trace_of
 from gateway.access.history.concerning import concerning
 from gateway.access.history.heads import Heads
 from gateway.console.calls.call import Call, Reply, Routes
@@ -28,7 +28,7 @@ ROUTES = Routes("/-/api/v1")
 LOOK_ENTRIES_MAX = 20_000
 EXPORT_BYTES_MAX = 1 << 20
 EXPORT_LINES_MAX = 1_000
-FILTERS = ("actor", "action", "repository", "since_ms", "until_ms", "after", "limit")
+FILTERS = ("actor", "action", "repository", "trace", "since_ms", "until_ms", "after", "limit")
 
 
 @ROUTES.add("GET", "/audit", NODE_ADMIN, (*FILTERS, "workspace"), gives=Page[replies.AuditEntry])
@@ -144,7 +144,7 @@ def _place(text: str) -> End | None:
 
 
 def _filter(call: Call) -> Callable[[Kept], bool]:
-    actor, action, repository = (call.argument(name) for name in ("actor", "action", "repository"))
+    actor, action, repository, trace = (call.argument(name) for name in ("actor", "action", "repository", "trace"))
     until_ms = _number(call, "until_ms")
 
     def wanted(kept: Kept) -> bool:
@@ -153,6 +153,7 @@ def _filter(call: Call) -> Callable[[Kept], bool]:
             (not actor or actor in (entry.actor, entry.actor_name))
             and (not action or entry.action == action or entry.action.startswith(f"{action}."))
             and (not repository or entry.repository == repository)
+            and (not trace or trace_of(entry) == trace)
             and (until_ms is None or entry.at_ms < until_ms)
         )
 

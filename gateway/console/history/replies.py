@@ -16,7 +16,7 @@ class Actor(Told, frozen=True):
 
 class AuditEntry(Told, frozen=True):
     """An entry of the journal. Each of `changes` says what it is, `change`, and what it sets; in one entry alone also
-    what stood there `before` and `after`."""
+    what stood there `before` and `after`. `trace` is the id of the trace that it was done in, "" for none."""
 
     workspace: str
     serial: int
@@ -25,6 +25,7 @@ class AuditEntry(Told, frozen=True):
     action: str
     repository: str
     reason: str
+    trace: str
     hash: str
     changes: tuple[dict[str, Any], ...]
 
