@@ -16,6 +16,7 @@ from cache.addresses import Place
 Dial = Callable[[str, int, float], socket.socket]
 """(address, port, seconds) to a connected socket; raises OSError."""
 
+RECORD_BYTES = 16 << 10
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
@@ -108,3 +109,14 @@ def readable(channel: socket.socket, seconds: float) -> bool:
     poller = select.poll()
     poller.register(channel, select.POLLIN | select.POLLHUP | select.POLLERR)
     return bool(poller.poll(seconds * 1000))
+
+
+def gathered(channel: ssl.SSLSocket, want: memoryview) -> int:
+    """As many TLS records as are there: OpenSSL gives out one at a time, and each piece has its price."""
+    count = channel.recv_into(want)
+    while 0 < count <= len(want) - RECORD_BYTES and (channel.pending() or readable(channel, 0)):
+        more = channel.recv_into(want[count:])
+        if not more:
+            break
+        count += more
+    return count

@@ -21,6 +21,7 @@ from cache.spool import Descriptor, Phase, Slot, State, told, write_whole
 from cache.upstream import BrokenOff, Source
 from storage.digest import ALGORITHMS, Hasher
 from storage.errors import Problem, Unavailable, UpstreamFailed
+from storage.spans import step
 
 Remember = Callable[[bytes, int], None]
 """Told (sha256, size) of a stored object, in the filling thread, before any waiter has its last bytes."""
@@ -162,7 +163,8 @@ class Filling:
         # From here on everyone must know where the object ends, told or not by the upstream.
         self._size = size
         self._open(part, soon=True)
-        self._keeper.keep(self._slot.part_path(self._generation), size, identity, self._sum.digest())
+        with step("keep"):
+            self._keeper.keep(self._slot.part_path(self._generation), size, identity, self._sum.digest())
         return identity, size
 
     def _begin(self) -> Descriptor:
@@ -228,7 +230,7 @@ class Filling:
             self._check_stop()  # while it was opened there was nothing to break
             self._agree(source)
             self._open(part, soon=False)
-            with _buffers.one(self._buffer_bytes) as buffer:
+            with _buffers.one(self._buffer_bytes) as buffer, step("receive body"):
                 self._skip(source, buffer)
                 while count := source.readinto(buffer):
                     self._take(part, buffer[:count])

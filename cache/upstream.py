@@ -25,14 +25,14 @@ from typing import Protocol
 from cache.addresses import Place, Resolve, checked, next_place, place, resolve_by_system
 from cache.asked import told
 from cache.challenges import PASS_BYTES_MAX, Challenge, Passes, challenge_of, may_show, pass_of
-from cache.connecting import Connection, Dial, Pool, dial_by_system, readable, trust
+from cache.connecting import Connection, Dial, Pool, dial_by_system, gathered, readable, trust
 from storage.errors import Absent, Problem, Unavailable, UpstreamFailed
+from storage.spans import stepped
 
 REDIRECTS_MAX = 5
 PIECE_BYTES = 1 << 20
 STEP_US = 10_000
 """A receive that waits for a full buffer ends after so long with what has come."""
-_RECORD_BYTES = 16 << 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _KEPT_ACROSS_ORIGINS = frozenset(
     ("accept", "accept-encoding", "range", "user-agent", "if-none-match", "if-modified-since", "if-range")
@@ -222,6 +222,7 @@ class Remote:
             self._passes.keep(first, credential, fresh, seconds)
         return body
 
+    @stepped("fetch pass")
     def _fetch_pass(
         self, first: Place, challenge: Challenge, credential: str, private_network: bool
     ) -> tuple[str, float]:
@@ -307,6 +308,7 @@ class Remote:
                 raise _mapped(error, where) from error
             raise
 
+    @stepped("connect")
     def _connect(self, where: Place, private_network: bool) -> Connection:
         failure: OSError | None = None
         for address in checked(where, self._resolve, private_network=private_network)[:4]:
@@ -327,6 +329,7 @@ class Remote:
             f"{where.authority} cannot be connected to.", "Check the upstream's address and the network."
         ) from failure
 
+    @stepped("shake hands")
     def _secured(self, channel: socket.socket, host: str) -> socket.socket:
         if self._tls is None:
             self._tls = trust()
@@ -438,7 +441,7 @@ class Body:
     def _received(self, want: memoryview) -> int:
         channel = self._connection.channel
         if isinstance(channel, ssl.SSLSocket):
-            return _gathered(channel, want)
+            return gathered(channel, want)
         silent_at_s = time.monotonic() + self._silence_s
         while True:
             try:
@@ -475,17 +478,6 @@ class Body:
     def abort(self) -> None:
         with contextlib.suppress(OSError):  # already closed
             self._connection.channel.shutdown(socket.SHUT_RDWR)
-
-
-def _gathered(channel: ssl.SSLSocket, want: memoryview) -> int:
-    """As many TLS records as are there: OpenSSL gives out one at a time, and each piece has its price."""
-    count = channel.recv_into(want)
-    while 0 < count <= len(want) - _RECORD_BYTES and (channel.pending() or readable(channel, 0)):
-        more = channel.recv_into(want[count:])
-        if not more:
-            break
-        count += more
-    return count
 
 
 def _lower(headers: Mapping[str, str] | None) -> dict[str, str]:
@@ -554,6 +546,7 @@ def retry_after(headers: Mapping[str, str], at_most_s: int = 3600) -> int:
     return min(int(told), at_most_s) if told.isascii() and told.isdigit() and len(told) < 10 else 5
 
 
+@stepped("receive body")
 def _whole(body: Body, bytes_max: int, seconds_max: float) -> bytes:
     who = body.place.authority
     deadline_s = time.monotonic() + seconds_max

@@ -44,6 +44,7 @@ PROBE_SECONDS_MAX = 60
 GONE = ".gone-"
 """In the name of what is not used any more and has yet to be removed: that takes as long as there is much of it."""
 TELL_SECONDS = 2.0
+REBUILT = "rebuilt.json"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -218,7 +219,7 @@ def rebuild_index(root: Path) -> tuple[int, int]:
             shelf = BlobShelf(root / "packs", index.env, index.tables.shelf, identity.token, durable=True)
             journal = Journal(_folder(root / "journal"), identity.epoch, identity.token, index)
             try:
-                return _rebuild(index, journal, shelf)
+                return _rebuild(root, index, journal, shelf)
             finally:
                 journal.close()
                 shelf.close()
@@ -310,7 +311,7 @@ def _open_index(
     if not sound:
         if found is Probed.OUTDATED:
             _say("the index was written by another version of Entrepot")
-        _rebuild(index, journal, shelf)
+        _rebuild(root, index, journal, shelf)
         if found is Probed.OUTDATED:
             disk.remove_tree(_aside(root / "index"))
     else:
@@ -321,9 +322,27 @@ def _open_index(
     return index, shelf, journal
 
 
-def _rebuild(index: Index, journal: Journal, shelf: BlobShelf) -> tuple[int, int]:
+class Rebuilt(msgspec.Struct, frozen=True):
+    """An index was made anew from so many entries; times are of the wall clock, in ns."""
+
+    start_ns: int
+    end_ns: int
+    entries: int
+
+
+def take_rebuilt(root: Path) -> Rebuilt | None:
+    """How the index was made anew, where nobody was told yet: whoever opens a store is not yet one who can tell."""
+    try:
+        told = msgspec.json.decode((root / REBUILT).read_bytes(), type=Rebuilt)
+        (root / REBUILT).unlink()
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+    return told
+
+
+def _rebuild(root: Path, index: Index, journal: Journal, shelf: BlobShelf) -> tuple[int, int]:
     """Tells how far it is where that takes a while."""
-    told_s = time.monotonic()
+    told_s, start_ns = time.monotonic(), time.time_ns()
 
     def tell(progress: recovery.Progress) -> None:
         nonlocal told_s
@@ -334,6 +353,7 @@ def _rebuild(index: Index, journal: Journal, shelf: BlobShelf) -> tuple[int, int
     with index.env.begin(write=True) as txn:
         entries, lost = recovery.rebuild(txn, index, journal, shelf, tell)
     if entries:
+        disk.replace_file(root / REBUILT, msgspec.json.encode(Rebuilt(start_ns, time.time_ns(), entries)))
         _say(f"the index is made anew from {entries:,} entries")
     for sha256 in sorted(lost):
         _say(f"the journal names blob {sha256.hex()}, which is in no pack")

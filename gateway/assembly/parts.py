@@ -69,7 +69,6 @@ class Parts:
         self.register = Register(Folders(self.root).own) if config.role == "origin" else None
         self.receiving = Receiving(self.root, register=self.register)
         self.questions = Questions(self.root, config.logs)
-        self.telling: Telling | None = telling_of(config, store, self.history, self.root)
         self.sandbox = Sandbox(config.sandbox, self.root / "staging" / f"sandbox-{number}")
         documents = self.root / "staging" / f"documents-{number}"
         self.documents = Sandbox(config.sandbox, documents, "gateway.saml.unpacking")
@@ -78,6 +77,7 @@ class Parts:
         self.remote = self.uplink.remote() if self.uplink is not None else _remote(config.cache)
         self.metrics = Metrics(self.root / "metrics", number)
         self.tracer = self._tracer()
+        self.telling: Telling | None = telling_of(config, store, self.history, self.root, self.tracer)
         self.geography = Geography(config.regions)
         self.nearest = Nearest(store.catalog, self.geography)
         self.rates = Rates(Table(self.root / "rates", config.limits.window_seconds), config.limits)

@@ -6,6 +6,7 @@ from gateway import config as settings
 from gateway.assembly import rooms
 from gateway.console.calls.clock import version
 from gateway.front.complaints import now_ms
+from gateway.insight.tracing import Tracer
 from gateway.webhooks.delivering import Deliverer
 from gateway.webhooks.queue import Rules
 from gateway.webhooks.records import Records
@@ -19,7 +20,9 @@ from storage.open import Store
 FOLDER = "webhooks"
 
 
-def telling_of(config: settings.Node, store: Store, history: History | None, root: Path) -> Telling | None:
+def telling_of(
+    config: settings.Node, store: Store, history: History | None, root: Path, tracer: Tracer | None
+) -> Telling | None:
     """One worker's; None at an edge."""
     if history is None:
         return None
@@ -32,6 +35,7 @@ def telling_of(config: settings.Node, store: Store, history: History | None, roo
         rooms.governed,
         rooms.version_order,
         now_ms,
+        tracer,
     )
 
 

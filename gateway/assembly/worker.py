@@ -39,7 +39,7 @@ from gateway.logs.keeping import Keeping
 from gateway.logs.merging import Merging
 from gateway.logs.segments import OWN
 from storage.errors import Problem
-from storage.open import clear_away, open_store
+from storage.open import clear_away, open_store, take_rebuilt
 from storage.upkeep.composing import Composing
 
 REAP_SECONDS = 30.0
@@ -122,6 +122,8 @@ class Worker:
             if parts.register is not None:
                 believes = Believing(parts.store.catalog)
                 nursery.start_soon(Merging(Folders(parts.root), parts.config.logs, parts.register, believes).run)
+        if parts.number == 0:
+            self._tell_of_rebuild()
         if parts.tracer is not None:
             nursery.start_soon(parts.tracer.run)
         nursery.start_soon(parts.evictor.run)
@@ -132,6 +134,12 @@ class Worker:
             nursery.start_soon(chore.run)
         if parts.config.intake.cut:
             nursery.start_soon(Composing(parts.root, [parts.store.blobs, parts.store.cached]).run)
+
+    def _tell_of_rebuild(self) -> None:
+        """How an index was made anew, by whoever opened the store and had no collector yet."""
+        rebuilt, tracer = take_rebuilt(self._parts.root), self._parts.tracer
+        if rebuilt is not None and tracer is not None:
+            tracer.took("rebuild index", rebuilt.start_ns, rebuilt.end_ns, {"entrepot.entries": rebuilt.entries})
 
     async def _serve(
         self,

@@ -27,8 +27,9 @@ from gateway.console.signin import accounts, logins, openid, passkeys, programs,
 from gateway.console.signin import credentials as own_credentials
 from gateway.console.signin import saml as saml_pages
 from gateway.console.webhooks import webhooks
-from gateway.delivery.manage import PRINCIPAL
+from gateway.delivery.manage import PRINCIPAL, SPAN
 from gateway.delivery.requests import REQUEST_ID
+from storage.spans import borrowed
 
 DESCRIPTION = Routes("/-/api/v1")
 
@@ -139,7 +140,8 @@ def _serve(app: Quart, services: Services, route: Route) -> None:
     shows = SHOWS.get(route.rule)
 
     async def view(**at: str) -> Response:
-        return _response_of(await run(services, route, at, shows))
+        with borrowed(request.headers.get(SPAN, "")):
+            return _response_of(await run(services, route, at, shows))
 
     app.add_url_rule(
         route.rule,

@@ -18,7 +18,7 @@ from hypercorn.typing import ASGIFramework
 from gateway.delivery.heads import Head
 from gateway.delivery.requests import Request
 from storage.errors import Unavailable
-from storage.spans import carried
+from storage.spans import carried, lent
 
 BODY_BYTES_MAX = 1 << 20
 READ_BYTES = 64 << 10
@@ -27,6 +27,8 @@ SOCKET_PATH_BYTES_MAX = 100
 TRUSTED_PREFIX = "x-entrepot-"
 PRINCIPAL = "X-Entrepot-Principal"
 """In an answer of the application: whose call it was, for the access log."""
+
+SPAN = "x-entrepot-span"
 
 _HOP = frozenset(
     ("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "expect", "content-length", "host",
@@ -84,7 +86,8 @@ class Management:
         except OSError:
             raise Unavailable("The management interface is starting.", "Try again.", retry_after_s=1) from None
         async with stream:
-            await _exchange(stream, request, body)
+            with lent() as span:
+                await _exchange(stream, request, body, span)
 
     def _address(self) -> str:
         """The path, by way of its open directory where it is too long for a socket address."""
@@ -100,8 +103,9 @@ async def _serve(
     await serve(app, config, task_status=task_status, shutdown_trigger=trio.sleep_forever, mode="asgi")
 
 
-def forwarded(head: Head, length: int) -> h11.Request:
-    """The request as it goes on: nothing that concerns only the client's connection, nothing the client may not say."""
+def forwarded(head: Head, length: int, span: str = "") -> h11.Request:
+    """The request as it goes on: nothing that concerns only the client's connection, nothing the client may not say.
+    `span` is the name by which the application goes on with the trace."""
     nominated = {name.strip().lower() for name in head.headers.get("connection", "").split(",")}
     headers = [
         (name, value)
@@ -112,14 +116,14 @@ def forwarded(head: Head, length: int) -> h11.Request:
     headers += [("x-entrepot-peer", head.peer), ("x-entrepot-scheme", head.scheme)]
     if traced := carried():
         headers = [(name, value) for name, value in headers if name not in ("traceparent", "tracestate")]
-        headers += traced.items()
+        headers += [*traced.items(), (SPAN, span)]
     _, mark, query = head.target.partition(b"?")
     return h11.Request(method=head.method, target=head.raw_path.encode() + mark + query, headers=headers)
 
 
-async def _exchange(stream: trio.SocketStream, request: Request, body: bytes) -> None:
+async def _exchange(stream: trio.SocketStream, request: Request, body: bytes, span: str) -> None:
     connection = h11.Connection(h11.CLIENT)
-    data = connection.send(forwarded(request.head, len(body))) or b""
+    data = connection.send(forwarded(request.head, len(body), span)) or b""
     if body:
         data += connection.send(h11.Data(data=body)) or b""
     await stream.send_all(data + (connection.send(h11.EndOfMessage()) or b""))

@@ -69,6 +69,7 @@ from storage.errors import Absent, Forbidden, Full, Problem, TooMany, Unauthenti
 from storage.index import keys
 from storage.index.catalog import Catalog, Reading
 from storage.nouns import Host, Repository
+from storage.spans import note, step
 
 LOGIN_METHODS = ("PUT", "POST")
 PIECED = tuple((kind,) for kind in KINDS)
@@ -288,7 +289,7 @@ class Front:
 
     async def _named(self, request: Request) -> None:
         """A peer fetches a file by its name in the index, to hold it."""
-        with self._catalog.read() as reading:
+        with step("authorise"), self._catalog.read() as reading:
             admitted = self.admit_named(reading, request.head)
         request.repository = f"{admitted.ask.workspace}/{admitted.ask.repository}"
         request.principal = logged_as(admitted.principal)
@@ -297,8 +298,9 @@ class Front:
 
     async def _package(self, request: Request, place: Place) -> None:
         request.repository = f"{place.workspace}/{place.repository}"
-        with self._catalog.read() as reading:
+        with step("authorise"), self._catalog.read() as reading:
             admitted = self.admit(reading, request.head, place)
+            note("entrepot.right", admitted.right)
         request.fields = self._rates.spend(admitted.principal, request.head.peer, place.workspace)
         request.principal, request.about = logged_as(admitted.principal), about_of(admitted)
         request.leave = _leave_of(admitted)

@@ -23,6 +23,7 @@ from formats.kit.runs import Fragments, changed, cut, is_cut, spans
 from storage.blobs.intake import Intake
 from storage.blobs.shelf import BlobShelf
 from storage.nouns import View
+from storage.spans import note
 
 RUN = "run"
 PARTS = "parts"
@@ -109,6 +110,8 @@ class Assembly:
         kept = [part for part in parts if part.path in old and old[part.path].forms == part.forms]
         changes = _changes(room, set, view, before.serial, kept) if before and kept else {}
         fresh = [part for part in parts if part not in kept]
+        note("entrepot.parts.kept", len(kept))
+        note("entrepot.parts.fresh", len(fresh))
         states: dict[str, State] = {}
         dropped: list[bytes] = []
         for part in kept:

@@ -26,6 +26,7 @@ from storage.commit import Committer, Decided
 from storage.errors import Absent, Problem, UpstreamFailed
 from storage.index.catalog import Catalog, Reading
 from storage.nouns import Draft, PutRepository, Repository
+from storage.spans import note, step, stepped
 
 ANSWER_BYTES_MAX = 256 << 20
 READ_BYTES = 1 << 20
@@ -47,13 +48,16 @@ class Sharing:
             running = self._running.get(place)
             if running is None:
                 break
-            await running.wait()
+            with step("wait for generation"):
+                await running.wait()
             if (found := enough()) is not None:
                 return found
         done = trio.Event()
         self._running[place] = done
         try:
-            return await run()
+            with step("bring generation"):
+                note("entrepot.format", place.format)
+                return await run()
         finally:
             if self._running.get(place) is done:
                 del self._running[place]
@@ -152,6 +156,7 @@ class Making:
         if self._cached.holds(sha256) is None:
             raise Absent("This index is of a generation that is not kept any more.", "Read its manifest again.")
 
+    @stepped("unpack index")
     def _unpacked(self, row: Row) -> None:
         located = self._cached.find(row.packed)
         if located is None:

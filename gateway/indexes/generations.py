@@ -20,6 +20,7 @@ from gateway.indexes.assembly import Assembly, Row, made_of
 from storage.errors import Absent, Unavailable
 from storage.index import keys
 from storage.index.catalog import Catalog, Reading
+from storage.spans import note, step, stepped
 
 KIND = "generation"
 OLDER_MAX = 1024
@@ -114,6 +115,7 @@ class Generations:
 
     # ------------------------------------------------------------ making (blocking, at an origin)
 
+    @stepped("make generation")
     def make(self, place: Place, room: Indexed, wanted: Serials, *, anew: bool = False) -> Generation:
         """A generation for who has seen `wanted`, made here unless another process of the node just did.
 
@@ -139,7 +141,9 @@ class Generations:
         repository = reading.repository(place.workspace, place.repository)
         if repository is None:
             raise Absent("There is no such repository.")
-        rows = self._assembly.bring(place.key(), room, place.set, view, serials.format)
+        with step("assemble index"):
+            rows = self._assembly.bring(place.key(), room, place.set, view, serials.format)
+            note("entrepot.documents", len(rows))
 
         def manifest(at_ms: int) -> Written:
             making = Making(place.set, place.workspace, place.repository, made_of(rows), at_ms)
@@ -151,13 +155,15 @@ class Generations:
             assert self._signing is not None, "generations are made at the origin"
             at_ms = self._now_ms()
             written = manifest(at_ms)
+            with step("sign index"):
+                seals = self._signing.seals(place.workspace, place.repository, written.body, repository.certificates)
             fresh = Generation(
                 serials,
                 at_ms,
                 max(at_ms // 1000, held.modified_s + 1 if held else 0),
                 at_ms + written.fresh_s * 1000 if written.fresh_s else 0,
                 written.body,
-                self._signing.seals(place.workspace, place.repository, written.body, repository.certificates),
+                seals,
                 rows,
                 _older(held, rows),
                 at_ms + written.valid_s * 1000 if written.valid_s else 0,

@@ -21,6 +21,7 @@ from gateway.indexes.generations import Generation, Generations, serials_of
 from storage.errors import Absent, UpstreamFailed
 from storage.index.catalog import Catalog, Reading
 from storage.nouns import Repository, Upstream, View
+from storage.spans import stepped
 
 _GONE = (404, 410)
 
@@ -44,6 +45,7 @@ class Resigning:
         self._secret_of = secret_of
         self._now_ms = now_ms
 
+    @stepped("sign generation anew")
     def bring(self, place: Place, room: Indexed) -> Generation:
         """A generation of an upstream's text. Raises Absent, UpstreamFailed."""
         resigned = cast("Resigned", room)

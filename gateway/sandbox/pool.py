@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,7 +30,7 @@ from gateway.insight.errorlog import report
 from gateway.sandbox.child import LENGTH, Job, Outcome
 from storage import errors
 from storage.errors import Invalid, Problem, TooLarge, Unavailable, UpstreamFailed
-from storage.spans import step
+from storage.spans import note, step
 
 ANSWER_BYTES_MAX = 256 << 20
 INLINE_BYTES_MAX = 1 << 20
@@ -205,6 +206,8 @@ class Sandbox:
         message, lane = msgspec.msgpack.encode(job), self._lanes[job.kind]
         try:
             with step(f"sandbox {job.kind}"):
+                note("entrepot.room", job.room)
+                note("entrepot.bytes", os.fstat(descriptor).st_size - job.start)
                 outcome = await self._had_done(lane, message, descriptor)
             if outcome.problem is not None:
                 name, text, remedy, retry_after_s = outcome.problem
@@ -217,7 +220,10 @@ class Sandbox:
             raise _lament(job, slow=isinstance(error, trio.TooSlowError)) from None
 
     async def _had_done(self, lane: _Lane, message: bytes, descriptor: int) -> Outcome:
-        async with lane.limiter, self._child(lane, message, descriptor) as child:
+        async with AsyncExitStack() as stack:
+            with step("wait for a process"):
+                await stack.enter_async_context(lane.limiter)
+                child = await stack.enter_async_context(self._child(lane, message, descriptor))
             outcome = await self._outcome(child)
             if not outcome.spent and not outcome.fault:
                 lane.idle.append(child)

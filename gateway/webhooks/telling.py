@@ -6,6 +6,7 @@ from typing import NamedTuple
 import msgspec
 import trio
 
+from gateway.insight.tracing import Tracer, traced
 from gateway.webhooks.catalogue import PING
 from gateway.webhooks.events import Event, KnownAs, Told, events_of, stamp
 from gateway.webhooks.filters import Filter, OrderOf
@@ -20,6 +21,7 @@ from storage.hooks import Webhook
 from storage.index.catalog import Catalog
 from storage.index.history import History
 from storage.nouns import Entry
+from storage.spans import Kind
 
 EVENT, REDELIVERY = "event", "redelivery"
 HIDDEN = "(hidden)"
@@ -37,6 +39,8 @@ class Message(NamedTuple):
     journal: str
     serial: int
     document: Mapping[str, object]
+    trace: str = ""
+    """The mark of the trace in which that was written."""
 
 
 class Attempt(NamedTuple):
@@ -59,6 +63,7 @@ class Telling:
         known_as: KnownAs,
         order_of: OrderOf,
         now_ms: Callable[[], int],
+        tracer: Tracer | None = None,
     ) -> None:
         self.catalog = catalog
         self.history = history
@@ -68,6 +73,7 @@ class Telling:
         self._sender = sender
         self._known_as = known_as
         self._order_of = order_of
+        self._tracer = tracer
         self._now: trio.CapacityLimiter | None = None
 
     def filter_of(self, hook: Webhook) -> Filter:
@@ -87,7 +93,7 @@ class Telling:
         entry = self.history.one(journal, serial).entry
         for told in self.told_by(entry, hook.workspace):
             if told.message_id(hook.id) == id:
-                return Message(id, told.event.kind, journal, serial, told.document(hook.workspace))
+                return Message(id, told.event.kind, journal, serial, told.document(hook.workspace), entry.trace)
         raise Absent("This entry of the journal tells no such event.")
 
     def trial(self, hook: Webhook, id: str) -> Message:
@@ -99,7 +105,24 @@ class Telling:
         return Message(id, PING, hook.workspace, 0, document | {"timestamp": stamp(at_ms)})
 
     async def attempt(self, hook: Webhook, message: Message, cause: str, number: int) -> Attempt:
-        """Send it, once. What comes of it is told, not raised."""
+        """Send it, once. What comes of it is told, not raised.
+
+        It is a step in the trace of what it tells of, and of whoever has it sent now. Where it goes is no part of that:
+        the address is the receiver's secret.
+        """
+        with traced(self._tracer, message.trace, "deliver webhook", Kind.CLIENT) as span:
+            attempt = await self._attempt(hook, message, cause, number)
+            if span is not None:
+                span.attributes |= {
+                    "entrepot.event": message.kind,
+                    "entrepot.cause": cause,
+                    "entrepot.attempt": number,
+                    "http.response.status_code": attempt.answer.status,
+                }
+                span.failed = "" if attempt.answer.delivered else "not delivered"
+            return attempt
+
+    async def _attempt(self, hook: Webhook, message: Message, cause: str, number: int) -> Attempt:
         at_ms = self.now_ms()
         headers: dict[str, str] = {}
         hidden: tuple[str, ...] = ()

@@ -31,6 +31,7 @@ from storage.commit import Decided
 from storage.errors import Invalid, PreconditionFailed, Unauthenticated, Unavailable
 from storage.index.catalog import Reading
 from storage.nouns import SYSTEM
+from storage.spans import step
 
 
 async def run(services: Services, route: Route, at: Mapping[str, str], shows: Shows | None) -> Reply:
@@ -41,7 +42,7 @@ async def run(services: Services, route: Route, at: Mapping[str, str], shows: Sh
     if services.outdated() and governed and not route.alone:
         raise Unavailable("This edge has lost its origin and may not tell private things.", retry_after_s=2)
     has_key = route.keyed and HEADER in asked.headers
-    with services.catalog.read() as reading:
+    with step("authorise"), services.catalog.read() as reading:
         principal = _identified(services, reading, secret, peer_of(asked))
         g.principal = principal.id
         if governed:
