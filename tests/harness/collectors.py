@@ -1,19 +1,27 @@
-"""How does a test get a collector of traces? A real HTTP server on loopback, which reads by the official schema.
+"""How does a test get a collector of traces? The OpenTelemetry Collector itself, or, where a collector has to fail or
+tell what it was sent, an HTTP server on loopback, which reads by the official schema.
 
 The JSON of OTLP is that of protobuf but for ids, which are hex and not base64; everything else is parsed strictly.
 """
 
 import base64
 import json
+import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from google.protobuf.json_format import ParseDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from bench.ports import free_port
+from tests.harness.clients import program
+from tests.harness.waiting import until
 
 WAIT_SECONDS_MAX = 30.0
 _IDS = ("traceId", "spanId", "parentSpanId")
@@ -109,3 +117,64 @@ class Collector:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+CONFIGURATION = """
+receivers: {{otlp: {{protocols: {{http: {{endpoint: "127.0.0.1:{port}"}}}}}}}}
+processors: {{batch: {{timeout: 100ms}}}}
+exporters: {{file: {{path: "{told}", flush_interval: 100ms}}}}
+service:
+  telemetry: {{metrics: {{level: none}}, logs: {{level: warn}}}}
+  pipelines: {{traces: {{receivers: [otlp], processors: [batch], exporters: [file]}}}}
+"""
+
+
+class OtelCollector:
+    """The OpenTelemetry Collector (tests/harness/otelcol), which writes what it took into a file, as JSON."""
+
+    def __init__(self, folder: Path) -> None:
+        """Skips, or fails in CI, where it is not there."""
+        self._program = program("otelcol")
+        self._told, self._log = folder / "otelcol.jsonl", folder / "otelcol.log"
+        self._configuration = folder / "otelcol.yaml"
+        self._port = free_port()
+        self._configuration.write_text(CONFIGURATION.format(port=self._port, told=self._told))
+        self.url = f"http://127.0.0.1:{self._port}/v1/traces"
+
+    @property
+    def raw(self) -> bytes:
+        """All that it wrote."""
+        return self._told.read_bytes() if self._told.exists() else b""
+
+    @property
+    def words(self) -> str:
+        """What it complains of."""
+        return self._log.read_text()
+
+    def seen(self) -> list[Seen]:
+        return [span for line in self.raw.splitlines(keepends=True) if line.endswith(b"\n") for span in decoded(line)]
+
+    def until(self, enough: Callable[[list[Seen]], bool]) -> list[Seen]:
+        """The spans, once they are enough."""
+        until(lambda: enough(self.seen()), "the collector has the spans")
+        return self.seen()
+
+    def __enter__(self) -> "OtelCollector":
+        with self._log.open("wb") as log:
+            command = [self._program, "--config", str(self._configuration)]
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        until(self._listens, "the collector listens")
+        return self
+
+    def _listens(self) -> bool:
+        assert self._process.poll() is None, self.words
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self._port)) == 0
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(10)
