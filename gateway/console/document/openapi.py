@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
-from gateway.console.calls.call import ARGUMENT_CHARS_MAX, PAGE_ITEMS, PAGE_ITEMS_MAX, Route
+from gateway.console.calls.call import Route
 from gateway.console.calls.permissions import ANYBODY, BY_ASKING, BY_CODE, BY_PROOF
 from gateway.console.calls.problems import MEDIA
 from gateway.console.document import manners as described
+from gateway.console.document.arguments import ARGUMENTS, needed
 from gateway.console.shapes.replies import Refused
 
 OPENAPI = "3.1.0"
@@ -183,7 +184,5 @@ def _arguments(route: Route) -> Iterable[Object]:
         if name == "after" and route.paged:
             yield described.parameter("After")
             continue
-        schema: Object = {"type": "string", "maxLength": ARGUMENT_CHARS_MAX}
-        if name == "limit":
-            schema = {"type": "integer", "minimum": 1, "maximum": PAGE_ITEMS_MAX, "default": PAGE_ITEMS}
-        yield {"name": name, "in": "query", "required": False, "schema": schema}
+        required = name in needed(route.method, route.rule.removeprefix("/-/api/v1"))
+        yield {"name": name, "in": "query", "required": required, **ARGUMENTS[name]}

@@ -13,7 +13,7 @@ from gateway.console.calls.giving import networks_of
 from gateway.console.calls.permissions import REPOSITORY_ADMIN, WORKSPACE_ADMIN
 from gateway.console.repositories import replies
 from gateway.console.shapes import shown
-from gateway.console.shapes.schemas import NETWORKS_MAX, NetworkRules, NewNetworkRule
+from gateway.console.shapes.schemas import NETWORKS_MAX, NewNetworkRule, NewNetworkRules
 from gateway.delivery.addresses import address_of
 from storage.commit import Decided
 from storage.errors import Conflict, Invalid, TooLarge
@@ -32,9 +32,9 @@ def show_of_repository(call: Call, reading: Reading) -> shown.Shown:
     return _told(_repository(call, reading, call.principal).networks)
 
 
-@ROUTES.add("PUT", _REPOSITORY, REPOSITORY_ADMIN, takes=NetworkRules, gives=replies.NetworkRules)
+@ROUTES.add("PUT", _REPOSITORY, REPOSITORY_ADMIN, takes=NewNetworkRules, gives=replies.NetworkRules)
 async def set_of_repository(call: Call) -> Reply:
-    rules, replaced = _asked(await call.body(NetworkRules))
+    rules, replaced = _asked(await call.body(NewNetworkRules))
 
     def change(reading: Reading, principal: Principal) -> Decided:
         before = _repository(call, reading, principal)
@@ -67,9 +67,9 @@ def show_of_workspace(call: Call, reading: Reading) -> shown.Shown:
     return _told(_workspace(call, reading, call.principal).networks)
 
 
-@ROUTES.add("PUT", _WORKSPACE, WORKSPACE_ADMIN, takes=NetworkRules, gives=replies.NetworkRules)
+@ROUTES.add("PUT", _WORKSPACE, WORKSPACE_ADMIN, takes=NewNetworkRules, gives=replies.NetworkRules)
 async def set_of_workspace(call: Call) -> Reply:
-    rules, replaced = _asked(await call.body(NetworkRules))
+    rules, replaced = _asked(await call.body(NewNetworkRules))
 
     def change(reading: Reading, principal: Principal) -> Decided:
         before = _workspace(call, reading, principal)
@@ -82,7 +82,7 @@ async def set_of_workspace(call: Call) -> Reply:
     return await call.conclude(SYSTEM, change, lambda _: Reply(200, _told(rules)))
 
 
-def _asked(body: NetworkRules) -> tuple[Rules, Rules | None]:
+def _asked(body: NewNetworkRules) -> tuple[Rules, Rules | None]:
     """The rules, and those that they replace, None = whichever. Raises Invalid, TooLarge."""
     return _rules(body.rules), None if body.replaces is None else _rules(body.replaces)
 

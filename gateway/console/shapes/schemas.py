@@ -120,7 +120,7 @@ class NewNetworkRule(Body, frozen=True):
     note: Annotated[str, msgspec.Meta(max_length=200)] = ""
 
 
-class NetworkRules(Body, frozen=True):
+class NewNetworkRules(Body, frozen=True):
     """The first that is about a client decides. `replaces`: only if these are the rules now; null = in any case."""
 
     rules: Annotated[tuple[NewNetworkRule, ...], msgspec.Meta(max_length=100)]
