@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
@@ -21,6 +22,7 @@ import trio
 
 from cache.budget import Budget
 from cache.freshness import Held, Standing, Terms, absent, failed, found, left_s, standing, unchanged
+from cache.kept import ASKED, not_kept
 from cache.noted import Noted, forget, note
 from cache.paging import read
 from cache.shelf import Shelf
@@ -80,6 +82,8 @@ class Place[Foreign]:
     """Workspace, Repository, format, Package."""
     upstreams: tuple[str, ...]
     since: int
+    only_kept: bool = False
+    """A parent is asked for what it keeps alone: its answer is stale here, and none changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +196,39 @@ class ForeignKnowledge[Foreign = Any]:
                 return held.withheld
         return ""
 
+    def kept(
+        self,
+        workspace: str,
+        repository: str,
+        format: str,
+        package: str,
+        upstreams: tuple[Upstream, ...],
+        since: int = 0,
+    ) -> Foreign | None:
+        """What is held of the package, as old as may be, without a question asked; None where nothing is."""
+        for place in self._places(workspace, repository, format, package, upstreams, since):
+            held = self._held(place)
+            if held is not None and held.known and standing(held, self._now_ms(), place.terms) is not Standing.NOTHING:
+                return self._load(place, held)
+        return None
+
+    def keeps(
+        self,
+        workspace: str,
+        repository: str,
+        format: str,
+        package: str,
+        upstreams: tuple[Upstream, ...],
+        since: int = 0,
+    ) -> tuple[int, Callable[[], Foreign] | None]:
+        """The version of what `kept` would give, and how it is read; None where there is nothing. From any thread."""
+        for place in self._places(workspace, repository, format, package, upstreams, since):
+            held = self._held(place)
+            raw = self._shelf.get(CONTENT, held.content) if held is not None and held.known else None
+            if held is not None and raw is not None:
+                return held.version, partial(self._decode, raw)
+        return 0, None
+
     async def of(
         self,
         workspace: str,
@@ -202,26 +239,42 @@ class ForeignKnowledge[Foreign = Any]:
         since: int = 0,
         *,
         refresh: bool = False,
+        only_kept: bool = False,
     ) -> Foreign | None:
         """What the first upstream that knows the package knows of it; None where each says that there is none.
 
-        `refresh` asks again although the record is fresh, for a file that it does not list. Raises UpstreamFailed or
-        Unavailable where an upstream does not answer and nothing usable is held.
+        `refresh` asks again although the record is fresh, for a file that it does not list. `only_kept` asks no
+        upstream, be it through a parent (cache.kept). Raises UpstreamFailed or Unavailable where an upstream does not
+        answer and nothing usable is held, NotKept.
         """
-        for place in self._places(workspace, repository, format, package, upstreams, since):
+        if only_kept and not self._parent:
+            kept = self.kept(workspace, repository, format, package, upstreams, since)
+            if kept is None:
+                raise not_kept(f"What upstreams know of {package}")
+            return kept
+        for place in self._places(workspace, repository, format, package, upstreams, since, only_kept=only_kept):
             held = await self._current(place, refresh=refresh)
             if held.known:
                 return self._load(place, held)
         return None
 
     def _places(
-        self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...], since: int
+        self,
+        workspace: str,
+        repository: str,
+        format: str,
+        package: str,
+        upstreams: tuple[Upstream, ...],
+        since: int,
+        *,
+        only_kept: bool = False,
     ) -> list[Place[Foreign]]:
         """Whom to ask, in order."""
         if not upstreams:
             return []
         if self._parent:
-            return [self._parent_place(workspace, repository, format, package, upstreams, since)]
+            at = (workspace, repository, format, package)
+            return [self._parent_place(*at, upstreams, since, only_kept=only_kept)]
         question = self._ask(format, package)
         if question is None:
             return []
@@ -250,7 +303,15 @@ class ForeignKnowledge[Foreign = Any]:
         return places
 
     def _parent_place(
-        self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...], since: int
+        self,
+        workspace: str,
+        repository: str,
+        format: str,
+        package: str,
+        upstreams: tuple[Upstream, ...],
+        since: int,
+        *,
+        only_kept: bool,
     ) -> Place[Foreign]:
         path = "/".join(quote(part, safe="") for part in (workspace, repository, format))
         fresh_s = min(EDGE_FRESH_S, *(one.fresh_s for one in upstreams))
@@ -259,16 +320,17 @@ class ForeignKnowledge[Foreign = Any]:
             key_of(workspace, repository, format, package, *(one.url for one in upstreams), *purged(since)),
             format,
             f"{self._parent}/-/peer/foreign/{path}?{urlencode({'package': package})}",
-            {"authorization": f"Bearer {self._token}"},
+            {"authorization": f"Bearer {self._token}", **(ASKED if only_kept else {})},
             512 << 20,
             1,
             True,
-            self._terms(fresh_s, negative_s),
+            Terms(0, 0, self._stale_s) if only_kept else self._terms(fresh_s, negative_s),
             _as_it_is,
             True,
             (workspace, repository, format, package),
             tuple(one.name for one in upstreams),
             since,
+            only_kept,
         )
 
     def _terms(self, fresh_s: int, negative_s: int) -> Terms:
@@ -326,7 +388,7 @@ class ForeignKnowledge[Foreign = Any]:
         except Problem as problem:
             asking.problem = problem
             held = self._held(place)
-            if held is not None:
+            if held is not None and not place.only_kept:
                 self._write(place, failed(held, self._now_ms()))
         except BaseException:
             asking.problem = _Left("Whoever asked has left.")

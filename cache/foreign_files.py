@@ -23,6 +23,7 @@ from cache.budget import Budget
 from cache.flight import Fill, Flights
 from cache.foreign import EDGE_FRESH_S, EDGE_NEGATIVE_S, WORDS_MAX, SecretOf, key_of, purged
 from cache.freshness import Held, Standing, Terms, absent, failed, found, left_s, resting, standing, unchanged
+from cache.kept import ASKED, not_kept
 from cache.shelf import Shelf
 from cache.upstream import Refused, Remote, Source, Spent, Unchanged
 from storage.digest import Hasher
@@ -80,6 +81,14 @@ class Where:
     target: str
     upstreams: tuple[Upstream, ...]
     since: int = 0
+    only_kept: bool = False
+    """No upstream is asked, be it through a parent (cache.kept)."""
+
+
+Drew = Callable[[Where, str, str, bytes, int], None]
+"""(where, accept, version, sha256, size) of a foreign file that came. Called in the thread that fetched it."""
+Pace = Callable[[Source, bytes], Source]
+"""(source, key of its flight) to the same source, slower."""
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
@@ -124,9 +133,14 @@ class Spot:
     terms: Terms
     wanted: Wanted
     parent: bool
-    repository: str
-    """workspace/repository"""
+    where: Where
     lasting: Callable[[str], bytes] | None = None
+
+
+    @property
+    def asks_nobody(self) -> bool:
+        """Is what is here all that there is to have?"""
+        return self.where.only_kept and not self.parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +169,10 @@ class ForeignFiles:
         stale_seconds_max: int = 7 * 24 * 3600,
         patience_s: float = 4.0,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        drew: Drew | None = None,
     ) -> None:
+        """`drew` is told of each that came from an upstream."""
+        self._drew = drew
         self._shelf = shelf
         self._remote = remote
         self._flights = flights
@@ -177,12 +194,16 @@ class ForeignFiles:
         for spot in self._spots(where, wanted):
             record = self._record(RECORD, spot)
             if record is None or not self._good(spot, record):
+                if spot.asks_nobody:
+                    continue
                 return None
             if record.held.known:
                 now_ms = self._now_ms()
                 stale = not wanted.immutable and resting(record.held, now_ms)
                 until_s = float("inf") if wanted.immutable else time.monotonic() + left_s(record.held, now_ms)
                 return Usable(record, until_s, stale)
+        if where.only_kept and not self._parent:
+            raise not_kept(wanted.path)
         raise Absent(f"There is no file {wanted.path} here, nor upstream.")
 
     def _good(self, spot: Spot, record: Record) -> bool:
@@ -191,6 +212,8 @@ class ForeignFiles:
             return False
         if record.held.known and spot.wanted.immutable:
             return True
+        if record.held.known and spot.asks_nobody:
+            return standing(record.held, self._now_ms(), spot.terms) is not Standing.NOTHING
         return standing(record.held, self._now_ms(), spot.terms) in (Standing.FRESH, Standing.RESTING)
 
     def _spots(self, where: Where, wanted: Wanted) -> Iterator[Spot]:
@@ -203,12 +226,16 @@ class ForeignFiles:
             yield Spot(
                 key_of(*place, wanted.path, wanted.accept, *urls, *ago),
                 f"{self._parent}/{where.target}",
-                {"accept": wanted.accept, "authorization": f"Bearer {self._token}"},
+                {
+                    "accept": wanted.accept,
+                    "authorization": f"Bearer {self._token}",
+                    **(ASKED if where.only_kept else {}),
+                },
                 True,
-                self._terms(fresh_s, negative_s),
+                Terms(0, 0, self._stale_s) if where.only_kept else self._terms(fresh_s, negative_s),
                 wanted,
                 True,
-                f"{where.workspace}/{where.repository}",
+                where,
                 _lasting(place, wanted, (*urls, *ago)),
             )
             return
@@ -224,7 +251,7 @@ class ForeignFiles:
                 self._terms(one.fresh_s, one.negative_s),
                 wanted,
                 False,
-                f"{where.workspace}/{where.repository}",
+                where,
                 _lasting(place, wanted, (one.url, *ago)),
             )
 
@@ -244,34 +271,41 @@ class ForeignFiles:
 
     # ------------------------------------------------------------ asking
 
-    async def of(self, where: Where, wanted: Wanted) -> Arriving | None:
+    async def of(self, where: Where, wanted: Wanted, pace: Pace | None = None) -> Arriving | None:
         """The file on its way from the first upstream that has it; None where what is held may be used now (`peek`).
 
-        Raises Absent where none has it, and UpstreamFailed or Unavailable where one does not answer and nothing usable
-        is held: the next one might be a stranger with a file of the same name.
+        `pace` slows a fetch that nobody waits for. Raises Absent where none has it, NotKept, and UpstreamFailed or
+        Unavailable where one does not answer and nothing usable is held: the next one might be a stranger with a file
+        of the same name.
         """
         for spot in self._spots(where, wanted):
             record = self._record(RECORD, spot)
             if record is None or not self._good(spot, record):
+                if spot.asks_nobody:
+                    continue
                 try:
-                    return await self._asked(spot, record)
+                    return await self._asked(spot, record, pace)
                 except Absent:
                     continue
             if record.held.known:
                 return None
+        if where.only_kept and not self._parent:
+            raise not_kept(wanted.path)
         raise Absent(f"There is no file {wanted.path} here, nor upstream.")
 
-    async def _asked(self, spot: Spot, before: Record | None) -> Arriving | None:
+    async def _asked(self, spot: Spot, before: Record | None, pace: Pace | None) -> Arriving | None:
         """Ask, or join who asks. None: what is held is good (again)."""
         usable = before is not None and self._usable(spot, before)
         fetching = _Fetching(self, spot, before if usable else None)
+        key = b"path\0" + spot.key
+        opener = fetching.open if pace is None else lambda offset: pace(fetching.open(offset), key)
         try:
-            with trio.move_on_after(self._patience_s if usable else float("inf")) as waiting:
+            with trio.move_on_after(self._patience_s if usable and pace is None else float("inf")) as waiting:
                 fill = await self._flights.join(
-                    b"path\0" + spot.key,
+                    key,
                     -1,
                     spot.wanted.digests,
-                    fetching.open,
+                    opener,
                     fetching.remember,
                     ask_owner=True,
                 )
@@ -300,7 +334,7 @@ class ForeignFiles:
             if not record.held.known:
                 raise Absent("The upstream does not have it.") from problem
             return
-        if not usable or isinstance(problem, Absent):
+        if not usable or spot.where.only_kept or isinstance(problem, Absent):
             raise problem
         self.failed(spot)
 
@@ -320,7 +354,7 @@ class ForeignFiles:
     def failed(self, spot: Spot) -> None:
         """After no answer: what is held is left alone for a while. Nothing is kept where nothing was."""
         record = self._record(RECORD, spot)
-        if record is not None and record.held.known:
+        if record is not None and record.held.known and not spot.where.only_kept:
             self._write(RECORD, spot, msgspec.structs.replace(record, held=failed(record.held, self._now_ms())))
 
     def begun(self, spot: Spot, source: Source) -> Record:
@@ -340,13 +374,16 @@ class ForeignFiles:
 
     def finished(self, spot: Spot, head: Record, sha256: bytes, size: int, digests: Mapping[str, str]) -> None:
         """The bytes are stored."""
-        self._kept(sha256, size, spot.repository)
+        where = spot.where
+        self._kept(sha256, size, f"{where.workspace}/{where.repository}")
         held = msgspec.structs.replace(head.held, content=sha256, version=1)
         record = msgspec.structs.replace(head, held=held, size=size, digests={**head.digests, **digests})
         self._write(RECORD, spot, record)
         if spot.lasting is not None:
             self._shelf.put(RECORD, spot.lasting(sha256.hex()), msgspec.msgpack.encode(record))
         self._shelf.drop(HEAD, spot.key)
+        if self._drew is not None:
+            self._drew(where, spot.wanted.accept, "", sha256, size)
 
     def stream(self, spot: Spot, headers: Mapping[str, str], offset: int) -> Source:
         """Open the file at its owner. Blocking."""

@@ -2,13 +2,16 @@
 is room.
 
 They are counted in one order (by Repository, format, Package, file), so that who fetches and who evicts, in whichever
-process, mean the same files by what fits.
+process, mean the same files by what fits. Behind them come foreign files that somebody has drawn, the last ones first,
+as far as their own share goes: what falls out of it does not come back, unless it is drawn anew.
 """
 
-from collections.abc import Callable, Iterator, Sequence, Set
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from typing import NamedTuple, Protocol
 
+from cache.drawn import Row
 from cache.wanted import ALONE, Ties, chosen, policy_of
+from cache.wanted_drawn import Known, chosen_drawn
 from storage.index.catalog import Catalog, Reading
 from storage.nouns import File, Replication, Repository
 
@@ -16,7 +19,8 @@ FILES_MAX = 1_000_000
 
 
 class Wish(NamedTuple):
-    """One file that is wanted, and why. Not `fits`: there is no room for it beside those before it."""
+    """One file that is wanted, and why. Not `fits`: there is no room for it beside those before it. `drawn` is the row
+    of a foreign one, whose `file` has the name of its request."""
 
     repository: Repository
     policy: Replication
@@ -24,6 +28,23 @@ class Wish(NamedTuple):
     package: str
     file: File
     fits: bool
+    drawn: Row | None = None
+
+
+class Foreign(Protocol):
+    """What is known of foreign files that somebody drew."""
+
+    def mark(self) -> int:
+        """Another one whenever that has changed."""
+        ...
+
+    def known(self, reading: Reading, repository: Repository) -> list[Known]:
+        """Those of a Repository that may be had here."""
+        ...
+
+    def tags_of(self, reading: Reading, repository: Repository, format: str, package: str) -> Mapping[str, str]:
+        """Of a foreign Package, as far as was heard here."""
+        ...
 
 
 class Holding:
@@ -37,14 +58,21 @@ class Holding:
         bytes_max: int,
         now_ms: Callable[[], int],
         ties: Ties = ALONE,
+        *,
+        foreign_files_max: int = 0,
+        foreign_bytes_max: int = 0,
     ) -> None:
+        """Of foreign files at most so many, and so many bytes within `bytes_max`."""
+        self.foreign: Foreign | None = None
+        self._foreign_files_max = foreign_files_max
+        self._foreign_bytes_max = foreign_bytes_max
         self._catalog = catalog
         self.region = region
         self._formats = tuple(formats)
         self._bytes_max = bytes_max
         self._now_ms = now_ms
         self._ties = ties
-        self._moment = -1
+        self._moment: object = None
         self._blobs: Set[bytes] = frozenset()
 
     def policies(self, reading: Reading) -> Iterator[tuple[Repository, Replication]]:
@@ -71,10 +99,47 @@ class Holding:
                         fitting.add(file.sha256)
                         bytes_left -= file.size
                     yield Wish(repository, policy, format, package, file, file.sha256 in fitting)
+        if self.foreign is not None:
+            yield from self._drawn(self.foreign, reading, min(bytes_left, self._foreign_bytes_max), fitting)
+
+    def _drawn(self, foreign: Foreign, reading: Reading, bytes_left: int, held: Set[bytes]) -> Iterator[Wish]:
+        """The wishes for foreign files; bytes that are `held` anyway count no more."""
+        found: list[tuple[Repository, Replication, Known]] = []
+        for repository, policy in self.policies(reading):
+            if repository.upstreams:
+                found += [(repository, policy, one) for one in self._drawn_in(foreign, reading, repository, policy)]
+        found.sort(key=lambda one: (one[2].row.at_ms, one[2].row.number), reverse=True)
+        fitting = set(held)
+        for number, (repository, policy, one) in enumerate(found):
+            row = one.row
+            if row.sha256 not in fitting and row.size <= bytes_left and number < self._foreign_files_max:
+                fitting.add(row.sha256)
+                bytes_left -= row.size
+            file = File(row.target, row.version, row.sha256, row.size)
+            yield Wish(repository, policy, row.format, one.package, file, row.sha256 in fitting, row)
+
+    def _drawn_in(
+        self, foreign: Foreign, reading: Reading, repository: Repository, policy: Replication
+    ) -> Iterator[Known]:
+        at = (repository.workspace, repository.name)
+        withheld = {(one.format, one.package, one.version) for one in reading.quarantines(*at)}
+        for one in chosen_drawn(
+            policy,
+            foreign.known(reading, repository),
+            self._now_ms(),
+            lambda format, package: foreign.tags_of(reading, repository, format, package),
+        ):
+            place = one.row.format, one.package
+            if not withheld & {(*place, ""), (*place, one.version)}:
+                yield one
+
+    def moment(self) -> object:
+        """Another one whenever something else may be wanted."""
+        return self._catalog.moment(), self.foreign.mark() if self.foreign is not None else 0
 
     def blobs(self) -> Set[bytes]:
         """What is not to be evicted. Walks all of it where the index has moved: call it in a thread."""
-        if self.region and (moment := self._catalog.moment()) != self._moment:
+        if self.region and (moment := self.moment()) != self._moment:
             with self._catalog.read() as reading:
                 self._blobs = frozenset(one.file.sha256 for one in self.wishes(reading) if one.fits)
             self._moment = moment

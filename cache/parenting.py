@@ -12,9 +12,10 @@ import weakref
 from functools import partial
 
 from cache.addresses import Place
+from cache.kept import not_kept, only_kept
 from cache.parents import Parents
 from cache.upstream import Body, Remote
-from storage.errors import UpstreamFailed
+from storage.errors import NotKept, UpstreamFailed
 
 _CANNOT = frozenset((502, 503, 504))
 
@@ -72,6 +73,9 @@ class ParentRemote(Remote):
                 body.close()
                 continue
             self._parents.worked(parent)
+            if body.status == NotKept.status and only_kept(dressed):
+                body.close()
+                raise not_kept("What was asked for")
             body.broken = partial(self._broken, parent)
             with self._lock:
                 self._bodies[body] = parent

@@ -20,8 +20,10 @@ import trio
 
 from cache.filling import Opener
 from cache.flight import Flights
+from cache.foreign_files import Pace
 from cache.holding import Holding, Wish
 from cache.pacing import Bucket, Paced
+from cache.upstream import Source
 from storage import disk
 from storage.blobs.shelf import BlobShelf
 from storage.errors import Full, Problem
@@ -44,7 +46,8 @@ log = logging.getLogger("entrepot.cache")
 
 class Held(msgspec.Struct):
     """How far one Repository is. `serial` is that of its Workspace, `whole_serial` the last one at which all that was
-    wanted was here; `behind_ms` is the time since when it is not, 0 while it is. `left_out_bytes` do not fit."""
+    wanted was here; `behind_ms` is the time since when it is not, 0 while it is. `left_out_bytes` do not fit. Foreign
+    files, which others drew, are counted among all, and by themselves too."""
 
     workspace: str
     repository: str
@@ -53,6 +56,10 @@ class Held(msgspec.Struct):
     here_files: int = 0
     here_bytes: int = 0
     left_out_bytes: int = 0
+    foreign_files: int = 0
+    foreign_bytes: int = 0
+    foreign_here_files: int = 0
+    foreign_here_bytes: int = 0
     serial: int = 0
     whole_serial: int = 0
     behind_ms: int = 0
@@ -97,6 +104,18 @@ class Room(Protocol):
 
     def has_room(self, size: int) -> bool: ...
     def kept(self, sha256: bytes, size: int, place: str) -> None: ...
+
+
+class Foreign(Protocol):
+    """Who hears of foreign files that were drawn elsewhere, and draws them."""
+
+    async def run(self) -> None:
+        """Hear of them, until cancelled."""
+        ...
+
+    async def draw(self, wish: Wish, pace: Pace | None) -> bool:
+        """Have one here; False where it cannot be had any more. Raises Problem."""
+        ...
 
 
 class Retries:
@@ -152,7 +171,9 @@ class Replicator:
         rate_max_bytes_s: int = 0,
         files_at_a_time_max: int = 2,
         fill_seconds_max: float = 3600.0,
+        foreign: Foreign | None = None,
     ) -> None:
+        self._foreign = foreign
         self._catalog = catalog
         self._holding = holding
         self._cached = cached
@@ -182,14 +203,18 @@ class Replicator:
         try:
             while not disk.lock(fd):  # noqa: ASYNC110 - another process has no event for us
                 await trio.sleep(LOCK_LOOK_SECONDS)
-            while True:
-                await self._turn()
+            async with trio.open_nursery() as nursery:
+                if self._foreign is not None:
+                    nursery.start_soon(self._foreign.run)
+                while True:
+                    await self._turn()
         finally:
             os.close(fd)
 
     async def _turn(self) -> None:
         """Look, fetch what is missing, wait until there is something to look for."""
         moment, began_s = self._catalog.moment(), trio.current_time()
+        wanted = self._holding.moment()
         try:
             survey = await trio.to_thread.run_sync(self.look)
         except (Problem, lmdb.Error) as problem:
@@ -202,11 +227,11 @@ class Replicator:
         self._tell()
         await trio.sleep(max(GLANCE_SECONDS, WALK_SHARE * walk_s))
         if not brought:
-            await self._until_news(moment)
+            await self._until_news(wanted)
 
-    async def _until_news(self, moment: int) -> None:
+    async def _until_news(self, wanted: object) -> None:
         end_s = trio.current_time() + min(LOOK_SECONDS, self._retries.soonest_s())
-        while trio.current_time() < end_s and self._catalog.moment() == moment:  # noqa: ASYNC110 - a look is cheap
+        while trio.current_time() < end_s and self._holding.moment() == wanted:  # noqa: ASYNC110 - a look is cheap
             await trio.sleep(GLANCE_SECONDS)
 
     # ------------------------------------------------------------ what is wanted and what is here
@@ -227,13 +252,27 @@ class Replicator:
         file = wish.file
         held.files += 1
         held.bytes += file.size
-        if self._cached.holds(file.sha256) is not None:
-            held.here_files += 1
-            held.here_bytes += file.size
+        if wish.drawn is not None:
+            held.foreign_files += 1
+            held.foreign_bytes += file.size
+        if self._is_here(wish):
+            self._arrived(held, wish)
         elif not wish.fits:
             held.left_out_bytes += file.size
         elif len(survey.missing) < MISSING_MAX and not self._retries.resting(file.sha256):
             survey.missing.append(wish)
+
+    def _is_here(self, wish: Wish) -> bool:
+        drawn = wish.drawn is None or wish.drawn.here
+        return drawn and self._cached.holds(wish.file.sha256) is not None
+
+    @staticmethod
+    def _arrived(held: Held, wish: Wish) -> None:
+        held.here_files += 1
+        held.here_bytes += wish.file.size
+        if wish.drawn is not None:
+            held.foreign_here_files += 1
+            held.foreign_here_bytes += wish.file.size
 
     def _take(self, survey: Survey) -> None:
         """What was known before of how far it is goes on."""
@@ -279,7 +318,8 @@ class Replicator:
     async def _one(self, round: "_Round", wish: Wish) -> None:
         held = self._survey.held[wish.repository.workspace, wish.repository.name]
         try:
-            await self._fetch(wish)
+            if not await self._fetch(wish):
+                return
         except Full as problem:
             held.problem, round.stopped = problem.message, True
             log.error("replication waits: %s", problem.message)
@@ -296,30 +336,40 @@ class Replicator:
             round.failures = 0
             if self._retries.soonest_s() == float("inf"):  # else what is told is of a file that still fails
                 held.problem = ""
-            held.here_files += 1
-            held.here_bytes += wish.file.size
+            self._arrived(held, wish)
             self._judge(held)
 
-    async def _fetch(self, wish: Wish) -> None:
-        """Raises Problem."""
+    async def _fetch(self, wish: Wish) -> bool:
+        """False where it cannot be had any more. Raises Problem."""
         file = wish.file
-        if self._cached.holds(file.sha256) is not None:
-            return
+        if self._is_here(wish):
+            return True
         if not self._room.has_room(file.size):
             raise Full("There is no room on the disk for what is to be held here.", "Free disk space.")
+        pace = self._pace(wish)
+        if wish.drawn is not None:
+            return self._foreign is not None and await self._foreign.draw(wish, pace)
         key = b"blob\0" + file.sha256
-        opener, buckets = self._source(wish), self._buckets(wish)
-        unpaced_s = time.monotonic() + self._paced_s
-
-        def paced(offset: int) -> Paced:
-            return Paced(opener(offset), buckets, lambda: self._flights.hurried(key), unpaced_s)
+        opener = self._source(wish)
 
         def remember(sha256: bytes, size: int) -> None:
             self._room.kept(sha256, size, f"{wish.repository.workspace}/{wish.repository.name}")
 
         digests = {"sha256": file.sha256.hex()}
-        fill = await self._flights.join(key, file.size, digests, paced if buckets else opener, remember)
+        paced = opener if pace is None else lambda offset: pace(opener(offset), key)
+        fill = await self._flights.join(key, file.size, digests, paced, remember)
         await fill.done()
+        return True
+
+    def _pace(self, wish: Wish) -> Pace | None:
+        """As fast as the policy and the node let it; None = as fast as it goes."""
+        buckets = self._buckets(wish)
+        unpaced_s = time.monotonic() + self._paced_s
+
+        def pace(source: Source, key: bytes) -> Source:
+            return Paced(source, buckets, lambda: self._flights.hurried(key), unpaced_s)
+
+        return pace if buckets else None
 
     def _buckets(self, wish: Wish) -> list[Bucket]:
         found = [self._rate] if self._rate is not None else []

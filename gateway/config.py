@@ -76,6 +76,9 @@ class Replication(Section, frozen=True):
     rate_max_bytes_s: int = 0
     files_at_a_time_max: int = 2
     disk_share_max: float = 0.9
+    foreign_files_max: int = 100_000
+    foreign_days_max: int = 30
+    foreign_share_max: float = 0.3
 
 
 class Upkeep(Section, frozen=True):

@@ -140,6 +140,12 @@ class Unavailable(Problem):
     status, code = 503, "unavailable"
 
 
+class NotKept(Problem):
+    """It was asked for only if it is kept here (only-if-cached), and it is not."""
+
+    status, code = 504, "not-kept"
+
+
 class OverQuota(Problem):
     """It would exceed what a Workspace or Repository may hold. Reads and deletions go on (RFC 4331 section 6)."""
 

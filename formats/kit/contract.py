@@ -469,6 +469,15 @@ class Composed(Protocol):
         ...
 
 
+class Drawn(Protocol):
+    """What a room has besides, whose foreign files are asked for by their path (Pull)."""
+
+    def version_of(self, serve: Serve, sha256: bytes) -> str:
+        """Of which Version the file with these bytes is, for whoever asks by rank or age; "" where it is of none by
+        itself."""
+        ...
+
+
 def governed(room: Room, package: str) -> str | None:
     """The name by which grants speak of a Package: its own, where the room says nothing else."""
     asked: Governed | None = cast("Governed", room) if hasattr(room, "governed") else None

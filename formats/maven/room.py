@@ -58,6 +58,9 @@ class Maven:
     def refuse(self, ask: Ask, problem: Problem) -> Reply:
         return wire.refuse(ask, problem)
 
+    def version_of(self, serve: Serve, sha256: bytes) -> str:
+        return serve.file.partition("/")[0] if "/" in serve.file else ""
+
     # ------------------------------------------------------------ by name (formats.kit.handling.Handled)
 
     def home(self, package: str) -> str:

@@ -22,6 +22,7 @@ _NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[A-Za-z0-9=_-]+")
 _HEX = re.compile(r"[0-9a-f]+")
+_ABOUT = re.compile(r"[a-z0-9]+-[0-9a-f]{64,128}(?:\.(?:sig|att|sbom))?")
 
 
 class NameInvalid(Invalid):
@@ -110,6 +111,11 @@ def tags_about(digest: str) -> tuple[str, ...]:
     (cosign's tag scheme, and the fallback tag of OCI distribution 1.1)."""
     plain = digest.replace(":", "-")
     return (plain, *(f"{plain}.{kind}" for kind in ("sig", "att", "sbom")))
+
+
+def is_about(tag: str) -> bool:
+    """Is it one of those?"""
+    return _ABOUT.fullmatch(tag) is not None
 
 
 def referrers_of(name: str, subject: str) -> str:

@@ -52,6 +52,12 @@ class Oci:
         blobs = (names.blob_file(one) for one in found.blobs)
         return (*blobs, *(names.manifest_file(one) for one in found.manifests))
 
+    def version_of(self, serve: Serve, sha256: bytes) -> str:
+        """A manifest is one, a blob belongs to those that need it, and a tag for a signature means no image."""
+        if serve.tag:
+            return "" if names.is_about(serve.tag) else f"sha256:{sha256.hex()}"
+        return serve.file.removeprefix(names.MANIFESTS) if serve.file.startswith(names.MANIFESTS) else ""
+
     def followers(self, package: str, version: str, view: View) -> tuple[str, ...]:
         """What refers to it, and what is tagged with its digest, as older clients keep signatures."""
         referring = (one.name for one in view.versions(names.referrers_of(package, version)))

@@ -15,6 +15,7 @@ from cache.renders import Renders
 from cache.replicator import Replicator
 from formats import ROOMS
 from gateway.assembly import rooms
+from gateway.assembly.drawing import Drawer, drawer_of, drew_of, telling_of
 from gateway.assembly.parts import Parts
 from gateway.delivery.manage import Management
 from gateway.front.complaints import now_ms
@@ -50,10 +51,11 @@ class Packages:
         store, uplink = parts.store, parts.uplink
         knowledge, flights = self._knowledge(), self._flights()
         files, sources = self._files(flights), self._sources()
-        self.replicator = self._replicator(flights, sources)
         renders = Renders(parts.shelf, store.cached, store.cache_intake)
         hosted = store.blobs if uplink is None else None
         reads = Reads(hosted, store.cached, parts.shelf, renders, knowledge, files, parts.evictor)
+        drawer = drawer_of(parts, reads, knowledge, files, flights, sources)
+        self.replicator = self._replicator(flights, sources, drawer)
         puller = Puller(
             store.catalog,
             reads,
@@ -67,6 +69,7 @@ class Packages:
             parts.evictor.has_room,
             range_alone_bytes_min=parts.config.cache.range_alone_bytes_min,
             region=parts.holding.region,
+            drew=drew_of(parts),
         )
         sets = self._sets(flights)
         self.front = Front(
@@ -137,6 +140,7 @@ class Packages:
             parent=parts.parent,
             token=parts.config.parent_token,
             stale_seconds_max=parts.config.cache.stale_seconds_max,
+            drew=drew_of(parts),
         )
 
     def _sources(self) -> Sources:
@@ -150,7 +154,7 @@ class Packages:
         with self._parts.store.catalog.read() as reading:
             return reading.serial(workspace)
 
-    def _replicator(self, flights: Flights, sources: Sources) -> Replicator:
+    def _replicator(self, flights: Flights, sources: Sources, drawer: Drawer | None) -> Replicator:
         parts, limits = self._parts, self._parts.config.replication
 
         def source(wish: Wish) -> Opener:
@@ -170,6 +174,7 @@ class Packages:
             rate_max_bytes_s=limits.rate_max_bytes_s,
             files_at_a_time_max=limits.files_at_a_time_max,
             fill_seconds_max=parts.config.cache.fill_seconds_max,
+            foreign=drawer,
         )
 
     def _writes(self) -> Writes | None:
@@ -219,5 +224,6 @@ class Packages:
             uplink.upward() if uplink is not None else None,
             parts.paying.lender,
             parts.receiving,
+            telling_of(parts),
             uplink.lease if uplink is not None else None,
         )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from cache.drawn import Drawn
 from cache.eviction import Evictor
 from cache.holding import Holding
 from cache.pins import Pins
@@ -73,6 +74,11 @@ class Parts:
         documents = self.root / "staging" / f"documents-{number}"
         self.documents = Sandbox(config.sandbox, documents, "gateway.saml.unpacking")
         self.shelf = Shelf(store.cache_env)
+        self.drawn = Drawn(
+            store.cache_env,
+            many_max=config.replication.foreign_files_max,
+            days_max=config.replication.foreign_days_max,
+        )
         self.uplink = Uplink(config, store, self.shelf, self.root) if config.role == "edge" else None
         self.remote = self.uplink.remote() if self.uplink is not None else _remote(config.cache)
         self.metrics = Metrics(self.root / "metrics", number)
@@ -90,6 +96,8 @@ class Parts:
             int(config.cache.disk_bytes_max * config.replication.disk_share_max),
             now_ms,
             Ties(rooms.needs, rooms.followers),
+            foreign_files_max=config.replication.foreign_files_max,
+            foreign_bytes_max=int(config.cache.disk_bytes_max * config.replication.foreign_share_max),
         )
         self.replicated = Progress(self.root / "cache" / PROGRESS_NAME)
         shares = parsed_shares(config.cache.shares, config.cache.small_share_min)
@@ -145,6 +153,7 @@ class Parts:
         self.sandbox.close()
         self.documents.close()
         self.remote.close()
+        self.drawn.close()
         self.shelf.close()
 
     def _found_damage(self) -> None:

@@ -13,9 +13,12 @@ from typing import NamedTuple
 import msgspec
 import trio
 
+from cache.drawn import NEVER
+from cache.drawn import Place as DrawnPlace
 from cache.feed import AFTER_BYTES_MAX, Sealer, parse_after
 from cache.follower import Connect, Greeting
 from cache.foreign import ForeignKnowledge
+from cache.kept import only_kept
 from cache.parents import Parents
 from cache.peer import journal_stream
 from cache.scope import SCOPE_BYTES, Scope
@@ -31,6 +34,8 @@ from gateway.front.enrolling import Enrolling
 from gateway.front.leave import Lease, may_serve, out_of_lease
 from gateway.front.reading import upstreams_of
 from gateway.front.signed import Place, Signed
+from gateway.front.telling_drawn import MEDIA as DRAWN_MEDIA
+from gateway.front.telling_drawn import TellingDrawn
 from gateway.logs import segments
 from gateway.logs.keeping import MARK_BYTES_MAX, SEGMENT_BYTES_MAX, Receiving
 from storage.errors import Absent, Invalid, MethodRefused, Problem, Unauthenticated, Unavailable, UpstreamFailed
@@ -66,9 +71,11 @@ class Peering:
         upward: Upward | None,
         lender: Lender,
         receiving: Receiving,
+        drawn: TellingDrawn,
         lease: Lease | None = None,
     ) -> None:
         """`lease` is an edge's own."""
+        self._drawn = drawn
         self._lease = lease
         self._receiving = receiving
         self._lender = lender
@@ -108,6 +115,10 @@ class Peering:
                 await request.reply(204, ())
             case ("GET", "foreign", workspace, repository, format) if asking.sees(workspace):
                 await self._foreign(request, workspace, repository, format)
+            case ("GET", "drawn", workspace, repository) if asking.sees(workspace):
+                behind = head.argument("life", NEVER.hex()), head.argument("after", "0")
+                body = await self._drawn.tell(asking.principal, DrawnPlace(workspace, repository), *behind)
+                await request.reply(200, (("Content-Type", DRAWN_MEDIA),), body)
             case ("POST", "toll" | "toll-back" as what):
                 await self._toll(request, what, asking)
             case ("GET", "set", workspace, repository, format) if asking.sees(workspace):
@@ -127,7 +138,7 @@ class Peering:
         """What a shield knows of a private Repository it tells while its own leave lasts, and no longer: whoever
         follows through it, or past it, would take it for the origin's present word. Raises Unavailable."""
         match head.segments[2:]:
-            case ("foreign" | "set" | "certificates", workspace, name, *_) if asking.sees(workspace):
+            case ("foreign" | "drawn" | "set" | "certificates", workspace, name, *_) if asking.sees(workspace):
                 repository = reading.repository(workspace, name)
                 if self._lease is not None and repository is not None and not may_serve(self._lease, repository):
                     raise out_of_lease()
@@ -262,7 +273,8 @@ class Peering:
             upstreams = upstreams_of(there, reading.view(workspace, repository, format), room, package)
             since = reading.purged(workspace, repository, format, package)
         at = (workspace, repository, format, package)
-        foreign = await self._knowledge.of(*at, upstreams, since) if upstreams else None
+        kept = only_kept(request.head.headers)
+        foreign = await self._knowledge.of(*at, upstreams, since, only_kept=kept) if upstreams else None
         if foreign is None:
             raise Absent("No upstream knows this package.")
         body = await trio.to_thread.run_sync(partial(msgspec.msgpack.encode, foreign))

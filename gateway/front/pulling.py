@@ -7,7 +7,8 @@ import trio
 
 from cache.flight import Flights
 from cache.foreign import ForeignKnowledge
-from cache.foreign_files import ForeignFiles
+from cache.foreign_files import Drew, ForeignFiles, Where
+from cache.kept import only_kept
 from cache.outcome import Outcome
 from cache.renders import Rendered, Renders
 from cache.shelf import Shelf
@@ -19,7 +20,16 @@ from gateway.delivery.requests import Request
 from gateway.front.admitted import Admitted
 from gateway.front.leave import Leave
 from gateway.front.overlay import Overlay
-from gateway.front.reading import PULLED, NeedBytes, NeedFile, NeedForeign, NeedRender, Reads, document_labels
+from gateway.front.reading import (
+    PULLED,
+    NeedBytes,
+    NeedFile,
+    NeedForeign,
+    NeedRender,
+    Reads,
+    document_labels,
+    target_of,
+)
 from gateway.front.sources import Sources
 from gateway.front.streaming import stream_bypass, stream_fill, stream_past
 from storage.errors import Absent, Unavailable
@@ -47,7 +57,10 @@ class Puller:
         renders_running_max: int = 4,
         range_alone_bytes_min: int = 32 << 20,
         region: str = "",
+        drew: Drew | None = None,
     ) -> None:
+        """`drew` is told of each foreign file that came from an upstream."""
+        self._drew = drew
         self._catalog = catalog
         self._reads = reads
         self._renders = renders
@@ -93,7 +106,14 @@ class Puller:
 
     async def _learn(self, ask: Ask, room: Room, need: NeedForeign) -> None:
         await self._knowledge.of(
-            ask.workspace, ask.repository, room.name, need.package, need.upstreams, need.since, refresh=need.refresh
+            ask.workspace,
+            ask.repository,
+            room.name,
+            need.package,
+            need.upstreams,
+            need.since,
+            refresh=need.refresh,
+            only_kept=only_kept(ask.headers),
         )
 
     # ------------------------------------------------------------ foreign files by path
@@ -237,10 +257,18 @@ class Puller:
         def remember(sha256: bytes, size: int) -> None:
             self._kept(sha256, size, f"{ask.workspace}/{ask.repository}")
             if need.pulled:
-                known = msgspec.structs.replace(need.file, sha256=sha256, size=size)
-                self._shelf.put(PULLED, need.pulled, msgspec.msgpack.encode(known))
+                note_pulled(self._shelf, need, sha256, size)
+            if need.pulled and self._drew is not None:
+                where = Where(ask.workspace, ask.repository, ask.format, target_of(ask), (), need.since)
+                self._drew(where, "", need.file.version, sha256, size)
 
         return remember
+
+
+def note_pulled(shelf: Shelf, need: NeedBytes, sha256: bytes, size: int) -> None:
+    """A foreign file is here from now on: this is where."""
+    known = msgspec.structs.replace(need.file, sha256=sha256, size=size)
+    shelf.put(PULLED, need.pulled, msgspec.msgpack.encode(known))
 
 
 def _log_version(request: Request, found: object) -> None:

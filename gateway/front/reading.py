@@ -14,6 +14,7 @@ import msgspec
 
 from cache.foreign import purged
 from cache.foreign_files import Record, Usable, Wanted, Where
+from cache.kept import only_kept
 from cache.outcome import Outcome
 from cache.renders import Form, Rendered, Renders
 from cache.shelf import Shelf
@@ -24,7 +25,7 @@ from gateway.front.naming import named
 from gateway.front.overlay import Overlay, may_draw
 from gateway.front.routes import full_home
 from storage.blobs.shelf import BlobShelf, Located
-from storage.errors import Absent, Forbidden
+from storage.errors import Absent, Forbidden, NotKept
 from storage.index import keys
 from storage.index.catalog import Reading
 from storage.nouns import File, Repository, Upstream, View
@@ -85,11 +86,13 @@ class NeedFile(msgspec.Struct, frozen=True):
 
 
 class NeedBytes(msgspec.Struct, frozen=True):
-    """The file is known and its bytes are not here. `pulled` is its shelf key when it is foreign."""
+    """The file is known and its bytes are not here. `pulled` is its shelf key when it is foreign, `since` the Serial
+    of its package's last purge then."""
 
     file: File
     serve: Serve
     pulled: bytes
+    since: int = 0
 
 
 Need = NeedForeign | NeedRender | NeedBytes | NeedFile
@@ -198,7 +201,7 @@ class Reads:
         if file is None:
             return NeedForeign(plan.package, upstreams, since, refresh=True)
         release(reading, scope.subject(room.name, plan.package, file.version))
-        return NeedBytes(file, plan, pulled)
+        return NeedBytes(file, plan, pulled, since)
 
     def foreign_file(self, reading: Reading, scope: Scope, need: NeedFile) -> Answer | NeedFile:
         """A file by its path at the upstreams, where it is here and fresh. Raises Absent, Forbidden."""
@@ -228,7 +231,7 @@ class Reads:
     def _peeked(self, where: Where, pull: Pull) -> Usable | None:
         try:
             return self._files.peek(where, pull)
-        except Absent:
+        except (Absent, NotKept):
             return None
 
     @staticmethod
@@ -479,7 +482,8 @@ def by_version(view: View, plan: Serve) -> Serve:
 
 def need_file(ask: Ask, room: Room, serve: Serve, pull: Pull, upstreams: tuple[Upstream, ...], since: int) -> NeedFile:
     """What stands for a file by its path at the upstreams."""
-    return NeedFile(pull, Where(ask.workspace, ask.repository, room.name, target_of(ask), upstreams, since), serve)
+    at = (ask.workspace, ask.repository, room.name, target_of(ask))
+    return NeedFile(pull, Where(*at, upstreams, since, only_kept(ask.headers)), serve)
 
 
 def target_of(ask: Ask) -> str:

@@ -7,6 +7,7 @@ byte that an edge gets. What the edge has of a former version it does not ask fo
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from cache.kept import ASKED, not_kept, only_kept
 from cache.pieces import CODING, ZSTD, Parent, Range, Unpacked, open_pieces, ranges_text, windows_bytes_max
 from cache.relay import SEEN, seen_at
 from cache.upstream import Remote, Source
@@ -47,6 +48,8 @@ class UpstreamSources:
     def open_range(self, ask: Ask, file: File, upstreams: tuple[Upstream, ...]) -> Opening:
         if not file.source:
             raise Absent(f"The bytes of {file.name} are lost here.", "Run `entrepot fsck` at the origin.")
+        if only_kept(ask.headers):
+            raise not_kept(file.name)
         headers: dict[str, str] = {}
         ours = [one for one in upstreams if one.format == ask.format]
         for upstream in ours:
@@ -98,7 +101,8 @@ class ParentSources:
         return opener
 
     def _told(self, ask: Ask) -> dict[str, str]:
-        return {**self._headers, SEEN: seen_at(ask.workspace, self._serial_of(ask.workspace))}
+        told = {**self._headers, SEEN: seen_at(ask.workspace, self._serial_of(ask.workspace))}
+        return told | ASKED if only_kept(ask.headers) else told
 
     def _asking(self, ask: Ask, sha256: str) -> Parent:
         """How the parent is asked for recipe and pieces of one file."""

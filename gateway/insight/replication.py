@@ -16,6 +16,10 @@ def lines(held: Sequence[Held], now_ms: int) -> Iterator[str]:
         "waiting_files": lambda one: one.files - one.here_files,
         "waiting_bytes": lambda one: one.bytes - one.here_bytes,
         "left_out_bytes": lambda one: one.left_out_bytes,
+        "foreign_files": lambda one: one.foreign_files,
+        "foreign_bytes": lambda one: one.foreign_bytes,
+        "foreign_waiting_files": lambda one: one.foreign_files - one.foreign_here_files,
+        "foreign_waiting_bytes": lambda one: one.foreign_bytes - one.foreign_here_bytes,
         "lag_entries": lambda one: one.serial - one.whole_serial,
         "lag_seconds": lambda one: one.lag_ms(now_ms) / 1000,
     }

@@ -92,7 +92,7 @@ def show_status(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "
     """Show how far the node that is asked (an edge) is. Exit code 1 if something is in its way."""
     with reach(url, profile) as node:
         found = node.get("/replication")["items"]
-    heads = ("repository", "", "files", "bytes", "waiting", "serial", "problem")
+    heads = ("repository", "", "files", "of them foreign", "bytes", "waiting", "serial", "problem")
     Output(json).rows({"items": found}, heads, [_row(one) for one in found])
     return 1 if any(one["problem"] for one in found) else 0
 
@@ -102,6 +102,7 @@ def _row(one: dict[str, Any]) -> tuple[object, ...]:
         f"{one['workspace']}/{one['repository']}",
         bar(one["here_bytes"], one["bytes"]),
         f"{one['here_files']} of {one['files']}",
+        f"{one['foreign_here_files']} of {one['foreign_files']}",
         f"{size_of(one['here_bytes'])} of {size_of(one['bytes'])}",
         f"{size_of(one['bytes'] - one['here_bytes'])}, {one['lag_ms'] / 1000:.0f} s",
         f"{one['whole_serial']} of {one['serial']}",

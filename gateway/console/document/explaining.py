@@ -38,6 +38,7 @@ REMEDIES: dict[str, str] = {
     "whoever publishes the same bytes again mends it.",
     "upstream-failed": "A foreign registry, or the origin, failed. Try again; its operator may know more.",
     "unavailable": "Try again, after Retry-After where it is told. An edge that lost its origin writes nothing.",
+    "not-kept": "Whoever asks with `Cache-Control: only-if-cached` wants nothing fetched for it. Ask without that.",
     "over-quota": "Delete what is not needed, or have the quota raised.",
     "full": "The disk of the node is full. Reads and deletions go on; its operator makes room.",
 }

@@ -111,7 +111,8 @@ class Replication(Told, frozen=True):
 
 class Replicated(Told, frozen=True):
     """How far this node is: `whole_serial` is the last Serial at which all that is wanted was here, `lag_ms` how long
-    that has not been so. `left_out_bytes` have no room here."""
+    that has not been so. `left_out_bytes` have no room here. What came from foreign registries is counted among all,
+    and by itself too (`foreign_`)."""
 
     workspace: str
     repository: str
@@ -120,6 +121,10 @@ class Replicated(Told, frozen=True):
     here_files: int
     here_bytes: int
     left_out_bytes: int
+    foreign_files: int
+    foreign_bytes: int
+    foreign_here_files: int
+    foreign_here_bytes: int
     serial: int
     whole_serial: int
     lag_ms: int
