@@ -47,8 +47,8 @@ class Place(NamedTuple):
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
-    """One file. `target` is the path of the request with its query, whole, without a slash ahead; `accept` goes with it.
-    `version` is "" where the format does not tell. `since` is the Serial of the last purge of its package.
+    """One file. `target` is the path of the request with its query, whole, without a slash ahead; `accept` goes with
+    it. `version` is "" where the format does not tell. `since` is the Serial of the last purge of its package.
 
     An edge's own: `here` = it was drawn, `needs` are the names of files that it is nothing without."""
 
@@ -149,11 +149,10 @@ class Drawn:
 
     def take(self, place: Place, told: Told) -> None:
         """Keep what was told. A file that is here already stays so while it is the same one. Raises Full."""
+        before = self.heard(place)
+        if before == (told.life, told.upto):
+            return
         with self._writing() as writing:
-            raw = writing.get(_after(place), db=self._state)
-            before = _AFTER.unpack(raw) if raw is not None else (NEVER, 0)
-            if before == (told.life, told.upto):
-                return
             if before[0] != told.life:
                 self._clear(writing, place)
             for row in told.rows:

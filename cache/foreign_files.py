@@ -136,7 +136,6 @@ class Spot:
     where: Where
     lasting: Callable[[str], bytes] | None = None
 
-
     @property
     def asks_nobody(self) -> bool:
         """Is what is here all that there is to have?"""
@@ -205,6 +204,14 @@ class ForeignFiles:
         if where.only_kept and not self._parent:
             raise not_kept(wanted.path)
         raise Absent(f"There is no file {wanted.path} here, nor upstream.")
+
+    def kept(self, where: Where, wanted: Wanted) -> Record | None:
+        """What is held of it, as old as may be, without a question asked."""
+        for spot in self._spots(where, wanted):
+            record = self._record(RECORD, spot)
+            if record is not None and self._usable(spot, record):
+                return record
+        return None
 
     def _good(self, spot: Spot, record: Record) -> bool:
         """May it be used without asking?"""
@@ -333,6 +340,8 @@ class ForeignFiles:
         if record is not None and self._good(spot, record):
             if not record.held.known:
                 raise Absent("The upstream does not have it.") from problem
+            return
+        if spot.where.only_kept and usable and isinstance(problem, Unchanged):
             return
         if not usable or spot.where.only_kept or isinstance(problem, Absent):
             raise problem

@@ -1,5 +1,5 @@
-"""Which foreign files does a replication policy want, of those that somebody has drawn? Pure: a policy and what is known
-of them in, some of them out.
+"""Which foreign files does a replication policy want, of those that somebody has drawn? Pure: a policy and what is
+known of them in, some of them out.
 
 Formats and packages narrow. Of a Package all that was drawn is wanted, or, where the policy asks by tag, age or rank,
 the files of Versions that meet one of these, with what they need. What a Version's age is counts from when it was

@@ -68,6 +68,7 @@ def drawer_of(
         sources,
         parts.shelf,
         parts.evictor.kept,
+        store.cached.find,
         parts.drawn,
         facts,
     )

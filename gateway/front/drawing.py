@@ -1,7 +1,7 @@
 """How does an edge have a foreign file that somebody drew elsewhere? It asks for it as that client did, of itself.
 
-The same path goes the same way as a client's read: names that are published here stay here (C14), what is withheld or in
-quarantine is not brought, and the parent is asked by the edge's own credential, for what it keeps alone, so that no
+The same path goes the same way as a client's read: names that are published here stay here (C14), what is withheld or
+in quarantine is not brought, and the parent is asked by the edge's own credential, for what it keeps alone, so that no
 foreign registry is asked for it again. Here too, what a row says gives no right: it is read again by its room.
 """
 
@@ -39,6 +39,7 @@ from gateway.front.reading import (
 )
 from gateway.front.routes import full_home
 from gateway.front.sources import Sources
+from storage.blobs.shelf import Located
 from storage.errors import Absent, NotKept, Problem, Unavailable
 from storage.index.catalog import Catalog, Reading
 from storage.nouns import Repository, View
@@ -189,9 +190,11 @@ class Drawing:
         sources: Sources,
         shelf: Shelf,
         kept: Callable[[bytes, int, str], None],
+        find: Callable[[bytes], Located | None],
         drawn: Drawn,
         facts: Facts,
     ) -> None:
+        self._find = find
         self._catalog = catalog
         self._rooms = rooms
         self._reads = reads
@@ -210,14 +213,14 @@ class Drawing:
         row, place = wish.drawn, Place(wish.repository.workspace, wish.repository.name)
         assert row is not None
         request = request_of(self._rooms, place, row)
-        answer = None
+        media = None
         if request is not None:
             with suppress(Absent, NotKept):
-                answer = await self._brought(place, request, pace)
-        if request is None or answer is None:
+                media = await self._brought(place, request, pace)
+        if request is None or media is None:
             self._drawn.forget(place, row)
             return False
-        needs = await self._needs(request, answer)
+        needs = await self._needs(request, row, media)
         await self._hear_of(place, request)
         self._drawn.came(place, row, needs)
         return True
@@ -240,14 +243,14 @@ class Drawing:
             if self._knowledge.kept(*at, upstreams, since) is None:
                 await self._knowledge.of(*at, upstreams, since, only_kept=True)
 
-    async def _brought(self, place: Place, request: Request, pace: Pace | None) -> Answer:
-        """What a client would be answered now. Raises Absent and NotKept where there is no such file to be had."""
+    async def _brought(self, place: Place, request: Request, pace: Pace | None) -> str:
+        """Its media type, once it is here. Raises Absent and NotKept where there is no such file to be had."""
         ask, asked = request.ask, False
         for _ in range(ROUNDS_MAX):
             with self._catalog.read() as reading:
                 found = self._resolved(reading, place, request)
             if isinstance(found, Answer):
-                return found
+                return found.media
             if isinstance(found, NeedForeign):
                 if asked:
                     raise Unavailable(f"The parent does not list {ask.path} yet.", "It is tried again.")
@@ -256,9 +259,11 @@ class Drawing:
                 await self._knowledge.of(*at, found.upstreams, found.since, refresh=True, only_kept=True)
             elif isinstance(found, NeedFile):
                 arriving = await self._files.of(found.where, found.pull, pace)
-                if arriving is None:
-                    continue
-                await arriving.fill.done()
+                if arriving is not None:
+                    await arriving.fill.done()
+                record = self._files.kept(found.where, found.pull)
+                if record is not None:
+                    return found.pull.media or record.media
             else:
                 await self._bytes(ask, found, pace)
         raise Unavailable(f"{ask.path} changes faster than it can be brought.", "It is tried again.")
@@ -311,15 +316,16 @@ class Drawing:
         # it may have been here, or be fetched by a client who noted the same
         note_pulled(self._shelf, need, sha256, fill.size or 0)
 
-    async def _needs(self, request: Request, answer: Answer) -> tuple[str, ...]:
+    async def _needs(self, request: Request, row: Row, media: str) -> tuple[str, ...]:
         """The names of the files that this one is nothing without, where its room tells; () where that fails."""
         plan, room = request.plan, request.room
         if not (hasattr(room, "needs") and hasattr(room, "version_of") and isinstance(plan, Serve)):
             return ()
-        if answer.size > COMPOSED_BYTES_MAX or not cast("ByPath", room).version_of(plan, b""):
+        located = self._find(row.sha256)
+        if located is None or located.size > COMPOSED_BYTES_MAX or not cast("ByPath", room).version_of(plan, b""):
             return ()
-        raw = answer.body or b"".join(os.pread(fd, length, offset) for fd, offset, length in answer.extents)
+        raw = b"".join(os.pread(fd, length, offset) for fd, offset, length in located.extents)
         with suppress(Problem, msgspec.MsgspecError):
-            facts = await self._facts(room.name, request.ask, raw, answer.media)
+            facts = await self._facts(room.name, request.ask, raw, media)
             return tuple(cast("Any", room).needs(facts))
         return ()

@@ -4,6 +4,7 @@ An origin and enrolled edges as processes, in two regions; this machine's own up
 tells what it was asked.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import images, mvn
+from tests.harness import mvn
 from tests.harness.clients import python_upstream
 from tests.harness.docker_registry import DockerRegistry
 from tests.harness.registry import Image
@@ -109,7 +110,8 @@ def pulled(node: Node, where: str, name: str, tag: str, token: str = "") -> list
     assert got.status == 200, got.body
     digest = got.headers["docker-content-digest"]
     assert image.ask("GET", f"manifests/{digest}").body == got.body
-    blobs = [image.ask("GET", f"blobs/{one}") for one in images.parts_of(got.body)]
+    made = json.loads(got.body)
+    blobs = [image.ask("GET", f"blobs/{one['digest']}") for one in (made["config"], *made["layers"])]
     assert {one.status for one in blobs} == {200}
     return [got.body, *(one.body for one in blobs)]
 
@@ -138,7 +140,7 @@ def test_o19_f5_a_query_by_tag_brings_an_image_whole_through_a_shield_and_a_quar
     pulled(lazy, other, "team/bad", "v1", world.token)
     asked = Counter(one for one in registry.asked()[before:] if one[0] == "GET")
     for node in (shield, eager):
-        holds(world, node, 4)  # the manifest by its tag, a configuration and two layers; by its digest it lies there too
+        holds(world, node, 4)  # the manifest by its tag, a configuration and two layers
         assert progress(world, node)["foreign_files"] in (4, 5)
     named = world.origin.peers + "/-/peer/drawn/{}"
     assert said(eager.data, "GET", named.format(here)) == 200
