@@ -165,13 +165,17 @@ class ForeignKnowledge[Foreign = Any]:
         package: str,
         upstreams: tuple[Upstream, ...],
         since: int = 0,
+        *,
+        only_kept: bool = False,
     ) -> Known[Foreign] | None:
-        """What may be used without asking; None where somebody must be asked (`of`)."""
+        """What may be used without asking; None where somebody must be asked (`of`). `only_kept`: as old as may be."""
         now_ms, now_s = self._now_ms(), time.monotonic()
         until_s, stale = float("inf"), False
         for place in self._places(workspace, repository, format, package, upstreams, since):
             held = self._held(place)
             state = standing(held, now_ms, place.terms)
+            if only_kept and held is not None and held.known and state is not Standing.NOTHING:
+                return Known(held.version, now_s, True, _Loading(self, place, held))
             if held is None or state not in (Standing.FRESH, Standing.RESTING):
                 return None
             until_s = min(until_s, now_s + left_s(held, now_ms))

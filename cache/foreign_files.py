@@ -34,6 +34,8 @@ RECORD, HEAD = "foreign-file", "foreign-file-head"
 WAIT_BYTES_MAX = 1 << 20
 """A renewed file of no more than this is awaited whole, as is one that does not tell its size: where it breaks off, the
 old copy still serves."""
+JUST_NOW_MS = 5_000
+"""What a parent said so lately of what it keeps, it need not be asked for again by who wants no more than that."""
 DETAIL = "entrepot-detail"
 """The header in which a parent tells an edge, beside its dialect, what its upstream did; percent-encoded."""
 
@@ -221,6 +223,8 @@ class ForeignFiles:
             return True
         if record.held.known and spot.asks_nobody:
             return standing(record.held, self._now_ms(), spot.terms) is not Standing.NOTHING
+        if record.held.known and spot.where.only_kept and 0 <= self._now_ms() - record.held.answered_ms < JUST_NOW_MS:
+            return True
         return standing(record.held, self._now_ms(), spot.terms) in (Standing.FRESH, Standing.RESTING)
 
     def _spots(self, where: Where, wanted: Wanted) -> Iterator[Spot]:
@@ -340,8 +344,6 @@ class ForeignFiles:
         if record is not None and self._good(spot, record):
             if not record.held.known:
                 raise Absent("The upstream does not have it.") from problem
-            return
-        if spot.where.only_kept and usable and isinstance(problem, Unchanged):
             return
         if not usable or spot.where.only_kept or isinstance(problem, Absent):
             raise problem

@@ -25,7 +25,6 @@ from cache.wanted_drawn import Known
 from formats.kit.contract import ABOUT, Ask, Foreign, Learn, Listed, Manifest, Room, Serve, Show, about
 from formats.kit.contract import Drawn as ByPath
 from gateway.delivery.answers import Answer
-from gateway.front.overlay import Overlay
 from gateway.front.pulling import flight_key, note_pulled
 from gateway.front.reading import (
     NeedBytes,
@@ -34,7 +33,6 @@ from gateway.front.reading import (
     Reads,
     Scope,
     foreign_set,
-    pulled_key,
     upstreams_of,
 )
 from gateway.front.routes import full_home
@@ -42,7 +40,7 @@ from gateway.front.sources import Sources
 from storage.blobs.shelf import Located
 from storage.errors import Absent, NotKept, Problem, Unavailable
 from storage.index.catalog import Catalog, Reading
-from storage.nouns import Repository, View
+from storage.nouns import Repository
 
 ROUNDS_MAX = 6
 HEARD_MAX = 10_000
@@ -271,8 +269,7 @@ class Drawing:
     def _resolved(
         self, reading: Reading, place: Place, request: Request
     ) -> Answer | NeedForeign | NeedFile | NeedBytes:
-        """As a client's read, but that what is kept of a package, as old as it may be, is enough where it lists the
-        file. Raises Absent, Forbidden."""
+        """As a client's read. Raises Absent, Forbidden."""
         ask, room, plan = request.ask, request.room, request.plan
         repository = reading.repository(*place)
         if repository is None:
@@ -284,19 +281,9 @@ class Drawing:
         if not isinstance(plan, Serve | Show):
             raise Absent("This is signed here.")
         found = self._reads.resolve(reading, scope, ask, room, plan)
-        if isinstance(found, NeedForeign) and isinstance(plan, Serve):
-            return self._listed(view, ask, room, plan, found) or found
         if isinstance(found, Answer | NeedForeign | NeedFile | NeedBytes):
             return found
         raise Absent("This is rendered here.")
-
-    def _listed(self, view: View, ask: Ask, room: Room, plan: Serve, need: NeedForeign) -> NeedBytes | None:
-        at = (ask.workspace, ask.repository, room.name, plan.package)
-        foreign = self._knowledge.kept(*at, need.upstreams, need.since)
-        file = Overlay(view, foreign).file(plan.package, plan.file) if foreign is not None else None
-        if file is None:
-            return None
-        return NeedBytes(file, plan, pulled_key(ask, room, plan, need.since), need.since)
 
     async def _bytes(self, ask: Ask, need: NeedBytes, pace: Pace | None) -> None:
         file, key = need.file, flight_key(need)

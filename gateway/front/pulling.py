@@ -8,7 +8,7 @@ import trio
 from cache.flight import Flights
 from cache.foreign import ForeignKnowledge
 from cache.foreign_files import Drew, ForeignFiles, Where
-from cache.kept import only_kept
+from cache.kept import not_kept, only_kept
 from cache.outcome import Outcome
 from cache.renders import Rendered, Renders
 from cache.shelf import Shelf
@@ -89,6 +89,8 @@ class Puller:
                 await request.answer(found)
                 return
             if isinstance(found, NeedForeign):
+                if refreshed and only_kept(admitted.ask.headers):
+                    raise not_kept(admitted.ask.path)
                 if found.refresh and refreshed:
                     raise Absent("There is no such file here, nor upstream.")
                 refreshed = refreshed or found.refresh

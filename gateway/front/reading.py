@@ -112,7 +112,15 @@ class Knowledge(Protocol):
     """Foreign knowledge by place: None where nothing is held or it must be asked again."""
 
     def peek(
-        self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...], since: int
+        self,
+        workspace: str,
+        repository: str,
+        format: str,
+        package: str,
+        upstreams: tuple[Upstream, ...],
+        since: int,
+        *,
+        only_kept: bool = False,
     ) -> Known | None: ...
     def withheld(
         self, workspace: str, repository: str, format: str, package: str, upstreams: tuple[Upstream, ...], since: int
@@ -193,7 +201,7 @@ class Reads:
             release(reading, scope.subject(room.name, plan.package, file.version))
             if (located := self._find_cached(file.sha256)) is not None:
                 return self._file_answer(reading, _doubtful(scope), ask, room.name, plan, file, located)
-        known = self._knowledge.peek(*at, upstreams, since)
+        known = self._knowledge.peek(*at, upstreams, since, only_kept=only_kept(ask.headers))
         if known is None:
             return NeedForeign(plan.package, upstreams, since)
         foreign = known.foreign()
@@ -362,7 +370,7 @@ class Reads:
             upstreams = ()
         if upstreams:
             at = (ask.workspace, ask.repository, room.name, plan.package)
-            known = self._knowledge.peek(*at, upstreams, since)
+            known = self._knowledge.peek(*at, upstreams, since, only_kept=only_kept(ask.headers))
             if known is None:
                 return NeedForeign(plan.package, upstreams, since)
             version, fresh_until_s = known.version, min(scope.until_s, known.fresh_until_s)

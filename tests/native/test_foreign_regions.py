@@ -71,7 +71,8 @@ def test_o19_what_one_region_drew_another_has_and_serves_with_origin_and_registr
 ) -> None:
     """What was there before the policy, and what came behind it; each file asked for once of its registry."""
     here = world.repository("acme", "open", public=True)
-    lazy, eager = world.edge("paris", "europe", "acme"), world.edge("tokyo", "asia", "acme")
+    lazy, shield = world.edge("paris", "europe", "acme"), world.edge("gate", "asia", shield=True)
+    eager = world.edge("tokyo", "asia", "acme", parents=[shield, world.origin])
     with Relay(reachable(mvn.upstream())) as maven:
         for format, url in (("pypi", reachable(python_upstream())), ("maven", maven.url)):
             world.entrepot("upstream", "add", here, format, url, "--private-network")
@@ -82,7 +83,8 @@ def test_o19_what_one_region_drew_another_has_and_serves_with_origin_and_registr
         jar = lazy.get(f"/{here}/maven/{JAR}").body
         assert jar[:2] == b"PK"
         drawn = [one["target"] for one in world.origin.served() if one.get("outcome") == "FILL"]
-        holds(world, eager, 3)  # the pom, the jar, the wheel
+        for node in (shield, eager):
+            holds(world, node, 3)  # the pom, the jar, the wheel
         assert progress(world, lazy) == {}
         assert 'entrepot_replication_foreign_waiting_files{workspace="acme",repository="open"} 0' in metrics(
             world, eager
@@ -91,7 +93,8 @@ def test_o19_what_one_region_drew_another_has_and_serves_with_origin_and_registr
         assert {path: n for path, n in counted.items() if n > 1} == {}, "nothing is asked for twice"
         again = [one["target"] for one in world.origin.served() if one.get("outcome") == "FILL"]
         assert again == drawn, "the origin fetched nothing for the other region"
-    world.origin.stop(signal.SIGKILL)
+    for node in (world.origin, shield):
+        node.stop(signal.SIGKILL)
     assert eager.get(f"/{here}/maven/{JAR}").body == jar
     assert eager.get(f"/{here}/maven/{POM}").status == 200
     assert downloaded(eager, here, tmp_path / "eager") == direct
