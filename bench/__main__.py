@@ -12,7 +12,8 @@ from types import FrameType
 
 from bench.machine import Skipped, conditions, isolate, pin_to_client
 from bench.options import options
-from bench.report import Result, as_json, picture, words
+from bench.pictures import picture
+from bench.report import Result, as_json, words
 
 
 def leave(number: int, _: FrameType | None) -> None:

@@ -1,19 +1,25 @@
-"""How does a Debian repository come to a hundred thousand packages within a minute?
+"""How does a repository come to a hundred thousand Debian packages within a minute, or to a million files in some?
 
-    python -m bench.filling DATA WORKSPACE REPOSITORY SUITE FROM TO WORKER
+    python -m bench.filling DATA WORKSPACE REPOSITORY WHAT FROM TO WORKER
 
-Through the store's own commit path, in a process of its own while the node is stopped: each package is staged, taken
-apart and decided by the room's own code and committed as an entry of its own. What is left out is HTTP and the sandbox.
+WHAT is `generic`, or `deb/SUITE`. Through the store's own commit path, in processes of its own while the node is
+stopped: each package is staged, taken apart and decided by the room's own code and committed as an entry of its own.
+What is left out is HTTP and the sandbox.
 """
 
+import os
 import random
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
 import trio
 
 from bench.hostile.archives import END, member
+from bench.machine import use_all_cores
 from formats import ROOMS
 from formats.kit.contract import Ask, Blob, Received
 from storage.commit import Decided
@@ -22,6 +28,8 @@ from storage.nouns import Draft
 from storage.open import Store, now_ms, open_store
 
 TASKS = 200
+PROCESSES = 2
+ROOT = Path(__file__).resolve().parents[1]
 WORDS = [
     "access",
     "archive",
@@ -100,29 +108,51 @@ def name_of(number: int) -> str:
     return f"{'abcdefghijklmnopqrstuvwxyz'[mixed % 26]}{WORDS[mixed // 26 % len(WORDS)]}-{number}"
 
 
-class Filling:
-    """Packages from one number to the next into one suite of one repository."""
+class Upload(NamedTuple):
+    """One package as it is sent: the path within its room, the bytes, and what the room knows of the request."""
 
-    def __init__(self, store: Store, workspace: str, repository: str, suite: str) -> None:
+    path: str
+    data: bytes
+    context: dict[str, Any]
+
+
+def deb_upload(suite: str, number: int) -> Upload:
+    context = {"action": "publish", "file": f"{number}.deb", "distribution": suite, "component": "main"}
+    return Upload(f"upload/{suite}/main/{number}.deb", deb(number), context)
+
+
+def file_upload(_: str, number: int) -> Upload:
+    path = f"{name_of(number)}/1.0/data.bin"
+    return Upload(path, b"%020d" % number * 12, {"do": "put", "path": path, "media": "application/octet-stream"})
+
+
+UPLOADS: dict[str, Callable[[str, int], Upload]] = {"deb": deb_upload, "generic": file_upload}
+
+
+class Filling:
+    """Packages from one number to the next into one repository."""
+
+    def __init__(self, store: Store, workspace: str, repository: str, what: str) -> None:
         self._store = store
         self._at = workspace, repository
-        self._suite = suite
-        self._room = ROOMS["deb"]
+        self._format, _, self._suite = what.partition("/")
+        self._room = ROOMS[self._format]
+        self._upload = UPLOADS[self._format]
 
     async def one(self, number: int) -> None:
         assert self._store.committer is not None
-        path = f"upload/{self._suite}/main/{number}.deb"
-        ask = Ask("PUT", path, path, (), {}, "http://127.0.0.1", *self._at, at_ms=now_ms(), format="deb")
-        context = {"action": "publish", "file": f"{number}.deb", "distribution": self._suite, "component": "main"}
+        path, data, context = self._upload(self._suite, number)
+        base = f"http://127.0.0.1/{'/'.join(self._at)}/{self._format}"
+        ask = Ask("PUT", path, path, (), {}, base, *self._at, at_ms=now_ms(), format=self._format)
         with self._store.intake.stage() as staged:
-            staged.write(deb(number))
+            staged.write(data)
             staged.seal()
             blob = Blob(sha256=staged.sha256, size=staged.size)
             found = self._room.unpack(ask, Received({}, "", staged.descriptor(), blob, "", context, staged.start))
             finds = msgspec.structs.replace(found, blobs={"file": blob}, context=context)
 
             def decide(reading: Reading) -> Decided:
-                made = self._room.decide(ask, finds, reading.view(*self._at, "deb"))
+                made = self._room.decide(ask, finds, reading.view(*self._at, self._format))
                 return Decided(Draft(*self._at, "bench", made.action, made.changes), None)
 
             await self._store.committer.commit(decide, [staged])
@@ -139,10 +169,26 @@ class Filling:
                 nursery.start_soon(work)
 
 
-def main(data: str, workspace: str, repository: str, suite: str, first: str, last: str, worker: str) -> None:
+def fill(data: Path, repository: str, what: str, count: int) -> None:
+    """`count` packages into workspace/repository of a store that nobody has open. Raises RuntimeError."""
+    affinity = os.sched_getaffinity(0)
+    use_all_cores()
+    share = -(-count // PROCESSES)
+    command = [sys.executable, "-m", "bench.filling", str(data), *repository.split("/"), what]
+    running = [
+        subprocess.Popen([*command, str(at), str(min(at + share, count)), str(worker)], cwd=ROOT)
+        for worker, at in enumerate(range(0, count, share))
+    ]
+    codes = [one.wait() for one in running]
+    os.sched_setaffinity(0, affinity)
+    if any(codes):
+        raise RuntimeError(f"{repository} could not be filled")
+
+
+def main(data: str, workspace: str, repository: str, what: str, first: str, last: str, worker: str) -> None:
     store = open_store(Path(data), role="origin", worker=int(worker))
     try:
-        trio.run(Filling(store, workspace, repository, suite).all, range(int(first), int(last)))
+        trio.run(Filling(store, workspace, repository, what).all, range(int(first), int(last)))
     finally:
         store.close()
 

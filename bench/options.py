@@ -10,7 +10,7 @@ from bench.numbers import bytes_of
 DEFAULTS: dict[str, dict[str, int]] = {
     "regions": {"big_bytes": 100 << 20},
     "logs": {"count": 100},
-    "dedup": {"count": 1},
+    "growth": {"count": 1_000},
 }
 SCENARIOS = sorted(one.name for one in iter_modules([str(Path(__file__).with_name("scenarios"))]))
 
@@ -58,8 +58,8 @@ def parser() -> argparse.ArgumentParser:
         "--count",
         type=int,
         default=200,
-        help="of publishes (replicate), kills (crash), clients (regions), thousands of requests (eviction), "
-        "millions of rows (logs) or chunks (dedup)",
+        help="of publishes (replicate), kills (crash), clients (regions), thousands of requests (eviction) or "
+        "packages (growth), millions of rows (logs)",
     )
     made.add_argument(
         "--share-bytes",
@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
         "digest; 0 = all, as far as that is sensible (regions)",
     )
     made.add_argument("--mutants", type=int, default=10_000, help="damaged packages for each room (hostile)")
-    made.add_argument("--keep", type=Path, help="what was prepared stays there for the next run (deb)")
+    made.add_argument("--keep", type=Path, help="what was prepared stays there for the next run (deb, growth, logs)")
     made.add_argument("--operations", type=int, default=10_000, help="of all kinds together (revoke)")
     made.add_argument("--json", type=Path, help="write all rounds there")
     made.add_argument("--png", type=Path, help="draw the ratios there")

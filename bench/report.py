@@ -1,12 +1,10 @@
-"""How are measurements shown? As a table to read, as JSON to compare, as a picture to see at a glance."""
+"""How are measurements shown? As a table to read, as JSON to compare; as a picture by `pictures`."""
 
 import json
 from dataclasses import asdict, dataclass, field
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-from bench.numbers import Spread, ratios, spread
+from bench.numbers import ratios, spread
 
 
 @dataclass(slots=True)
@@ -51,8 +49,20 @@ class Phase:
 
 
 @dataclass(slots=True)
+class Curve:
+    """How one figure goes while something grows: rounds by the amount there was of `growing`. `goal`: not above it."""
+
+    name: str
+    unit: str
+    growing: str
+    goal: float = 0.0
+    points: list[tuple[float, list[float]]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Result:
-    """What one scenario found. `against` names the other side. A story also has its `moments` and `phases`."""
+    """What one scenario found. `against` names the other side. A story also has its `moments` and `phases`, what was
+    measured over something that grows its `curves`."""
 
     scenario: str
     against: str = ""
@@ -61,6 +71,7 @@ class Result:
     notes: list[str] = field(default_factory=list)
     moments: list[Moment] = field(default_factory=list)
     phases: list[Phase] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
 
 
 def figure(values: list[float]) -> str:
@@ -133,65 +144,3 @@ def as_json(result: Result) -> str:
         told = {"ratio": asdict(ratio) if ratio else None, "cpu_ratio": asdict(eff) if eff else None}
         rows.append(asdict(row) | told)
     return json.dumps(asdict(result) | {"rows": rows}, indent=1)
-
-
-def picture(result: Result, path: Path) -> str:
-    """Draws the ratios with their ranges, or the time line of a story; says what it did. Needs matplotlib, which is a
-    test dependency."""
-    drawn = [(row.case, ratio) for row in result.rows if (ratio := ratios(row.ours, row.theirs))]
-    if not drawn and not result.moments:
-        return "no picture: nothing was compared"
-    if find_spec("matplotlib") is None:
-        return "no picture: matplotlib is not installed"
-    # Drawing is rare and matplotlib takes a second to load: it is loaded here and not with the module.
-    import matplotlib  # noqa: PLC0415
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot  # noqa: PLC0415
-
-    sheet = time_line(result, pyplot) if result.moments else bars(result, drawn, pyplot)
-    sheet.savefig(path, dpi=110)
-    pyplot.close(sheet)
-    return f"picture: {path}"
-
-
-def bars(result: Result, drawn: list[tuple[str, Spread]], pyplot: Any) -> Any:
-    """A bar for each ratio."""
-    drawn = drawn[::-1]
-    sheet, axes = pyplot.subplots(figsize=(9, 0.36 * len(drawn) + 1.4), layout="constrained")
-    middles = [ratio.median for _, ratio in drawn]
-    reach = [[r.median - r.low for _, r in drawn], [r.high - r.median for _, r in drawn]]
-    colours = ["#2f855a" if middle >= 1 else "#b7791f" for middle in middles]
-    axes.barh([case for case, _ in drawn], middles, xerr=reach, color=colours, ecolor="#555", capsize=2)
-    axes.axvline(1, color="#222", linewidth=1)
-    axes.set_xlabel(f"entrepot / {result.against} (median and range of rounds; right of the line is faster)")
-    axes.set_title(f"{result.scenario}, {result.conditions.get('date', '')}")
-    return sheet
-
-
-def time_line(result: Result, pyplot: Any) -> Any:
-    """What was seen, one below the other over the same time, with the phases behind."""
-    sheet, panels = pyplot.subplots(4, 1, figsize=(13, 9), sharex=True, layout="constrained")
-    shown = [
-        ("share of the answers", [("hits", "hit_share", "#2f855a"), ("refused or lost", "refused_share", "#c53030")]),
-        ("public hits lost", [("public hits lost", "public_hits_lost", "#c53030")]),
-        ("first byte, ms", [("p99", "first_byte_p99_ms", "#2b6cb0")]),
-        ("publish to visible, ms", [("p50", "lag_p50_ms", "#2b6cb0"), ("the worst edge", "lag_worst_ms", "#b7791f")]),
-    ]
-    for panel, (label, lines) in zip(panels, shown, strict=True):
-        for name, key, colour in lines:
-            points = [(one.at_s, getattr(one, key)) for one in result.moments if getattr(one, key) >= 0]
-            panel.plot([x for x, _ in points], [y for _, y in points], ".-", color=colour, label=name, markersize=3)
-        panel.set_ylabel(label)
-        panel.grid(alpha=0.3)
-        panel.legend(loc="upper right", fontsize="small")
-        if label.endswith("ms"):
-            panel.set_yscale("log")
-        for number, phase in enumerate(result.phases):
-            panel.axvspan(phase.since_s, phase.until_s, color="#e2e8f0" if number % 2 else "#edf2f7", zorder=0)
-    for phase in result.phases:
-        where = (phase.since_s + phase.until_s) / 2
-        panels[0].annotate(phase.name, (where, 1.03), xycoords=("data", "axes fraction"), ha="center", fontsize=8)
-    panels[-1].set_xlabel("seconds")
-    sheet.suptitle(f"{result.scenario}, {result.conditions.get('date', '')}")
-    return sheet

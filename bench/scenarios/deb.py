@@ -9,7 +9,6 @@ import hashlib
 import os
 import re
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.clients import own_raw
-from bench.filling import deb
+from bench.filling import deb, fill
 from bench.hostile.watching import processes
-from bench.machine import SERVER_CORE, memory_bytes, use_all_cores
+from bench.machine import SERVER_CORE, memory_bytes
 from bench.numbers import spread
 from bench.options import Options
 from bench.report import Result, Row
@@ -31,7 +30,6 @@ SIZES = (0, 1_000, 10_000, 100_000)
 QUICK_SIZES = (0, 200, 2_000)
 BURST = 64
 CONNECTIONS = 64
-PROCESSES = 2
 READY = "ready"
 WRITE_BYTES = 1 << 20
 _LISTED = re.compile(r"^ [0-9a-f]{64} +(\d+) (\S+)$", re.M)
@@ -99,19 +97,8 @@ def filled(told: Options) -> LoneOrigin:
         for size in sizes(told)[1:]:
             command = [entrepot(), "repo", "create", f"{WORKSPACE}/debs-{size}"]
             subprocess.run(command, env=environment, check=True, capture_output=True)
-    affinity = os.sched_getaffinity(0)
-    use_all_cores()
     for size in sizes(told)[1:]:
-        share = -(-size // PROCESSES)
-        cuts = [(at, min(at + share, size)) for at in range(0, size, share)]
-        command = [sys.executable, "-m", "bench.filling", str(home / "data"), WORKSPACE, f"debs-{size}", SUITE]
-        running = [
-            subprocess.Popen([*command, str(first), str(last), str(worker)], cwd=Path(__file__).resolve().parents[2])
-            for worker, (first, last) in enumerate(cuts)
-        ]
-        if any(one.wait() for one in running):
-            raise RuntimeError("the repositories could not be filled")
-    os.sched_setaffinity(0, affinity)
+        fill(home / "data", f"{WORKSPACE}/debs-{size}", f"deb/{SUITE}", size)
     ready.write_text(f"{origin.port} {origin.token}")
     return origin
 

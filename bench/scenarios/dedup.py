@@ -3,13 +3,11 @@
 Real version series come from the package index that this machine's own pip is set up for; a model, a layer and what
 shares nothing are made here. Every version is published over HTTP, cut in the background, and pulled through an edge
 that has the former one. The access log of the origin is the witness of what went over the wire. Beside what is stored
-stands what MEASURED found for the like; beside a warm read of a cut blob that of the same bytes in one piece. The table
-of chunks is filled with `--count` million of them; `--cases table` measures nothing else.
+stands what MEASURED found for the like; beside a warm read of a cut blob that of as many bytes in one piece.
 """
 
 import hashlib
 import json
-import os
 import random
 import subprocess
 import sys
@@ -26,7 +24,6 @@ from bench.report import Result, Row
 from bench.scenarios.cold import timed
 from bench.servers import Filler, Node, ask, put
 from storage.blobs.intake import Staged
-from storage.blobs.ledger import ChunkRow, PackRow
 from storage.blobs.shelf import BlobShelf
 from storage.index.index import open_environment
 from storage.index.tables import BlobTables
@@ -41,8 +38,6 @@ MEASURED = {
     "noise": 100.0,
 }
 """Unique bytes of such a series, in % of all: zip members of 16 KB and more, content-defined cuts of 64 KB."""
-CHUNKS_QUICK, CHUNKS_A_COUNT = 100_000, 1_000_000
-BATCH = 2_000
 WARM_READS = 51
 PATIENCE_S = 60.0
 
@@ -221,41 +216,6 @@ def _made(path: Path) -> Path:
     return path
 
 
-def table(home: Path, many: int) -> list[Row]:
-    """Rows as publishing leaves them: keys at random, some thousand a transaction."""
-    env = open_environment(_made(home / "chunks"), durable=False)
-    tables = BlobTables.of(env)
-    shelf = BlobShelf(home / "chunk-packs", env, tables, bytes(16), durable=False)
-    ledger, keys = shelf.ledger, []
-    with env.begin(write=True) as txn:
-        ledger.put_pack(txn, 1, PackRow(True, 0, 64, 0))
-    for at in range(0, many, BATCH):
-        batch = [os.urandom(32) for _ in range(BATCH)]
-        with env.begin(write=True) as txn:
-            for number, key in enumerate(batch):
-                ledger.put_chunk(txn, key, ChunkRow(1, (at + number) << 16, 65_536))
-        keys.append(batch[0])
-    with env.begin() as txn:
-        stat = txn.stat(tables.chunks)
-    pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-    file = (env.info()["last_pgno"] + 1) * stat["psize"] / many
-    size = Row(
-        f"index at {many:,} chunks", "bytes a chunk", goal="<= 120", note=f"with pages free for reuse {file:.0f}"
-    )
-    size.ours = [pages * stat["psize"] / many]
-    speed = Row(f"look-up among {many:,} chunks", "us", goal="<= 10")
-    rest = random.Random(1).sample(keys, len(keys))
-    for _ in range(5):
-        begin = time.perf_counter()
-        found = shelf.find_chunks(rest)
-        speed.ours.append((time.perf_counter() - begin) / len(rest) * 1e6)
-        if None in found:
-            raise Refused("a chunk was not found")
-    shelf.close()
-    env.close()
-    return [size, speed]
-
-
 def run(told: Options) -> Result:
     result = Result("dedup", against="beside")
     files = {}
@@ -268,7 +228,6 @@ def run(told: Options) -> Result:
             for name, some in files.items():
                 result.rows += series(node, told.home / "node", name, some)
         result.rows.append(composing(told.home, max(files.values(), key=lambda some: sum(map(_size, some)))))
-    result.rows += table(told.home, CHUNKS_QUICK if told.quick else told.count * CHUNKS_A_COUNT)
     for row in result.rows:
         if (found := ratios(row.ours, row.theirs)) is not None and "warm" in row.case:
             result.notes.append(f"{row.case}: {found.text()} of one piece")
