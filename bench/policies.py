@@ -134,6 +134,7 @@ class Packs:
         self._bytes_max = bytes_max
         self._pack_bytes_max = max(bytes_max // PACKS_IN_SHARE, 1)
         accounts = Accounts(bytes_max, shares, owner_of)
+        self._accounts = accounts
         self._queues = Queues(bytes_max, accounts=accounts, small_share_min=small_share_min)
         self._members: dict[int, list[tuple[bytes, int]]] = {}
         self._sizes: dict[int, int] = {}
@@ -141,7 +142,11 @@ class Packs:
         self._used = 0
         self._next = 0
         self._open = self._begin()
-        self.moved_bytes = 0
+        self.moved_bytes = self.excess_moved_bytes = self.excess_freed_bytes = 0
+
+    def share_of(self, place: str) -> float:
+        """What a place with a share has of the cache."""
+        return self._accounts.used[place] / self._bytes_max
 
     def ask(self, key: bytes, size: int) -> bool:
         if key in self._at:
@@ -154,7 +159,7 @@ class Packs:
         else:
             self._append(key, size)
         if self._used > self._bytes_max:
-            self._make_room()
+            self.make_room()
         return False
 
     def _begin(self) -> int:
@@ -180,9 +185,13 @@ class Packs:
     def _inside(self, pack: int) -> list[tuple[bytes, int]]:
         return [(key, size) for key, size in self._members[pack] if self._at.get(key) == pack]
 
-    def _make_room(self) -> None:
+    def make_room(self) -> None:
+        """As the node does every other second: who has too much gives of its own, then whatever goes next."""
         for over in self._queues.excess(self._inside):
+            before_bytes = self._used, self.moved_bytes
             self._drop(over)
+            self.excess_freed_bytes += before_bytes[0] - self._used
+            self.excess_moved_bytes += self.moved_bytes - before_bytes[1]
         while self._used > self._bytes_max * LOW_SHARE and (drop := self._queues.next(self._inside)) is not None:
             self._drop(drop)
 

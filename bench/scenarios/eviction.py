@@ -6,7 +6,9 @@ Each policy sees the same requests, with 2 % and with 10 % of all that was asked
 
 Then two repositories share a cache: one that is asked for little and evenly, beside a busy one whose requests never
 come twice. What the quiet one still finds, without and with a guaranteed share (or a most for the other), is told
-beside what it would find with that much of a cache of its own.
+beside what it would find with that much of a cache of its own. At last one of many that are asked for alike may have
+half of what it would get; their small objects lie in the same packs, so what is the others' in each is written on when
+its own goes: how many bytes for each that is freed, and for each that is fetched?
 """
 
 import json
@@ -14,6 +16,7 @@ import random
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
+from zlib import crc32
 
 from bench.machine import Skipped
 from bench.numbers import size_text
@@ -34,6 +37,12 @@ SIZES = ((0.55, 2 << 10, 64 << 10), (0.35, 64 << 10, 4 << 20), (0.10, 4 << 20, 6
 BASE = "LRU"
 QUIET = 400
 QUIET_REQUESTS = 0.05
+MANY = (2, 4, 8, 16)
+AGAIN = 0.5
+KNOWN = 2_000
+EDGE_BYTES = 256 << 20
+SMALL_BYTES_MIN, SMALL_BYTES_MORE = 8 << 10, 60_000
+LOOK_EVERY = 50
 
 Request = tuple[bytes, int]
 
@@ -52,6 +61,8 @@ def run(told: Options) -> Result:
         result.notes.append(f"{share:.0%}: over packs at most {moved:.2f} bytes were written on for each fetched")
     if not told.logs:
         result.rows += neighbours(told.count * 100)
+        for many in MANY:
+            result.rows += bounded(many, told.count * 100)
     for trace in traces:
         sizes = dict(trace)
         result.notes.append(f"{len(trace):,} requests for {len(sizes):,} objects of {size_text(sum(sizes.values()))}")
@@ -79,6 +90,28 @@ def neighbours(count: int) -> list[Row]:
     found["a cache of that size alone"] = [quiet_hits(alone, [one for one in trace if one[0].startswith(b"q")])]
     base = found["no shares"]
     return [Row(f"beside a busy one: hits of the quiet, {name}", "%", ours, base) for name, ours in found.items()]
+
+
+def bounded(many: int, count: int, again: float = AGAIN) -> list[Row]:
+    """One of `many` repositories has a most of half of an equal part. `again`: so many requests are for things that are
+    asked for again and again, the others for what nobody asks for twice."""
+    draw = random.Random(f"{many} repositories")
+    most = 50 / many
+    policy = Packs(EDGE_BYTES, (parse(f"a/r0=-{most}"),), lambda key: key.partition(b" ")[0].decode())
+    fetched = 0
+    for number in range(count):
+        name = draw.randrange(KNOWN) if draw.random() < again else KNOWN + number
+        key = b"a/r%d %d" % (draw.randrange(many), name)
+        size = SMALL_BYTES_MIN + crc32(key) % SMALL_BYTES_MORE
+        fetched += 0 if policy.ask(key, size) else size
+        if not number % LOOK_EVERY:
+            policy.make_room()
+    case = f"one of {many} may have {most:.0f} %"
+    return [
+        Row(f"{case}: it has", "%", [100 * policy.share_of("a/r0")]),
+        Row(f"{case}: written on", "of freed", [policy.excess_moved_bytes / max(policy.excess_freed_bytes, 1)]),
+        Row(f"{case}: written on", "of fetched", [policy.excess_moved_bytes / fetched]),
+    ]
 
 
 def owner_of(key: bytes) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from bench.machine import Skipped
 from bench.policies import POLICIES
-from bench.scenarios.eviction import drawn, measured, recorded
+from bench.scenarios.eviction import bounded, drawn, measured, recorded
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -23,6 +23,15 @@ def test_a_smaller_share_has_less(name: str) -> None:
     small, large = measured(name, trace, 0.02), measured(name, trace, 0.2)
     assert 0 < small[0] < large[0] < 100
     assert 0 < small[1] < large[1] < 100
+
+
+@pytest.mark.parametrize("many", [2, 16])
+def test_who_shares_packs_is_bounded_at_a_price_that_is_told(many: int) -> None:
+    """At most seven bytes are written on for one that is freed (an eighth of a pack is the least that is worth it)."""
+    has, of_freed, of_fetched = (row.ours[0] for row in bounded(many, 20_000))
+    assert 0 < has < 100 / many
+    assert 0 < of_freed <= 7
+    assert 0 < of_fetched < 2
 
 
 def test_lru_is_what_a_list_would_be() -> None:
