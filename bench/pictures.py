@@ -86,8 +86,8 @@ def curves(result: Result, pyplot: Any) -> Any:
         panel.errorbar(amounts, [one.median for one in told], yerr=reach, fmt="o-", color="#2b6cb0", capsize=3)
         if curve.goal:
             panel.axhline(curve.goal, color="#c53030", linestyle="--", linewidth=1)
-        panel.set_xscale("symlog", linthresh=min(amount for amount in amounts if amount))
-        panel.set_ylim(bottom=0)
+        panel.set_xscale("log")
+        panel.set_ylim(0, 1.15 * max(curve.goal, *(one.high for one in told)))
         panel.set_xlabel(curve.growing)
         panel.set_ylabel(curve.unit)
         panel.set_title(curve.name, fontsize=10)

@@ -92,12 +92,12 @@ class Packages:
     def measure(self, told: Options, count: int) -> None:
         """The node of this size beside a new one; sides take turns, and the first one changes."""
         origin, empty = filled(told, count), LoneOrigin(told.home / f"empty-{count}", REPOSITORY)
+        self.index.points.append((count, [used_bytes(origin.home / "data" / "index") / count]))
         with empty.start(core=SERVER_CORE):
             began = time.perf_counter()
             with origin.start(core=SERVER_CORE):
                 self.start.points.append((count, [time.perf_counter() - began]))
                 self._publish(told, count, origin, empty)
-        self.index.points.append((count, [used_bytes(origin.home / "data" / "index") / count]))
 
     def _publish(self, told: Options, count: int, origin: LoneOrigin, empty: LoneOrigin) -> None:
         for connections, curve, percent in ((1, self.alone, 50), (CROWD, self.crowd, 99)):

@@ -136,35 +136,42 @@ class Sender:
         if not c.corked and len(extents) > 1:
             c.corked = True
             c.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
-        at, descriptor, offset, end = c.at, c.descriptor, c.offset, c.end
-        while True:
-            wanted = end - offset
-            if wanted > left:
-                wanted = left
-            if wanted:
-                block = offset >> _BLOCK_BITS
-                if (
-                    offset + wanted - 1 >> _BLOCK_BITS != block
-                    or warm.get((descriptor, extents[at][1], block), 0.0) <= now
-                ) and not self._is_warm(c, wanted):
-                    return False
-                n = sendfile(fd, descriptor, offset, wanted)
-                if not n:
-                    raise OSError("a pack is shorter than its index says")
-                c.offset = offset = offset + n
-                c.sent += n
-                left -= n
-            if offset == end:
-                if not c.next_extent():
-                    if c.corked:
-                        c.corked = False
-                        c.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
-                    return True
-                at, descriptor, offset, end = c.at, c.descriptor, c.offset, c.end
-            # Less than wanted: the socket is full, which gives an edge, or a page was not there. The next try tells.
-            if left <= 0:
+        at, descriptor, offset, end, last = c.at, c.descriptor, c.offset, c.end, len(extents) - 1
+        try:
+            while left > 0:
+                wanted = end - offset
+                if wanted > left:
+                    wanted = left
+                if wanted:
+                    block = offset >> _BLOCK_BITS
+                    if (
+                        offset + wanted - 1 >> _BLOCK_BITS != block
+                        or warm.get((descriptor, extents[at][1], block), 0.0) <= now
+                    ) and not self._is_warm(c, (descriptor, offset, extents[at][1], end), wanted):
+                        return False
+                    n = sendfile(fd, descriptor, offset, wanted)
+                    if not n:
+                        raise OSError("a pack is shorter than its index says")
+                    offset += n
+                    left -= n
+                # Less than wanted: the socket is full, which gives an edge, or a page was not there. The next tells.
+                if offset == end:
+                    if at == last:
+                        break
+                    at += 1
+                    descriptor, offset, end = extents[at]
+                    end += offset
+            else:
                 self._later(c)
                 return False
+        finally:
+            c.at, c.descriptor, c.offset, c.end = at, descriptor, offset, end
+            c.sent += QUANTUM_BYTES - left
+        c.forget_extents()
+        if c.corked:
+            c.corked = False
+            c.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+        return True
 
     # ------------------------------------------------------------ sealed
 
@@ -203,7 +210,7 @@ class Sender:
                 c.plain, c.body = c.body, b""
         while c.extents and made < len(room):
             wanted = min(c.end - c.offset, len(room) - made)
-            if wanted and not self._is_warm(c, wanted):
+            if wanted and not self._is_warm(c, (c.descriptor, c.offset, c.extents[c.at][1], c.end), wanted):
                 return made or -1
             n = os.preadv(c.descriptor, [room[made : made + wanted]], c.offset) if wanted else 0
             if wanted and not n:
@@ -216,18 +223,20 @@ class Sender:
 
     # ------------------------------------------------------------ cold bytes
 
-    def _is_warm(self, c: Connection, n: int) -> bool:
-        """Would reading the next `n` bytes come from memory? If not, a thread has begun to bring them there.
+    def _is_warm(self, c: Connection, where: tuple[int, int, int, int], n: int) -> bool:
+        """Would reading `n` bytes come from memory? If not, a thread has begun to bring them there. `where`: the
+        descriptor, the first of these bytes, and where the extent starts and ends.
 
         Asked by whole blocks of the extent, and not again for some seconds: what is served all the time is not probed.
         """
-        start, now = c.extents[c.at][1], monotonic()
-        for block in range(c.offset >> _BLOCK_BITS, (c.offset + n - 1 >> _BLOCK_BITS) + 1):
-            key = (c.descriptor, start, block)
+        descriptor, offset, start, end = where
+        now = monotonic()
+        for block in range(offset >> _BLOCK_BITS, (offset + n - 1 >> _BLOCK_BITS) + 1):
+            key = (descriptor, start, block)
             if self._warm.get(key, 0.0) > now:
                 continue
-            low, high = max(start, block << _BLOCK_BITS), min(c.end, block + 1 << _BLOCK_BITS)
-            if not self._in_memory(c.descriptor, low, high):
+            low, high = max(start, block << _BLOCK_BITS), min(end, block + 1 << _BLOCK_BITS)
+            if not self._in_memory(descriptor, low, high):
                 c.warming = True
                 self._nursery.start_soon(self._bring, c, key, low, high - low)
                 return False
