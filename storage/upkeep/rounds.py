@@ -23,7 +23,7 @@ from storage.errors import Problem
 LOOK_SECONDS = 1.0
 TELL_SECONDS = 0.5
 PAUSE_SECONDS_MIN = 0.001
-REST_SHARE = 1.0
+REST_SHARE = 1.2
 """Of the time of each step: without rests the loop of the same process sends 0.7 of what it could."""
 TRY_AGAIN_SECONDS = 60.0
 log = logging.getLogger("entrepot.upkeep")
