@@ -60,7 +60,8 @@ copy (
         'tok_' || (p * 7 + c) % {PRINCIPALS} as principal, 'w' || p % 5 as workspace, 'main' as repository,
         case p % 3 when 0 then 'pypi' when 1 then 'npm' else 'oci' end as format, 'package-' || p as package,
         '1.' || v as version, 'package-' || p || '-1.' || v || '.tgz' as file, '' as tag,
-        case p % 3 when 0 then 'pip' when 1 then 'npm' else 'docker' end as client, cast(r as float) as seconds
+        case p % 3 when 0 then 'pip' when 1 then 'npm' else 'docker' end as client, cast(r as float) as seconds,
+        cast(null as ubigint) as lost, cast(null as timestamp) as lost_since
     from drawn order by workspace, repository, package, time
 ) to '{{to}}' (format parquet, compression zstd, row_group_size 100000)
 """
@@ -223,8 +224,7 @@ def month(told: Options) -> list[Row]:
 
 
 async def asked(asking: Questions, wanted: Filter, by: tuple[str, ...]) -> list[dict[str, int]]:
-    found: list[dict[str, int]] = await asking.count(wanted, lambda node: True, by, 100, by_bytes=False)
-    return found
+    return (await asking.count(wanted, lambda node: True, by, 100, by_bytes=False)).items
 
 
 def fill(root: Path, rows: int) -> dict[str, float]:

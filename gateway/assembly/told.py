@@ -13,11 +13,14 @@ from gateway.console.calls.services import Health, Services
 from gateway.front.complaints import now_ms
 from gateway.insight.holes import lines as hole_lines
 from gateway.insight.replication import lines as replication_lines
+from gateway.insight.shipping import lines as shipping_lines
 from gateway.insight.upkeep import WORKSPACES_MAX, Held, held_lines
 from gateway.insight.upkeep import lines as upkeep_lines
 from gateway.insight.webhooks import WEBHOOKS_MAX
 from gateway.insight.webhooks import Held as HeldWebhook
 from gateway.insight.webhooks import lines as webhook_lines
+from gateway.logs import shipping
+from gateway.logs.jobs import Folders
 from gateway.webhooks.telling import Telling
 from storage.index.holes import Hole
 
@@ -88,6 +91,7 @@ def status_of(parts: Parts) -> dict[str, object]:
         "workers": parts.config.workers,
         "region": parts.holding.region,
         "replication": [one.told(now_ms()) for one in parts.replicated.read()],
+        "log": {"lost_lines": parts.metrics.sum("log_dropped")} | shipping.told(Folders(parts.root)),
         "holes": [told_of_hole(one) for one in parts.uplink.follower.holes()] if parts.uplink is not None else [],
     }
 
@@ -108,6 +112,7 @@ def metrics_of(parts: Parts) -> str:
     """For Prometheus."""
     work = {name: chore.told() for name, chore in parts.chores.items()}
     told = parts.metrics.render() + "".join(upkeep_lines(work))
+    told += "".join(shipping_lines(shipping.told(Folders(parts.root))))
     if parts.uplink is not None:
         told += "".join(hole_lines(parts.uplink.follower.holes()))
         return told + "".join(replication_lines(parts.replicated.read(), now_ms()))

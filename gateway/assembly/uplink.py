@@ -18,7 +18,7 @@ from gateway.front.peering import Upward
 from gateway.front.reading import PURGED
 from gateway.indexes.assembly import PARTS
 from gateway.indexes.generations import KIND as GENERATION
-from gateway.logs.keeping import Way
+from gateway.logs.shipping import Way
 from storage.open import Store
 
 

@@ -83,9 +83,16 @@ class Metrics:
             return
         self._told = told
 
+    def sum(self, field: str) -> int:
+        """One counter over all workers."""
+        return sum(int(str(told.get(field, 0))) for told in self._all().values())
+
     def render(self) -> str:
         """Prometheus text (version 0.0.4) over all workers: the others as of a second ago, this one as of now."""
-        workers = {}
+        return "".join(line + "\n" for line in _lines(sorted(self._all().items())))
+
+    def _all(self) -> dict[str, dict[str, Any]]:
+        workers: dict[str, dict[str, Any]] = {}
         for path in self._directory.glob("*.json"):
             try:
                 told = json.loads(path.read_text())
@@ -94,7 +101,7 @@ class Metrics:
             except (OSError, ValueError, KeyError, TypeError):
                 continue  # a worker that is just starting, or the remains of one
         workers[self._worker] = self._snapshot()
-        return "".join(line + "\n" for line in _lines(sorted(workers.items())))
+        return workers
 
     def _snapshot(self) -> dict[str, object]:
         return {

@@ -15,12 +15,15 @@ from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 from urllib.parse import unquote
 
+from gateway.insight.gaps import Gap, gap_of, moment, tail_of
+
 LINES_A_BATCH = 2_048
 SLICE = 3 * 256
 BATCHES_MAX = 64
 FILE_BYTES_MAX = 64 << 20
 FILES_MAX = 4
 TARGET_CHARACTERS_MAX = 1_024
+NEWLINE = 0x0A
 
 Subject = tuple[str, ...]
 ABOUT = ("format", "package", "version", "file", "tag")
@@ -117,7 +120,9 @@ def fragment(
 class RequestLog:
     """The access log of one worker. `pending` is extended by the loop with three fragments a line; nothing else is.
 
-    `path` None writes nothing. Where the disk does not keep up, whole batches are dropped and counted in `dropped`.
+    `path` None writes nothing. Where the disk does not keep up, whole batches are dropped, counted in `dropped`, and
+    told by the log itself as soon as it can be written again (gaps.py). Of a process that was killed the next one
+    tells that it lost its last lines: beside a log that was closed lies a mark.
     """
 
     def __init__(self, path: Path | None, *, file_bytes_max: int = FILE_BYTES_MAX, files_max: int = FILES_MAX) -> None:
@@ -128,18 +133,22 @@ class RequestLog:
         self._files_max = files_max
         self._batches: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()  # of what is lost, which the loop and the thread both tell
+        self._gap: Gap | None = None
         self._descriptor = -1
         self._written = 0
+        self._torn = False
+        self._begun = False
 
     def flush(self) -> None:
         """Hands what is pending to the writing thread. Called by the loop, twice a second or at LINES_A_BATCH lines."""
-        if not self.pending:
+        if not self.pending and (self._gap is None or self.behind()):
             return
         batch, self.pending = self.pending, []
         if self._path is None:
             return
         if self.behind():
-            self.dropped += len(batch) // 3
+            self._lose(batch)
             return
         if self._thread is None:
             self._thread = threading.Thread(target=self._write_batches, name="requestlog", daemon=True)
@@ -158,36 +167,80 @@ class RequestLog:
             self._thread.join(5.0)
             self._thread = None
 
+    def _lose(self, fragments: list[bytes]) -> None:
+        with self._lock:
+            self.dropped += len(fragments) // 3
+            self._gap = gap_of(fragments).joined(self._gap)
+
     def _write_batches(self) -> None:
         try:
             while (batch := self._batches.get()) is not None:
                 # In slices, since joining more at once costs seven times as much: memory that must be mapped anew.
-                for at in range(0, len(batch), SLICE):
-                    try:
-                        self._write(b"".join(batch[at : at + SLICE]))
-                    except OSError:
-                        self.dropped += len(batch[at : at + SLICE]) // 3
+                for at in range(0, len(batch) or 1, SLICE):
+                    self._write_slice(batch[at : at + SLICE])
+            if self._gap is not None:
+                self._write_slice([])
+            if self._path is not None and self._gap is None and self._begun:
+                self._closed(self._path).touch()
         finally:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
                 self._descriptor = -1
 
-    def _write(self, data: bytes) -> None:
+    def _write_slice(self, fragments: list[bytes]) -> None:
+        """These lines, behind the gap before them; what cannot be written makes the next one."""
+        with self._lock:
+            gap, self._gap = self._gap, None
+        ahead = b"" if gap is None else gap.line()
+        data = ahead + b"".join(fragments)
+        sent = self._write(data)
+        if sent == len(data):
+            return
+        left = gap if sent < len(ahead) else None
+        lost = fragments[3 * data.count(b"\n", len(ahead), max(sent, len(ahead))) :]
+        with self._lock:
+            self._gap = left.joined(self._gap) if left is not None else self._gap
+        if lost:
+            self._lose(lost)
+
+    def _write(self, data: bytes) -> int:
+        """How many bytes came to the file: all, or as many as it took."""
         assert self._path is not None
-        if self._descriptor < 0:
-            self._open(self._path)
-        if self._written and self._written + len(data) > self._file_bytes_max:
-            self._rotate(self._path)
-            self._open(self._path)
-        while data:
-            n = os.write(self._descriptor, data)
-            self._written += n
-            data = data[n:]
+        sent = 0
+        try:
+            if self._descriptor < 0:
+                self._open(self._path)
+            if self._written and self._written + len(data) > self._file_bytes_max:
+                self._rotate(self._path)
+                self._open(self._path)
+            if self._torn:  # a line that was cut off costs itself alone
+                os.write(self._descriptor, b"\n")
+                self._torn = False
+            while sent < len(data):
+                n = os.write(self._descriptor, data[sent:] if sent else data)
+                self._written += n
+                sent += n
+        except OSError:
+            self._torn = self._torn or (sent > 0 and data[sent - 1] != NEWLINE)
+        return sent
 
     def _open(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        tail = tail_of(path)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         self._written = os.fstat(self._descriptor).st_size
+        self._torn = tail.torn
+        if self._begun:
+            return
+        self._begun = True
+        if self._written and not self._closed(path).exists():
+            now = moment()
+            with self._lock:
+                self._gap = Gap(None, tail.last or now, now).joined(self._gap)
+        self._closed(path).unlink(missing_ok=True)
+
+    def _closed(self, path: Path) -> Path:
+        return path.with_name(f"{path.stem}.closed")
 
     def _rotate(self, path: Path) -> None:
         """access.log → access.log.1 → ... ; the oldest goes."""

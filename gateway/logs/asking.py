@@ -3,13 +3,27 @@
 The text of a statement is made of our own words and of numbers: what a caller gives is a parameter, always.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import duckdb
 
-from gateway.logs.columns import CLIENTS, ROW, quoted
+from gateway.logs.columns import CLIENTS, GAPS, ROW, TYPES, quoted
 from gateway.logs.rollups import BY, ROLLUPS
-from gateway.logs.tasks import Count, Export, Filter, Find, Latest, Pulled, Span, Tally, Used, Written
+from gateway.logs.tasks import (
+    Count,
+    Counted,
+    Export,
+    Filter,
+    Find,
+    Latest,
+    Missing,
+    Pulled,
+    Span,
+    Tally,
+    Used,
+    Written,
+)  # fmt: skip
 
 ROWS_MAX = 10_000
 AROUND = (
@@ -32,7 +46,18 @@ def tally(engine: duckdb.DuckDBPyConnection, task: Tally) -> list[Pulled]:
     """A download is a GET of a whole file; whoever asks whether a file is still the same pulls it, too."""
     if not task.files:
         return []
+    check(engine, task.files)
     return [Pulled(*row) for row in engine.execute(_PULLS, {"files": list(task.files)}).fetchall()]
+
+
+def check(engine: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
+    """Can all of these segments be read to their last value? Other nodes made them. Raises ValueError, duckdb.Error."""
+    for file in files:
+        found = engine.execute(f"describe select * from read_parquet('{quoted(file)}')").fetchall()  # noqa: S608
+        if {row[0]: row[1] for row in found} != TYPES:
+            raise ValueError("this has not the columns of a segment")
+    all_of = ", ".join(f"max({name})" for name in ROW)
+    engine.execute(f"select {all_of} from read_parquet($files)", {"files": list(files)}).fetchall()  # noqa: S608
 
 
 def latest(engine: duckdb.DuckDBPyConnection, task: Latest) -> list[Used]:
@@ -45,8 +70,28 @@ def latest(engine: duckdb.DuckDBPyConnection, task: Latest) -> list[Used]:
     return [Used(id, at_ms, address or "", node or "") for id, at_ms, address, node in found]
 
 
-def count(engine: duckdb.DuckDBPyConnection, task: Count) -> list[dict[str, Any]]:
-    """Rows of what it is counted by, requests and bytes."""
+def count(engine: duckdb.DuckDBPyConnection, task: Count) -> Counted:
+    """Rows of what it is counted by, requests and bytes; and what is missing."""
+    return Counted(_counted(engine, task), _missing(engine, task))
+
+
+def _missing(engine: duckdb.DuckDBPyConnection, task: Count) -> Missing:
+    """Whose lines were lost nobody knows: it is told whatever was asked."""
+    if not task.gaps:
+        return Missing()
+    row = engine.execute(
+        "select count(*), cast(coalesce(sum(lost), 0) as ubigint), "  # noqa: S608  # words of ours, and numbers
+        "cast(coalesce(epoch_ms(min(coalesce(lost_since, time))), 0) as bigint), "
+        "cast(coalesce(epoch_ms(max(time)), 0) as bigint) from read_parquet($files) "
+        f"where {GAPS} and time >= {_at(task.filter.since_ms)} "
+        f"and coalesce(lost_since, time) < {_at(task.filter.until_ms)}",
+        {"files": list(task.gaps)},
+    ).fetchone()
+    assert row is not None
+    return Missing(*row)
+
+
+def _counted(engine: duckdb.DuckDBPyConnection, task: Count) -> list[dict[str, Any]]:
     columns = list(dict.fromkeys(column for one in task.by for column in BY[one][0]))
     told, parts = _given(task.filter), list[str]()
     for number, span in enumerate(one for one in task.rows if one.files):
@@ -75,20 +120,20 @@ def find(engine: duckdb.DuckDBPyConnection, task: Find) -> list[dict[str, Any]]:
     if not task.files:
         return []
     found = engine.execute(
-        f"select {_TOLD} from read_parquet($files) where {_during(task.filter)}{_narrowed(task.filter)} "  # noqa: S608
-        f"order by time desc, {_STABLE} limit {min(max(task.limit, 0), ROWS_MAX)} offset {int(task.skip)}",
+        f"{_chosen(task.filter)} order by time_ms desc, {_STABLE} "
+        f"limit {min(max(task.limit, 0), ROWS_MAX)} offset {int(task.skip)}",
         {"files": list(task.files), **_given(task.filter)},
     ).fetchall()
-    return [dict(zip(("time_ms", *ROW[1:]), row, strict=True)) for row in found]
+    return [dict(zip(SHOWN, row, strict=True)) for row in found]
 
 
 def export(engine: duckdb.DuckDBPyConnection, task: Export) -> Written:
     """Write lines in the order of their times."""
     target = quoted(task.target)
     to = "(format parquet, compression zstd)" if task.parquet else "(format json)"
-    select = f"select {_TOLD} from read_parquet($files) where {_during(task.filter)}{_narrowed(task.filter)}"  # noqa: S608
     engine.execute(
-        f"copy ({select} order by {_STABLE} limit {int(task.limit)} offset {int(task.skip)}) to '{target}' {to}",
+        f"copy ({_chosen(task.filter)} order by {_STABLE} limit {int(task.limit)} offset {int(task.skip)}) "
+        f"to '{target}' {to}",
         {"files": list(task.files), **_given(task.filter)},
     )
     read = f"read_parquet('{target}')" if task.parquet else f"read_json('{target}', columns = {{time_ms: 'BIGINT'}})"
@@ -99,8 +144,8 @@ def export(engine: duckdb.DuckDBPyConnection, task: Export) -> Written:
     rows, last_ms, same = row[0], row[1] or 0, row[2]
     if not rows:
         later = engine.execute(
-            f"select epoch_ms(min(time)) from read_parquet($files) where time >= {_at(task.filter.until_ms)}"  # noqa: S608
-            f"{_narrowed(task.filter)}",
+            f"select epoch_ms(min(time)) from read_parquet($files) where time >= {_at(task.filter.until_ms)} "  # noqa: S608
+            f"and (({GAPS}) or (true{_narrowed(task.filter)}))",
             {"files": list(task.files), **_given(task.filter)},
         ).fetchone()
         return Written(0, 0, 0, later[0] or 0 if later else 0)
@@ -109,8 +154,20 @@ def export(engine: duckdb.DuckDBPyConnection, task: Export) -> Written:
     return Written(rows, last_ms, same)
 
 
-_TOLD = ", ".join(("cast(epoch_ms(time) as bigint) as time_ms", *ROW[1:]))
-_STABLE = ", ".join(ROW)
+_TOLD = ", ".join(
+    ("cast(epoch_ms(time) as bigint) as time_ms", *ROW[1:-1], "cast(epoch_ms(lost_since) as bigint) as lost_since_ms")
+)
+SHOWN = ("time_ms", *ROW[1:-1], "lost_since_ms")
+"""The members of a line as it is told."""
+_STABLE = ", ".join(SHOWN)
+
+
+def _chosen(filter: Filter) -> str:
+    """The lines that a filter takes, and between them those that tell of lost ones, which may have been among them. Two
+    selects, since each is found by the order of the rows."""
+    select = f"select {_TOLD} from read_parquet($files) where {_during(filter)}"  # noqa: S608
+    narrowed = _narrowed(filter)
+    return f"{select}{narrowed} union all {select} and {GAPS}" if narrowed else select
 
 
 def _of_rows(columns: list[str], span: Span, files: str, filter: Filter) -> str:

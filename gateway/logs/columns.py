@@ -12,35 +12,43 @@ import duckdb
 import maxminddb
 import msgspec
 
-from gateway.logs.rollups import ROLLUPS, SOURCES
-from gateway.logs.tasks import Build, Made, Merge
+from gateway.insight.gaps import LOST
+from gateway.logs.rollups import LOST_FILE, ROLLUPS, SOURCES
+from gateway.logs.tasks import Build, Built, Made, Merge
 
 _LINES = """
 create temp table lines as
 select
     cast(time as timestamp) as time, peer, method, status, bytes, outcome, principal, repository as place,
-    format, package, version, file, tag, client, seconds, cast(null as varchar) as country
+    format, package, version, file, tag, client, seconds, lost, cast(lost_since as timestamp) as lost_since,
+    cast(null as varchar) as country
 from read_json(?, format = 'newline_delimited', ignore_errors = true, columns = {
     time: 'TIMESTAMPTZ', peer: 'VARCHAR', method: 'VARCHAR', status: 'USMALLINT', bytes: 'UBIGINT',
     outcome: 'VARCHAR', principal: 'VARCHAR', repository: 'VARCHAR', format: 'VARCHAR', package: 'VARCHAR',
-    version: 'VARCHAR', file: 'VARCHAR', tag: 'VARCHAR', client: 'VARCHAR', seconds: 'FLOAT'
+    version: 'VARCHAR', file: 'VARCHAR', tag: 'VARCHAR', client: 'VARCHAR', seconds: 'FLOAT',
+    lost: 'UBIGINT', lost_since: 'TIMESTAMPTZ'
 })
 """
-ROW = (
-    "time", "node", "peer", "country", "method", "status", "bytes", "outcome", "principal", "workspace", "repository",
-    "format", "package", "version", "file", "tag", "client", "seconds",
-)  # fmt: skip
+TYPES = {
+    "time": "TIMESTAMP", "node": "VARCHAR", "peer": "VARCHAR", "country": "VARCHAR", "method": "VARCHAR",
+    "status": "USMALLINT", "bytes": "UBIGINT", "outcome": "VARCHAR", "principal": "VARCHAR", "workspace": "VARCHAR",
+    "repository": "VARCHAR", "format": "VARCHAR", "package": "VARCHAR", "version": "VARCHAR", "file": "VARCHAR",
+    "tag": "VARCHAR", "client": "VARCHAR", "seconds": "FLOAT", "lost": "UBIGINT", "lost_since": "TIMESTAMP",
+}  # fmt: skip
+ROW = tuple(TYPES)
 """The columns of a segment."""
 _ORDER = "workspace, repository, package, time"
 _PARQUET = "(format parquet, compression zstd, row_group_size 100000)"
 _WRITE = f"""
 copy (
     select
-        time, $node as node, peer, coalesce(country, '') as country, method, status, bytes,
+        time, $node as node, coalesce(peer, '') as peer, coalesce(country, '') as country,
+        coalesce(method, '') as method, coalesce(status, 0::usmallint) as status, coalesce(bytes, 0::ubigint) as bytes,
         coalesce(outcome, '') as outcome, coalesce(principal, '') as principal,
         split_part(coalesce(place, ''), '/', 1) as workspace, split_part(coalesce(place, ''), '/', 2) as repository,
         coalesce(format, '') as format, coalesce(package, '') as package, coalesce(version, '') as version,
-        coalesce(file, '') as file, coalesce(tag, '') as tag, coalesce(client, '') as client, seconds
+        coalesce(file, '') as file, coalesce(tag, '') as tag, coalesce(client, '') as client, seconds,
+        lost, lost_since
     from lines where time is not null order by {_ORDER}
 ) to '{{}}' {_PARQUET}
 """  # noqa: S608  # ours alone
@@ -49,23 +57,31 @@ CLIENTS = "outcome <> 'RELAYED' and workspace <> '' and not starts_with(principa
 what an edge fetched for its clients is its clients'."""
 
 
+GAPS = f"workspace = '' and outcome = '{LOST}'"
+"""Lines that tell of lines that were lost: of whomever these were."""
+
+
 def quoted(path: str) -> str:
     """A path of ours within a literal of a statement that takes no parameter there."""
     return path.replace("'", "''")
 
 
-def build(engine: duckdb.DuckDBPyConnection, task: Build) -> int:
-    """The number of lines."""
+def build(engine: duckdb.DuckDBPyConnection, task: Build) -> Built:
+    """Lines become a segment."""
     engine.execute(_LINES, [task.source])
     if task.countries:
         _locate(engine, task)
     new = f"{task.target}.new"
     engine.execute(_WRITE.format(quoted(new)), {"node": task.node})
-    row = engine.execute("select count(*) from lines where time is not null").fetchone()
+    told = engine.execute(
+        "select count(*), coalesce(epoch_ms(max(time) filter (outcome = $lost)), 0) from lines where time is not null",
+        {"lost": LOST},
+    ).fetchone()
     _settle(Path(new))
     Path(new).replace(task.target)
     Path(task.source).unlink()
-    return int(row[0]) if row else 0
+    assert told is not None
+    return Built(told[0], told[1])
 
 
 def merge(engine: duckdb.DuckDBPyConnection, task: Merge) -> Made:
@@ -90,13 +106,19 @@ def merge(engine: duckdb.DuckDBPyConnection, task: Merge) -> Made:
             f"where {which} group by all",
             folder / f"{name}.parquet",
         )
+    lost = folder / LOST_FILE
+    engine.execute(
+        f"copy (select {columns} from read_parquet('{quoted(str(rows))}') where {GAPS}) to '{quoted(str(lost))}' "  # noqa: S608
+        f"{_PARQUET}"
+    )
     told = engine.execute(
-        f"select count(*), epoch_ms(min(time)), epoch_ms(max(time)) from read_parquet('{quoted(str(rows))}')"  # noqa: S608
+        f"select count(*), epoch_ms(min(time)), epoch_ms(max(time)), count(*) filter ({GAPS}) "  # noqa: S608
+        f"from read_parquet('{quoted(str(rows))}')"
     ).fetchone()
-    for path in (rows, *(folder / f"{name}.parquet" for name in ROLLUPS)):
+    for path in (rows, lost, *(folder / f"{name}.parquet" for name in ROLLUPS)):
         _settle(path)
     assert told is not None
-    return Made(told[0], told[1], told[2] + 1) if told[0] else Made(0, 0, 0)
+    return Made(told[0], told[1], told[2] + 1, told[3]) if told[0] else Made(0, 0, 0)
 
 
 def _summed(engine: duckdb.DuckDBPyConnection, select: str, to: Path) -> None:

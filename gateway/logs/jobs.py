@@ -16,18 +16,21 @@ ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 
 class Folders:
-    """Where segments are: `out` is what waits for a parent, `kept` what an origin has, by node."""
+    """Where segments are: `out` is what waits for a parent, `refused` what that would not have, `kept` what an origin
+    has, by node, `unreadable` what of that is no segment after all."""
 
     def __init__(self, root: Path) -> None:
         self.logs = root / "log"
         self.own = root / "segments"
         self.out = self.own / "out"
+        self.refused = self.out / "refused"
+        self.unreadable = self.own / "unreadable"
         self.kept = self.own / "kept"
         self.work = self.own / "work"
         self.marks = self.own / "marks"
 
     def make(self, own: str) -> None:
-        for folder in (self.out, self.kept / own, self.work, self.marks):
+        for folder in (self.refused, self.kept / own, self.work, self.marks, self.unreadable):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 

@@ -4,50 +4,37 @@ An edge sends each segment to its parent until that says it has it, and a parent
 the wire, once in what is counted. Nothing here is on the way of a request.
 """
 
-import ssl
 import subprocess
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from math import inf
 from pathlib import Path
 from threading import get_native_id
 
-import httpx2
 import lmdb
 import msgspec
 import trio
 
-from cache.parents import Parents
 from gateway.config import Logs as Limits
 from gateway.insight.errorlog import report
-from gateway.logs import segments
+from gateway.logs import durable, segments
 from gateway.logs.jobs import Folders, carry_out
+from gateway.logs.losses import Interval, Losses
 from gateway.logs.register import Identity, Mark, Register
 from gateway.logs.segments import NODE, OWN, SUFFIX, Slice
-from gateway.logs.tasks import Build
+from gateway.logs.shipping import Shipping, Way
+from gateway.logs.tasks import Build, Built
 from storage.errors import Invalid
 
 LOOK_SECONDS = 2.0
 BUILD_SECONDS_MAX = 60.0
-SEND_SECONDS_MAX = 60.0
 SEGMENT_BYTES_MAX = 64 << 20
 MAGIC = b"PAR1"
 FLUSH_MS = 5000
 """A line is in its log file within this time."""
-LOST_MAX = 10_000
 AHEAD_MS_MAX = 60_000
 MARK_BYTES_MAX = 1 << 20
-
-
-class Way(msgspec.Struct, frozen=True):
-    """An edge's way to its parents."""
-
-    parents: Parents
-    token: str = ""
-    tls: ssl.SSLContext | None = None
-    tls_name: str = ""
 
 
 class Keeping:
@@ -57,11 +44,14 @@ class Keeping:
         self.folders = Folders(root)
         self._node = node
         self._limits = limits
-        self._way = way
         self._register = register
         self._complained = False
         self._sizes: dict[str, int] = {}
-        self._sent: dict[str, bytes] = {}
+        self._looked_s = time.time()
+        self._losses = Losses(self.folders.own, self.folders.logs)
+        self._shipping = (
+            Shipping(self.folders, way, self._losses, self._lose, self._complain) if way is not None else None
+        )
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -74,8 +64,10 @@ class Keeping:
                 if waiting >= self._limits.take_bytes or time.monotonic() - taken_s >= self._limits.take_every_seconds:
                     taken_s = time.monotonic()
                     await trio.to_thread.run_sync(self.take)
-                await self._send()
+                if self._shipping is not None:
+                    await self._shipping.send()
                 await trio.to_thread.run_sync(self.trim)
+                await trio.to_thread.run_sync(self._losses.tell)
             except (OSError, lmdb.Error, subprocess.SubprocessError) as error:
                 self._complain("segments of the client log wait", type(error).__name__)
             else:
@@ -97,16 +89,18 @@ class Keeping:
 
     def trim(self) -> None:
         """At an edge, let go what is too much; what it was is told with the next mark."""
-        if self._way is None:
+        if self._shipping is None:
             return
         gone = segments.trimmed(self.folders.out, self._limits.waiting_bytes_max)
         if gone:
             report("warning", "segments of the client log were let go before the origin had them", count=len(gone))
-            own = [segments.identity(self._node, name) for name in gone if name.count(".") == 1]
-            self._lose([(one.file, one.start, one.stop) for one in own if one is not None])
+            since_s = min(segments.taken_s(name) for name in gone) - self._limits.take_every_seconds
+            self._losses.add({}, since_s=since_s)
+            self._lose(gone)
 
     def _taken(self) -> dict[str, int]:
-        names = [path.name for folder in (self.folders.out, self.folders.kept / OWN) for path in folder.iterdir()]
+        folders = (self.folders.out, self.folders.refused, self.folders.kept / OWN)
+        names = [path.name for folder in folders for path in folder.iterdir()]
         taken = segments.read_taken(self.folders.own, names)
         if self._register is not None:
             for file, stop in self._register.stops(self._node).items():
@@ -124,9 +118,11 @@ class Keeping:
         name = part.name(f"{datetime.now(UTC):%Y%m%dT%H%M%S}")
         scratch = self.folders.work / name
         task = Build(str(self.folders.own), str(work), str(scratch), self._node, self._limits.countries)
-        carry_out(task, int, memory_bytes_max=self._limits.memory_bytes_max, seconds_max=BUILD_SECONDS_MAX)
+        built = carry_out(task, Built, memory_bytes_max=self._limits.memory_bytes_max, seconds_max=BUILD_SECONDS_MAX)
+        if built.lost_ms:
+            self._losses.add({}, built.lost_ms)
         if self._register is None:
-            scratch.replace(self.folders.out / name)
+            durable.moved(scratch, self.folders.out / name)
         else:
             one = Identity(self._node, part.file, part.start, part.stop)
             self._register.take(one, self.folders.kept / OWN / name, scratch)
@@ -135,12 +131,12 @@ class Keeping:
     # ------------------------------------------------------------ marks, and what was lost
 
     def _mark(self, at_ms: int, taken: dict[str, int]) -> None:
-        lost = self._lost()
-        mark = Mark(at_ms, taken, lost.intervals, lost.lost_ms)
+        lost = self._losses.told()
+        mark = Mark(at_ms, taken, lost.intervals.get("", ()), lost.lost_ms)
         if self._register is not None:
             self._register.mark(self._node, mark)
         else:
-            segments.write_durably(self.folders.marks / OWN, msgspec.msgpack.encode(mark))
+            durable.write_durably(self.folders.marks / OWN, msgspec.msgpack.encode(mark))
 
     def _look_for_lost(self, taken: dict[str, int]) -> None:
         """Log files that were gone before all of them was taken."""
@@ -152,71 +148,22 @@ class Keeping:
         self._sizes = there
         if lost:
             report("warning", "lines of the client log were gone before they were taken", count=len(lost))
-            self._lose(lost)
+            self._losses.add({"": lost}, since_s=self._looked_s)
+        self._looked_s = time.time()
 
-    def _lose(self, intervals: list[tuple[str, int, int]]) -> None:
-        before = self._lost()
-        all_of = (*before.intervals, *intervals)[-LOST_MAX:]
-        told = Lost(all_of, int(time.time() * 1000))
-        segments.write_durably(self.folders.own / "lost.json", msgspec.json.encode(told))
-
-    def _lost(self) -> "Lost":
-        try:
-            return msgspec.json.decode((self.folders.own / "lost.json").read_bytes(), type=Lost)
-        except (FileNotFoundError, msgspec.MsgspecError):
-            return Lost()
-
-    # ------------------------------------------------------------ sending, and what others send
-
-    async def _send(self) -> None:
-        if self._way is None:
-            return
-        found = await trio.to_thread.run_sync(partial(_listed, self.folders.out))
-        marks = await trio.to_thread.run_sync(self._marks)
-        if not found and not marks:
-            return
-        way, parent = self._way, self._way.parents.order()[0]
-        verify = way.tls if way.tls is not None and parent.startswith("https:") else parent.startswith("https:")
-        headers = {"Content-Type": "application/vnd.apache.parquet"}
-        headers |= {"Authorization": f"Bearer {way.token}"} if way.token else {}
-        extensions = {"sni_hostname": way.tls_name} if way.tls_name else {}
-        timeout = httpx2.Timeout(SEND_SECONDS_MAX, connect=5.0)
-
-        async def sent(what: str, body: bytes) -> bool:
-            answer = await client.post(f"{parent}/-/peer/{what}", content=body, headers=headers, extensions=extensions)
-            if answer.status_code != 204:
-                self._complain("the parent does not take segments of the client log", str(answer.status_code))
-            return answer.status_code == 204
-
-        try:
-            async with httpx2.AsyncClient(trust_env=False, verify=verify, timeout=timeout) as client:
-                for path in found:
-                    if not await sent(f"segment/{path.name}", await trio.to_thread.run_sync(path.read_bytes)):
-                        return
-                    await trio.to_thread.run_sync(path.unlink)
-                for node, mark in marks.items():
-                    if await sent("segment-mark" if node == OWN else f"segment-mark/{node}", mark):
-                        self._sent[node] = mark
-        except httpx2.HTTPError as error:
-            self._complain("segments of the client log wait for a parent", type(error).__name__)
-
-    def _marks(self) -> dict[str, bytes]:
-        """Of this node and those behind it, as far as they were not sent yet."""
-        paths = [one for one in self.folders.marks.iterdir() if NODE.fullmatch(one.name) and one.suffix != segments.NEW]
-        found = {path.name: path.read_bytes() for path in paths}
-        return {node: mark for node, mark in found.items() if self._sent.get(node) != mark}
+    def _lose(self, names: list[str]) -> None:
+        """These segments do not come, for now or for ever: whose lines they hold says their name."""
+        found: dict[str, list[Interval]] = {}
+        for one in (segments.identity(self._node, name) for name in names):
+            if one is not None:
+                maker = "" if one.node == segments.spelt(self._node) else one.node
+                found.setdefault(maker, []).append((one.file, one.start, one.stop))
+        self._losses.add(found)
 
     def _complain(self, message: str, why: str) -> None:
         if not self._complained:
             self._complained = True
             report("warning", message, why=why)
-
-
-class Lost(msgspec.Struct, frozen=True):
-    """Intervals of log files that were let go or gone before the origin had them, and when that was last seen."""
-
-    intervals: tuple[tuple[str, int, int], ...] = ()
-    lost_ms: int = 0
 
 
 class Receiving:
@@ -240,18 +187,20 @@ class Receiving:
         self._folders.make(OWN)
         if self._register is not None and self._register.has_seen(one):
             return False
-        fresh = self._folders.work / f"{node}-{name}-{get_native_id()}{segments.NEW}"
-        segments.write_settled(fresh, body)
+        fresh = self._folders.work / f"{node}-{name}-{get_native_id()}{durable.NEW}"
+        durable.write_settled(fresh, body)
         if self._register is not None:
             folder = self._folders.kept / node
-            folder.mkdir(exist_ok=True, mode=0o700)
+            if not folder.exists():
+                folder.mkdir(exist_ok=True, mode=0o700)
+                durable.settle(folder.parent)
             if not self._register.take(one, folder / name, fresh):
                 fresh.unlink()
                 return False
             return True
         file = self._folders.out / f"{name.removesuffix(SUFFIX)}.{node.replace('.', '-')}{SUFFIX}"
         is_new = not file.exists()
-        fresh.replace(file)
+        durable.moved(fresh, file)
         return is_new
 
     def mark(self, node: str, body: bytes) -> None:
@@ -268,8 +217,4 @@ class Receiving:
             self._register.mark(segments.spelt(node), mark)
             return
         self._folders.make(OWN)
-        segments.write_durably(self._folders.marks / node, body)
-
-
-def _listed(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if segments.is_name(path.name))
+        durable.write_durably(self._folders.marks / node, body)

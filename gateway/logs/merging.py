@@ -22,7 +22,7 @@ from xxhash import xxh3_64_hexdigest
 from gateway.access.tokens import ID_PREFIX
 from gateway.config import Logs as Limits
 from gateway.insight.errorlog import report
-from gateway.logs import segments
+from gateway.logs import durable, segments
 from gateway.logs.jobs import Folders, carry_out
 from gateway.logs.register import Register
 from gateway.logs.rollups import Held
@@ -37,6 +37,13 @@ SMALL_MAX = 8
 CLOSED_HOURS = 1
 """A day is over so long after its end."""
 COUNT_FILES_MAX = 64
+OF_THE_FILE = {
+    "ValueError": 1, "InvalidInputException": 1, "ConversionException": 1, "SerializationException": 1,
+    "Error": 1, "BinderException": 1, "OutOfRangeException": 1, "OutOfMemoryException": 3,
+}  # fmt: skip
+"""Failures that are about what is read, and how often they must be seen; others are about this machine."""
+UNREADABLE_MAX = 100
+"""So many segments that cannot be read are kept to be looked at."""
 SECONDS_MAX = 300.0
 THREADS = 2
 
@@ -63,7 +70,8 @@ class Merged(NamedTuple):
     note: Note
 
     def held(self) -> Held:
-        return Held(str(self.path), self.note.made.from_ms, self.note.made.until_ms, self.rows.exists())
+        made = self.note.made
+        return Held(str(self.path), made.from_ms, made.until_ms, self.rows.exists(), made.gaps)
 
     @property
     def rows(self) -> Path:
@@ -116,6 +124,7 @@ class Merging:
         self._register = register
         self._believes = believes
         self._now = now
+        self._tried: dict[str, int] = {}
         self._complained = False
 
     async def run(self) -> None:
@@ -141,16 +150,44 @@ class Merging:
 
     def count(self) -> None:
         """Downloads, last pulls, and last uses of tokens, of what is new."""
-        come = self._register.come()
+        come, is_whole = self._register.come(), True
         for node in self._nodes():
             fresh: dict[str, list[str]] = {}
             for path in self._register.uncounted(str(path) for path in listed(node).fresh):
                 fresh.setdefault(_maker(node.name, path), []).append(path)
             for maker, paths in fresh.items():
                 for at in range(0, len(paths), COUNT_FILES_MAX):
-                    self._count(maker, tuple(paths[at : at + COUNT_FILES_MAX]))
-        if come:
+                    is_whole &= self._count_these(maker, tuple(paths[at : at + COUNT_FILES_MAX]))
+        if come and is_whole:
             self._register.settle(come)
+
+    def _count_these(self, maker: str, files: tuple[str, ...]) -> bool:
+        """Count them; where that fails, each alone, so that one that cannot be read costs nobody else. False where some
+        are to be tried again."""
+        try:
+            self._count(maker, files)
+        except subprocess.CalledProcessError as error:
+            if len(files) > 1:
+                alone = [self._count_these(maker, (one,)) for one in files]
+                return all(alone)
+            why = error.stderr.decode(errors="replace")
+            if why not in OF_THE_FILE:
+                raise
+            tried = self._tried[files[0]] = self._tried.get(files[0], 0) + 1
+            if tried < OF_THE_FILE[why]:
+                return False
+            self._put_aside(maker, Path(files[0]))
+        self._tried.pop(files[0], None)
+        return True
+
+    def _put_aside(self, maker: str, path: Path) -> None:
+        """What it holds is lost to every count, and told so."""
+        report("error", "a segment of the client log cannot be read and is set aside", node=maker, name=path.name)
+        aside = self._folders.unreadable
+        path.replace(aside / f"{path.parent.name}-{path.name}")
+        self._register.lose(maker, int(self._now() * 1000))
+        for old in sorted(aside.iterdir(), key=lambda one: one.stat().st_mtime)[:-UNREADABLE_MAX]:
+            old.unlink()
 
     def _count(self, maker: str, files: tuple[str, ...]) -> None:
         """What one node says of what it may see; the rest is dropped."""
@@ -190,8 +227,9 @@ class Merging:
         shutil.rmtree(work, ignore_errors=True)
         sources = tuple(str(node / one / "rows.parquet" if one.endswith(MERGED) else node / one) for one in names)
         made = self._carry_out(Merge(str(self._folders.own), sources, str(work)), Made)
-        segments.write_durably(work / "made.json", msgspec.json.encode(Note(made, tuple(names))))
+        durable.write_durably(work / "made.json", msgspec.json.encode(Note(made, tuple(names))))
         work.rename(node / name)
+        durable.settle(node)
 
     def _clear(self, node: Path) -> None:
         """Remove what is replaced, once no question reads it any more: what was replaced first goes first, since a

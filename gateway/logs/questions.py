@@ -13,9 +13,9 @@ import trio
 from gateway.config import Logs as Limits
 from gateway.logs.jobs import Folders, carry_out
 from gateway.logs.merging import Listing, listed
-from gateway.logs.rollups import HOUR_MS, spans
+from gateway.logs.rollups import HOUR_MS, LOST_FILE, spans
 from gateway.logs.segments import OWN
-from gateway.logs.tasks import Count, Export, Filter, Find, Span, Task, Written
+from gateway.logs.tasks import Count, Counted, Export, Filter, Find, Span, Task, Written
 from storage.errors import Invalid, Unavailable
 
 AT_ONCE_MAX = 2
@@ -45,17 +45,18 @@ class Questions:
         self._limiter: trio.CapacityLimiter | None = None
         self._number = 0
 
-    async def count(self, filter: Filter, sees: Sees, by: tuple[str, ...], limit: int, *, by_bytes: bool) -> Any:
-        """Rows of `by`, requests and bytes. Raises Unavailable."""
-
-        return await self._ask(lambda: self.plan(filter, sees, by, limit, by_bytes=by_bytes), list[dict[str, Any]])
+    async def count(self, filter: Filter, sees: Sees, by: tuple[str, ...], limit: int, *, by_bytes: bool) -> Counted:
+        """Rows of `by`, requests and bytes, and what is missing in them. Raises Unavailable."""
+        return await self._ask(lambda: self.plan(filter, sees, by, limit, by_bytes=by_bytes), Counted)
 
     def plan(self, filter: Filter, sees: Sees, by: tuple[str, ...], limit: int, *, by_bytes: bool) -> Count:
         """Which files are read for it. Blocks."""
         there = self._there(sees)
-        rows, rollups = spans(by, filter, [one.held() for node in there for one in node.merged])
+        merged = [one.held() for node in there for one in node.merged]
+        rows, rollups = spans(by, filter, merged)
         fresh = Span(_fresh(there, filter.since_ms), filter.since_ms, filter.until_ms)
-        return Count(str(self._folders.own), (fresh, *rows), rollups, by, filter, limit, by_bytes)
+        gaps = (*fresh.files, *(f"{one.path}/{LOST_FILE}" for one in merged if one.gaps))
+        return Count(str(self._folders.own), (fresh, *rows), rollups, by, filter, limit, by_bytes, gaps)
 
     async def find(self, filter: Filter, sees: Sees, limit: int, skip: int = 0) -> Any:
         """Lines, the latest first, without the first `skip`. Raises Unavailable."""

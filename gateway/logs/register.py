@@ -23,6 +23,7 @@ import lmdb
 import msgspec
 from xxhash import xxh3_128_hexdigest
 
+from gateway.logs.durable import moved
 from gateway.logs.tasks import Pulled, Used
 
 MAP_BYTES = 64 << 30
@@ -109,7 +110,7 @@ class Register:
             seen = _intervals(txn.get(key, db=self._seen))
             if any(start < one.stop and one.start < stop for start, stop in seen):
                 return False
-            fresh.replace(place)
+            moved(fresh, place)  # before it is called seen, so that it is never that and gone
             txn.put(key, msgspec.msgpack.encode(joined([*seen, (one.start, one.stop)])), db=self._seen)
         return True
 
@@ -181,15 +182,24 @@ class Register:
                 told = msgspec.structs.replace(told, waiting=mark, latest=None)
             txn.put(node.encode(), msgspec.msgpack.encode(told), db=self._marks)
 
+    def lose(self, node: str, at_ms: int) -> None:
+        """Lines that this node sent cannot be read; it is told as lost up to then."""
+        with self._env.begin(write=True) as txn:
+            told = _told(txn.get(node.encode(), db=self._marks))
+            told = msgspec.structs.replace(told, lost_ms=max(told.lost_ms, at_ms))
+            txn.put(node.encode(), msgspec.msgpack.encode(told), db=self._marks)
+
     def come(self) -> dict[str, int]:
-        """The nodes all of whose lines before their waiting mark have come, and the marks' times. It holds as soon as
-        all is counted that is there after this was asked."""
+        """The nodes all of whose lines before their waiting mark have come, or before the latest, which may know more
+        of what was lost, and the marks' times. It holds as soon as all is counted that is there after this."""
+        found: dict[str, int] = {}
         with self._env.begin() as txn:
             told = {bytes(key).decode(): _told(value) for key, value in txn.cursor(db=self._marks)}
-            return {
-                node: one.waiting.at_ms for node, one in told.items()
-                if one.waiting is not None and self._is_here(txn, node, one.waiting)
-            }  # fmt: skip
+            for node, one in told.items():
+                for mark in (one.waiting, one.latest):
+                    if mark is not None and node not in found and self._is_here(txn, node, mark):
+                        found[node] = mark.at_ms
+        return found
 
     def settle(self, until_ms: dict[str, int]) -> None:
         """What `come` gave is counted by now."""

@@ -23,6 +23,9 @@ ROLLUPS = {
 which most questions are about, of days."""
 SOURCES = {"days": "hours", "pairs": "days"}
 
+LOST_FILE = "lost.parquet"
+"""Beside the rollups: the rows that tell of lost lines, which stay as long as these."""
+
 BY = {
     "workspace": (("workspace",), "workspace"),
     "repository": (("workspace", "repository"), "workspace || '/' || repository"),
@@ -41,12 +44,14 @@ BY = {
 
 
 class Held(NamedTuple):
-    """One merged segment: its folder, the times it holds (ms, until excluded), whether its rows are still kept."""
+    """One merged segment: its folder, the times it holds (ms, until excluded), whether its rows are still kept, and how
+    many rows of it tell of lost lines."""
 
     path: str
     from_ms: int
     until_ms: int
     rows: bool
+    gaps: int = 0
 
 
 def needed(by: tuple[str, ...], filter: Filter) -> set[str]:

@@ -9,19 +9,18 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from threading import get_native_id
 from typing import NamedTuple
 
 import msgspec
 from xxhash import xxh3_64_hexdigest
 
+from gateway.logs.durable import write_durably
 from gateway.logs.register import Identity
 
 SUFFIX = ".parquet"
 OWN = "origin"
-NEW = ".new"
-"""The end of the name of what is being written."""
 STATE = "taken.json"
 _NAME = re.compile(
     r"(\d{8}T\d{6})-(\d{1,4})-([0-9a-f]{16})-(\d{1,15})-(\d{1,15})((?:\.[A-Za-z0-9_-]{1,63}){0,2})\.parquet"
@@ -131,21 +130,6 @@ def write_taken(folder: Path, logs: Path, taken: dict[str, int]) -> dict[str, in
     return left
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """All of it, or what was there before."""
-    new = path.with_name(f"{path.name}.{get_native_id()}{NEW}")
-    write_settled(new, data)
-    new.replace(path)
-
-
-def write_settled(path: Path, data: bytes) -> None:
-    """On the disk when this returns."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def sizes(folder: Path) -> dict[str, int]:
     """How large the access logs are, by their marks."""
     found = {}
@@ -168,6 +152,11 @@ def trimmed(folder: Path, bytes_max: int, before: str = "") -> list[str]:
         total -= held[path]
         gone.append(path.name)
     return gone
+
+
+def taken_s(name: str) -> float:
+    """When the segment of this name was taken (s since 1970)."""
+    return datetime.strptime(name[:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp()
 
 
 def _mark(head: bytes) -> str:

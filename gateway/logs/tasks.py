@@ -1,5 +1,7 @@
 """What can the process that works on segments be told to do? Shapes alone, without the engine that does it."""
 
+from typing import Any
+
 import msgspec
 
 
@@ -20,13 +22,21 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Build(msgspec.Struct, frozen=True, tag="build"):
-    """Lines of a log at `source` (removed afterwards) become the segment `target`. `countries`: see config."""
+    """Lines of a log at `source` (removed afterwards) become the segment `target`. `countries`: see config. Gives a
+    Built."""
 
     folder: str
     source: str
     target: str
     node: str
     countries: str
+
+
+class Built(msgspec.Struct, frozen=True):
+    """How many lines, and up to when (ms) they tell of lost ones; 0 = they tell of none."""
+
+    rows: int
+    lost_ms: int
 
 
 class Merge(msgspec.Struct, frozen=True, tag="merge"):
@@ -38,11 +48,13 @@ class Merge(msgspec.Struct, frozen=True, tag="merge"):
 
 
 class Made(msgspec.Struct, frozen=True):
-    """What a merged segment holds: rows, and times of its first and behind its last (ms); 0 and 0 without rows."""
+    """What a merged segment holds: rows, times of its first and behind its last (ms; 0 and 0 without rows), and how
+    many rows tell of lost lines."""
 
     rows: int
     from_ms: int
     until_ms: int
+    gaps: int = 0
 
 
 class Tally(msgspec.Struct, frozen=True, tag="tally"):
@@ -93,7 +105,8 @@ class Span(msgspec.Struct, frozen=True):
 
 class Count(msgspec.Struct, frozen=True, tag="count"):
     """Requests and bytes of what clients were served, by any of BY, the most requests first. Each line is in one span
-    alone: of `rows` as they are, or of rollups by name (see rollups.ROLLUPS)."""
+    alone: of `rows` as they are, or of rollups by name (see rollups.ROLLUPS). What tells of lost lines is in `gaps`.
+    Gives a Counted."""
 
     folder: str
     rows: tuple[Span, ...]
@@ -102,6 +115,24 @@ class Count(msgspec.Struct, frozen=True, tag="count"):
     filter: Filter
     limit: int
     by_bytes: bool = False
+    gaps: tuple[str, ...] = ()
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """What is known of lines that no count holds: of so many `gaps` in the log, `lines` as far as their number is
+    known, between these times (ms); all 0 where none is missing."""
+
+    gaps: int = 0
+    lines: int = 0
+    since_ms: int = 0
+    until_ms: int = 0
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """Rows of what it was counted by, requests and bytes; and what is missing in them."""
+
+    items: list[dict[str, Any]]
+    missing: Missing
 
 
 class Find(msgspec.Struct, frozen=True, tag="find"):

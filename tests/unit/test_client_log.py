@@ -21,7 +21,7 @@ from gateway.logs.merging import Merging
 from gateway.logs.questions import Questions
 from gateway.logs.register import Register
 from gateway.logs.rollups import BY
-from gateway.logs.tasks import Build, Filter, Used
+from gateway.logs.tasks import Build, Counted, Filter, Used
 from storage.errors import Invalid, Unavailable
 from tests.harness.believing import Everything
 
@@ -64,10 +64,10 @@ class Node:
             file.write(data)
 
     async def count(self, *by: str, **more: Any) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = await self.questions.count(
-            wanted(**more), lambda node: True, by, 100, by_bytes=False
-        )
-        return found
+        return (await self.asked(*by, **more)).items
+
+    async def asked(self, *by: str, **more: Any) -> Counted:
+        return await self.questions.count(wanted(**more), lambda node: True, by, 100, by_bytes=False)
 
     async def total(self) -> int:
         return sum(one["requests"] for one in await self.count("workspace"))
@@ -166,7 +166,7 @@ def test_a_segment_is_kept_once_and_only_as_what_it_is(tmp_path: Path) -> None:
     origin, shield = Receiving(tmp_path / "o", register=register), Receiving(tmp_path / "s", register=None)
     assert shield.keep("tokyo", name, body)
     assert not shield.keep("tokyo", name, body)
-    (passed,) = (tmp_path / "s/segments/out").iterdir()
+    (passed,) = (tmp_path / "s/segments/out").glob("*.parquet")
     assert origin.keep("shield", passed.name, body)
     assert (tmp_path / "o/segments/kept/shield" / passed.name).read_bytes() == body
     assert not origin.keep("shield", passed.name, body)

@@ -68,8 +68,7 @@ class Origin:
 
     async def count(self, *by: str, since_ms: int = 0, until_ms: int = 10**14, **more: Any) -> list[dict[str, Any]]:
         wanted = Filter(since_ms=since_ms, until_ms=until_ms, **more)
-        found: list[dict[str, Any]] = await self.questions.count(wanted, lambda node: True, by, 1000, by_bytes=False)
-        return found
+        return (await self.questions.count(wanted, lambda node: True, by, 1000, by_bytes=False)).items
 
     def merged(self) -> list[Path]:
         return sorted(self.kept.rglob(f"*{MERGED}"))
@@ -145,7 +144,7 @@ def test_o24_what_is_counted_does_not_depend_on_what_was_merged(
         filter = Filter(since_ms, since_ms + length_ms, package=package, status=status)
         task = origin.questions.plan(filter, lambda node: True, by, 1000, by_bytes=False)
         with duckdb.connect(":memory:") as engine:
-            found = run(engine, task)
+            found = run(engine, task).items
         assert {tuple(one[name] for name in by): one["requests"] for one in found} == dict(wanted)
 
 

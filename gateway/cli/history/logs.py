@@ -55,8 +55,16 @@ def logs(
     with reach(url, profile) as node:
         found: Any = node.get(path_of(workspace, "logs"), **told, **since_of(since), limit=str(limit))
     columns = ("time", "node", "peer", "method", "status", "bytes", "outcome", "principal", "format", "package", "file")
-    rows = [(instant(one["time_ms"]), *(one[name] for name in columns[1:])) for one in found["items"]]
+    rows = [(instant(one["time_ms"]), *(_cell(one, name) for name in columns[1:])) for one in found["items"]]
     Output(json).rows(found, columns, rows)
+
+
+def _cell(line: Any, column: str) -> Any:
+    """A gap in the log says how large it is where others say how they ended."""
+    if column != "outcome" or line["outcome"] != "LOST":
+        return line[column]
+    lost = "?" if line["lost"] is None else line["lost"]
+    return f"LOST {lost} since {instant(line['lost_since_ms'])}"
 
 
 @app.command

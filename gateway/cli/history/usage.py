@@ -7,7 +7,7 @@ from cyclopts import Parameter
 from gateway.cli.terminal.client import reach
 from gateway.cli.terminal.output import Output
 from gateway.cli.terminal.plotting import bars, with_empty_days
-from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, place, seconds, when
+from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, instant, place, seconds, when
 from gateway.console.calls.clock import now_ms
 
 HOUR_MS, DAY_S = 3600 * 1000, 24 * 3600
@@ -56,6 +56,7 @@ def usage(
         rows = [("  ".join(one[name] for name in by.split(",")), one[order]) for one in found["items"]]
         in_time = sorted(rows) if by == "hour" else with_empty_days(rows) if by == "day" else rows
         Output(json).fact(found, bars(in_time) or "nothing")
+        _note_missing(found, json)
         return
     _shown(found, by, json)
 
@@ -142,6 +143,17 @@ def _asked(
 def _shown(found: Any, by: str, json: bool) -> None:
     columns = (*by.split(","), "requests", "bytes")
     Output(json).rows(found, columns, [tuple(one[name] for name in columns) for one in found["items"]])
+    _note_missing(found, json)
+
+
+def _note_missing(found: Any, json: bool) -> None:
+    """Say what is known not to be in these numbers."""
+    lost = found["missing"]
+    if not lost["gaps"]:
+        return
+    lines = f"{lost['lines']:,} lines of the log" if lost["lines"] else "Some lines of the log, nobody knows how many,"
+    since, until = instant(lost["since_ms"]), instant(lost["until_ms"])
+    Output(json).note(f"{lines} were lost between {since} and {until}: they are not in it.")
 
 
 def path_of(workspace: str, what: str) -> str:

@@ -14,6 +14,9 @@ from storage.upkeep.verify import verify
 UNWELL = 5
 """The exit code of `status` for a node that answers and takes no work."""
 
+LOG_TROUBLE = ("lost_lines", "refused", "unreadable")
+"""What of the client log is worth a line; `--json` has all of it."""
+
 DATA = Path("./entrepot-data")
 _IDENTITY = "store.json"
 
@@ -26,6 +29,8 @@ def status(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") ->
             told |= {"url": node.url} | (node.get("/status") or {})
     # lists have commands of their own, such as `replication status`
     said = {name: value for name, value in told.items() if value != "" and not isinstance(value, list)}
+    if not any(told.get("log", {}).get(name) for name in LOG_TROUBLE):
+        said.pop("log", None)
     lines = [f"{name.replace('_', ' ')}: {_said(value)}" for name, value in said.items()]
     lines += [_hole(one) for one in told.get("holes", ())]
     Output(json).fact(told, "\n".join(lines))

@@ -63,8 +63,25 @@ class Traffic(msgspec.Struct, frozen=True):
     bytes: int
 
 
+class Missing(Told, frozen=True):
+    """What is known of lines of the log that no count holds: how many times some were lost, how many as far as that is
+    known, and from when to when. All 0 where none was."""
+
+    gaps: int
+    lines: int
+    since_ms: int
+    until_ms: int
+
+
+class Counted(Page[Traffic], frozen=True):
+    """`missing` are lines of anybody that were lost in that time."""
+
+    missing: Missing
+
+
 class LogLine(Told, frozen=True):
-    """A request. `seconds` is null where it was answered from memory."""
+    """A request. `seconds` is null where it was answered from memory. One whose outcome is LOST is none: between
+    `lost_since_ms` and `time_ms` its node lost so many lines (`lost`; null = nobody knows how many), of whomever."""
 
     time_ms: int
     node: str
@@ -84,3 +101,5 @@ class LogLine(Told, frozen=True):
     tag: str
     client: str
     seconds: float | None
+    lost: int | None
+    lost_since_ms: int | None

@@ -27,7 +27,6 @@ NARROWING = (
     "since_ms",
     "until_ms",
 )
-_TRAFFIC = Page[replies.Traffic]
 _LINES = Page[replies.LogLine]
 ORDERS = ("requests", "bytes")
 
@@ -37,7 +36,7 @@ ORDERS = ("requests", "bytes")
     "/traffic",
     NODE_ADMIN,
     (*NARROWING, "by", "order", "limit", "workspace"),
-    gives=_TRAFFIC,
+    gives=replies.Counted,
 )
 async def traffic_of_all(call: Call) -> Reply:
     return await _counted(call, call.argument("workspace"))
@@ -53,7 +52,7 @@ async def lines_of_all(call: Call) -> Reply:
     "/workspaces/<workspace>/traffic",
     WORKSPACE_ADMIN,
     (*NARROWING, "by", "order", "limit"),
-    gives=_TRAFFIC,
+    gives=replies.Counted,
 )
 async def traffic(call: Call) -> Reply:
     return await _counted(call, call.at["workspace"])
@@ -79,10 +78,11 @@ async def _counted(call: Call, workspace: str) -> Reply:
     order = call.argument("order", "requests")
     if order not in ORDERS:
         raise Invalid("That is no order.", "Order by requests or bytes.")
-    items = await questions.count(
+    counted = await questions.count(
         filter_of(call, workspace), nodes_of(call, workspace), by, call.limit(), by_bytes=order == "bytes"
     )
-    return Reply(200, {"items": items, "next": None})
+    missing = msgspec.structs.asdict(counted.missing)
+    return Reply(200, {"items": counted.items, "next": None, "missing": missing})
 
 
 async def _found(call: Call, workspace: str) -> Reply:
