@@ -24,8 +24,6 @@ from gateway.access.tokens import CHECK_CHARS, check
 
 SAMPLES, QUICK_SAMPLES = 10_000, 500
 ROUNDS = 3
-API_SHARE = 5
-"""The API takes longer, so that so many fewer samples are drawn."""
 P_MIN = 0.01
 KEPT = 0.9
 READ_BYTES = 64 << 10
@@ -39,7 +37,6 @@ class Question:
     name: str
     there: bytes
     absent: bytes
-    share: int = 1
 
 
 class Line:
@@ -72,14 +69,14 @@ def questions(world: World, host: str) -> list[Question]:
     file, none = "generic/good/0.txt", "generic/none/0.txt"
     tokens = world.tokens
 
-    def pair(name: str, who: str, there: str, absent: str, share: int = 1, method: str = "GET") -> Question:
+    def pair(name: str, who: str, there: str, absent: str, method: str = "GET") -> Question:
         asked = [request_of(host, method, path, tokens[who]) for path in (there, absent)]
-        return Question(name, asked[0], asked[1], share)
+        return Question(name, asked[0], asked[1])
 
     known = tokens["neighbour"]
     near = known[:20] + tokens["unknown"][20:-CHECK_CHARS]
     near += check(near)
-    api, tags, slow = "/-/api/v1", "tags/list", API_SHARE
+    api, tags = "/-/api/v1", "tags/list"
     users = f"{api}/workspaces/{WORKSPACE}/explain?action=read&principal=user:"
     return [
         pair("a repository, to a stranger", "stranger", f"{main}/{file}", f"{void}/{file}"),
@@ -95,9 +92,9 @@ def questions(world: World, host: str) -> list[Question]:
             request_of(host, "GET", f"{main}/{file}", near),
             request_of(host, "GET", f"{main}/{file}", tokens["unknown"]),
         ),
-        pair("a user's name", "stranger", f"{users}{GOOD}", f"{users}{BAD}", slow),
-        pair("a workspace, by the API", "stranger", f"{api}/workspaces/{WORKSPACE}", f"{api}/workspaces/nowork", slow),
-        pair("a repository, by the API", "stranger", f"{api}/repositories{main}", f"{api}/repositories{void}", slow),
+        pair("a user's name", "stranger", f"{users}{GOOD}", f"{users}{BAD}"),
+        pair("a workspace, by the API", "stranger", f"{api}/workspaces/{WORKSPACE}", f"{api}/workspaces/nowork"),
+        pair("a repository, by the API", "stranger", f"{api}/repositories{main}", f"{api}/repositories{void}"),
     ]  # fmt: skip
 
 
@@ -134,8 +131,8 @@ def run(told: Options) -> Result:
         world = World(origin.url, origin.token, target)
         for question in questions(world, urlsplit(origin.url).netloc):
             if told.cases in question.name:
-                result.rows.append(asked(origin.url, question, count // question.share, dice))
-    result.conditions["asked"] = f"{ROUNDS} rounds of {count} samples a side, {API_SHARE} times fewer of the API"
+                result.rows.append(asked(origin.url, question, count, dice))
+    result.conditions["asked"] = f"{ROUNDS} rounds of {count} samples a side"
     return result
 
 
