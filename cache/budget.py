@@ -9,8 +9,8 @@ before masks it meanwhile.
 import time
 from collections.abc import Callable, Mapping
 
+from cache.bodies import retry_after
 from cache.shelf import Shelf
-from cache.upstream import retry_after
 from storage.errors import Unavailable
 
 RESTING = "resting"

@@ -1,5 +1,6 @@
 """How is a connection to a judged address made, and which idle one may carry another request?"""
 
+import contextlib
 import http.client
 import os
 import select
@@ -57,6 +58,11 @@ class Connection(http.client.HTTPConnection):
         self.auto_open = 0
         self.idle_since_s = 0.0
 
+    def abort(self) -> None:
+        """Wake whoever waits for it; from any thread."""
+        with contextlib.suppress(OSError):  # already closed
+            self.channel.shutdown(socket.SHUT_RDWR)
+
     def ready(self) -> bool:
         """May it carry another request? Bytes or an end that nobody asked for say no."""
         return self.sock is not None and not readable(self.sock, 0)
@@ -83,6 +89,21 @@ class Pool:
                     found = one
                 else:
                     dead.append(one)
+        for one in dead:
+            one.close()
+        return found
+
+    def spare(self, key: tuple[object, ...], age_s: float) -> bool:
+        """Is there an idle one that may carry another request, and has not been idle for so long? Those that may not
+        any more are closed."""
+        now_s, dead = time.monotonic(), []
+        with self._lock:
+            idle = self._idle.get(key, [])
+            for one in [*idle]:
+                if now_s - one.idle_since_s >= self.age_s_max or not one.ready():
+                    idle.remove(one)
+                    dead.append(one)
+            found = any(now_s - one.idle_since_s < age_s for one in idle)
         for one in dead:
             one.close()
         return found

@@ -16,9 +16,9 @@ from typing import Protocol
 
 from xxhash import xxh3_64
 
+from cache.bodies import BrokenOff, Source
 from cache.keeper import Keeper
 from cache.spool import Descriptor, Phase, Slot, State, told, write_whole
-from cache.upstream import BrokenOff, Source
 from storage.digest import ALGORITHMS, Hasher
 from storage.errors import Problem, Unavailable, UpstreamFailed
 from storage.spans import step

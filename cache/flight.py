@@ -11,21 +11,24 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import trio
 
+from cache.bodies import Source
 from cache.filling import BUFFER_BYTES, Filling, Opener, Remember, close_quietly, released
 from cache.keeper import Keeper
 from cache.spool import Descriptor, Phase, Slot, State, retold, sweep
-from cache.upstream import Source
 from storage.blobs.shelf import Located
 from storage.errors import Problem, Unavailable, UpstreamFailed
 from storage.spans import step
 
 FAR_BYTES = 8 << 20
 """A range this far ahead of the watermark does better with a connection of its own (`Fill.bypass`)."""
+
+AtOnce = Callable[[], Awaitable[Source | None]]
+"""Asks for a range on the loop; None where only a thread can. What it brings has its first bytes already."""
 
 _POLL_S = 0.005
 _POLL_FIRST_S = 0.001
@@ -253,13 +256,19 @@ class _Bypasses:
     def leave(self) -> None:
         self._free += 1
 
-    async def one(self, opener: Callable[[], Source], offset: int, length: int) -> "Bypass | None":
-        """A range of its own from what `opener` opens; None where it cannot be had now, or not from there on."""
+    async def one(
+        self, opener: Callable[[], Source], offset: int, length: int, at_once: AtOnce | None = None
+    ) -> "Bypass | None":
+        """A range of its own from what `at_once` brings, or else `opener` opens; None where it cannot be had now, or
+        not from there on."""
         if not self.enter():
             return None
         bypass: Bypass | None = None
         try:
-            begun = await trio.to_thread.run_sync(_begun, opener, offset, length, limiter=self.threads)
+            source = await at_once() if at_once is not None else None
+            begun = _begun(lambda: source, offset, length) if source is not None else None
+            if begun is None:
+                begun = await trio.to_thread.run_sync(_begun, opener, offset, length, limiter=self.threads)
             if begun is not None:
                 bypass = Bypass(*begun, length, self)
             return bypass
@@ -393,9 +402,12 @@ class Flights:
             return True
         return fill.joined > 1 or (fill.slot is not None and fill.slot.hurried())
 
-    async def pass_by(self, opener: Callable[[], Source], offset: int, length: int) -> "Bypass | None":
-        """A range that is fetched alone and not kept; None where it cannot be had so."""
-        return await self._bypasses.one(opener, offset, length)
+    async def pass_by(
+        self, opener: Callable[[], Source], offset: int, length: int, at_once: AtOnce | None = None
+    ) -> "Bypass | None":
+        """A range that is fetched alone and not kept; None where it cannot be had so. `at_once` asks for it on the
+        loop, where that goes; `opener` in a thread."""
+        return await self._bypasses.one(opener, offset, length, at_once)
 
     async def join(
         self,

@@ -20,13 +20,14 @@ from urllib.parse import quote, urlencode
 import msgspec
 import trio
 
+from cache.bodies import retry_after
 from cache.budget import Budget
 from cache.freshness import Held, Standing, Terms, absent, failed, found, left_s, standing, unchanged
 from cache.kept import ASKED, not_kept
 from cache.noted import Noted, forget, note
 from cache.paging import read
 from cache.shelf import Shelf
-from cache.upstream import Fetched, Remote, retry_after
+from cache.upstream import Fetched, Remote
 from storage.errors import Problem, Unavailable, UpstreamFailed
 from storage.nouns import Upstream
 

@@ -19,13 +19,14 @@ from urllib.parse import unquote
 import msgspec
 import trio
 
+from cache.bodies import Refused, Source, Spent, Unchanged
 from cache.budget import Budget
 from cache.flight import Fill, Flights
 from cache.foreign import EDGE_FRESH_S, EDGE_NEGATIVE_S, WORDS_MAX, SecretOf, key_of, purged
 from cache.freshness import Held, Standing, Terms, absent, failed, found, left_s, resting, standing, unchanged
 from cache.kept import ASKED, not_kept
 from cache.shelf import Shelf
-from cache.upstream import Refused, Remote, Source, Spent, Unchanged
+from cache.upstream import Remote
 from storage.digest import Hasher
 from storage.errors import Absent, Problem, UpstreamFailed
 from storage.nouns import Upstream

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from cache.upstream import Source
+from cache.bodies import Source
 
 BURST_SECONDS = 0.25
 STEP_BYTES = 64 << 10

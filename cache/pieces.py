@@ -14,7 +14,7 @@ from typing import IO, NamedTuple, cast
 
 import zstandard
 
-from cache.upstream import Source
+from cache.bodies import Source
 from storage.blobs.chunker import ARCHIVE_BYTES_MIN, CHUNK_BYTES_MAX, key_of
 from storage.blobs.ledger import ChunkRow
 from storage.blobs.recipes import ENTRY_BYTES, HEADER_BYTES, WINDOW_MAX, Part, RecipeHead, decode_window

@@ -18,12 +18,12 @@ import lmdb
 import msgspec
 import trio
 
+from cache.bodies import Source
 from cache.filling import Opener
 from cache.flight import Flights
 from cache.foreign_files import Pace
 from cache.holding import Holding, Wish
 from cache.pacing import Bucket, Paced
-from cache.upstream import Source
 from storage import disk
 from storage.blobs.shelf import BlobShelf
 from storage.errors import Full, Problem

@@ -11,6 +11,7 @@ from cache.foreign import ForeignKnowledge
 from cache.foreign_files import ForeignFiles
 from cache.holding import Wish
 from cache.keeper import ShelfKeeper
+from cache.parenting import ParentRemote
 from cache.renders import Renders
 from cache.replicator import Replicator
 from formats import ROOMS
@@ -145,7 +146,7 @@ class Packages:
 
     def _sources(self) -> Sources:
         parts = self._parts
-        if parts.uplink is not None:
+        if isinstance(parts.remote, ParentRemote):
             cached, token = parts.store.cached, parts.config.parent_token
             return ParentSources(parts.remote, parts.parent, token, cached, self._serial_of)
         return UpstreamSources(parts.remote, parts.secret_of)

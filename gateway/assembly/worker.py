@@ -14,6 +14,8 @@ from pathlib import Path
 import msgspec
 import trio
 
+from cache.openness import Openness
+from cache.parenting import ParentRemote
 from formats import ROOMS
 from gateway import config as settings
 from gateway.access.peers.believing import Believing
@@ -106,6 +108,8 @@ class Worker:
         parts, uplink = self._parts, self._parts.uplink
         if uplink is not None:
             await nursery.start(uplink.follower.run)
+            if isinstance(parts.remote, ParentRemote):
+                nursery.start_soon(Openness(uplink.parents, parts.remote).run)
             if uplink.member is not None:
                 nursery.start_soon(stay_enrolled, uplink.member, uplink.parents.order, parts.number == 0)
         await nursery.start(self._management.run)

@@ -71,7 +71,7 @@ class Head:
     (cookies by "; "). `length` is the body's: -1 chunked, 0 none. `secret` is the credential of the Authorization
     field: of Bearer and Token the rest, of Basic the password (or the user where that is empty), else the whole field.
     `version` is 0 or 1, for HTTP/1.0 and HTTP/1.1. `key` is the sha256 of the public key of the client's certificate,
-    b"" where it showed none.
+    b"" where it showed none. `looked` is what the handler's `look` came to where it gave no answer: its own to read.
     """
 
     __slots__ = (
@@ -81,6 +81,7 @@ class Head:
         "keep",
         "key",
         "length",
+        "looked",
         "method",
         "peer",
         "query",
@@ -107,6 +108,7 @@ class Head:
     scheme: str
     version: int
     key: bytes
+    looked: object
 
     def __init__(
         self,
@@ -142,6 +144,7 @@ class Head:
         self.scheme = scheme
         self.version = version
         self.key = key
+        self.looked = None
 
     def argument(self, name: str, default: str = "") -> str:
         """The first value of a query argument."""

@@ -2,7 +2,7 @@
 
 from formats.kit.contract import Ask, Plan, Room
 from gateway.access.rights.verdicts import Principal
-from gateway.front.reading import Scope
+from gateway.front.reading import Need, Scope
 
 
 class Admitted:
@@ -17,3 +17,19 @@ class Admitted:
         self.scope = scope
         self.right = right
         self.plan = plan
+
+
+class Looked:
+    """What a look at a request came to, where it gave no answer: it may go on, and needs this first. Good for as long
+    as nothing has moved, which the request task asks that begins in the next turn of the loop."""
+
+    __slots__ = ("admitted", "moment", "need")
+
+    def __init__(self, admitted: Admitted, need: Need, moment: int) -> None:
+        self.admitted = admitted
+        self.need = need
+        self.moment = moment
+
+    def holds(self, moment: int, now_s: float) -> bool:
+        """Is it still true? `moment` as the delivery loop has it, `now_s` monotonic."""
+        return self.moment == moment and self.admitted.scope.until_s > now_s

@@ -48,7 +48,7 @@ from gateway.delivery.connections import Gone
 from gateway.delivery.heads import Head
 from gateway.delivery.requests import Request
 from gateway.front import registry
-from gateway.front.admitted import Admitted
+from gateway.front.admitted import Admitted, Looked
 from gateway.front.complaints import answer_of, complain, finds_of, headers_of, now_ms, with_signals
 from gateway.front.leave import Lease, Leave, Subject, may_serve, out_of_lease, stands
 from gateway.front.naming import place_named, plan_named
@@ -156,7 +156,7 @@ class Front:
                     return None
                 vouched = settle(reading, head, place.workspace)
                 admitted = self.admit(reading, head, place)
-                answer = self._elsewhere(reading, admitted, head, host) or self._known(reading, admitted, place)
+                answer = self._elsewhere(reading, admitted, head, host) or self._known(reading, admitted, place, head)
                 if answer is not None and host is not None and host.redirects:
                     answer.until_s = min(answer.until_s, time.monotonic() + PROBE_SECONDS)  # soon an edge may be well
                 if answer is not None and vouched:
@@ -191,13 +191,16 @@ class Front:
         sign = partial(tickets.issue, reading, head, admitted.ask.workspace, now_ms=now_ms())
         return self._nearest.answer(head, reading.hosts, host, sign)
 
-    def _known(self, reading: Reading, admitted: Admitted, place: Place) -> Answer | None:
+    def _known(self, reading: Reading, admitted: Admitted, place: Place, head: Head) -> Answer | None:
         if isinstance(admitted.plan, Manifest | Listed | Keyring):
             return self._sets.resolve(reading, admitted)
         if not isinstance(admitted.plan, Serve | Show):
             return answer_of(admitted.plan, place) if isinstance(admitted.plan, Reply) else None
         found = self._reads.resolve(reading, admitted.scope, admitted.ask, admitted.room, admitted.plan)
-        return found if isinstance(found, Answer) else None
+        if isinstance(found, Answer):
+            return found
+        head.looked = Looked(admitted, found, reading.moment())
+        return None
 
     def _chargeable(self, admitted: Admitted, head: Head, answer: Answer) -> bool:
         """A customer's download is charged each time that it is sent, also where it is remembered. False where nothing
@@ -298,8 +301,13 @@ class Front:
 
     async def _package(self, request: Request, place: Place) -> None:
         request.repository = f"{place.workspace}/{place.repository}"
-        with step("authorise"), self._catalog.read() as reading:
-            admitted = self.admit(reading, request.head, place)
+        looked, need = request.head.looked, None
+        with step("authorise"):
+            if isinstance(looked, Looked) and looked.holds(self._catalog.moment(), time.monotonic()):
+                admitted, need = looked.admitted, looked.need
+            else:
+                with self._catalog.read() as reading:
+                    admitted = self.admit(reading, request.head, place)
             note("entrepot.right", admitted.right)
         request.fields = self._rates.spend(admitted.principal, request.head.peer, place.workspace)
         request.principal, request.about = logged_as(admitted.principal), about_of(admitted)
@@ -310,7 +318,7 @@ class Front:
         elif isinstance(plan, Serve | Show):
             if isinstance(plan, Serve) and admitted.principal.must_pay and request.head.method == "GET":
                 request.toll = self._toll(admitted.principal, request.head.peer)
-            await self._puller.answer(request, admitted)
+            await self._puller.answer(request, admitted, need)
         elif isinstance(plan, Manifest | Listed | Keyring):
             await self._sets.answer(request, admitted)
         elif isinstance(plan, Login):

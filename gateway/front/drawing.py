@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
+from cache.bodies import Source
 from cache.drawn import Drawn, Place, Row
 from cache.flight import Flights
 from cache.foreign import ForeignKnowledge
@@ -20,7 +21,6 @@ from cache.foreign_files import ForeignFiles, Pace
 from cache.holding import Wish
 from cache.kept import ASKED
 from cache.shelf import Shelf
-from cache.upstream import Source
 from cache.wanted_drawn import Known
 from formats.kit.contract import ABOUT, Ask, Foreign, Learn, Listed, Manifest, Room, Serve, Show, about
 from formats.kit.contract import Drawn as ByPath

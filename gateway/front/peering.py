@@ -100,6 +100,8 @@ class Peering:
         match head.method, *head.segments[2:]:
             case ("POST", "journal"):
                 await self._journal(request)
+            case ("GET", "here"):
+                await request.reply(204, ())
             case ("POST", "renew"):
                 await self._enrolling.renew(request)
             case ("POST", "segment", name):

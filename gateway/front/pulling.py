@@ -1,6 +1,7 @@
 """How does a read go on when something is missing here? Ask upstream, render, or pull while the client reads."""
 
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 import trio
@@ -22,6 +23,7 @@ from gateway.front.leave import Leave
 from gateway.front.overlay import Overlay
 from gateway.front.reading import (
     PULLED,
+    Need,
     NeedBytes,
     NeedFile,
     NeedForeign,
@@ -76,14 +78,18 @@ class Puller:
         self._limiter = trio.CapacityLimiter(renders_running_max)
         self._rendering: dict[bytes, trio.Event] = {}
 
-    async def answer(self, request: Request, admitted: Admitted) -> None:
-        """Answer a Serve or a Show, meeting one need after the other."""
+    async def answer(self, request: Request, admitted: Admitted, need: Need | None = None) -> None:
+        """Answer a Serve or a Show, meeting one need after the other; `need` is the first, where it is known."""
         plan = admitted.plan
         assert isinstance(plan, Serve | Show)
         refreshed = False
         for _ in range(ROUNDS_MAX):
-            with self._catalog.read() as reading:
-                found = self._reads.resolve(reading, admitted.scope, admitted.ask, admitted.room, plan)
+            found: Answer | Need
+            if need is not None:
+                found, need = need, None
+            else:
+                with self._catalog.read() as reading:
+                    found = self._reads.resolve(reading, admitted.scope, admitted.ask, admitted.room, plan)
             _log_version(request, found)
             if isinstance(found, Answer):
                 await request.answer(found)
@@ -221,7 +227,8 @@ class Puller:
             return False
         at = wire.extents[0][1]
         opening = self._sources.open_range(by_name(admitted.ask, need), file, admitted.scope.repository.upstreams)
-        bypass = await self._flights.pass_by(lambda: opening(at, wire.size), at, wire.size)
+        at_once = partial(self._sources.at_once, by_name(admitted.ask, need), at, wire.size)
+        bypass = await self._flights.pass_by(lambda: opening(at, wire.size), at, wire.size, at_once)
         if bypass is None:
             return False
         await stream_bypass(request, bypass, answer, wire, at)

@@ -7,10 +7,12 @@ byte that an edge gets. What the edge has of a former version it does not ask fo
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from cache.bodies import Source
 from cache.kept import ASKED, not_kept, only_kept
+from cache.parenting import ParentRemote
 from cache.pieces import CODING, ZSTD, Parent, Range, Unpacked, open_pieces, ranges_text, windows_bytes_max
 from cache.relay import SEEN, seen_at
-from cache.upstream import Remote, Source
+from cache.upstream import Remote
 from formats.kit.contract import Ask
 from gateway.front.reading import target_of
 from storage.blobs.shelf import BlobShelf
@@ -30,6 +32,10 @@ class Sources(Protocol):
 
     def open_range(self, ask: Ask, file: File, upstreams: tuple[Upstream, ...]) -> Opening:
         """A way to open a part of them."""
+        ...
+
+    async def at_once(self, ask: Ask, offset: int, length: int) -> Source | None:
+        """A part of them without a thread; None where it needs one."""
         ...
 
 
@@ -63,13 +69,17 @@ class UpstreamSources:
 
         return opener
 
+    async def at_once(self, ask: Ask, offset: int, length: int) -> Source | None:
+        """What a foreign registry answers is not foreseen."""
+        return None
+
 
 class ParentSources:
     """An edge's: the same path at its parent. `cached` is where the edge may have parts of it; `serial_of` tells what
     it knows of a Workspace, so that a parent that is behind does not deny what it has not heard of yet."""
 
     def __init__(
-        self, remote: Remote, parent: str, token: str, cached: BlobShelf, serial_of: Callable[[str], int]
+        self, remote: ParentRemote, parent: str, token: str, cached: BlobShelf, serial_of: Callable[[str], int]
     ) -> None:
         self._remote = remote
         self._serial_of = serial_of
@@ -99,6 +109,9 @@ class ParentSources:
             return self._remote.open_stream(url, headers, offset=offset, length=length, private_network=True)
 
         return opener
+
+    async def at_once(self, ask: Ask, offset: int, length: int) -> Source | None:
+        return await self._remote.at_once(f"{self._parent}/{target_of(ask)}", self._told(ask), offset, length)
 
     def _told(self, ask: Ask) -> dict[str, str]:
         told = {**self._headers, SEEN: seen_at(ask.workspace, self._serial_of(ask.workspace))}

@@ -11,9 +11,9 @@ from typing import Protocol, cast
 import msgspec
 from xxhash import xxh3_128_hexdigest
 
+from cache.bodies import Source
 from cache.flight import Flights
 from cache.outcome import Outcome
-from cache.upstream import Source
 from formats.kit.contract import Indexed, Keyring, Listed, Manifest, Room
 from gateway.access.secrets.signing import keyring
 from gateway.delivery.answers import Answer

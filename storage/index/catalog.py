@@ -78,6 +78,10 @@ class Reading:
         self._txn.abort()
         del self._txn
 
+    def moment(self) -> int:
+        """Which moment it is, as `Catalog.moment` tells it."""
+        return int(self._txn.id())
+
     def label(self, key: bytes) -> int:
         """The Serial that last moved this label; 0 if nothing ever did. Of `label_history` the history's number."""
         if key == _HISTORY:

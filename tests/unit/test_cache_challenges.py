@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from cache.addresses import place
+from cache.bodies import Spent
 from cache.challenges import Passes, challenge_of, may_show, pass_of
-from cache.upstream import Remote, Spent
+from cache.upstream import Remote
 from storage.errors import Absent, UpstreamFailed
 
 HUB = place("https://registry.hub.example/v2/lib/app/manifests/1")

@@ -13,11 +13,12 @@ import pytest
 import trio
 
 from cache import filling, spool
+from cache.bodies import Source
 from cache.filling import HOLD_BYTES, released
 from cache.flight import FAR_BYTES, Fill, Flights
 from cache.keeper import Keeper
 from cache.spool import Slot
-from cache.upstream import Remote, Source
+from cache.upstream import Remote
 from storage.blobs.shelf import BlobShelf
 from storage.errors import Absent, Full, Unavailable, UpstreamFailed
 from tests.harness.caches import cache_at, drain, spawn_fetch

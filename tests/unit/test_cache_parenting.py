@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import trio
 
+from cache.bodies import Source
 from cache.filling import HOLD_BYTES
 from cache.flight import Flights
 from cache.keeper import Keeper
 from cache.parenting import ParentRemote
 from cache.parents import Parents
-from cache.upstream import Remote, Source
+from cache.upstream import Remote
 from storage.errors import UpstreamFailed
 from tests.harness.caches import cache_at, drain
 from tests.harness.upstreams import Item, Upstream, digests_of, noise, upstream
