@@ -32,7 +32,7 @@ from gateway.delivery.manage import Management
 from gateway.delivery.proxies import Proxies
 from gateway.delivery.reactor import Reactor
 from gateway.delivery.serving import serve
-from gateway.delivery.workers import hear_hangups, supervise
+from gateway.delivery.workers import hear_signals, supervise
 from gateway.front.complaints import now_ms
 from gateway.front.traced import Traced
 from gateway.insight.errorlog import report
@@ -168,7 +168,7 @@ class Worker:
         """SIGHUP reads the certificates again; SIGTERM drains."""
         parts = self._parts
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as told:
-            hear_hangups()
+            hear_signals()
             async for number in told:
                 if number == signal.SIGTERM:
                     break

@@ -5,8 +5,10 @@ supervisor, which has loaded the program and nothing else: it has no store open 
 through a fork whole. The supervisor restarts one that dies, later each time it dies soon, passes SIGTERM and SIGHUP on,
 and ends when all have drained. A worker does not outlive its supervisor.
 
-SIGHUP would end a worker that has not come to the point of receiving it: a worker is born with it blocked, and calls
-`hear_hangups` when it is ready; one that came meanwhile is received then.
+SIGHUP would end a worker that has not come to the point of receiving it, and SIGTERM break off its start: a worker is
+born with both blocked, and calls `hear_signals` when it is ready; what came meanwhile is received then. A second
+SIGTERM does nothing: whoever tells a whole group of processes tells the workers twice, and the second one broke the
+drain off.
 """
 
 import ctypes
@@ -23,7 +25,7 @@ from typing import Any
 
 from gateway.delivery.listening import listen
 
-__all__ = ["hear_hangups", "listen", "supervise"]
+__all__ = ["hear_signals", "listen", "supervise"]
 
 RESTART_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 STEADY_SECONDS = 10.0
@@ -116,20 +118,23 @@ def _work(supervisor: int, own: Sequence[int], target: Callable[..., None], args
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for one in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(one, signal.SIG_DFL)
+        signal.signal(one, _heard_before)
     kernel = ctypes.CDLL(None, use_errno=True)
     kernel.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     kernel.prctl(_PR_SET_NAME, WORKER_NAME.encode())
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _TOLD - {signal.SIGHUP})
     for descriptor in own:
         os.close(descriptor)
     if os.getppid() == supervisor:
         target(*args)
 
 
-def hear_hangups() -> None:
-    """In the worker, once it has a handler for SIGHUP."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+def hear_signals() -> None:
+    """In the worker, once it has handlers for SIGTERM and SIGHUP."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _TOLD)
+
+
+def _heard_before(number: int, frame: FrameType | None) -> None:
+    """What stands behind the handlers of the worker: whatever comes when those are gone again changes nothing."""
 
 
 def _pass_on(seats: list[_Seat], number: signal.Signals) -> None:

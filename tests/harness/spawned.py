@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from gateway.delivery.workers import hear_hangups, supervise
+from gateway.delivery.workers import hear_signals, supervise
 
 
 def until_told(folder: str, number: int) -> None:
@@ -18,7 +18,7 @@ def until_told(folder: str, number: int) -> None:
     early = Path(folder) / "early"
     while early.exists():  # a worker that is not yet ready for the signal
         time.sleep(0.01)
-    hear_hangups()
+    hear_signals()
     born = Path(folder) / f"born-{number}"
     born.write_text(born.read_text() + "x" if born.exists() else "x")
     (Path(folder) / f"pid-{number}").write_text(str(os.getpid()))
