@@ -21,14 +21,18 @@ class Admitted:
 
 class Looked:
     """What a look at a request came to, where it gave no answer: it may go on, and needs this first. Good for as long
-    as nothing has moved, which the request task asks that begins in the next turn of the loop."""
+    as nothing has moved, which the request task asks that begins in the next turn of the loop.
 
-    __slots__ = ("admitted", "moment", "need")
+    `taken`: such a task has begun. `joined`: what is needed was on its way already when it was looked at.
+    """
+
+    __slots__ = ("admitted", "joined", "moment", "need", "taken")
 
     def __init__(self, admitted: Admitted, need: Need, moment: int) -> None:
         self.admitted = admitted
         self.need = need
         self.moment = moment
+        self.taken = self.joined = False
 
     def holds(self, moment: int, now_s: float) -> bool:
         """Is it still true? `moment` as the delivery loop has it, `now_s` monotonic."""

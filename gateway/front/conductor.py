@@ -145,9 +145,9 @@ class Front:
 
     def look(self, head: Head) -> Answer | None:
         """An answer from local knowledge, or None where a request task is needed."""
-        if head.segments[0] == "-":
+        if head.segments[0] == "-" or self._asked_again(head):
             return None
-        place = admitted = None
+        head.looked = place = admitted = None
         try:
             with self._catalog.read() as reading:
                 host = reading.host(host_name(head.host))
@@ -159,6 +159,8 @@ class Front:
                 answer = self._elsewhere(reading, admitted, head, host) or self._known(reading, admitted, place, head)
                 if answer is not None and host is not None and host.redirects:
                     answer.until_s = min(answer.until_s, time.monotonic() + PROBE_SECONDS)  # soon an edge may be well
+                if vouched:
+                    head.looked = None
                 if answer is not None and vouched:
                     answer.until_s = 0.0  # the head alone does not tell that it was an edge who said it
                 if answer is None or not self._chargeable(admitted, head, answer):
@@ -172,6 +174,22 @@ class Front:
             if admitted is not None:
                 answer.principal, answer.about = logged_as(admitted.principal), about_of(admitted)
             return answer
+
+    def _still(self, head: Head) -> Looked | None:
+        """What a look at this head came to, where it is still true."""
+        looked = head.looked
+        if not isinstance(looked, Looked) or not looked.holds(self._catalog.moment(), time.monotonic()):
+            return None
+        return None if looked.joined and not self._puller.under_way(looked.need) else looked
+
+    def _asked_again(self, head: Head) -> bool:
+        """Was this very head looked at a moment ago, in vain, and what it needs not brought since? So it is with all
+        but the first of a crowd."""
+        looked = self._still(head)
+        if looked is None:
+            return False
+        looked.joined = self._puller.under_way(looked.need)
+        return looked.joined or not looked.taken
 
     def _elsewhere(self, reading: Reading, admitted: Admitted, head: Head, host: Host | None) -> Answer | None:
         """The way to the nearest edge, for who reads by a global name. Who shows a credential is sent there for files
@@ -301,10 +319,10 @@ class Front:
 
     async def _package(self, request: Request, place: Place) -> None:
         request.repository = f"{place.workspace}/{place.repository}"
-        looked, need = request.head.looked, None
+        looked, need = self._still(request.head), None
         with step("authorise"):
-            if isinstance(looked, Looked) and looked.holds(self._catalog.moment(), time.monotonic()):
-                admitted, need = looked.admitted, looked.need
+            if looked is not None:
+                admitted, need, looked.taken = looked.admitted, looked.need, True
             else:
                 with self._catalog.read() as reading:
                     admitted = self.admit(reading, request.head, place)

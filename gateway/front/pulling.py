@@ -112,6 +112,10 @@ class Puller:
                 return
         raise Unavailable("This package changes faster than it can be shown.", "Try again.", retry_after_s=1)
 
+    def under_way(self, need: Need) -> bool:
+        """Is a file that is needed being fetched now, by this process?"""
+        return isinstance(need, NeedBytes) and self._flights.running(flight_key(need)) is not None
+
     async def _learn(self, ask: Ask, room: Room, need: NeedForeign) -> None:
         await self._knowledge.of(
             ask.workspace,

@@ -4,6 +4,8 @@ The answer's shape (status, range, validators) is decided by the same pure plan 
 announces. A fill that fails ends the client's answer broken: never a short body that looks whole.
 """
 
+import trio
+
 from cache.flight import Bypass, Fill
 from gateway.delivery.answers import Answer, Wire, http_date, plan
 from gateway.delivery.requests import Request, Stream
@@ -11,6 +13,8 @@ from storage.digest import Hasher
 from storage.errors import UpstreamFailed
 
 PIECE_BYTES_MAX = 8 << 20
+FIRST_BYTES_MAX = 64 << 10
+"""Of each of several who wait for the same: what is sent ahead of the others' first bytes keeps them waiting."""
 HELD_BYTES_MAX = 64 << 10
 """The end of an object that is held back until its digest holds."""
 
@@ -31,9 +35,12 @@ async def stream_fill(request: Request, fill: Fill, answer: Answer) -> None:
     if fill.far(at) and await _by_bypass(request, fill, answer, wire, at):
         return
     end = at + wire.size
-    ready = min(await fill.wait(at), wire.size, PIECE_BYTES_MAX) if wire.size else 0
+    most = PIECE_BYTES_MAX if fill.joined == 1 else FIRST_BYTES_MAX
+    ready = min(await fill.wait(at), wire.size, most) if wire.size else 0
     first = ((fill.descriptor, fill.start + at, ready),) if ready else ()
     stream = await request.start(wire.status, _headers(answer, wire, fill.size, at), wire.size, first)
+    if fill.joined > 1:
+        await trio.lowlevel.checkpoint()  # the first bytes of all who wait go before anybody's second ones
     await _pour(stream, fill, at + ready, end)
     await stream.finish()
 

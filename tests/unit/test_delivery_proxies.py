@@ -1,8 +1,10 @@
 """Is a listed proxy believed, and nobody else? THREATS B2: what clients write into X-Forwarded-* means nothing."""
 
+import contextlib
 import socket
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from gateway.config import Proxies as Settings
 from gateway.delivery.answers import Answer
 from gateway.delivery.heads import Head, Refused
 from gateway.delivery.memo import CLIENTS_MAX, Entry, Memos, entry_of
-from gateway.delivery.proxies import V2_MARK, Proxies, introduction
+from gateway.delivery.proxies import V2_MARK, Arrivals, Proxies, introduction
 from gateway.insight.metrics import Metrics
 from tests.harness.loops import Client, started
 
@@ -204,3 +206,37 @@ def test_a_network_that_is_none_is_told_at_the_start() -> None:
     make: Callable[[], Proxies] = lambda: Proxies(Settings(("10.0.0.1/8",)))  # noqa: E731
     with pytest.raises(ValueError, match="host bits"):
         make()
+
+
+@dataclass
+class _From:
+    """What of a connection tells who sent a head."""
+
+    peer: str = "192.0.2.1"
+    key: bytes = b""
+    proxied: bool = False
+    scheme: str = "http"
+
+
+async def test_b2_the_same_bytes_are_the_same_head_only_from_the_same_client_and_while_they_wait(
+    nursery: trio.Nursery,
+) -> None:
+    """A crowd's heads are parsed and judged once; what another client sends is another's, whatever it looks like."""
+    arrivals = Arrivals(Proxies(Settings()), nursery, 1.0, lambda *_: None)
+    raw = b"GET /a/b/generic/c HTTP/1.1\r\nHost: a\r\n\r\n"
+    head = arrivals.read(_From(), raw)
+    assert arrivals.read(_From(), raw) is not head, "it was answered at once"
+    head = arrivals.read(_From(), raw)
+    head.looked = "in vain"
+    assert arrivals.read(_From(), raw) is head
+    for other in (_From("192.0.2.2"), _From(key=b"k" * 32), _From(scheme="https"), _From(proxied=True)):
+        if other.proxied:
+            with contextlib.suppress(Refused):
+                assert arrivals.read(other, raw) is not head
+            continue
+        told = arrivals.read(other, raw)
+        assert told is not head
+        assert (told.peer, told.key, told.scheme) == (other.peer, other.key, other.scheme)
+        head = arrivals.read(_From(), raw)
+        head.looked = "in vain"
+    assert arrivals.read(_From(), raw.replace(b"/c", b"/d")) is not head
