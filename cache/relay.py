@@ -37,6 +37,9 @@ EDGE = "x-entrepot-edge"
 """The token of an edge that has no certificate: it shows who says CLIENT."""
 SCHEME = "x-entrepot-client-scheme"
 """How that client speaks to the edge: http or https; believed with CLIENT."""
+WITHIN = "x-entrepot-client-within"
+"""The workspaces, with commas, in which that address is to be believed; without it in all that the edge may see. A
+shield says it of a client of an edge behind it: it believes that one no farther."""
 OUR_OWN = "x-entrepot-"
 """Headers that a node sets itself: a client's are not believed, so they are not passed on."""
 
@@ -114,9 +117,11 @@ class Relay:
         body: Readable,
         client: str = "",
         scheme: str = "",
+        within: str | None = None,
     ) -> Relayed:
         """Send a request on, for a client at the address `client`, "" = for this node itself; `length` -1 = chunked.
-        Raises Unavailable where the origin does not answer."""
+        That is to be believed `within` these workspaces (see WITHIN), None = in all that this node may see. Raises
+        Unavailable where the origin does not answer."""
         passed = dict(passed_on(headers.items()))
         if host:  # HTTP/1.0 may go without
             passed["host"] = host
@@ -129,6 +134,8 @@ class Relay:
         if client:
             passed[CLIENT] = client
             passed[SCHEME] = scheme
+            if within is not None:
+                passed[WITHIN] = within
             if self._token:
                 passed[EDGE] = self._token
         sent = _Sent(body)

@@ -8,6 +8,7 @@ decoded once, here; nothing behind this file decodes again.
 import base64
 import binascii
 import re
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import httptools
@@ -19,6 +20,7 @@ ARGUMENTS_MAX = 200
 BLOCKS_MAX = 2_000
 BLOCK_BYTES_MAX = 2 << 10
 LENGTH_MAX = (1 << 63) - 1
+LISTED_CHARS_MAX = 4_000
 
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"))
 
@@ -62,6 +64,24 @@ class Refused(Exception):
         self.reason = reason
 
 
+class Told(NamedTuple):
+    """Where a client is, as an edge says that speaks for the workspaces `within` and no others. The request leads to
+    the one that is `named`."""
+
+    address: str
+    within: frozenset[str]
+    named: str
+
+    def listed(self) -> str:
+        """The workspaces, with commas, as far as they go into a header; what is left out counts as out of sight."""
+        text = ""
+        for one in sorted(self.within, key=lambda name: (name != self.named, name)):
+            if len(text) + len(one) > LISTED_CHARS_MAX:
+                break
+            text = f"{text},{one}" if text else one
+        return text
+
+
 class Head:
     """A request head, strictly parsed; immutable by convention, so that it may be shared.
 
@@ -72,6 +92,8 @@ class Head:
     field: of Bearer and Token the rest, of Basic the password (or the user where that is empty), else the whole field.
     `version` is 0 or 1, for HTTP/1.0 and HTTP/1.1. `key` is the sha256 of the public key of the client's certificate,
     b"" where it showed none. `looked` is what the handler's `look` came to where it gave no answer: its own to read.
+    `peer` is where the client is, as far as that is believed where the request leads; `told` what an edge says of it
+    that may not speak of everything (front.vouching), None = nothing.
     """
 
     __slots__ = (
@@ -90,6 +112,7 @@ class Head:
         "secret",
         "segments",
         "target",
+        "told",
         "version",
     )
 
@@ -109,6 +132,7 @@ class Head:
     version: int
     key: bytes
     looked: object
+    told: Told | None
 
     def __init__(
         self,
@@ -145,6 +169,13 @@ class Head:
         self.version = version
         self.key = key
         self.looked = None
+        self.told = None
+
+    def peer_in(self, workspace: str) -> str:
+        """Where the client is to what belongs to this Workspace; "" = nobody says who may speak of that."""
+        if self.told is None:
+            return self.peer
+        return self.told.address if workspace in self.told.within else ""
 
     def argument(self, name: str, default: str = "") -> str:
         """The first value of a query argument."""

@@ -25,6 +25,8 @@ READ_BYTES = 64 << 10
 RESTART_SECONDS = 0.5
 SOCKET_PATH_BYTES_MAX = 100
 TRUSTED_PREFIX = "x-entrepot-"
+CLIENT, CLIENT_WITHIN = "x-entrepot-client", "x-entrepot-client-within"
+"""Where the client is, as an edge says, and the workspaces in which that is believed; in others nobody knows."""
 PRINCIPAL = "X-Entrepot-Principal"
 """In an answer of the application: whose call it was, for the access log."""
 
@@ -114,6 +116,8 @@ def forwarded(head: Head, length: int, span: str = "") -> h11.Request:
     ]
     headers += [("host", head.host or "localhost"), ("connection", "close"), ("content-length", str(length))]
     headers += [("x-entrepot-peer", head.peer), ("x-entrepot-scheme", head.scheme)]
+    if head.told is not None:
+        headers += [(CLIENT, head.told.address), (CLIENT_WITHIN, head.told.listed())]
     if traced := carried():
         headers = [(name, value) for name, value in headers if name not in ("traceparent", "tracestate")]
         headers += [*traced.items(), (SPAN, span)]

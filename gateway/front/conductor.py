@@ -68,7 +68,7 @@ from gateway.insight.errorlog import report_bug
 from storage.errors import Absent, Forbidden, Full, Problem, TooMany, Unauthenticated, Unavailable
 from storage.index import keys
 from storage.index.catalog import Catalog, Reading
-from storage.nouns import Host, Repository
+from storage.nouns import Edge, Host, Repository
 from storage.spans import note, step
 
 LOGIN_METHODS = ("PUT", "POST")
@@ -359,12 +359,14 @@ class Front:
         def still_allowed(reading: Reading) -> Permit:
             """The body may have taken hours: the credential itself is looked at again, not what it once was."""
             principal = who(reading, place, request.head, ask.at_ms)
-            return self._verdict(reading, principal, ask, room, admitted.right, request.head.peer)
+            return self._verdict(reading, principal, ask, room, admitted.right, request.head.peer_in(ask.workspace))
 
         def may_borrow(reading: Reading, plan: Borrow) -> None:
-            principal = who(reading, place, request.head, ask.at_ms)
+            principal, peer = who(reading, place, request.head, ask.at_ms), request.head.peer_in(plan.workspace)
+            check_sight(reading, request.head, plan.workspace)
+            check_network(principal, peer)
             cleared = admit(reading, principal, plan.workspace, plan.repository, "read", room.name)
-            self._check_network(reading, principal, cleared.repository, request.head.peer)
+            self._check_network(reading, principal, cleared.repository, peer)
             Permit(cleared, room).may_read(plan.package)
             release(reading, Subject(plan.workspace, plan.repository, "", room.name, plan.package))
             require(principal, cast("Scoped", room).borrowed(plan), "read")
@@ -377,7 +379,9 @@ class Front:
         body = await request.body.whole(plan.bytes_max)
         with self._catalog.read() as reading:
             ask, room = admitted.ask, admitted.room
-            self._verdict(reading, admitted.principal, ask, room, admitted.right, request.head.peer).reads_all()
+            self._verdict(
+                reading, admitted.principal, ask, room, admitted.right, request.head.peer_in(ask.workspace)
+            ).reads_all()
             view = reading.view(admitted.ask.workspace, admitted.ask.repository, admitted.room.name)
             decision = admitted.room.decide(admitted.ask, finds_of(body, plan), view)
         assert not decision.changes, "a read right never leads to a change"
@@ -423,7 +427,7 @@ class Front:
             # its credential is in the body; nothing of the repository is told before that was checked
             scope = Scope(Repository(ask.workspace, ask.repository), (), 0.0)
             return Admitted(ask, room, principal, scope, right, login)
-        permit = self._verdict(reading, principal, ask, room, right, head.peer)
+        permit = self._verdict(reading, principal, ask, room, right, head.peer_in(ask.workspace))
         repository = permit.clearance.repository
         plan = room.read(ask)
         if right == "read":
@@ -445,7 +449,7 @@ class Front:
             raise Absent("There is nothing at this address.")
         principal = who(reading, place, head, at_ms)
         ask = ask_of(head, place, principal.name, at_ms)
-        permit = self._verdict(reading, principal, ask, room, "read", head.peer)
+        permit = self._verdict(reading, principal, ask, room, "read", head.peer_in(ask.workspace))
         plan = plan_named(ask)
         permit.read(plan)
         if reading.view(ask.workspace, ask.repository, room.name).file(plan.package, plan.file) is None:
@@ -519,10 +523,8 @@ def who(reading: Reading, place: Place, head: Head, at_ms: int) -> Principal:
     secret = place.secret or head.secret
     ticket = "" if secret or head.key or not head.query else head.argument(tickets.ARGUMENT)
     if head.key:
-        edge = edges.living_edge(reading, head.key)
-        if not edges.sees(edge, place.workspace):
-            raise no_repository()
-        if not secret and RELAYED not in head.headers:
+        edge = check_sight(reading, head, place.workspace)
+        if edge is not None and not secret and RELAYED not in head.headers:
             return edges.principal_of(edge)
     if secret and place.format == OCI and passes.is_pass(secret):
         principal = passes.holder(reading, secret, at_ms, latest_ms())
@@ -532,6 +534,16 @@ def who(reading: Reading, place: Place, head: Head, at_ms: int) -> Principal:
         principal = identify(reading, secret, latest_ms())
     check_network(principal, head.peer)
     return principal
+
+
+def check_sight(reading: Reading, head: Head, workspace: str) -> Edge | None:
+    """The edge whose certificate was shown. Raises Absent where it may not see the Workspace, whoever it asks for."""
+    if not head.key:
+        return None
+    edge = edges.living_edge(reading, head.key)
+    if not edges.sees(edge, workspace):
+        raise no_repository()
+    return edge
 
 
 def in_path(head: Head) -> bool:

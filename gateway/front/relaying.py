@@ -61,9 +61,10 @@ class Relaying:
             await stream.finish()
 
     async def _asked(self, request: Request) -> Relayed:
-        head = request.head
+        head, told = request.head, request.head.told
+        client, within = (head.peer, None) if told is None else (told.address, told.listed())
         return await self._relay.forward(
-            head.method, head.target, head.headers, head.host, head.length, request.body, head.peer, head.scheme
+            head.method, head.target, head.headers, head.host, head.length, request.body, client, head.scheme, within
         )
 
     @contextmanager

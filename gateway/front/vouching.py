@@ -6,47 +6,61 @@ client's, for everything that asks for them: rules of networks, tokens bound to 
 Everybody else's word is passed over, and what such a header says goes no further than here.
 
 An edge vouches within the workspaces that it may see, so that a stolen one cannot say where clients of others are (F5).
+A request may lead into several: what it names as a source is judged by what is believed there (`Head.peer_in`), and
+where the edge has no say, the client is nowhere, which is stricter than any place.
 """
 
-from cache.relay import CLIENT, EDGE, SCHEME
+from cache.relay import CLIENT, EDGE, SCHEME, WITHIN
 from gateway.access.clock import latest_ms
 from gateway.access.peers import edges
 from gateway.access.rights.verdicts import Principal, check_network, identify
 from gateway.delivery.addresses import address_of
-from gateway.delivery.heads import Head
-from storage.errors import Problem
+from gateway.delivery.heads import Head, Told
+from storage.errors import Absent, Problem
 from storage.index.catalog import Reading
 
+_SAYING = (CLIENT, EDGE, SCHEME, WITHIN)
 _OF_API = ("workspaces", "repositories")
 
 
 def settle(reading: Reading, head: Head, workspace: str) -> bool:
-    """Put the client's address into `head`, if an edge vouches for it; whether one does. `workspace` is what a path of
-    packages names, "" for others. Neither header is left in `head`."""
+    """Put the client's address into `head`, as far as an edge vouches for it; whether one does. `workspace` is what a
+    path of packages names, "" for others. None of these headers is left in `head`."""
     client, secret = head.headers.get(CLIENT), head.headers.get(EDGE)
     if client is None and secret is None:
         return False
-    scheme = head.headers.get(SCHEME, "")
-    head.headers = {name: value for name, value in head.headers.items() if name not in (CLIENT, EDGE, SCHEME)}
+    scheme, within = head.headers.get(SCHEME, ""), head.headers.get(WITHIN)
+    head.headers = {name: value for name, value in head.headers.items() if name not in _SAYING}
     address = address_of(client or "")
-    if address is None or not _vouches(reading, head, secret, workspace or _named(head)):
+    if address is None:
         return False
+    try:
+        seen = _sight(reading, head, secret)
+    except Problem:
+        return False
+    if within is not None:
+        listed = frozenset(within.split(","))
+        seen = listed if seen is None else seen & listed
+    if seen is not None:
+        named = workspace or _named(head)
+        head.told = Told(str(address), seen, named)
+        if named not in seen:
+            return True
     head.peer = str(address)
     if scheme in ("http", "https"):
         head.scheme = scheme
     return True
 
 
-def _vouches(reading: Reading, head: Head, secret: str | None, workspace: str) -> bool:
-    try:
-        if head.key:
-            return edges.sees(edges.living_edge(reading, head.key), workspace)
-        principal: Principal = identify(reading, secret, latest_ms())
-        check_network(principal, head.peer)
-        seen = edges.workspaces_of_token(principal) if principal.kind == edges.KIND else frozenset()
-    except Problem:
-        return False
-    return seen is None or workspace in seen
+def _sight(reading: Reading, head: Head, secret: str | None) -> frozenset[str] | None:
+    """The workspaces of which the edge may speak that sent this, None = of all. Raises Problem for who is no edge."""
+    if head.key:
+        return edges.workspaces_of(edges.living_edge(reading, head.key))
+    principal: Principal = identify(reading, secret, latest_ms())
+    check_network(principal, head.peer)
+    if principal.kind != edges.KIND:
+        raise Absent("There is no such edge.")
+    return edges.workspaces_of_token(principal)
 
 
 def _named(head: Head) -> str:

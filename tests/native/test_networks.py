@@ -4,7 +4,9 @@ THREATS B1, B2, C4: an answer that was remembered for one address is given to no
 is; and no way of asking goes round the rules.
 """
 
+import hashlib
 import http.client
+import json
 import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
@@ -229,3 +231,22 @@ def test_rules_are_tried_changed_and_in_the_audit(places: Places) -> None:
     while asked(places.pair.origin, OUTSIDE, OPEN).status != 200:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_b9_a_source_elsewhere_is_judged_by_its_own_rules_from_where_the_client_is(places: Places) -> None:
+    """Directly and through an edge; test_topology asks an edge that may not see the source."""
+    origin, token = places.pair.origin, places.pair.token
+    places.run("workspace", "create", "shop")
+    places.run("repo", "create", "shop/main")
+    layer = b"a layer that is for the office"
+    digest = f"sha256:{hashlib.sha256(layer).hexdigest()}"
+    pushed = f"/v2/{PRIVATE}/image/blobs/uploads/?digest={digest}"
+    assert asked(origin, INSIDE, pushed, token, method="POST", body=layer).status == 201
+    copy = json.dumps({"source": PRIVATE, "format": "generic", "package": "tool.bin"}).encode()
+    for number, node in enumerate(places.nodes):
+        for source, statuses in ((OUTSIDE, (202, 403)), (INSIDE, (201, 200))):
+            path = f"/v2/shop/main/x{number}/blobs/uploads/?mount={digest}&from={PRIVATE}/image"
+            mounted = asked(node, source, path, token, method="POST", body=b"").status
+            to = "/-/api/v1/repositories/shop/main/copies"
+            copied = asked(node, source, to, token, method="POST", body=copy, Content_Type="application/json").status
+            assert (mounted, copied) == statuses, (number, source)

@@ -2,6 +2,7 @@
 between."""
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from cache.follower import SILENCE_SECONDS
-from tests.harness.running import ENTREPOT, clean_environment
+from tests.harness.running import ENTREPOT, clean_environment, get
 from tests.harness.topologies import Node, Topology, log_of, said
 
 
@@ -106,6 +107,37 @@ def test_f5_an_edge_cannot_ask_for_workspaces_of_others(world: Topology) -> None
     relayed = {"X-Entrepot-Relayed": "1", "Authorization": f"Bearer {world.token}"}
     assert said(edge.data, "PUT", f"{base}/{theirs}/generic/b/1/b.bin", b"b", relayed) == 404
     assert said(edge.data, "PUT", f"{base}/{mine}/generic/b/1/b.bin", b"b", relayed) == 201
+
+
+def test_b9_f5_an_edge_that_may_not_see_a_source_opens_it_for_nobody(world: Topology) -> None:
+    """It says that its client is in the office, and may say so of one workspace: not of the one that is copied from."""
+    mine, theirs = world.repository("mine", "one"), world.repository("theirs", "two")
+    world.put(theirs, "tool.bin", b"tool")
+    bearer = {"Authorization": f"Bearer {world.token}"}
+    digest = f"sha256:{hashlib.sha256(b'layer').hexdigest()}"
+    to = f"{world.origin.url}/v2/{theirs}/image/blobs/uploads/?digest={digest}"
+    assert get(to, bearer, "POST", b"layer").status == 201
+    world.entrepot("network", "allow", theirs, "--network", "10.0.0.0/8")
+    world.entrepot("network", "deny", theirs)
+    tokyo, gate = world.edge("tokyo", "asia", "mine"), world.edge("gate", "asia", shield=True)
+    relayed = bearer | {"X-Entrepot-Relayed": "1", "X-Entrepot-Client": "10.0.0.7", "Content-Type": "application/json"}
+    body = json.dumps({"source": theirs, "format": "generic", "package": "tool.bin"}).encode()
+
+    def opened(edge: Node, name: str, **said_too: str) -> tuple[int, int]:
+        headers = relayed | {key.replace("_", "-"): value for key, value in said_too.items()}
+        mount = f"/v2/{mine}/{name}/blobs/uploads/?mount={digest}&from={theirs}/image"
+        copy = f"/-/api/v1/repositories/{mine}/copies"
+        asked = [(mount, b""), (copy, body)]
+        mounted, copied = (said(edge.data, "POST", world.origin.peers + at, sent, headers) for at, sent in asked)
+        return mounted, copied
+
+    assert opened(tokyo, "a") == (202, 403)
+    assert opened(gate, "b", X_Entrepot_Client_Within="mine") == (202, 403), (
+        "for an edge behind it that may see no more"
+    )
+    assert opened(gate, "c", X_Entrepot_Client="192.0.2.1") == (202, 403)
+    assert opened(gate, "d") == (201, 200)
+    assert said(tokyo.data, "PUT", f"{world.origin.peers}/{mine}/generic/b.bin", b"b", relayed) == 201
 
 
 def test_f5_a_code_is_good_once_and_for_its_origin_alone(world: Topology, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from gateway.logs.register import Known, Pull
-from storage.nouns import Draft, NetworkRule, PutRepository
+from storage.nouns import Draft, Grant, NetworkRule, PutRepository
 from tests.harness.consoles import Console
 
 INSIDE, OUTSIDE = {"X-Entrepot-Peer": "10.0.0.7"}, {"X-Entrepot-Peer": "203.0.113.5"}
@@ -81,4 +81,21 @@ async def test_b9_what_is_in_the_bin_cannot_be_looked_at_or_brought_back_from_ou
     for method, path in (("GET", f"{AT}/bin/{id}"), ("POST", f"{AT}/bin/{id}/restore"), ("DELETE", f"{AT}/bin/{id}")):
         assert (await console.call("acme admin", method, path, None, OUTSIDE)).status == 403
     assert (await console.call("acme admin", "GET", f"{AT}/bin/{id}", None, INSIDE)).status == 200
+    console.ledger.close()
+
+
+async def test_f5_where_an_edge_has_no_say_the_client_is_nowhere(tmp_path: Path) -> None:
+    """It counts in the workspaces that the edge may see: not for a source in another, nor in a search."""
+    console = Console(tmp_path)
+    console.add_package("acme", "main", "pypi", "gadget")
+    console.add_token("both", Grant("acme", True, True, True), Grant("other", True, True, True))
+    ruled(console)
+    said = INSIDE | {"X-Entrepot-Client": "10.0.0.7", "X-Entrepot-Client-Within": "other"}
+    copy = {"source": "acme/main", "format": "pypi", "package": "gadget"}
+    at = "/repositories/other/main/copies"
+    for headers, status in ((said, 403), (OUTSIDE, 403), (INSIDE, 200)):
+        assert (await console.call("both", "POST", at, copy, headers)).status == status
+    found = await console.call("both", "GET", "/search?q=gadget", None, said)
+    assert [item["repository"] for item in found.json["items"]] == ["main"], "the copy, and not what it is of"
+    assert {item["workspace"] for item in found.json["items"]} == {"other"}
     console.ledger.close()

@@ -152,6 +152,13 @@ class Call:
         """Where the client is; "" = not known."""
         return peer_of(self.request)
 
+    def peer_in(self, workspace: str) -> str:
+        """Where it is to what belongs to this Workspace; "" = nobody says who may speak of that (F5)."""
+        within = self.request.headers.get("X-Entrepot-Client-Within")
+        if within is None:
+            return self.peer
+        return self.request.headers.get("X-Entrepot-Client", "") if workspace in within.split(",") else ""
+
     @property
     def reason(self) -> str:
         """What the caller gives for doing this. Raises Invalid."""

@@ -10,7 +10,7 @@ from formats.kit.contract import Room
 from formats.kit.handling import Handled, handled
 from gateway.access.rights.grants import READ
 from gateway.access.rights.permits import Permit
-from gateway.access.rights.verdicts import Principal, admit
+from gateway.access.rights.verdicts import Principal, admit, check_network
 from gateway.console.calls.call import Call
 from gateway.console.calls.services import Services
 from gateway.console.packages.parts import check_network_of
@@ -50,6 +50,7 @@ def permitted_in(
     call: Call, reading: Reading, principal: Principal, at: tuple[str, str], what: Named, action: str
 ) -> Permit:
     """The same for any Repository. Packages by name are used from where the Repository's rules let clients in."""
+    check_network(principal, call.peer_in(at[0]))
     clearance = admit(reading, principal, *at, "read" if action == READ else "write", what.room.name)
     check_network_of(call, reading, *at)
     if principal.entitlement is not None:

@@ -24,7 +24,7 @@ def may_know_in(call: Call, reading: Reading, ws: str, name: str) -> Callable[[s
     """The same for a Repository by its names; of one whose network rules keep the client out it may know nothing."""
     repository = reading.repository(ws, name)
     if repository is not None:
-        ruling = networks.decide(repository, reading.workspace(ws), call.peer, call.services.country_of)
+        ruling = networks.decide(repository, reading.workspace(ws), call.peer_in(ws), call.services.country_of)
         if not ruling.allowed:
             return lambda format, package: False
     at_ms = 0 if repository is None else repository.at_ms
@@ -45,4 +45,4 @@ def check_network_of(call: Call, reading: Reading, ws: str, name: str) -> None:
     """Raises Forbidden where the network rules of a Repository, of which the caller may know, keep the client out."""
     repository = reading.repository(ws, name)
     if repository is not None:
-        networks.check(repository, reading.workspace(ws), call.peer, call.services.country_of)
+        networks.check(repository, reading.workspace(ws), call.peer_in(ws), call.services.country_of)
