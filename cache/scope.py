@@ -147,5 +147,14 @@ def _known_by_name(account: Account) -> Account:
     """Who it is, and nothing by which it signs in: that is the origin's business. Its passkeys can be told of."""
     passkeys = tuple(msgspec.structs.replace(one, credential=b"", key=b"", count=0) for one in account.passkeys)
     return msgspec.structs.replace(
-        account, email="", facts="", subject="", password_ms=0, device_ms=0, link=b"", link_ms=0, passkeys=passkeys
+        account,
+        email="",
+        facts="",
+        subject="",
+        password_ms=0,
+        device_ms=0,
+        recovery_ms=0,
+        link=b"",
+        link_ms=0,
+        passkeys=passkeys,
     )

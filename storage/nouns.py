@@ -184,7 +184,7 @@ class Account(Noun, frozen=True):
     never acts again. Its `id` is never given to another. A managed one is made and unmade by the Workspace's identity
     provider, which told its `facts` (JSON, see gateway.scim), last at `changed_ms`. Its password was set at
     `password_ms`, what shows its one-time codes at `device_ms`, 0 = there is none. `link` is the sha256 of a code that
-    sets a password until `link_ms`."""
+    sets a password until `link_ms`. Its recovery codes were made at `recovery_ms`."""
 
     id: str
     kind: str
@@ -202,6 +202,7 @@ class Account(Noun, frozen=True):
     subject: str = ""
     """Issuer and subject by which a managed one signs in; "" = it never has."""
     passkeys: tuple[Passkey, ...] = ()
+    recovery_ms: int = 0
 
 
 class Membership(Noun, frozen=True):

@@ -23,7 +23,7 @@ from gateway.console.repositories import networks, quotas, replication, signing,
 from gateway.console.scim import discovery, groups, users
 from gateway.console.scim import searching as scim_searching
 from gateway.console.scim import tokens as scim_tokens
-from gateway.console.signin import accounts, logins, openid, passkeys, programs, registered, sessions, visits
+from gateway.console.signin import accounts, logins, openid, passkeys, programs, recovery, registered, sessions, visits
 from gateway.console.signin import credentials as own_credentials
 from gateway.console.signin import saml as saml_pages
 from gateway.console.webhooks import webhooks
@@ -63,6 +63,7 @@ ROUTES: tuple[Route, ...] = (
     *credentials.ROUTES.all,
     *sessions.ROUTES.all,
     *registered.ROUTES.all,
+    *recovery.ROUTES.all,
     *logins.ROUTES.all,
     *entitlements.ROUTES.all,
     *people.ROUTES.all,

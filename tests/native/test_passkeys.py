@@ -103,9 +103,9 @@ def test_c13_a_person_signs_in_with_passkeys_in_a_real_browser_at_an_edge(pair: 
 
 def _registers(ann: Ann) -> None:
     ann.adds("laptop")
-    assert ann.at == "/-/account"
-    assert "laptop" in ann.text
+    assert len(ann.browser.find_elements(By.CSS_SELECTOR, "#recovery li")) == 10, "for when it is lost"
     ann.get("/-/account")
+    assert "laptop" in ann.text
     ann.type(called="again", adding=WORDS)
     ann.press("Add a passkey")
     ann.browser.find_element(By.XPATH, "//button[normalize-space()='Make it']").click()
@@ -138,6 +138,13 @@ def _needs_more_than_a_password(ann: Ann) -> None:
     ann.sign_in()
     assert "This is not right." in ann.text
     assert complaints(ann.browser) != [], "the 401"
+    code, made, errors = ann.pair.entrepot("user", "recovery-codes", "ann", node=ann.pair.edge)
+    assert code == 0, errors
+    ann.sign_in(made["codes"][0])
+    assert ann.at == "/-/account", "as if the passkey were lost"
+    assert "password and recovery" in ann.text
+    assert "9 of them are left" in ann.text
+    _signs_out(ann)
 
 
 def _signs_in_by_both(ann: Ann) -> None:

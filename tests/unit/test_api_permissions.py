@@ -71,6 +71,7 @@ BODIES: dict[str, Any] = {
         "rules": [{"service": "robot", "claims": {"repository_id": "1"}}],
     },
     "PATCH /-/api/v1/workspaces/<workspace>/providers/<provider>": {"disabled": True},
+    "POST /-/api/v1/users/<user>/recovery-codes": {},
     "POST /-/api/v1/workspaces/<workspace>/saml": {
         "name": "fresh",
         "metadata": metadata(SAML_SIGNER),

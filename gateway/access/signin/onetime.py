@@ -54,6 +54,10 @@ def recovery_codes() -> tuple[str, ...]:
     )
 
 
+def recovery_hashes(codes: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(hash for hash in map(recovery_hash, codes) if hash is not None)
+
+
 def recovery_hash(code: str) -> bytes | None:
     """The 32 bytes under which a recovery code is stored, None for what is none. 80 random bits need no slow hash."""
     plain = code.replace("-", "").replace(" ", "").upper()

@@ -12,6 +12,7 @@ from math import ceil
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import msgspec
 import trio
 
 from gateway.access.limits.rates import Bucket, Table, network_of
@@ -124,12 +125,16 @@ class SigningIn:
         if not await self._is_password(account, password):
             return None
         assert account is not None
-        if not account.device_ms:
-            return None if account.passkeys else Proof(account, "password")
-        second = await trio.to_thread.run_sync(
-            self.vault.spend, account.id, account.device_ms, code, self._now_ms() / 1000
-        )
+        if not needs_more(account):
+            return Proof(account, "password")
+        second = await trio.to_thread.run_sync(self._second, account, code)
         return Proof(account, f"password and {second}") if second else None
+
+    def _second(self, account: Account, code: str) -> str:
+        """What was shown beside the password, and is spent now; "" for nothing that is any good."""
+        if self.vault.spend(account.id, account.device_ms, code, self._now_ms() / 1000):
+            return "totp"
+        return "recovery" if self.vault.spend_recovery(account.id, account.recovery_ms, code) else ""
 
     async def _is_password(self, account: Account | None, password: str) -> bool:
         hash = self.vault.password(account.id, account.password_ms) if account is not None else ""
@@ -144,8 +149,19 @@ class SigningIn:
             return reading.account_named("user", "", name) if is_slug(name) else None
 
 
+def needs_more(account: Account) -> bool:
+    """Is the password alone not enough? A recovery code stands in for a passkey, as for a one-time code."""
+    return bool(account.device_ms or account.passkeys)
+
+
+def settled(account: Account) -> Account:
+    """The Account without recovery codes, where there is nothing that they could stand in for."""
+    return account if needs_more(account) else msgspec.structs.replace(account, recovery_ms=0)
+
+
 def refused() -> Unauthenticated:
     """The one refusal."""
     return Unauthenticated(
-        "This is not right.", "Check the name, the password and, if you have set one up, the one-time code or passkey."
+        "This is not right.",
+        "Check the name, the password and, if you have set one up, the one-time code, recovery code or passkey.",
     )

@@ -3,12 +3,13 @@
 The journal goes to every edge and is never erased, so hashes of passwords, secrets of devices and logins that wait are
 no part of it. They lie in `signin/` (0700) in the origin's data directory, which a backup takes along by itself.
 
-What counts is what the journal says: an Account tells when its password and its device were set, and only the row that
-was made for that moment is looked at. So a change is written here first, and is true with the entry; what was left by
-one that broke off means nothing, and goes with the next (no half state).
+What counts is what the journal says: an Account tells when its password, its device and its recovery codes were set,
+and only the row that was made for that moment is looked at. So a change is written here first, and is true with the
+entry; what was left by one that broke off means nothing, and goes with the next (no half state).
 
     passwords  account id, NUL, set (u64 ms, big-endian)  -> hash
     devices    account id, NUL, set (u64 ms, big-endian)  -> Device
+    recovery   account id, NUL, set (u64 ms, big-endian)  -> sha256 of each recovery code that is left
     logins     sha256 of the code (32 bytes)              -> logins.Login
     by_user    user code                                  -> sha256 of the device code
     answered   its end (u64 ms), challenge of a passkey   -> nothing
@@ -41,17 +42,17 @@ type Txn = lmdb.Transaction[bytes]
 
 
 class Device(msgspec.Struct, frozen=True, array_like=True):
-    """What shows one-time codes: its secret (base32), the last step that was taken, the hashes of recovery codes."""
+    """What shows one-time codes: its secret (base32), the last step that was taken."""
 
     secret: str
     spent: int = 0
-    recovery: tuple[bytes, ...] = ()
 
     def __repr__(self) -> str:
         return "Device(hidden)"
 
 
 _DEVICE = msgspec.msgpack.Decoder(Device)
+_HASHES = msgspec.msgpack.Decoder(tuple[bytes, ...])
 
 
 class Vault:
@@ -64,6 +65,7 @@ class Vault:
         with self._env.begin(write=True) as txn:
             self._passwords = self._env.open_db(b"passwords", txn=txn)
             self._devices = self._env.open_db(b"devices", txn=txn)
+            self._recovery = self._env.open_db(b"recovery", txn=txn)
             self._logins = self._env.open_db(b"logins", txn=txn)
             self._by_user = self._env.open_db(b"by_user", txn=txn)
             self._answered = self._env.open_db(b"answered", txn=txn)
@@ -103,29 +105,47 @@ class Vault:
         """Keep a device for the moment at which it will count."""
         self._put(self._devices, _key(account, set_ms), msgspec.msgpack.encode(device))
 
-    def spend(self, account: str, set_ms: int, code: str, now_s: float) -> str:
-        """Take a code: "totp" or "recovery" for what it was, "" for one that is none, or was taken before."""
+    def spend(self, account: str, set_ms: int, code: str, now_s: float) -> bool:
+        """Take a one-time code; False for what is none, or was taken before."""
         key = _key(account, set_ms)
         with self._env.begin(write=True) as txn:
-            found = txn.get(key, db=self._devices)
+            found = txn.get(key, db=self._devices) if set_ms else None
             if found is None:
-                return ""
+                return False
             device = _decoded(_DEVICE, found)
             step = step_of(device.secret, code, now_s, device.spent)
             if step is not None:
                 txn.put(key, msgspec.msgpack.encode(msgspec.structs.replace(device, spent=step)), db=self._devices)
-                return "totp"
-            hash = recovery_hash(code)
-            if hash is None or hash not in device.recovery:
-                return ""
-            left = tuple(one for one in device.recovery if one != hash)
-            txn.put(key, msgspec.msgpack.encode(msgspec.structs.replace(device, recovery=left)), db=self._devices)
-            return "recovery"
+            return step is not None
 
-    def forget_before(self, account: str, password_ms: int, device_ms: int) -> None:
-        """What counted before these, or never did, goes; 0 = it all goes."""
+    # ------------------------------------------------------------ recovery codes
+
+    def put_recovery(self, account: str, set_ms: int, hashes: tuple[bytes, ...]) -> None:
+        """Keep codes for the moment at which they will count."""
+        self._put(self._recovery, _key(account, set_ms), msgspec.msgpack.encode(hashes))
+
+    def recovery_left(self, account: str, set_ms: int) -> int:
+        """How many codes there are to use."""
+        with self._env.begin() as txn:
+            found = txn.get(_key(account, set_ms), db=self._recovery) if set_ms else None
+        return 0 if found is None else len(_decoded(_HASHES, found))
+
+    def spend_recovery(self, account: str, set_ms: int, code: str) -> bool:
+        """Take a recovery code, which is good for nothing from then on; False for what is none (any more)."""
+        key, hash = _key(account, set_ms), recovery_hash(code)
         with self._env.begin(write=True) as txn:
-            for table, set_ms in ((self._passwords, password_ms), (self._devices, device_ms)):
+            found = txn.get(key, db=self._recovery) if set_ms else None
+            left = () if found is None else _decoded(_HASHES, found)
+            if hash is None or hash not in left:
+                return False
+            txn.put(key, msgspec.msgpack.encode(tuple(one for one in left if one != hash)), db=self._recovery)
+            return True
+
+    def forget_before(self, account: str, password_ms: int, device_ms: int, recovery_ms: int) -> None:
+        """What counted before these, or never did, goes; 0 = it all goes."""
+        told = ((self._passwords, password_ms), (self._devices, device_ms), (self._recovery, recovery_ms))
+        with self._env.begin(write=True) as txn:
+            for table, set_ms in told:
                 for key in list(_keys(txn, table, account.encode() + b"\0")):
                     if not set_ms or key < _key(account, set_ms):
                         txn.delete(key, db=table)

@@ -1,9 +1,12 @@
 """How are users, members, teams and service accounts managed from a terminal?"""
 
+import sys
+from pathlib import Path
+
 from cyclopts import App
 
 from gateway.cli.terminal.client import reach
-from gateway.cli.terminal.output import Output
+from gateway.cli.terminal.output import Output, Usage
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, owned, when
 
 users = App(name="user", help="Users of a node.")
@@ -78,6 +81,27 @@ def remove_passkey(name: str, id: str, /, *, json: AsJson = False, url: AtUrl = 
     with reach(url, profile) as node:
         node.delete(f"/users/{name}/passkeys/{id}")
     Output(json).fact({"removed": id}, f"Passkey {id} of user {name} is removed.")
+
+
+@users.command(name="recovery-codes")
+def make_recovery_codes(
+    name: str, /, *, password_file: str = "", json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+) -> None:
+    """Make new recovery codes for a user who has passkeys or one-time codes; those of before are over.
+
+    Parameters
+    ----------
+    name
+        The user: you, or anybody where you are an administrator.
+    password_file
+        Where your own password is, - for stdin; an administrator leaves it out.
+    """
+    password = secret_in(password_file)
+    with reach(url, profile) as node:
+        made = node.post(f"/users/{name}/recovery-codes", {"password": password})
+    out = Output(json)
+    out.fact(made, "\n".join(made["codes"]))
+    out.note("Each is good once, beside the password. They are shown this once; the user is signed out everywhere.")
 
 
 @users.command(name="sessions")
@@ -220,3 +244,12 @@ def close_service(service: str, /, *, json: AsJson = False, url: AtUrl = "", pro
     with reach(url, profile) as node:
         node.delete(f"/workspaces/{at.workspace}/services/{at.name}")
     Output(json).fact({"closed": str(at)}, f"Service account {at} is closed.")
+
+
+def secret_in(file: str) -> str:
+    """A password from a file, "" for none. Raises Usage."""
+    try:
+        text = "" if not file else sys.stdin.read(1 << 12) if file == "-" else Path(file).read_text()
+    except (OSError, UnicodeDecodeError):
+        raise Usage("The file of the password cannot be read.", "Check --password-file.") from None
+    return text.rstrip("\r\n")

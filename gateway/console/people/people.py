@@ -358,13 +358,13 @@ async def _closed(call: Call, find: Callable[[Reading], Account | None], action:
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         account = _found(find(reading))
-        closed = msgspec.structs.replace(account, closed_ms=now_ms, passkeys=())
+        closed = msgspec.structs.replace(account, closed_ms=now_ms, passkeys=(), recovery_ms=0)
         gone.append(account.id)
         return Decided(Draft(SYSTEM, "", principal.id, action, (PutAccount(closed),)), closed)
 
     reply = await call.conclude(SYSTEM, decide, no_content)
     if call.services.signing_in is not None and gone:  # what it signed in with is no use to anybody
-        await trio.to_thread.run_sync(call.services.signing_in.vault.forget_before, gone[-1], 0, 0)
+        await trio.to_thread.run_sync(call.services.signing_in.vault.forget_before, gone[-1], 0, 0, 0)
     return reply
 
 

@@ -35,6 +35,7 @@ class Account(Told, frozen=True, kw_only=True):
     email: str = ""
     password_ms: int = 0
     device_ms: int = 0
+    recovery_ms: int = 0
 
 
 class Service(Account, frozen=True, kw_only=True):

@@ -351,6 +351,15 @@ class NewProvider(Body, frozen=True):
     people: NewPeople | None = None
 
 
+class NewRecoveryCodes(Body, frozen=True):
+    """`password` is shown by who makes them for himself; an administrator of the node leaves it out."""
+
+    password: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
+
+    def __repr__(self) -> str:
+        return "NewRecoveryCodes(hidden)"
+
+
 class ChangedProvider(Body, frozen=True):
     """A provider that is disabled is there, and nobody is let in by it."""
 

@@ -149,6 +149,8 @@ def account(noun: Account) -> Shown:
         told["password_ms"] = noun.password_ms
     if noun.device_ms:
         told["device_ms"] = noun.device_ms
+    if noun.recovery_ms:
+        told["recovery_ms"] = noun.recovery_ms
     return told
 
 

@@ -9,6 +9,7 @@ from quart import Response
 from gateway.access.rights.verdicts import controls
 from gateway.access.signin import sessions
 from gateway.access.signin.passkeys import site_of
+from gateway.access.signin.proving import needs_more
 from gateway.console.calls import cookies
 from gateway.console.calls.services import latest_ms_of
 from gateway.console.signin import methods
@@ -107,6 +108,8 @@ def account_page(visit: Visit, status: int = 200, message: str = "", remedy: str
         tokens=[_token(one) for one in tokens[:TOKENS_SHOWN_MAX]],
         has_password=bool(account.password_ms),
         has_device=bool(account.device_ms),
+        recoverable=needs_more(account),
+        recovery_left=visit.signing_in.vault.recovery_left(account.id, account.recovery_ms),
         has_site=site_of(visit.services.sign_in.url) is not None,
         passkeys=[_passkey(one) for one in account.passkeys],
     )
@@ -130,7 +133,7 @@ def _own(visit: Visit, reading: Reading) -> Token:
 
 def _asked_for(account: Account) -> tuple[object, ...]:
     """What signing in with a password rests on."""
-    return account.password_ms, account.device_ms, bool(account.passkeys)
+    return account.password_ms, account.device_ms, account.recovery_ms, bool(account.passkeys)
 
 
 def _passkey(passkey: Passkey) -> dict[str, str]:

@@ -10,11 +10,13 @@ from quart import Response
 from gateway.access.names import is_slug
 from gateway.access.signin import onetime, sessions
 from gateway.access.signin.passwords import check_choice
+from gateway.access.signin.proving import settled
 from gateway.access.signin.vault import Device
 from gateway.access.tokens import hash_of, well_formed
 from gateway.console.signin.accounts import account_page
 from gateway.console.signin.addresses import ACCOUNT, SET_PASSWORD, SIGN_IN
 from gateway.console.signin.drawing import drawing
+from gateway.console.signin.recovery import check_recoverable, forget, kept_codes
 from gateway.console.signin.sessions import endings
 from gateway.console.signin.visits import Pages, Visit, seen_other
 from storage.commit import Decided
@@ -53,7 +55,7 @@ async def use_link(visit: Visit) -> Response:
         return Decided(Draft(SYSTEM, "", account.id, "password.set", changes), None, SYSTEM)
 
     serial = await visit.commit(decide)
-    await _settled(visit, account.id)
+    await forget(visit.services, visit.signing_in.vault, account.id)
     return seen_other(SIGN_IN, serial=serial)
 
 
@@ -102,18 +104,12 @@ async def confirm_device(visit: Visit) -> Response:
     step = onetime.step_of(device.secret, visit.field("code"), visit.services.now_ms() / 1000, device.spent)
     if step is None:
         return _device_page(visit, account, device.secret, set_ms, 400, message="This is not the code it shows now.")
-    codes = onetime.recovery_codes()
-    hashes = tuple(hash for hash in map(onetime.recovery_hash, codes) if hash is not None)
-    ready = Device(device.secret, step, hashes)
-    await trio.to_thread.run_sync(vault.put_device, account.id, set_ms, ready)
+    await trio.to_thread.run_sync(vault.put_device, account.id, set_ms, Device(device.secret, step))
 
     def changed(now: Account) -> Account:
         return msgspec.structs.replace(now, device_ms=set_ms)
 
-    serial = await change_own(visit, account, "device.set", changed)
-    response = visit.page("recovery.html", codes=codes)
-    response.headers["Entrepot-Serial"] = serial
-    return response
+    return await with_codes(visit, account, "device.set", changed)
 
 
 @PAGES.add("POST", f"{ACCOUNT}/device/forget", signed_in=True)
@@ -125,9 +121,37 @@ async def forget_device(visit: Visit) -> Response:
         return account_page(visit, 400, refused.message, refused.remedy)
 
     def changed(now: Account) -> Account:
-        return msgspec.structs.replace(now, device_ms=0)
+        return settled(msgspec.structs.replace(now, device_ms=0))
 
     return seen_other(ACCOUNT, serial=await change_own(visit, account, "device.forget", changed))
+
+
+# ---------------------------------------------------------------- recovery codes
+
+
+@PAGES.add("POST", f"{ACCOUNT}/recovery", signed_in=True)
+async def make_recovery_codes(visit: Visit) -> Response:
+    """New ones; those of before are good for nothing from then on."""
+    account = visit.account
+    try:
+        await visit.signing_in.check_password(account, visit.field("password"), visit.peer)
+        check_recoverable(account)
+    except (Conflict, Unauthenticated) as refused:
+        return account_page(visit, 400, refused.message, refused.remedy)
+    return await with_codes(visit, account, "recovery.set", lambda now: now)
+
+
+async def with_codes(visit: Visit, account: Account, action: str, change: Callable[[Account], Account]) -> Response:
+    """Change the person's own account and show new recovery codes, this once."""
+    codes, set_ms = await kept_codes(visit.signing_in.vault, account, visit.services.now_ms())
+
+    def changed(now: Account) -> Account:
+        return msgspec.structs.replace(change(now), recovery_ms=set_ms)
+
+    serial = await change_own(visit, account, action, changed)
+    response = visit.page("recovery.html", codes=codes)
+    response.headers["Entrepot-Serial"] = serial
+    return response
 
 
 # ---------------------------------------------------------------- steps
@@ -140,13 +164,17 @@ async def change_own(visit: Visit, before: Account, action: str, change: Callabl
 
     def decide(reading: Reading) -> list[AnyChange]:
         now = sessions.living_account(reading, before.id)
-        if (now.password_ms, now.device_ms) != (before.password_ms, before.device_ms):
+        if _shown_of(now) != _shown_of(before):
             raise Conflict("Your account was changed meanwhile.", "Load the page again.")
         return [PutAccount(change(now)), *endings(reading, now.id, visit.services.now_ms(), own)]
 
     serial = await visit.change(action, decide)
-    await _settled(visit, before.id)
+    await forget(visit.services, visit.signing_in.vault, before.id)
     return serial
+
+
+def _shown_of(account: Account) -> tuple[int, ...]:
+    return account.password_ms, account.device_ms, account.recovery_ms
 
 
 async def _kept(visit: Visit, account: Account, password: str) -> int:
@@ -156,15 +184,6 @@ async def _kept(visit: Visit, account: Account, password: str) -> int:
     hash = await signing_in.passwords.hash(password)
     await trio.to_thread.run_sync(signing_in.vault.put_password, account.id, set_ms, hash)
     return set_ms
-
-
-async def _settled(visit: Visit, account: str) -> None:
-    """What does not count any more is forgotten."""
-    with visit.services.catalog.read() as reading:
-        now = reading.account(account)
-    if now is not None:
-        forget = visit.signing_in.vault.forget_before
-        await trio.to_thread.run_sync(forget, account, now.password_ms, now.device_ms)
 
 
 def _of_link(visit: Visit, name: str, code: str) -> Account:

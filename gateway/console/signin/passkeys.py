@@ -15,13 +15,13 @@ from quart import Response
 from gateway.access.names import display
 from gateway.access.signin import passkeys, sessions
 from gateway.access.signin.passkeys import ALONE, PASSKEYS_MAX, REGISTER, SECOND, Shown, Site
-from gateway.access.signin.proving import Proof
+from gateway.access.signin.proving import Proof, settled
 from gateway.console.calls.services import latest_ms_of
 from gateway.console.people.people import new_id
 from gateway.console.signin import methods
 from gateway.console.signin.accounts import account_page
 from gateway.console.signin.addresses import ACCOUNT, SIGN_IN, onward
-from gateway.console.signin.credentials import change_own
+from gateway.console.signin.credentials import change_own, with_codes
 from gateway.console.signin.methods import Offer
 from gateway.console.signin.script import SCRIPT
 from gateway.console.signin.style import policy
@@ -164,6 +164,8 @@ async def confirm_passkey(visit: Visit) -> Response:
             raise Conflict("This passkey is registered already.")
         return msgspec.structs.replace(now, passkeys=(*now.passkeys, new))
 
+    if not account.recovery_ms:  # from now on there is something to lose
+        return await with_codes(visit, account, "passkey.add", added)
     return seen_other(ACCOUNT, serial=await change_own(visit, account, "passkey.add", added))
 
 
@@ -180,7 +182,7 @@ async def remove_passkey(visit: Visit) -> Response:
         left = tuple(one for one in now.passkeys if one.id != id)
         if left == now.passkeys:
             raise Absent("There is no such passkey (any more).", "Load the page again.")
-        return msgspec.structs.replace(now, passkeys=left)
+        return settled(msgspec.structs.replace(now, passkeys=left))
 
     return seen_other(ACCOUNT, serial=await change_own(visit, account, "passkey.remove", removed))
 

@@ -8,6 +8,7 @@ for beside the password goes with its last passkey, so the last one its person r
 import msgspec
 
 from gateway.access.rights.verdicts import Principal, on_node
+from gateway.access.signin.proving import settled
 from gateway.console.calls.call import Call, Reply, Routes, no_content
 from gateway.console.calls.giving import account_of
 from gateway.console.calls.permissions import USER_ITSELF
@@ -50,7 +51,8 @@ async def remove_passkey(call: Call) -> Reply:
             raise Conflict(
                 "Without this one your password alone would be enough.", "Remove it at /-/account, with your password."
             )
-        changes = (PutAccount(msgspec.structs.replace(account, passkeys=left)), *endings(reading, account.id, now_ms))
+        after = settled(msgspec.structs.replace(account, passkeys=left))
+        changes = (PutAccount(after), *endings(reading, account.id, now_ms))
         return Decided(Draft(SYSTEM, "", principal.id, "passkey.remove", changes), None, SYSTEM)
 
     return await call.conclude(SYSTEM, decide, no_content)

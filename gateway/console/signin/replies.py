@@ -48,3 +48,11 @@ class PasswordLink(Told, frozen=True):
     user: str
     link: str
     expires_ms: int
+
+
+class RecoveryCodes(Told, frozen=True):
+    """Each of `codes` is good once beside the password; they are told here and never again."""
+
+    user: str
+    codes: tuple[str, ...]
+    made_ms: int

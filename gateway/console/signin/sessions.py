@@ -11,6 +11,7 @@ import msgspec
 from gateway.access import tokens
 from gateway.access.rights.verdicts import Principal, controls, judge_node, on_node
 from gateway.access.signin import sessions
+from gateway.access.signin.proving import settled
 from gateway.console.calls.call import Call, Reply, Routes, no_content
 from gateway.console.calls.giving import account_of
 from gateway.console.calls.permissions import NODE_ADMIN, SESSION_CONTROL, SOMEBODY, controlled_session
@@ -94,7 +95,7 @@ async def make_password_link(call: Call) -> Reply:
 async def forget_device(call: Call) -> Reply:
     """For who has lost the device and the recovery codes: the password is enough until another one is set up."""
     return await _changed(
-        call, "device.forget", lambda account: msgspec.structs.replace(account, device_ms=0), Reply(204)
+        call, "device.forget", lambda account: settled(msgspec.structs.replace(account, device_ms=0)), Reply(204)
     )
 
 
