@@ -23,7 +23,12 @@ import msgspec
 import webauthn
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from webauthn.helpers import decode_credential_public_key, decoded_public_key_to_cryptography, parse_attestation_object
+from webauthn.helpers import (
+    decode_credential_public_key,
+    decoded_public_key_to_cryptography,
+    parse_attestation_object,
+    parse_cbor,
+)
 from webauthn.helpers.cose import COSEAlgorithmIdentifier
 from webauthn.helpers.exceptions import WebAuthnException
 from webauthn.helpers.structs import (
@@ -34,6 +39,7 @@ from webauthn.helpers.structs import (
     UserVerificationRequirement,
 )
 
+from gateway.access.signin import cbors
 from storage.errors import Invalid, Unauthenticated
 from storage.nouns import Account, Passkey
 
@@ -226,7 +232,13 @@ def _check_attestation(shown: Shown) -> None:
     """Raises ValueError for more than was asked for: certificates of whoever made the authenticator."""
     response = shown.told["response"]
     assert isinstance(response, dict)
-    attested = parse_attestation_object(_bytes(response["attestationObject"]))
+    sent = _bytes(response["attestationObject"])
+    cbors.check(sent)
+    held = parse_cbor(sent)
+    if not isinstance(held, dict) or not isinstance(held.get("authData"), bytes):
+        raise ValueError("this is no attestation object")
+    cbors.check_authenticator_data(held["authData"])
+    attested = parse_attestation_object(sent)
     if attested.fmt not in (AttestationFormat.NONE, AttestationFormat.PACKED) or attested.att_stmt.x5c:
         raise ValueError("an attestation was not asked for")
 
@@ -271,6 +283,7 @@ def _check_flags(shown: Shown) -> None:
     data = _bytes(response["authenticatorData"])
     if len(data) <= _FLAGS_AT or data[_FLAGS_AT] & _ATTESTED:
         raise ValueError("this is not what is signed when one signs in")
+    cbors.check_authenticator_data(data)
 
 
 def found(passkeys: Iterable[Passkey], credential: bytes) -> Passkey | None:
