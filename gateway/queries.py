@@ -43,6 +43,7 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<paren>[()])|(?P<not>-(?=[^\s]))|"
     r'(?:(?P<field>[a-z_]+):)?(?P<op>>=|<=|~=|>|<|=)?(?:"(?P<phrase>[^"]*)"|(?P<word>[^\s()"]+)))'
 )
+_PART = re.compile(r"\d{1,9}(\.\d{1,9})?")
 _SIZE = re.compile(r"(\d{1,15})([kmg]?)b?", re.IGNORECASE)
 
 Order = Callable[[str], Any]
@@ -149,12 +150,22 @@ class Term(NamedTuple):
         if order is None or not version:
             return False
         try:
-            mine, theirs = order(version), order(self.text)
+            mine, theirs = order(version), _asked_order(order, self.text)
             if self.op != "~=":
                 return _compared(self.op, mine, theirs)
             return bool(mine >= theirs) and _same_release(version, self.text)
         except Invalid:
             return False
+
+
+def _asked_order(order: Order, text: str) -> Any:
+    """The sort key of a version that is asked for; 2 is 2.0.0 to a format that wants it whole. Raises Invalid."""
+    try:
+        return order(text)
+    except Invalid:
+        if not _PART.fullmatch(text):
+            raise
+    return order(text + ".0" * (2 - text.count(".")))
 
 
 class Not(NamedTuple):

@@ -8,10 +8,13 @@ from formats import ROOMS
 from gateway.access.clock import latest_ms
 from gateway.assembly import rooms
 from gateway.assembly.parts import Parts
+from gateway.console.calls.clock import version
 from gateway.console.calls.once import Running
 from gateway.console.calls.services import Health, Services
 from gateway.front.complaints import now_ms
 from gateway.insight.holes import lines as hole_lines
+from gateway.insight.node import Node
+from gateway.insight.node import lines as node_lines
 from gateway.insight.replication import lines as replication_lines
 from gateway.insight.shipping import lines as shipping_lines
 from gateway.insight.upkeep import WORKSPACES_MAX, Held, held_lines
@@ -22,6 +25,7 @@ from gateway.insight.webhooks import lines as webhook_lines
 from gateway.logs import shipping
 from gateway.logs.jobs import Folders
 from gateway.webhooks.telling import Telling
+from storage.disk import free_bytes
 from storage.index.holes import Hole
 
 
@@ -108,10 +112,24 @@ def told_of_hole(hole: Hole) -> dict[str, object]:
     }
 
 
+def node_of(parts: Parts) -> Node:
+    """What it is and how it is."""
+    health = health_of(parts)
+    return Node(
+        version(),
+        parts.config.role,
+        health.draining,
+        health.connected,
+        health.lag_ms,
+        sum(one.bytes for one in parts.store.cached.packs()),
+        free_bytes(parts.root),
+    )
+
+
 def metrics_of(parts: Parts) -> str:
     """For Prometheus."""
     work = {name: chore.told() for name, chore in parts.chores.items()}
-    told = parts.metrics.render() + "".join(upkeep_lines(work))
+    told = parts.metrics.render() + "".join(node_lines(node_of(parts))) + "".join(upkeep_lines(work))
     told += "".join(shipping_lines(shipping.told(Folders(parts.root))))
     if parts.uplink is not None:
         told += "".join(hole_lines(parts.uplink.follower.holes()))

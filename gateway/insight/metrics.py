@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gateway.insight.series import Labels, headed, labelled, written
 from gateway.insight.stalls import STEPS_S, Stalls
 
 BUCKETS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0)
@@ -89,7 +90,7 @@ class Metrics:
 
     def render(self) -> str:
         """Prometheus text (version 0.0.4) over all workers: the others as of a second ago, this one as of now."""
-        return "".join(line + "\n" for line in _lines(sorted(self._all().items())))
+        return "".join(_lines(sorted(self._all().items())))
 
     def _all(self) -> dict[str, dict[str, Any]]:
         workers: dict[str, dict[str, Any]] = {}
@@ -130,41 +131,40 @@ def _runs(pid: int) -> bool:
 
 
 def _lines(workers: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
-    yield "# HELP entrepot_requests_total Answers sent."
-    yield "# TYPE entrepot_requests_total counter"
-    yield from _counts("entrepot_requests_total", workers, 3)
-    yield "# HELP entrepot_response_bytes_total Bytes of their bodies."
-    yield "# TYPE entrepot_response_bytes_total counter"
-    yield from _counts("entrepot_response_bytes_total", workers, 4)
-    yield "# HELP entrepot_request_seconds Time of requests that needed more than a look into memory."
-    yield "# TYPE entrepot_request_seconds histogram"
+    yield from written("requests_total", "counter", "Answers sent.", _counts(workers, 3))
+    yield from written("response_bytes_total", "counter", "Bytes of the bodies of answers.", _counts(workers, 4))
+    yield from headed("request_seconds", "histogram", "Time of requests that needed more than a look into memory.")
     for worker, told in workers:
         total = 0
         for limit, count in zip((*map(str, BUCKETS_S), "+Inf"), told["buckets"], strict=True):
             total += count
-            yield f'entrepot_request_seconds_bucket{{worker="{worker}",le="{limit}"}} {total}'
-        yield f'entrepot_request_seconds_sum{{worker="{worker}"}} {told["seconds_sum"]}'
-        yield f'entrepot_request_seconds_count{{worker="{worker}"}} {total}'
-    yield "# HELP entrepot_loop_steps_total Steps that kept all else on the loop waiting for over 5 ms."
-    yield "# TYPE entrepot_loop_steps_total counter"
-    for worker, told in workers:
-        for limit, count in zip((*map(str, STEPS_S), "+Inf"), told["steps"], strict=True):
-            yield f'entrepot_loop_steps_total{{worker="{worker}",upto="{limit}"}} {count}'
-    for name, kind, field in (
-        ("entrepot_loop_longest_step_seconds", "gauge", "longest_step_s"),
-        ("entrepot_connections", "gauge", "connections"),
-        ("entrepot_requests_running", "gauge", "running"),
-        ("entrepot_access_log_dropped_total", "counter", "log_dropped"),
-        ("entrepot_trace_spans_total", "counter", "spans_sent"),
-        ("entrepot_trace_spans_dropped_total", "counter", "spans_dropped"),
-    ):
-        yield f"# TYPE {name} {kind}"
-        for worker, told in workers:
-            yield f'{name}{{worker="{worker}"}} {told[field]}'
+            yield f"entrepot_request_seconds_bucket{labelled({'worker': worker, 'le': limit})} {total}\n"
+        yield f"entrepot_request_seconds_sum{labelled({'worker': worker})} {told['seconds_sum']}\n"
+        yield f"entrepot_request_seconds_count{labelled({'worker': worker})} {total}\n"
+    steps = (
+        ({"worker": worker, "upto": limit}, count)
+        for worker, told in workers
+        for limit, count in zip((*map(str, STEPS_S), "+Inf"), told["steps"], strict=True)
+    )
+    yield from written(
+        "loop_steps_total", "counter", "Steps that kept all else on the loop waiting for over 5 ms.", steps
+    )
+    for name, kind, field, help in _FIELDS:
+        yield from written(name, kind, help, (({"worker": worker}, told[field]) for worker, told in workers))
 
 
-def _counts(name: str, workers: list[tuple[str, dict[str, Any]]], column: int) -> Iterator[str]:
+_FIELDS = (
+    ("loop_longest_step_seconds", "gauge", "longest_step_s", "The longest such step of the last minute or two."),
+    ("connections", "gauge", "connections", "Connections that are open."),
+    ("requests_running", "gauge", "running", "Requests that a task is at work on."),
+    ("access_log_dropped_total", "counter", "log_dropped", "Lines that the disk of the access log was too slow for."),
+    ("trace_spans_total", "counter", "spans_sent", "Spans that the collector took."),
+    ("trace_spans_dropped_total", "counter", "spans_dropped", "Spans that the collector did not take in time."),
+)
+
+
+def _counts(workers: list[tuple[str, dict[str, Any]]], column: int) -> Iterator[tuple[Labels, int]]:
     for worker, told in workers:
         for row in sorted(told["requests"]):
             method, status, outcome = row[:3]
-            yield f'{name}{{worker="{worker}",method="{method}",status="{status}",outcome="{outcome}"}} {row[column]}'
+            yield {"worker": worker, "method": method, "status": status, "outcome": outcome}, row[column]

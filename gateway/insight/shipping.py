@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
+from gateway.insight.series import written
+
 _SERIES = (
     ("waiting", "Segments that the origin does not have yet."),
     ("waiting_bytes", "Their bytes."),
@@ -13,5 +15,4 @@ _SERIES = (
 def lines(told: Mapping[str, int]) -> Iterator[str]:
     """Prometheus text."""
     for name, help in _SERIES:
-        yield f"# HELP entrepot_log_segments_{name} {help}\n# TYPE entrepot_log_segments_{name} gauge\n"
-        yield f"entrepot_log_segments_{name} {told[name]}\n"
+        yield from written(f"log_segments_{name}", "gauge", help, [({}, told[name])])

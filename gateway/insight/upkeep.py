@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from gateway.insight.series import written
+
 WORKSPACES_MAX = 1_000
 
 TOLD = {
@@ -22,23 +24,40 @@ class Held(NamedTuple):
     bin_bytes: int
 
 
+_HELD = {
+    "files": "Files that are visible in a workspace.",
+    "bytes": "Bytes of these files, whoever shares them.",
+    "quota_bytes": "The most that they may come to, 0 = no bound.",
+    "reserved_bytes": "Bytes of uploads that are on their way.",
+    "bin_bytes": "Bytes of what was deleted and can come back.",
+}
+_TOTALS = {
+    "forgotten": "Blobs that no file named any more.",
+    "forgotten_bytes": "Bytes of these blobs.",
+    "copied_bytes": "Bytes that were copied out of packs that were mostly dead.",
+    "reclaimed_bytes": "Bytes of packs that were given back.",
+    "blobs": "Blobs that were read and checked.",
+    "bytes": "Bytes that were read and checked.",
+}
+
+
 def held_lines(held: Sequence[Held]) -> Iterator[str]:
     """Prometheus text of at most WORKSPACES_MAX Workspaces; their names are an administrator's choice."""
-    for field in ("files", "bytes", "quota_bytes", "reserved_bytes", "bin_bytes"):
-        yield f"# TYPE entrepot_workspace_{field} gauge\n"
-        for one in held[:WORKSPACES_MAX]:
-            yield f'entrepot_workspace_{field}{{workspace="{one.workspace}"}} {getattr(one, field)}\n'
+    for field, told in _HELD.items():
+        rows = (({"workspace": one.workspace}, getattr(one, field)) for one in held[:WORKSPACES_MAX])
+        yield from written(f"workspace_{field}", "gauge", told, rows)
 
 
 def lines(work: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Prometheus text of `work` by name, as storage.upkeep.Chore tells it."""
     for name, told in work.items():
-        yield f"# TYPE entrepot_{name}_running gauge\n"
-        yield f"entrepot_{name}_running {int(told['running'])}\n"
-        yield f"# TYPE entrepot_{name}_ended_seconds gauge\n"
-        yield f"entrepot_{name}_ended_seconds {told['ended_ms'] / 1000}\n"
-        yield f"# TYPE entrepot_{name}_damaged gauge\n"
-        yield f"entrepot_{name}_damaged {len(told['progress'].get('damaged', ()))}\n"
+        damaged = len(told["progress"].get("damaged", ()))
+        yield from written(f"{name}_running", "gauge", f"Is a {name} at work?", [({}, int(told["running"]))])
+        yield from written(
+            f"{name}_ended_timestamp_seconds", "gauge", f"When a {name} last came to its end, 0 = never.",
+            [({}, told["ended_ms"] / 1000)],
+        )  # fmt: skip
+        yield from written(f"{name}_damaged", "gauge", f"Blobs that this {name} found damaged.", [({}, damaged)])
         for field in TOLD[name]:
-            yield f"# TYPE entrepot_{name}_{field}_total counter\n"
-            yield f"entrepot_{name}_{field}_total {told['totals'].get(field, 0)}\n"
+            value = told["totals"].get(field, 0)
+            yield from written(f"{name}_{field}_total", "counter", _TOTALS[field], [({}, value)])

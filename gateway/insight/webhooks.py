@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from gateway.insight.series import written
+
 WEBHOOKS_MAX = 1_000
 
 
@@ -16,20 +18,18 @@ class Held(NamedTuple):
 
 
 _SERIES = (
-    ("delivered_total", "counter", "delivered"),
-    ("refused_total", "counter", "refused"),
-    ("given_up_total", "counter", "given_up"),
-    ("waiting", "gauge", "waiting"),
-    ("lag_entries", "gauge", "lag_entries"),
+    ("delivered_total", "counter", "Events that the receiver took.", "delivered"),
+    ("refused_total", "counter", "Attempts that it refused, or that did not reach it.", "refused"),
+    ("given_up_total", "counter", "Events that were given up.", "given_up"),
+    ("waiting", "gauge", "Events that wait for their next attempt.", "waiting"),
+    ("lag_entries", "gauge", "Entries of the journal of which not all was delivered.", "lag_entries"),
 )
 
 
 def lines(held: Sequence[Held]) -> Iterator[str]:
     """Prometheus text of at most WEBHOOKS_MAX."""
-    for name, kind, field in _SERIES:
-        yield f"# TYPE entrepot_webhook_{name} {kind}\n"
-        for one in held[:WEBHOOKS_MAX]:
-            yield f'entrepot_webhook_{name}{{workspace="{one.workspace}",webhook="{one.name}"}} {one.queue[field]}\n'
-    yield "# TYPE entrepot_webhook_enabled gauge\n"
-    for one in held[:WEBHOOKS_MAX]:
-        yield f'entrepot_webhook_enabled{{workspace="{one.workspace}",webhook="{one.name}"}} {int(one.enabled)}\n'
+    named = [({"workspace": one.workspace, "webhook": one.name}, one) for one in held[:WEBHOOKS_MAX]]
+    for name, kind, told, field in _SERIES:
+        yield from written(f"webhook_{name}", kind, told, ((labels, one.queue[field]) for labels, one in named))
+    enabled = ((labels, int(one.enabled)) for labels, one in named)
+    yield from written("webhook_enabled", "gauge", "Is it delivered to, or switched off?", enabled)

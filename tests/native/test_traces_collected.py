@@ -105,6 +105,10 @@ def test_c11_each_step_of_a_change_is_in_its_trace_and_the_audit_leads_there(tmp
 
             for secret in (world.token, world.token[4:], "canary", json.loads(made.body)["secret"]):
                 assert secret.encode() not in collector.raw, secret
+            logged = edge.words() + world.origin.words() + json.dumps(edge.served() + world.origin.served())
+            for secret in (world.token[4:], "canary-header", "canary-path", json.loads(made.body)["secret"]):
+                assert secret not in logged, secret
+            assert publishing.id in logged, "the access log leads to the trace as well"
         assert "error" not in collector.words, collector.words
 
 

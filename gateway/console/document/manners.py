@@ -8,6 +8,7 @@ from gateway.console.calls.fields import FIELDS_CHARS_MAX
 from gateway.console.calls.once import HEADER as KEY
 from gateway.console.calls.once import KEY_CHARS_MAX, REPLAYED
 from gateway.delivery.requests import REQUEST_ID
+from gateway.insight.reasons import REASON
 
 Object = dict[str, Any]
 
@@ -22,6 +23,12 @@ PARAMETERS: dict[str, Object] = {
         "in": "header",
         "description": "What is sent again with the same key within a day is not done again, and answered the same.",
         "schema": {"type": "string", "minLength": 1, "maxLength": KEY_CHARS_MAX + 2, "pattern": "^[A-Za-z0-9_.-]+$"},
+    },
+    "Reason": {
+        "name": REASON,
+        "in": "header",
+        "description": "Why this is done, for the audit: one line, as it stands or as encodeURIComponent writes it.",
+        "schema": _text(),
     },
     "IfMatch": {
         "name": "If-Match",

@@ -164,6 +164,8 @@ def _manners(route: Route, thing: bool) -> Iterable[Object]:
     """What every route takes besides; conditions where there is one `thing` that they can be about."""
     if route.keyed:
         yield described.parameter("IdempotencyKey")
+    if route.mannered:
+        yield described.parameter("Reason")
     if route.selects:
         yield described.parameter("Fields")
     if route.selects or (route.mannered and thing):
