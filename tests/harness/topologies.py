@@ -90,7 +90,7 @@ class Node:
         end_s = time.monotonic() + START_SECONDS_MAX
         while True:
             lines = log_of(self)
-            if any(line["target"] == mark for line in lines):
+            if any(line.get("target") == mark for line in lines):
                 return lines
             assert time.monotonic() < end_s, "the access log is not written"
             time.sleep(0.02)
