@@ -10,11 +10,13 @@ Exit codes, the same for every command:
     3  there is no such thing, or none that this token may know of
     4  a token is missing, no good, or not allowed this
     5  the node cannot be reached, or cannot do it now
+    130  it was interrupted
 """
 
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
@@ -137,7 +139,9 @@ def run(arguments: Sequence[str]) -> int:
         return out.problem(Usage(str(error), "Add --help to see what the command takes."))
     except Problem as problem:
         return out.problem(problem)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        told = [str(one) for one in stop.args] or ["Interrupted."]
+        out.problem(Problem(*told))
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # whoever read our output has had enough; what is still buffered must not raise again at exit
@@ -189,8 +193,14 @@ def with_reason(arguments: Sequence[str]) -> tuple[list[str], str]:
 
 
 def main() -> int:
-    """The console script."""
-    return run(sys.argv[1:])
+    """The console script. Who interrupts it waits for nothing that it still has under way."""
+    code = run(sys.argv[1:])
+    if code == EXIT_INTERRUPTED:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    return code
 
 
 if __name__ == "__main__":

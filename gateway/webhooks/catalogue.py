@@ -43,6 +43,8 @@ CATALOGUE: tuple[Kind, ...] = (
     Kind("repository.changed", "Its settings, upstreams, keys or policies changed: see `action`.", _REPOSITORY, True),
     Kind("repository.deleted", "A repository was dropped with all it held. Its own webhooks went with it.", (), True),
     Kind("repository.purged", "Every node gets anew what it keeps of foreign registries.", ("format", "package"), True),
+    Kind("repository.bin_emptied", "What was deleted is gone for good: by hand, or `expired`: its time was over.",
+         ("emptied", "expired", "ids"), True),
     Kind("member.added", "Somebody became a member.", ("account", "member", "role")),
     Kind("member.changed", "A member has another role.", ("account", "member", "role")),
     Kind("member.removed", "Somebody is a member no more.", ("account", "member")),

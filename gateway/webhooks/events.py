@@ -17,6 +17,7 @@ from storage.nouns import (
     Account,
     AnyChange,
     DropBinding,
+    DropBinned,
     DropFile,
     DropHost,
     DropMembership,
@@ -57,6 +58,10 @@ AccountOf = Callable[[str], Account | None]
 """An Account by its id, the closed ones too."""
 KnownAs = Callable[[str, str], str | None]
 """(format, package) to the name that people know it by, None for what is part of the repository itself."""
+
+EXPIRED = "bin.expire"
+_EMPTYING = frozenset(("bin.empty", EXPIRED))
+"""Actions that take what is in a bin away; others take it out to where it was."""
 
 _JOINING = frozenset(("member.add", "scim.user.activate"))
 _MAKING = frozenset(
@@ -139,6 +144,10 @@ def events_of(entry: Entry, workspace: str, account_of: AccountOf, known_as: Kno
     if entry.workspace != workspace:
         return []
     found = list(_packages(entry, known_as))
+    if entry.action in _EMPTYING:
+        ids = [one.id for one in entry.changes if isinstance(one, DropBinned)]
+        data: Data = {"emptied": len(ids), "expired": entry.action == EXPIRED, "ids": ids[:FILES_TOLD_MAX]}
+        found.append(Event("repository.bin_emptied", (entry.repository,), entry.repository, data))
     for change in entry.changes:
         event = _of_workspace(change, entry, account_of)
         if event is not None:

@@ -82,10 +82,6 @@ class Queue:
         self._under_way: set[str] = set()
 
     @property
-    def under_way(self) -> int:
-        return len(self._under_way)
-
-    @property
     def is_away(self) -> bool:
         """Is the receiver taken to be away?"""
         return self.state.failures >= AWAY_FAILURES
@@ -168,10 +164,6 @@ class Queue:
         state.waiting.remove(one)
         state.given_up += 1
         return True
-
-    def left(self, message: str) -> None:
-        """An attempt was broken off by ourselves: it counts for nothing."""
-        self._under_way.discard(message)
 
     def is_hopeless(self, now_ms: int) -> bool:
         """Is the receiver to be switched off?"""

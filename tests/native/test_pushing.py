@@ -3,7 +3,9 @@
 Between the command and the node stands a door of the test that breaks connections when so many bytes have come.
 """
 
+import json
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -28,6 +30,9 @@ class Shaky:
         self._to = (host, int(port))
         self.left, self._bytes_max = breaks, bytes_max
         self.passed = 0
+        self.now = self.most = 0
+        self.stops_at = 1 << 60
+        """When so many bytes have come, no more go on."""
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -42,13 +47,16 @@ class Shaky:
                 return
             node = socket.create_connection(self._to)
             self._open += [client, node]
+            with self._lock:
+                self.now += 1
+                self.most = max(self.most, self.now)
             threading.Thread(target=self._carry, args=(client, node, True), daemon=True).start()
             threading.Thread(target=self._carry, args=(node, client, False), daemon=True).start()
 
     def _carry(self, one: socket.socket, other: socket.socket, up: bool) -> None:
         count = 0
         try:
-            while data := one.recv(65536):
+            while self.passed < self.stops_at and (data := one.recv(65536)):
                 count += len(data)
                 if up:
                     with self._lock:
@@ -59,6 +67,11 @@ class Shaky:
                 other.sendall(data)
         except OSError:
             pass
+        if up:
+            with self._lock:
+                self.now -= 1
+        while self.passed >= self.stops_at:
+            threading.Event().wait(0.02)
         for end in (one, other):
             try:
                 end.shutdown(socket.SHUT_RDWR)
@@ -66,6 +79,7 @@ class Shaky:
                 continue
 
     def close(self) -> None:
+        self.stops_at = 1 << 60
         self._listener.close()
         for one in self._open:
             one.close()
@@ -143,3 +157,55 @@ def test_many_files_are_sent_at_the_same_time(node: Up, tmp_path: Path) -> None:
     assert done.returncode == 0, words
     for one in files:
         assert there(node, f"many/{one.name}") == one.read_bytes()
+
+
+def test_files_and_their_parts_have_one_bound_together(node: Up, tmp_path: Path) -> None:
+    """Four large files at a time, in four parts each, are four connections and not sixteen."""
+    files = [tmp_path / f"large{number}.bin" for number in range(4)]
+    for one in files:
+        one.write_bytes(os.urandom(1 << 20) * (SIZE >> 20))
+    door = Shaky(node.edge, breaks=0, bytes_max=0)
+    try:
+        done = push(node, door.url, tmp_path, *map(str, files), f"{node.private}/generic/bound/", "--at-a-time", "4")
+        _, words = ended(done)
+        assert done.returncode == 0, words
+        assert 2 <= door.most <= 4
+        for one in files:
+            assert there(node, f"bound/{one.name}") == one.read_bytes()
+    finally:
+        door.close()
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_command_that_is_interrupted_says_how_to_go_on(node: Up, file: Path, tmp_path: Path, as_json: bool) -> None:
+    """Ctrl-C while every connection stands still: it ends at once, with 130 and no traceback, and is gone on with."""
+    door = Shaky(node.edge, breaks=0, bytes_max=0)
+    door.stops_at = 9_000_000
+    small = tmp_path / "small.bin"
+    small.write_bytes(b"small")
+    arguments = (str(small), str(file), f"{node.private}/generic/stopped{as_json}/")
+    environment = clean_environment() | {
+        "ENTREPOT_URL": door.url, "ENTREPOT_TOKEN": node.token, "XDG_CACHE_HOME": str(tmp_path)
+    }  # fmt: skip
+    command = [*ENTREPOT, "push", *arguments, *(["--json"] if as_json else [])]
+    begun = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        while door.passed < door.stops_at:
+            assert begun.poll() is None, begun.communicate()
+            threading.Event().wait(0.02)
+        begun.send_signal(signal.SIGINT)
+        out, words = ended(begun)
+        assert begun.returncode == 130
+        assert out == ""
+        assert "Traceback" not in words
+        assert "1 of 2 files are there" in words
+        assert "Give the same command again" in words
+        assert not as_json or json.loads(words)["error"]["message"].startswith("Interrupted")
+        door.stops_at, door.passed = 1 << 60, 0
+        done = push(node, door.url, tmp_path, *arguments)
+        _, words = ended(done)
+        assert done.returncode == 0, words
+        assert there(node, f"stopped{as_json}/large.bin") == file.read_bytes()
+        assert door.passed < SIZE - 1_000_000, "what was there is not sent again"
+    finally:
+        door.close()

@@ -295,3 +295,24 @@ def test_a_broken_file_of_profiles(entrepot: Cli, tmp_path: Path, text: str) -> 
 def test_a_lone_dash_is_the_standard_input_of_the_option_before_it() -> None:
     assert joined(["upstream", "add", "--token-file", "-", "x"]) == ["upstream", "add", "--token-file=-", "x"]
     assert joined(["a", "-", "--b=c", "-", "--", "-"]) == ["a", "-", "--b=c", "-", "--", "-"]
+
+
+def test_c11_a_webhooks_address_and_headers_come_from_files(entrepot: Cli, tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("https://receiver.example/T0secret\n")
+    (tmp_path / "bad").write_text("secret and no value\n")
+    (tmp_path / "headers").write_text("X-Key=v0=secret\n\nX-Other: two words\n")
+    files = ("--to-file", str(tmp_path / "url"), "--header-file", str(tmp_path / "headers"))
+    made = entrepot("webhook", "create", "acme/ci", *files, "--json")
+    assert made.code == 0, made.err
+    assert (made.json["host"], made.json["headers"]) == ("https://receiver.example", ["x-key", "x-other"])
+    changed = entrepot("webhook", "update", "acme/ci", "--to-file", str(tmp_path / "url"), "--json")
+    assert (changed.code, changed.json["host"]) == (0, "https://receiver.example")
+    for wrong in (
+        (),
+        ("--to-file", str(tmp_path / "none")),
+        ("--to", "https://a.example", *files[:2]),
+        (*files[:2], "--header-file", str(tmp_path / "bad")),
+    ):
+        said = entrepot("webhook", "create", "acme/other", *wrong)
+        assert said.code == 2, said
+        assert "secret" not in said.err

@@ -15,6 +15,7 @@ from storage.nouns import (
     Binding,
     ClaimRule,
     DropBinding,
+    DropBinned,
     DropFile,
     DropHost,
     DropMembership,
@@ -108,6 +109,7 @@ SAID: dict[str, list[Event]] = {
     "repository.changed": told(PutRepository(Repository("acme", "main")), action="upstream.add"),
     "repository.deleted": told(DropRepository("acme", "main")),
     "repository.purged": told(Purge("npm", "")),
+    "repository.bin_emptied": told(DropBinned("bin_a"), DropBinned("bin_b"), action="bin.expire"),
     "member.added": told(PutMembership(Membership("usr_a", "member")), action="member.add"),
     "member.changed": told(PutMembership(Membership("usr_a", "owner")), action="member.role"),
     "member.removed": told(DropMembership("usr_a")),
@@ -166,6 +168,14 @@ def test_one_upload_tells_of_its_version_and_its_tag_once() -> None:
     assert [one.kind for one in found] == ["package.published", "package.tagged"]
     assert found[0].data["tags"] == ["latest"]
     assert found[0].data["files"] == [{"name": "thing-1.0.tgz", "size_bytes": 7, "sha256": "01" * 32}]
+
+
+def test_a_bin_is_emptied_once_for_each_entry_and_what_comes_back_does_not_empty_it() -> None:
+    [event] = SAID["repository.bin_emptied"]
+    assert event.data == {"emptied": 2, "expired": True, "ids": ["bin_a", "bin_b"]}
+    [event] = told(*(DropBinned(f"bin_{number}") for number in range(500)), action="bin.empty")
+    assert (event.data["emptied"], event.data["expired"], len(event.data["ids"])) == (500, False, 100)  # type: ignore[arg-type]
+    assert told(DropBinned("bin_a"), action="package.restore") == []
 
 
 def test_layers_of_images_and_what_is_the_repositorys_own_are_no_publications() -> None:

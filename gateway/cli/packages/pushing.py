@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -11,13 +10,19 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
-from gateway.cli.packages.native import NAMING, Form, Raw, Whole, guess, order, request_of
+from gateway.cli.packages.lanes import Lanes
+from gateway.cli.packages.native import NAMING, Form, Raw, Request, Whole, guess, order, request_of
 from gateway.cli.packages.uploading import PARTS_BYTES_MIN, TIMEOUT, upload
 from gateway.cli.terminal.client import Client, reach
 from gateway.cli.terminal.output import Output, Usage, safe
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, Place, place
+from storage.errors import Problem
 
 CHUNK_BYTES = 1 << 20
+WHOLE_FORMATS = ("npm",)
+WHOLE_FACTOR = 4
+"""Of these the request is made in memory: the file, its base64, and the document around it, twice for a moment."""
+REMEDY = "Give the same command again: what is there is there, and a large file goes on where it stopped."
 
 
 class Target(NamedTuple):
@@ -55,13 +60,24 @@ def push(
     tag
         npm: the dist-tag to move.
     at_a_time
-        How many files are sent at the same time; and in how many parts a large one of generic, which goes on where it
-        broke, also when the command is given again.
+        How many connections there are at most: of files, and of the parts of a large one of generic, which goes on
+        where it broke or was interrupted when the command is given again.
     """
     names, target = _sorted(files, to, format, path)
     out = Output(json)
-    with reach(url, profile) as node, _progress(out) as progress:
-        pushed = _push_all(node, progress, order(target.format, names), target, tag, at_a_time)
+    lanes = Lanes(at_a_time)
+    pushed: list[dict[str, Any]] = []
+    with reach(url, profile) as node:
+        try:
+            with _progress(out) as progress:
+                _push_all(Pushing(node, progress, target, tag, lanes, pushed), order(target.format, names))
+        except KeyboardInterrupt:
+            there = f"{len(pushed)} of {len(names)} files are there."
+            raise KeyboardInterrupt(f"Interrupted: {there}", REMEDY) from None
+        except Problem:
+            lanes.close()
+            raise
+    lanes.close()
     if json:
         out.document({"items": pushed})
     else:
@@ -92,41 +108,55 @@ def _sorted(files: tuple[str, ...], to: str, format: str, path: str) -> tuple[li
     return found, target
 
 
-def _push_all(
-    node: Client, progress: Progress, files: list[Path], target: Target, tag: str, at_a_time: int
-) -> list[dict[str, Any]]:
+class Pushing(NamedTuple):
+    """Where files go, how many at a time, and what is there by now."""
+
+    node: Client
+    progress: Progress
+    target: Target
+    tag: str
+    lanes: Lanes
+    pushed: list[dict[str, Any]]
+
+
+def _push_all(to: Pushing, files: list[Path]) -> None:
     """What names other files is sent behind them, one after the other; all else at the same time."""
-    first = [file for file in files if file.suffix not in NAMING]
-    last = [file for file in files if file.suffix in NAMING]
-
-    def send(file: Path) -> dict[str, Any]:
-        return _push(node, progress, file, target, tag, at_a_time)
-
-    with ThreadPoolExecutor(at_a_time) as pool:
-        begun = [pool.submit(send, file) for file in first]
-        try:
-            pushed = [one.result() for one in begun]
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return pushed + [send(file) for file in last]
+    to.lanes.files(lambda file: _push(to, file), [file for file in files if file.suffix not in NAMING])
+    places = {str(file): number for number, file in enumerate(files)}
+    to.pushed.sort(key=lambda one: places[one["file"]])
+    for file in files:
+        if file.suffix in NAMING:
+            _push(to, file)
 
 
-def _push(node: Client, progress: Progress, file: Path, target: Target, tag: str, at_a_time: int) -> dict[str, Any]:
+def _push(to: Pushing, file: Path) -> None:
+    node, progress, target, tag, lanes, pushed = to
     format = target.format or guess(file)
     if not format:
         raise Usage(f"The format of {file.name} is not clear.", "Add --format pypi, npm, deb, maven or generic.")
     path = target.path + file.name if target.path.endswith("/") else target.path
     base = f"{node.url}/{target.place}"
-    request = request_of(format, file, path, base, tag)
-    address = f"/{target.place}/{request.path}"
-    size = len(request.body) if isinstance(request, Whole) else file.stat().st_size
-    shown = progress.add_task(safe(file.name), total=size)
+    size = file.stat().st_size
+    held = size * WHOLE_FACTOR if format in WHOLE_FORMATS else 0
+    is_cut = format == "generic" and size >= PARTS_BYTES_MIN and lanes.count > 1
+    with lanes.memory(held):
+        request = request_of(format, file, path, base, tag)
+        address = f"/{target.place}/{request.path}"
+        size = len(request.body) if isinstance(request, Whole) else size
+        shown = progress.add_task(safe(file.name), total=size)
+        if is_cut:
+            upload(node, file, address, lambda more: progress.advance(shown, more), lanes)
+        else:
+            with lanes.lane():
+                _send(node, progress, shown, file, address, request, size)
+    progress.update(shown, completed=size, visible=False)
+    pushed.append({"file": str(file), "format": format, "url": node.url + address, "size_bytes": size})
+
+
+def _send(
+    node: Client, progress: Progress, shown: TaskID, file: Path, address: str, request: Request, size: int
+) -> None:
     options: dict[str, Any] = {"timeout": TIMEOUT}
-    if format == "generic" and size >= PARTS_BYTES_MIN and at_a_time > 1:
-        upload(node, file, address, lambda more: progress.advance(shown, more), parts_max=at_a_time)
-        progress.update(shown, completed=size)
-        return {"file": str(file), "format": format, "url": node.url + address, "size_bytes": size}
     with _Counting(file, progress, shown) as content:
         if isinstance(request, Form):
             parts = {request.part: (file.name, content, "application/octet-stream")}
@@ -136,8 +166,6 @@ def _push(node: Client, progress: Progress, file: Path, target: Target, tag: str
             node.send("PUT", address, content=_chunks(content), headers=length, **options)
         else:
             node.send("PUT", address, content=request.body, headers={"Content-Type": request.media}, **options)
-    progress.update(shown, completed=size)
-    return {"file": str(file), "format": format, "url": node.url + address, "size_bytes": size}
 
 
 def _chunks(content: io.BufferedReader) -> Iterator[bytes]:

@@ -11,20 +11,19 @@ import os
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
 import httpx2
 import msgspec
 
+from gateway.cli.packages.lanes import Lanes
 from gateway.cli.terminal.client import Client
 from storage.errors import Absent, Conflict, Problem, TooMany, Unavailable
 
 PARTS_BYTES_MIN = 32 << 20
 """Smaller files go in one request."""
 PART_BYTES_MIN = 8 << 20
-PARTS_MAX = 8
 CHUNK_BYTES = 1 << 20
 TRIES_MAX = 8
 """In a row, without a byte more at the node."""
@@ -42,19 +41,20 @@ class Kept(msgspec.Struct, frozen=True):
     parts: int
 
 
-def upload(node: Client, file: Path, target: str, advance: Advance, *, parts_max: int = PARTS_MAX) -> None:
+def upload(node: Client, file: Path, target: str, advance: Advance, lanes: Lanes) -> None:
     """Publish a file at `target`, a path below the generic room: /WORKSPACE/REPOSITORY/generic/PATH.
 
     `advance` is told how many bytes more are there. Raises Problem; then the same call goes on later.
     """
     size, digest = file.stat().st_size, _digest_of(file)
     memory = _memory(f"{node.url}{target}", size, digest)
-    kept = _found(node, memory) or _begun(node, target, size, digest, parts_max, memory)
+    with lanes.lane():
+        kept = _found(node, memory) or _begun(node, target, size, digest, lanes.count, memory)
     try:
-        with ThreadPoolExecutor(kept.parts) as pool:
-            list(pool.map(lambda part: _send_part(node, file, kept, part, size, advance), range(kept.parts)))
+        lanes.parts(lambda part: _send_part(node, file, kept, part, size, advance), range(kept.parts))
         told = {"Upload-Offset": str(size), "Upload-Complete": "?1", "Content-Type": "application/partial-upload"}
-        _complete(node, kept, told, target, digest)
+        with lanes.lane():
+            _complete(node, kept, told, target, digest)
     except Problem as problem:
         if not isinstance(problem, Unavailable | TooMany):
             memory.unlink(missing_ok=True)  # it will not be better the next time

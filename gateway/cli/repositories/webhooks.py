@@ -7,6 +7,7 @@ from cyclopts import App
 
 from gateway.cli.terminal.client import reach
 from gateway.cli.terminal.output import Output, Usage
+from gateway.cli.terminal.profiles import read_lines, read_secret
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, seconds, when
 
 app = App(name="webhook", help="Tell receivers outside of what happens.")
@@ -29,12 +30,14 @@ def create(
     webhook: str,
     /,
     *,
-    to: str,
+    to: str = "",
+    to_file: str = "",
     event: tuple[str, ...] = (),
     query: str = "",
     template: str = "",
     media: str = "application/json",
     header: tuple[str, ...] = (),
+    header_file: str = "",
     private_network: bool = False,
     json: AsJson = False,
     url: AtUrl = "",
@@ -47,7 +50,10 @@ def create(
     webhook
         WORKSPACE/NAME, or WORKSPACE/REPOSITORY/NAME for what happens in one repository; the name is yours to choose.
     to
-        The address of the receiver. Nobody is ever shown more of it than its host.
+        The address of the receiver. Nobody is ever shown more of it than its host; but a command line is seen by every
+        user of the machine, so one with a secret in it is better given as --to-file.
+    to_file
+        A file that holds the address, or - for stdin.
     event
         Like package.published, or package.* for all of a kind. May be given several times; without it, all there are.
     query
@@ -58,19 +64,23 @@ def create(
         What the template makes: application/json, text/plain or application/x-www-form-urlencoded.
     header
         NAME=VALUE, sent with each request and shown to nobody. May be given several times.
+    header_file
+        A file of such lines, NAME=VALUE or NAME: VALUE, or - for stdin: values that no command line shows.
     private_network
         The receiver is not on the public Internet. Needs admin on everything.
     """
     at = _named(webhook)
+    if not to and not to_file:
+        raise Usage("It is not said who is to be told.", "Add --to URL, or --to-file FILE.")
     body: dict[str, Any] = {
         "name": at.name,
         "repository": at.repository,
-        "url": to,
+        "url": _address(to, to_file),
         "events": list(event),
         "query": query,
         "template": _template(template),
         "media": media,
-        "headers": _headers(header),
+        "headers": _headers(header, header_file),
         "private_network": private_network,
     }
     with reach(url, profile) as node:
@@ -129,11 +139,13 @@ def update(
     /,
     *,
     to: str | None = None,
+    to_file: str = "",
     event: tuple[str, ...] | None = None,
     query: str | None = None,
     template: str | None = None,
     media: str | None = None,
     header: tuple[str, ...] | None = None,
+    header_file: str = "",
     private_network: bool | None = None,
     enabled: bool | None = None,
     json: AsJson = False,
@@ -148,6 +160,8 @@ def update(
         WORKSPACE/NAME or WORKSPACE/REPOSITORY/NAME.
     to
         Another address.
+    to_file
+        A file that holds it, or - for stdin.
     event
         These events, in the place of those before; "*" for all.
     query
@@ -158,18 +172,20 @@ def update(
         What the template makes.
     header
         NAME=VALUE, in the place of all headers before.
+    header_file
+        A file of such lines, or - for stdin.
     private_network
         The receiver is not on the public Internet; goes with --to.
     enabled
         Switch it on, or off with --no-enabled. Switched on, it goes on where it stopped.
     """
     asked = {
-        "url": to,
+        "url": _address(to, to_file) or None,
         "events": list(event) if event else None,
         "query": query,
         "template": None if template is None else _template(template),
         "media": media,
-        "headers": _headers(header) if header else None,
+        "headers": _headers(header or (), header_file) if header or header_file else None,
         "private_network": private_network,
         "enabled": enabled,
     }
@@ -317,8 +333,20 @@ def _template(path: str) -> str:
         raise Usage("The file of the template cannot be read.", "Check --template.") from None
 
 
-def _headers(given: tuple[str, ...]) -> dict[str, str]:
+def _address(to: str | None, file: str) -> str:
+    """Raises Usage, which never repeats it."""
+    if to and file:
+        raise Usage("The address is given twice.", "Give --to or --to-file.")
+    return read_secret(file, "address") if file else to or ""
+
+
+def _headers(given: tuple[str, ...], file: str) -> dict[str, str]:
     pairs = [one.partition("=") for one in given]
+    lines = read_lines(file, "headers") if file else []
+    for line in lines:
+        mark = min((one for one in "=:" if one in line), key=line.index, default="=")
+        name, equals, value = line.partition(mark)
+        pairs.append((name.strip(), equals, value.strip()))
     if not all(name and equals and value for name, equals, value in pairs):
         raise Usage("A header is not understood.", "Write it as NAME=VALUE.")
     return {name: value for name, _, value in pairs}

@@ -113,6 +113,15 @@ def read_secret(source: str, what: str) -> str:
     return ""
 
 
+def read_lines(source: str, what: str) -> list[str]:
+    """The lines of a file, or of stdin ("-"), that hold something; for secrets, too. Raises Usage."""
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Usage(f"The {what} cannot be read from {source}.", "Name a file of lines.") from error
+    return [line for line in text.splitlines() if line.strip()]
+
+
 @app.command(name="set")
 def set_profile(name: str, /, *, url: str, token_file: str = "", json: AsJson = False) -> None:
     """Keep a node and a token under a name, and use it from now on.
