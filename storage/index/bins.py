@@ -97,6 +97,12 @@ def held(txn: Txn, tables: Tables, ws: str = "", repo: str = "", after: str = ""
         yield at[0], at[1], _BINNED.decode(unseal(value, "bins"))
 
 
+def ids(txn: Txn, tables: Tables, ws: str, repo: str) -> Iterator[str]:
+    """The ids of what is in the bin of a Repository; nothing of it is decoded."""
+    for key, _ in _rows(txn, tables, below(ws, repo)):
+        yield split(key)[2]
+
+
 def due(txn: Txn, tables: Tables, now_ms: int) -> Iterator[Due]:
     """What is to be emptied by now, the longest overdue first."""
     with txn.cursor(db=tables.bin_due) as cursor:

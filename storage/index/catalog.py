@@ -207,6 +207,10 @@ class Reading:
         for _, _, one in bins.held(self._txn, self._t, ws, repo, after):
             yield one
 
+    def bin_ids(self, ws: str, repo: str) -> Iterator[str]:
+        """The ids of all that is in the bin of a Repository."""
+        return bins.ids(self._txn, self._t, ws, repo)
+
     def bins_due(self, now_ms: int) -> Iterator[bins.Due]:
         """What is to be emptied out of the bins by now."""
         return bins.due(self._txn, self._t, now_ms)
@@ -237,15 +241,25 @@ class Reading:
     def membership(self, ws: str, account: str) -> Membership | None:
         return self.one(self._t.memberships, "memberships", _MEMBERSHIP, ws, account)
 
-    def memberships(self, ws: str) -> list[Membership]:
-        rows = self.under(self._t.memberships, "memberships", below(ws))
-        return [_MEMBERSHIP.decode(value) for _, value in rows]
+    def memberships(self, ws: str, after: str = "") -> Iterator[Membership]:
+        """By account, behind `after`; each is read when it is asked for."""
+        start = join(ws, after) + b"\0" if after else b""
+        for _, value in self.under(self._t.memberships, "memberships", below(ws), start):
+            yield _MEMBERSHIP.decode(value)
 
     def team(self, ws: str, name: str) -> Team | None:
         return self.one(self._t.teams, "teams", _TEAM, ws, name)
 
-    def teams(self, ws: str) -> list[Team]:
-        return [_TEAM.decode(value) for _, value in self.under(self._t.teams, "teams", below(ws))]
+    def teams(self, ws: str, after: str = "") -> Iterator[Team]:
+        """By name, behind `after`; each is read when it is asked for."""
+        start = join(ws, after) + b"\0" if after else b""
+        for _, value in self.under(self._t.teams, "teams", below(ws), start):
+            yield _TEAM.decode(value)
+
+    def group(self, ws: str, id: str) -> Team | None:
+        """The Team that an identity provider keeps by this id."""
+        name = self._txn.get(join(ws, id), db=self._t.groups)
+        return None if name is None else self.team(ws, unseal(name, "groups").decode())
 
     def teams_of(self, ws: str, account: str) -> list[Teammate]:
         """Where an Account is a teammate."""
@@ -253,9 +267,12 @@ class Reading:
         return [_TEAMMATE.decode(value) for _, value in rows]
 
     def teammates(self, ws: str, team: str = "") -> list[Teammate]:
-        """Who is in a Team, or in any."""
-        rows = self.under(self._t.teammates, "teammates", below(ws))
-        return [one for one in (_TEAMMATE.decode(value) for _, value in rows) if not team or one.team == team]
+        """Who is in a Team, by account, or in any."""
+        if not team:
+            return [_TEAMMATE.decode(value) for _, value in self.under(self._t.teammates, "teammates", below(ws))]
+        names = [split(key)[2] for key, _ in self.under(self._t.mates, "mates", below(ws, team))]
+        found = (self.one(self._t.teammates, "teammates", _TEAMMATE, ws, account, team) for account in names)
+        return [one for one in found if one is not None]
 
     def role(self, ws: str, name: str) -> Role | None:
         return self.one(self._t.roles, "roles", _ROLE, ws, name)

@@ -70,6 +70,7 @@ from storage.nouns import (
     PutToken,
     PutVersion,
     PutWorkspace,
+    Team,
     Token,
     team_subject,
 )
@@ -78,6 +79,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _FILE = msgspec.msgpack.Decoder(File)
 _TOKEN = msgspec.msgpack.Decoder(Token)
 _ACCOUNT = msgspec.msgpack.Decoder(Account)
+_TEAM = msgspec.msgpack.Decoder(Team)
 _EDGE = msgspec.msgpack.Decoder(Edge)
 _U64 = struct.Struct("<Q")
 
@@ -339,33 +341,43 @@ def _put_membership(fold: Fold, change: PutMembership) -> None:
 def _drop_membership(fold: Fold, change: DropMembership) -> None:
     """Nothing stays that would come back to life with a later membership (C6)."""
     fold.txn.delete(join(fold.workspace, change.account), db=fold.t.memberships)
-    fold.clear(below(fold.workspace, change.account), fold.t.teammates)
+    for key, _ in fold.under(below(fold.workspace, change.account), fold.t.teammates):
+        fold.txn.delete(key, db=fold.t.teammates)
+        fold.txn.delete(join(fold.workspace, split(key)[2], change.account), db=fold.t.mates)
     fold.clear(below(fold.workspace, change.account), fold.t.bindings)
     fold.labels.add(label_access(fold.workspace))
 
 
 def _put_team(fold: Fold, change: PutTeam) -> None:
     fold.put(join(fold.workspace, change.team.name), _encode(change.team), fold.t.teams)
+    if change.team.id:
+        fold.put(join(fold.workspace, change.team.id), change.team.name.encode(), fold.t.groups)
     fold.labels.add(label_access(fold.workspace))
 
 
 def _drop_team(fold: Fold, change: DropTeam) -> None:
-    fold.txn.delete(join(fold.workspace, change.name), db=fold.t.teams)
+    key = join(fold.workspace, change.name)
+    before = fold.txn.get(key, db=fold.t.teams)
+    if before is not None and (id := _TEAM.decode(unseal(before, "teams")).id):
+        fold.txn.delete(join(fold.workspace, id), db=fold.t.groups)
+    fold.txn.delete(key, db=fold.t.teams)
     fold.clear(below(fold.workspace, team_subject(change.name)), fold.t.bindings)
-    for key, _ in fold.under(below(fold.workspace), fold.t.teammates):
-        if split(key)[2] == change.name:
-            fold.txn.delete(key, db=fold.t.teammates)
+    for mate, _ in fold.under(below(fold.workspace, change.name), fold.t.mates):
+        fold.txn.delete(mate, db=fold.t.mates)
+        fold.txn.delete(join(fold.workspace, split(mate)[2], change.name), db=fold.t.teammates)
     fold.labels.add(label_access(fold.workspace))
 
 
 def _put_teammate(fold: Fold, change: PutTeammate) -> None:
     made = change.teammate
     fold.put(join(fold.workspace, made.account, made.team), _encode(made), fold.t.teammates)
+    fold.put(join(fold.workspace, made.team, made.account), b"", fold.t.mates)
     fold.labels.add(label_access(fold.workspace))
 
 
 def _drop_teammate(fold: Fold, change: DropTeammate) -> None:
     fold.txn.delete(join(fold.workspace, change.account, change.team), db=fold.t.teammates)
+    fold.txn.delete(join(fold.workspace, change.team, change.account), db=fold.t.mates)
     fold.labels.add(label_access(fold.workspace))
 
 
@@ -484,7 +496,7 @@ def forget_workspace(txn: Txn, tables: Tables, workspace: str) -> set[bytes]:
     for table in (
         t.repositories, t.outlines, t.packages, t.versions, t.files, t.tags, t.gone, t.claims, t.quarantines, t.purges,
         t.touched, t.places, t.memberships, t.teams, t.teammates, t.roles, t.bindings, t.providers, t.published,
-        t.webhooks,
+        t.webhooks, t.mates, t.groups,
     ):  # fmt: skip
         fold.clear(prefix, table)
     for kind in (b"r\0", b"f\0", b"p\0"):

@@ -13,6 +13,8 @@ environment of the cache as well.
     memberships   workspace, account                         -> Membership
     teams         workspace, team                            -> Team
     teammates     workspace, account, team                   -> Teammate
+    mates         workspace, team, account                   -> nothing: them by their Team
+    groups        workspace, id                              -> name of the Team that an identity provider keeps by it
     roles         workspace, role                            -> Role
     bindings      workspace, subject, id                     -> Binding
     providers     workspace, id                              -> Provider
@@ -66,7 +68,8 @@ import lmdb
 
 FOLD_TABLES = (
     "workspaces", "repositories", "outlines", "tokens", "secrets", "edges", "edge_keys", "accounts", "names",
-    "memberships", "teams", "teammates", "roles", "bindings", "providers", "exchanged", "sign_ins", "owned", "entitled",
+    "memberships", "teams", "teammates", "mates", "groups",
+    "roles", "bindings", "providers", "exchanged", "sign_ins", "owned", "entitled",
     "edge_tokens",
     "answers", "answered", "packages",
     "versions", "published", "files", "tags", "gone", "claims", "quarantines", "purges", "hosts", "labels", "touched",
@@ -112,6 +115,8 @@ class Tables:
     memberships: Table
     teams: Table
     teammates: Table
+    mates: Table
+    groups: Table
     roles: Table
     bindings: Table
     providers: Table

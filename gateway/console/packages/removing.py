@@ -141,7 +141,7 @@ async def empty(call: Call) -> Reply:
     """All of it, as much as one entry takes."""
 
     def decide(reading: Reading, principal: Principal) -> Decided:
-        ids = [one.id for one in islice(reading.bin(call.at["workspace"], call.at["repository"]), EMPTIED_MAX + 1)]
+        ids = list(islice(reading.bin_ids(call.at["workspace"], call.at["repository"]), EMPTIED_MAX + 1))
         return _emptied(call, principal, ids[:EMPTIED_MAX], left=len(ids) > EMPTIED_MAX)
 
     return await call.conclude(call.at["workspace"], decide, lambda told: Reply(200, told))

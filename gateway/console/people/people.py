@@ -8,6 +8,7 @@ grants, and whatever its tokens could do there (THREATS C6).
 import secrets
 import string
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 import msgspec
 import trio
@@ -153,7 +154,7 @@ async def close_service(call: Call) -> Reply:
 async def list_members(call: Call) -> Reply:
     after, limit, ws = call.argument("after"), call.limit(), call.at["workspace"]
     with call.read() as reading:
-        found = [one for one in reading.memberships(ws) if one.account > after]
+        found = list(islice(reading.memberships(ws, after), limit + 1))
         page = shown.page(found, limit, lambda one: one.account, lambda one: _member(reading, ws, one))
     return Reply(200, page)
 
@@ -210,7 +211,7 @@ async def remove_member(call: Call) -> Reply:
 async def list_teams(call: Call) -> Reply:
     after, limit, ws = call.argument("after"), call.limit(), call.at["workspace"]
     with call.read() as reading:
-        found = [one for one in reading.teams(ws) if one.name > after]
+        found = list(islice(reading.teams(ws, after), limit + 1))
         page = shown.page(found, limit, lambda one: one.name, lambda one: _team(reading, ws, one))
     return Reply(200, page)
 
@@ -324,7 +325,8 @@ def _may_depose(reading: Reading, principal: Principal, ws: str, before: Members
     if before.role != OWNER:
         return
     judge_workspace(reading, principal, ws, OWN)
-    if sum(one.role == OWNER for one in reading.memberships(ws)) == 1 and principal.owner:
+    owners = (one for one in reading.memberships(ws) if one.role == OWNER)
+    if len(list(islice(owners, 2))) == 1 and principal.owner:
         raise Forbidden("This is the last owner of the workspace.", "Make another one first.")
 
 

@@ -48,6 +48,7 @@ from storage.index.catalog import Reading
 from storage.nouns import AnyChange, Draft, DropTeam, DropTeammate, PutTeam, PutTeammate, Team, Teammate
 
 ROUTES = Routes(PREFIX)
+ID_CHARS_MAX = 100
 
 
 class State(NamedTuple):
@@ -114,7 +115,7 @@ def _members(reading: Reading, ws: str, team: str = "") -> dict[str, list[str]]:
 
 def _state(reading: Reading, ws: str, id: str) -> State:
     """Raises Absent."""
-    team = next((one for one in reading.teams(ws) if one.id and one.id == id), None)
+    team = reading.group(ws, id) if id.isascii() and id.isprintable() and len(id) < ID_CHARS_MAX else None
     if team is None:
         raise Absent("There is no such group in this workspace.")
     return State(team, tuple(sorted(_members(reading, ws, team.name).get(team.name, ()))))
