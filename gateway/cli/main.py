@@ -111,6 +111,7 @@ app = App(
     name="entrepot",
     default_parameter=Parameter(negative_iterable=(), show_default=shown_default),
     version=version,
+    suppress_keyboard_interrupt=False,  # who interrupts is told how to go on
     help="An open artifact registry and package delivery network.",
     help_epilogue="ENTREPOT_URL and ENTREPOT_TOKEN say which node to speak to and as whom, or a profile does. "
     "--reason TEXT, with any command that changes something, is kept in the audit.",
