@@ -97,7 +97,7 @@ def arrived_s(told: Sequence[tuple[int, int, bytes]]) -> float:
     for level, kind, data in told:
         if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS) and len(data) >= _TIMESPEC.size:
             seconds, nanoseconds = _TIMESPEC.unpack_from(data)
-            return min(now_s, now_s - (time.time() - seconds - nanoseconds / 1e9))
+            return now_s - max(0.0, time.time() - float(seconds) - float(nanoseconds) / 1e9)
     return now_s
 
 
