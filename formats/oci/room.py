@@ -33,6 +33,8 @@ class Oci:
     name = FORMAT
     escaped_slash = False
     draws = True
+    beginning = "v2/"
+    """Where clients ask a registry first."""
     routes = wire.ROUTES
 
     def setup(self, base: str) -> list[str]:

@@ -33,6 +33,11 @@ def fetch_of(format: str, package: str) -> Learn | None:
     return fetch if isinstance(fetch, Learn) else None
 
 
+def beginning(format: str, url: str) -> str:
+    """Where clients of this format ask first, at the registry of this address."""
+    return url + str(getattr(ROOMS[format], "beginning", ""))
+
+
 def withheld(format: str, foreign: Foreign) -> str:
     """Why no file of a foreign package is given out."""
     return ROOMS[format].withheld(foreign.package)

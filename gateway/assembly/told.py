@@ -1,8 +1,12 @@
 """What does the API know of its node, and what is told of how it does?"""
 
+from functools import partial
 from itertools import islice
 
+import trio
+
 from cache.addresses import inside_only
+from cache.greeting import status_of as greeted
 from cache.noted import noted_in
 from formats import ROOMS
 from gateway.access.clock import latest_ms
@@ -27,6 +31,7 @@ from gateway.logs.jobs import Folders
 from gateway.webhooks.telling import Telling
 from storage.disk import free_bytes
 from storage.index.holes import Hole
+from storage.nouns import Upstream
 
 
 def services_of(parts: Parts) -> Services:
@@ -65,6 +70,7 @@ def services_of(parts: Parts) -> Services:
         version_order=rooms.version_order,
         used=parts.paying.used if is_origin else None,
         inside_only=inside_only,
+        try_credential=partial(_try_credential, parts),
         country_of=parts.geography.country_of,
         noted=lambda *asked: noted_in(parts.shelf, asked[:3], *asked[3:]),
         running=Running(parts.root / "running.lock") if is_origin else None,
@@ -72,6 +78,12 @@ def services_of(parts: Parts) -> Services:
         replicated=lambda: [one.told(now_ms()) for one in parts.replicated.read()],
         stored=(store.blobs if is_origin else store.cached).rows,
     )
+
+
+async def _try_credential(parts: Parts, upstream: Upstream, authorization: str) -> int:
+    url = rooms.beginning(upstream.format, upstream.url)
+    ask = partial(greeted, parts.remote, url, authorization, private_network=upstream.private_network)
+    return await trio.to_thread.run_sync(ask)
 
 
 def health_of(parts: Parts) -> Health:

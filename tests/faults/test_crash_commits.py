@@ -1,4 +1,5 @@
-"""Kill the writer at any durable call: what was acknowledged is there, the rest is absent or whole (THREATS E1-E5).
+"""Kill the writer at any durable call: what was acknowledged is there, the rest is absent or whole (THREATS E1-E5, and
+of F7 what an origin of one machine can meet).
 
 ENTREPOT_CRASH_POINTS says how many points are tried (8 by default, a sample that is the same each time).
 """

@@ -3,7 +3,7 @@
 Each seed makes an origin whose journal grows, is restored from an older copy (a new epoch) or is given to a rogue
 parent that replays, cuts, reorders, forges or holds back what the origin signed; edges of full and of narrow sight
 follow it over parents of every kind on a clock of its own. CI takes a sample; ENTREPOT_SEEDS=10000 takes that many, and
-ENTREPOT_SEED=N replays one (THREATS F3, F4, F5, E12).
+ENTREPOT_SEED=N replays one (THREATS F3, F4, F5, E12, and F7: an epoch fences off a history that was given up).
 """
 
 import os

@@ -36,6 +36,7 @@ BODIES: dict[str, Any] = {
         "url": "https://registry.example/simple/",
     },
     "POST /-/api/v1/repositories/<workspace>/<repository>/upstreams/<format>/allow": {"name": "other"},
+    "PUT /-/api/v1/repositories/<workspace>/<repository>/upstreams/<format>/<name>/credential": {"password": "new"},
     "POST /-/api/v1/repositories/<workspace>/<repository>/quarantine": {"format": "pypi", "package": "other"},
     "POST /-/api/v1/repositories/<workspace>/<repository>/purge": {"format": "pypi", "package": "thing"},
     "POST /-/api/v1/repositories/<workspace>/<repository>/bin/<id>/restore": {},

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.access.secrets.upstreams import Credential, Place
+from storage.errors import Problem, UpstreamFailed
 from storage.nouns import Upstream
 from tests.harness.consoles import Console, Got
 
@@ -159,3 +160,53 @@ async def test_upstreams_survive_a_change_of_access(console: Console) -> None:
     await add(console)
     await console.call("acme admin", "PATCH", "/repositories/acme/main", {"public": True})
     assert [one.url for one in stored(console)] == [URL]
+
+
+AT = f"{BASE}/pypi/default/credential"
+OLD = Credential(URL, "old", "u")
+
+
+async def rotate(console: Console, role: str = "acme admin", **body: Any) -> Got:
+    return await console.call(role, "PUT", AT, {"username": "u", "password": CANARY} | body)
+
+
+async def test_f8_a_credential_is_shown_to_the_registry_before_the_old_one_goes(tmp_path: Path) -> None:
+    asked: list[tuple[str, str]] = []
+    answers: list[int | Problem] = [200, 401, 503, UpstreamFailed("registry.example fell silent.")]
+
+    async def answer(upstream: Upstream, authorization: str) -> int:
+        asked.append((upstream.url, authorization))
+        said = answers.pop(0)
+        if isinstance(said, Problem):
+            raise said
+        return said
+
+    console = Console(tmp_path, try_credential=answer)
+    await add(console, credential={"username": "u", "password": "old"})
+    before = len(console.ledger.entries)
+    got = await rotate(console)
+    assert (got.status, got.json["url"]) == (200, URL)
+    assert asked == [(URL, Credential(URL, CANARY, "u").authorization())]
+    assert console.secrets.get(PLACE, URL) == Credential(URL, CANARY, "u")
+    assert [entry.action for entry in console.ledger.entries[before:]] == ["upstream.credential"]
+    assert CANARY not in repr(console.ledger.entries)
+    for status, words in ((400, "answers 401"), (400, "answers 503"), (502, "fell silent")):
+        refused = await rotate(console, password="wrong-51d0")
+        assert refused.status == status
+        assert words in refused.json["detail"]
+        assert "The old credential stays." in refused.json["detail"]
+        assert b"wrong-51d0" not in refused.body
+    assert console.secrets.get(PLACE, URL) == Credential(URL, CANARY, "u")
+    assert len(console.ledger.entries) == before + 1
+    assert (await rotate(console, password="unseen", unchecked=True)).status == 200
+    assert console.secrets.get(PLACE, URL) == Credential(URL, "unseen", "u")
+    assert len(asked) == 4
+    console.ledger.close()
+
+
+async def test_f8_only_its_administrator_gives_an_upstream_another_credential(console: Console) -> None:
+    assert (await rotate(console)).status == 404
+    await add(console, credential={"username": "u", "password": "old"})
+    assert (await rotate(console, "reader")).status == 403
+    assert (await rotate(console, password="")).status == 400
+    assert console.secrets.get(PLACE, URL) == OLD

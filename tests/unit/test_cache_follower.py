@@ -373,7 +373,9 @@ async def test_a_quiet_origin_that_beats_is_not_silent(history: History, lock: P
     assert follower.connected
 
 
-async def test_an_origin_that_is_away_is_tried_ever_more_seldom(lock: Path, autojump_clock: MockClock) -> None:
+async def test_f7_an_origin_that_is_away_is_tried_ever_more_seldom(lock: Path, autojump_clock: MockClock) -> None:
+    """And at times that differ from edge to edge: who comes back is not met by all at once."""
+
     async def refused(after: Mapping[str, int]) -> AsyncIterator[bytes]:
         raise UpstreamFailed("connection refused")
         yield b""

@@ -1,4 +1,6 @@
-"""Does a fetch go on at another parent, wherever the first one breaks, and end where nobody else has it?"""
+"""Does a fetch go on at another parent, wherever the first one breaks or falls silent (THREATS F2, F8), and end where
+nobody else has it?
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -167,7 +167,7 @@ def test_another_range_than_the_one_asked_for_is_refused(server: Upstream, remot
 
 
 @pytest.mark.parametrize("item", [Item(silent=True), Item(noise(200_000), pause_at=100_000)])
-def test_silence_is_a_failure(server: Upstream, item: Item) -> None:
+def test_f8_silence_is_a_failure(server: Upstream, item: Item) -> None:
     server.items["/f"] = item
     impatient = Remote(connect_seconds_max=1, silence_seconds_max=0.2)
     with pytest.raises(UpstreamFailed, match="silent"):

@@ -111,6 +111,40 @@ def remove_upstream(
     Output(json).fact({"removed": f"{format}/{name}"}, f"{repository} draws {format} from {name} no longer.")
 
 
+@app.command(name="rotate")
+def rotate_credential(
+    repository: str,
+    format: str,
+    name: str = "default",
+    /,
+    *,
+    username: str = "",
+    password_file: str = "",
+    unchecked: bool = False,
+    json: AsJson = False,
+    url: AtUrl = "",
+    profile: AsProfile = "",
+) -> None:
+    """Give it another credential. It is shown to the registry first, and the old one stays where that says no.
+
+    Parameters
+    ----------
+    username
+        Without one the password is sent as a Bearer.
+    password_file
+        A file that holds the password or token, or - for stdin.
+    unchecked
+        Take it without asking the registry.
+    """
+    password = read_secret(password_file, "password")
+    if not password:
+        raise Usage("There is no password.", "Name a file with --password-file, - for stdin.")
+    at = f"/repositories/{place(repository)}/upstreams/{_part(format)}/{_part(name)}/credential"
+    with reach(url, profile) as node:
+        told = node.put(at, {"username": username, "password": password, "unchecked": unchecked})
+    Output(json).fact(told, f"{repository} shows {told['url']} another credential from now on.")
+
+
 @app.command(name="allow")
 def allow_name(
     repository: str,

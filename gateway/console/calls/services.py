@@ -34,7 +34,7 @@ from storage.blobs.ledger import BlobRow
 from storage.commit import Committed, Decided
 from storage.index.catalog import Reading
 from storage.index.history import History
-from storage.nouns import Token
+from storage.nouns import Token, Upstream
 
 
 class Readable(Protocol):
@@ -77,6 +77,11 @@ def as_it_is(format: str, package: str) -> str:
 
 def without_order(format: str) -> None:
     """No version is older than another."""
+
+
+async def taken(upstream: Upstream, authorization: str) -> int:
+    """No registry is asked."""
+    return 200
 
 
 def nowhere(url: str) -> str:
@@ -131,6 +136,7 @@ class Services:
     no package can be called; `governed` is the name by which grants speak of one.
     `version_order(format)` is a sort key of versions, None where a format has no order of them.
     `inside_only(url)` is the host of an address that only private_network may reach, else ""; blocking.
+    `try_credential(upstream, authorization)` is the status that a registry answers to it with.
     `used` is what a customer's token has used; an origin counts it. `metrics_open` lets anybody read the metrics.
     `stored` tells how blobs lie here. `replicated` tells how far the work of each Repository with a replication policy
     for this node's region is.
@@ -169,6 +175,7 @@ class Services:
     version_order: Callable[[str], Callable[[str], Any] | None] = without_order
     used: Callable[[Token], Awaitable[Used]] | None = None
     inside_only: Callable[[str], str] = nowhere
+    try_credential: Callable[[Upstream, str], Awaitable[int]] = taken
     stored: Callable[[Sequence[bytes]], Sequence[BlobRow | None]] = nothing_known
     replicated: Callable[[], Sequence[Mapping[str, object]]] = tuple
     country_of: CountryOf = without_file

@@ -149,6 +149,15 @@ class NewCredential(Body, frozen=True):
         return "NewCredential(hidden)"
 
 
+class RotatedCredential(NewCredential, frozen=True):
+    """`unchecked`: it is not shown to the registry first."""
+
+    unchecked: bool = False
+
+    def __repr__(self) -> str:
+        return "RotatedCredential(hidden)"
+
+
 class AskForLogin(Body, frozen=True):
     """`scope`: words as WORKSPACE/REPOSITORY:read|write|admin, none = all that the person may."""
 
