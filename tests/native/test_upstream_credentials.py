@@ -23,7 +23,6 @@ def rotate(node: Up, folder: Path, secret: str) -> tuple[int, str]:
         "pypi",
         "--password-file",
         str(folder / "secret"),
-        *more,
     ]
     environment = clean_environment() | {"ENTREPOT_URL": node.edge, "ENTREPOT_TOKEN": node.token}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)

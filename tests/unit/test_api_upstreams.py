@@ -190,7 +190,7 @@ async def test_f8_a_credential_is_shown_to_the_registry_before_the_old_one_goes(
     assert console.secrets.get(PLACE, URL) == Credential(URL, CANARY, "u")
     assert [entry.action for entry in console.ledger.entries[before:]] == ["upstream.credential"]
     assert CANARY not in repr(console.ledger.entries)
-    for status, words in ((400, "answers 401"), (400, "answers 503"), (502, "fell silent")):
+    for status, words in ((400, "answers 401"), (400, "answers 503"), (503, "fell silent")):
         refused = await rotate(console, password="wrong-51d0")
         assert refused.status == status
         assert words in refused.json["detail"]

@@ -14,7 +14,7 @@ from gateway.console.repositories.upstreams import no_upstream
 from gateway.console.shapes import shown
 from gateway.console.shapes.schemas import RotatedCredential
 from storage.commit import Decided
-from storage.errors import Invalid, Problem, Unavailable, UpstreamFailed
+from storage.errors import Invalid, Problem, Unavailable
 from storage.index.catalog import Reading
 from storage.nouns import Draft, PutRepository, Repository, Upstream
 
@@ -61,10 +61,10 @@ def _upstream(repository: Repository, call: Call) -> Upstream:
 
 
 async def _prove(call: Call, upstream: Upstream, credential: Credential) -> None:
-    """Raises Invalid where the registry says no, UpstreamFailed where it says nothing that could be believed."""
+    """Raises Invalid where the registry says no, Unavailable where it says nothing that could be believed."""
     try:
         status = await call.services.try_credential(upstream, credential.authorization())
     except Problem as problem:
-        raise UpstreamFailed(f"{problem.message} {STAYS}", f"Try again. {REMEDY}") from None
+        raise Unavailable(f"{problem.message} {STAYS}", f"Try again. {REMEDY}", retry_after_s=5) from None
     if status >= 400:
         raise Invalid(f"The registry answers {status} to this credential. {STAYS}", REMEDY)
