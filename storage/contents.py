@@ -151,8 +151,9 @@ class DropTag(Change, frozen=True, tag="dt"):
 class Binned(Noun, frozen=True):
     """What was deleted and can come back until `until_ms`. `changes` put there what was there; its bytes are held.
 
-    Its `id` follows from format, Package and Version, so that there is one for each; a File without a Version has one
-    of its own, and then `version` is "". `actor` is the id of who deleted it, `reason` what was given for it.
+    Its `id` follows from format, Package, Version and `build`, so that there is one for each; a File without a Version
+    has one of its own, and then `version` is "". `build` names one of several builds that a Version may consist of, ""
+    where it has none. `actor` is the id of who deleted it, `reason` what was given for it.
     """
 
     id: str
@@ -164,6 +165,7 @@ class Binned(Noun, frozen=True):
     until_ms: int = 0
     actor: str = ""
     reason: str = ""
+    build: str = ""
 
 
 class PutBinned(Change, frozen=True, tag="pc"):

@@ -58,6 +58,20 @@ class Handled(Protocol):
         ...
 
 
+class Built(Protocol):
+    """What a room has besides, whose Versions may consist of several builds, each of which is one thing to delete and
+    to bring back."""
+
+    def build(self, package: str, file: File) -> str:
+        """Of which build of its Version a file is; "" = of none."""
+        ...
+
+
+def build_of(room: object, package: str, file: File) -> str:
+    """The build of a file, "" where its room knows none."""
+    return cast("Built", room).build(package, file) if hasattr(room, "build") else ""
+
+
 def handled(room: Room) -> Handled:
     """The room as one whose packages are handled by name. Raises Unsupported."""
     if not hasattr(room, "bring"):

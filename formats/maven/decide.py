@@ -6,7 +6,7 @@ is told by the files alone: a client's list of them is not read, so that no two 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 
 import msgspec
 
@@ -189,21 +189,28 @@ def _without_file(at: Route, view: View) -> Iterator[AnyChange]:
     file = view.file(at.package, at.file)
     if file is None or aliased(file):
         raise Absent("There is no such file here.", "The newest build of a snapshot goes by its own name.")
-    left = [one for one in view.files(at.package) if one.version == at.version and one.name != file.name]
-    if all(aliased(one) for one in left):
-        yield from without_version(at.package, at.version, view)
+    yield from without_files(at.package, at.version, {file.name}, view)
+
+
+def without_files(package: str, version: str, names: Set[str], view: View) -> Iterator[AnyChange]:
+    """These files of one version go; the version with its last one. A plain name of a snapshot then shows another build
+    or nothing."""
+    of_version = [one for one in view.files(package) if one.version == version]
+    left = {one.name: one for one in of_version if one.name not in names and not aliased(one)}
+    if not left:
+        yield from without_version(package, version, view)
         return
-    yield DropFile(FORMAT, at.package, file.name, forget=is_snapshot(at.version))
-    build = _build_of(at, file.name)
-    plain = view.file(at.package, f"{at.version}/{build.plain}") if build is not None else None
-    if build is not None and plain is not None and aliased(plain) == file.name:
-        others = [
-            (one.stamp, other) for other in left if (one := _build_of(at, other.name)) and one.plain == build.plain
-        ]
+    for name in sorted(names):
+        yield DropFile(FORMAT, package, name, forget=is_snapshot(version))
+    for plain in of_version:
+        if aliased(plain) not in names:
+            continue
+        builds = {name: snapshot(package, version, name.partition("/")[2]) for name in left}
+        others = [(one.stamp, name) for name, one in builds.items() if one and f"{version}/{one.plain}" == plain.name]
         if others:
-            yield PutFile(FORMAT, at.package, alias(max(others, key=lambda one: one[0])[1], plain.name))
+            yield PutFile(FORMAT, package, alias(left[max(others)[1]], plain.name))
         else:
-            yield DropFile(FORMAT, at.package, plain.name, forget=True)
+            yield DropFile(FORMAT, package, plain.name, forget=True)
 
 
 def without_version(package: str, version: str, view: View) -> Iterator[AnyChange]:

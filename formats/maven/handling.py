@@ -5,14 +5,18 @@ from collections.abc import Iterator
 import msgspec
 
 from formats.kit.handling import Wanted, chosen, missing, no_such
-from formats.maven.decide import with_plugins, without_package, without_version
+from formats.maven.decide import with_plugins, without_files, without_package, without_version
 from formats.maven.facts import FORMAT, alias, aliased, package_facts
 from formats.maven.names import Route, Stamp, is_fixed, is_snapshot, snapshot
 from storage.nouns import AnyChange, File, Package, PutFile, PutPackage, PutVersion, View
 
 
 def remove(package: str, version: str, view: View) -> tuple[AnyChange, ...]:
-    """The artifact goes with its last version, and its place among the plug-ins of its group. Raises Absent."""
+    """The artifact goes with its last version, and its place among the plug-ins of its group. A version may also be
+    that of one build of a snapshot. Raises Absent."""
+    files = [one for one in view.files(package) if version and build(package, one) == version]
+    if files:
+        return tuple(without_files(package, files[0].version, {one.name for one in files if not aliased(one)}, view))
     chosen(package, version, view)
     return tuple(without_version(package, version, view) if version else without_package(package, view))
 
@@ -85,6 +89,12 @@ def _plugin(package: str, source: View, target: View) -> Iterator[AnyChange]:
     facts = package_facts(there)
     if artifact not in facts.plugins:
         yield with_plugins(there or Package(group), facts, {**facts.plugins, artifact: plugin})
+
+
+def build(package: str, file: File) -> str:
+    """The version that stands in the names of one build of a snapshot; "" for what is of none."""
+    found = snapshot(package, file.version, (aliased(file) or file.name).partition("/")[2])
+    return found.value if found is not None else ""
 
 
 def is_fixed_file(package: str, file: File) -> bool:

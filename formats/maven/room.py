@@ -69,6 +69,10 @@ class Maven:
     def fixed(self, package: str, file: File) -> bool:
         return handling.is_fixed_file(package, file)
 
+    def build(self, package: str, file: File) -> str:
+        """A snapshot is built again and again; its plain names go with the build that they show."""
+        return handling.build(package, file)
+
     def remove(self, package: str, version: str, view: View, at_ms: int) -> tuple[AnyChange, ...]:
         return handling.remove(package, version, view)
 

@@ -1,7 +1,8 @@
 """What becomes of what is deleted, and what may take its place?
 
 Where a Repository has a bin, whatever a draft drops, by whichever protocol, is kept in it for a while: one Binned for
-each Version, or for each File without one, that says what to put there again. Its bytes stay cited and count.
+each Version, or for each File without one, that says what to put there again. Its bytes stay cited and count. Of a
+Version that consists of several builds (a snapshot of Maven) each build is one by itself.
 
 As long as it is there its name is taken. The same bytes may be published again, and are out of the bin with that; other
 bytes under the name of a file, or other files under a Version that is gone as a whole, are refused. Once the bin is
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from formats.kit.contract import Room
-from formats.kit.handling import Handled, handled
+from formats.kit.handling import Handled, build_of, handled
 from storage.errors import Conflict
 from storage.index.bins import files_of, id_of
 from storage.index.catalog import Reading
@@ -36,7 +37,7 @@ from storage.nouns import (
 
 Kept = PutPackage | PutVersion | PutFile | PutTag
 Key = tuple[str, str, str]
-"""Package, Version, and the File where there is no Version."""
+"""Package, Version, and its build; the File where there is no Version."""
 
 
 def with_bin(reading: Reading, room: Room, draft: Draft, at_ms: int, *, as_one: Key | None = None) -> Draft:
@@ -62,12 +63,13 @@ def _binned(
 ) -> Binned:
     """What was put there earlier under this id stays, where it is not the same."""
     (package, version, file), changes = what
+    build = file if version else ""
     id = id_of(format, package, version, file)
     before = reading.binned(draft.workspace, draft.repository, id)
     names = {_named(one) for one in changes}
     earlier = [one for one in before.changes if _named(one) not in names] if before is not None else []
     until_ms = at_ms + bin_s * 1000
-    return Binned(id, format, package, version, (*earlier, *changes), at_ms, until_ms, draft.actor, draft.reason)
+    return Binned(id, format, package, version, (*earlier, *changes), at_ms, until_ms, draft.actor, draft.reason, build)
 
 
 def _named(change: Kept) -> tuple[str, ...]:
@@ -126,33 +128,37 @@ def _package(format: str, package: str, view: View) -> list[Kept]:
 
 
 def _of_version(room: Handled, format: str, package: str, name: str, view: View) -> Iterator[tuple[Key, Kept]]:
-    key = (room.home(package), name, "")
+    files = [file for file in view.files(package) if file.version == name]
+    keys = {_key(room, package, file) for file in files} or {(room.home(package), name, "")}
     version = view.version(package, name)
     if version is not None:
-        yield key, PutVersion(format, package, version)
-    for file in view.files(package):
-        if file.version == name:
-            yield _key(room, package, file), PutFile(format, package, file)
+        yield from ((key, PutVersion(format, package, version)) for key in sorted(keys))
+    for file in files:
+        yield _key(room, package, file), PutFile(format, package, file)
     for tag, to in view.tags(package).items():
         if to == name:
-            yield key, PutTag(format, package, tag, to)
+            yield from ((key, PutTag(format, package, tag, to)) for key in sorted(keys))
 
 
 def _of_package(room: Handled, format: str, package: str, view: View) -> Iterator[tuple[Key, Kept]]:
     """All of it, each thing read once, however many versions there are: this is under the write lock."""
     home = room.home(package)
     there = {one.name: one for one in view.versions(package)}
-    for version in there.values():
-        yield (home, version.name, ""), PutVersion(format, package, version)
+    keys: dict[str, set[Key]] = {}
     for file in view.files(package):
-        yield _key(room, package, file), PutFile(format, package, file)
+        key = _key(room, package, file)
+        keys.setdefault(file.version, set()).add(key)
+        yield key, PutFile(format, package, file)
+    for version in there.values():
+        for key in sorted(keys.get(version.name, {(home, version.name, "")})):
+            yield key, PutVersion(format, package, version)
     for tag, to in view.tags(package).items():
-        if to in there:
-            yield (home, to, ""), PutTag(format, package, tag, to)
+        for key in sorted(keys.get(to, {(home, to, "")})) if to in there else ():
+            yield key, PutTag(format, package, tag, to)
 
 
 def _key(room: Handled, package: str, file: File) -> Key:
-    return room.home(package), file.version, "" if file.version else file.name
+    return room.home(package), file.version, build_of(room, package, file) if file.version else file.name
 
 
 # ---------------------------------------------------------------- what comes

@@ -29,8 +29,8 @@ class Due(NamedTuple):
 
 
 def id_of(format: str, package: str, version: str, file: str = "") -> str:
-    """The id of what is deleted under these names; `file` for one without a Version."""
-    name = "\0".join((format, package, version, "" if version else file))
+    """The id of what is deleted under these names; `file` is the File without a Version, else the build of it."""
+    name = "\0".join((format, package, version, file))
     return f"bin_{sha256(name.encode()).hex()[: ID_CHARS - 4]}"
 
 

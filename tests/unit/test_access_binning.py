@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from formats import ROOMS
+from formats.kit.handling import Held, Wanted, handled
+from formats.maven.facts import alias
 from gateway.access.binning import Key, with_bin
 from gateway.assembly.emptying import empty_due
 from storage.commit import Decided
@@ -208,3 +210,92 @@ def test_a_repository_that_ends_takes_its_bin_along_and_a_later_one_has_none(led
     assert bytes_of(ledger) == (0, 0)
     with ledger.catalog.read() as reading:
         assert list(reading.bins_due(NOW_MS * 2)) == []
+
+
+# ---------------------------------------------------------------- versions that consist of builds
+
+DEMO, SNAPSHOT = "org/acme/demo", "2-SNAPSHOT"
+BUILDS = ("2-20231107.000001-1", "2-20231107.000009-2")
+
+
+def build_files(value: str, seed: int) -> list[File]:
+    return [
+        File(f"{SNAPSHOT}/demo-{value}.{kind}", SNAPSHOT, bytes([seed, n]) * 16, 100)
+        for n, kind in enumerate(("jar", "pom"))
+    ]
+
+
+@pytest.fixture
+def snapshot(ledger: Ledger) -> Ledger:
+    """Two builds of a jar and its pom, whose plain names show the second."""
+    puts: list[AnyChange] = [PutPackage("maven", Package(DEMO)), PutVersion("maven", DEMO, Version(SNAPSHOT))]
+    for seed, value in enumerate(BUILDS, 1):
+        puts += [PutFile("maven", DEMO, one) for one in build_files(value, seed)]
+    for one in build_files(BUILDS[1], 2):
+        plain = f"{SNAPSHOT}/demo-{SNAPSHOT}{one.name[-4:]}"
+        puts.append(PutFile("maven", DEMO, alias(one, plain)))
+    write(ledger, *puts)
+    return ledger
+
+
+def there(ledger: Ledger) -> dict[str, bytes]:
+    with ledger.catalog.read() as reading:
+        return {one.name.partition("/")[2]: one.sha256 for one in reading.view(*AT, "maven").files(DEMO)}
+
+
+def remove(ledger: Ledger, version: str) -> None:
+    with ledger.catalog.read() as reading:
+        changes = handled(ROOMS["maven"]).remove(DEMO, version, reading.view(*AT, "maven"), NOW_MS)
+    written(ledger, *changes, format="maven")
+
+
+def restore(ledger: Ledger, build: str) -> None:
+    (binned,) = [one for one in held(ledger) if one.build == build]
+    with ledger.catalog.read() as reading:
+        view = reading.view(*AT, "maven")
+        changes = handled(ROOMS["maven"]).bring(Wanted(DEMO), Held("maven", binned.changes), view, NOW_MS)
+    write(ledger, *changes, DropBinned(binned.id))
+
+
+def test_each_build_of_a_snapshot_is_in_the_bin_by_itself(snapshot: Ledger) -> None:
+    before = there(snapshot)
+    remove(snapshot, SNAPSHOT)
+    assert there(snapshot) == {}
+    assert sorted((one.version, one.build) for one in held(snapshot)) == [(SNAPSHOT, one) for one in BUILDS]
+    restore(snapshot, BUILDS[0])
+    first = {name: sha256 for name, sha256 in before.items() if BUILDS[0] in name}
+    plain = {f"demo-{SNAPSHOT}{name[-4:]}": sha256 for name, sha256 in first.items()}
+    assert there(snapshot) == first | plain, "its plain names show what is there"
+    restore(snapshot, BUILDS[1])
+    assert there(snapshot) == before
+    assert held(snapshot) == []
+
+
+def test_one_build_is_deleted_by_its_version_and_emptied_alone(snapshot: Ledger) -> None:
+    remove(snapshot, BUILDS[1])
+    remove(snapshot, BUILDS[0])
+    assert there(snapshot) == {}
+    ids = {one.build: one.id for one in held(snapshot)}
+    assert sorted(ids) == sorted(BUILDS)
+    write(snapshot, DropBinned(ids[BUILDS[1]]))
+    restore(snapshot, BUILDS[0])
+    assert sorted(name for name in there(snapshot) if BUILDS[1] in name) == []
+    assert len(there(snapshot)) == 4
+
+
+def test_a_new_build_may_come_while_older_ones_are_in_the_bin(snapshot: Ledger) -> None:
+    remove(snapshot, SNAPSHOT)
+    fresh = build_files("2-20231108.000000-3", 3)
+    puts = (PutFile("maven", DEMO, one) for one in fresh)
+    written(
+        snapshot,
+        PutPackage("maven", Package(DEMO)), PutVersion("maven", DEMO, Version(SNAPSHOT)), *puts,
+        format="maven",
+    )  # fmt: skip
+    assert sorted(one.build for one in held(snapshot)) == sorted(BUILDS)
+    with pytest.raises(Conflict):
+        written(
+            snapshot,
+            PutFile("maven", DEMO, build_files(BUILDS[0], 9)[0]),
+            format="maven",
+        )

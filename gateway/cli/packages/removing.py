@@ -103,7 +103,7 @@ def _binned(node: Client, asked: Item) -> list[dict[str, Any]]:
         one
         for one in node.items(f"/repositories/{asked.place}/bin")
         if (one["format"], one["package"]) == (asked.format, asked.package)
-        and asked.version in ("", one["version"], *one["tags"])
+        and asked.version in ("", one["version"], one["build"], *one["tags"])
     ]
     if not found:
         raise Usage(f"The bin has no {asked}.", f"Look with: entrepot bin list {asked.place}.")
@@ -163,4 +163,5 @@ def empty(
 
 
 def _name(told: dict[str, Any]) -> str:
-    return f"{told['package']}{f'@{told["version"]}' if told['version'] else ''}"
+    version = told["build"] or told["version"]
+    return f"{told['package']}@{version}" if version else f"{told['package']}"

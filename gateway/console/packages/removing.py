@@ -57,7 +57,8 @@ async def delete(call: Call) -> Reply:
         version = _spelt(version, changes)
         if not purge:
             # what is one graph comes back as one
-            as_one = (what.package, version, "") if version or hasattr(what.room, "needs") else None
+            one = (version or hasattr(what.room, "needs")) and not hasattr(what.room, "build")
+            as_one = (what.package, version, "") if one else None
             draft = with_bin(reading, what.room, draft, at_ms, as_one=as_one)
         return Decided(draft, _deleted(what, version, draft.changes, view))
 
@@ -119,7 +120,7 @@ async def restore(call: Call) -> Reply:
         if changes:
             permit.may_make(changes)
         draft = Draft(*at, principal.id, "package.restore", (*changes, DropBinned(binned.id)), call.reason)
-        told = {"format": binned.format, "package": binned.package, "version": binned.version}
+        told = {"format": binned.format, "package": binned.package, "version": binned.version, "build": binned.build}
         return Decided(draft, told | {"files": len(files_of(binned))})
 
     return await call.conclude(at[0], decide, lambda told: Reply(200, told))

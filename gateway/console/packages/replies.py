@@ -134,12 +134,13 @@ class Deleted(Told, frozen=True):
 
 
 class Binned(Told, frozen=True):
-    """Something in a bin. `tags` pointed to it."""
+    """Something in a bin. `tags` pointed to it. `build` is which one of a Version that consists of several builds."""
 
     id: str
     format: str
     package: str
     version: str
+    build: str
     files: Texts
     tags: Texts
     bytes: int
@@ -153,6 +154,7 @@ class Restored(Told, frozen=True):
     format: str
     package: str
     version: str
+    build: str
     files: int
 
 

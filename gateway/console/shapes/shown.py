@@ -58,6 +58,7 @@ def binned(noun: Binned) -> Shown:
         "format": noun.format,
         "package": noun.package,
         "version": noun.version,
+        "build": noun.build,
         "files": [file.name for _, file in files_of(noun)],
         "tags": [one.tag for one in noun.changes if isinstance(one, PutTag)],
         "bytes": size_of(noun),
