@@ -1,4 +1,8 @@
-"""Which packages does a lock file name? Pure: requirements.txt with hashes, uv.lock, package-lock.json."""
+"""Which packages does a lock file name? Pure.
+
+requirements.txt with hashes, uv.lock, poetry.lock, pylock.toml (PEP 751); package-lock.json, yarn.lock of both kinds,
+pnpm-lock.yaml. Of the last two only the lines that name packages are read, whose form does not change.
+"""
 
 import json
 import re
@@ -10,6 +14,9 @@ from gateway.cli.terminal.output import Usage
 
 _REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*==\s*([^\s;\\]+)")
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
+_YARN_NAMES = re.compile(r'"?((?:@[^@/\s"]+/)?[^@/\s":]+)@(?:npm:|[\^~<>=*\d])[^\n]*:')
+_YARN_VERSION = re.compile(r'  version:? "?([^"\s]+)"?')
+_PNPM = re.compile(r"  '?/?((?:@[^@/\s']+/)?[^@/\s':]+)@([0-9][^\s'():]*)(?:\([^\s']*\))?'?:")
 
 
 class Locked(NamedTuple):
@@ -24,15 +31,21 @@ class Locked(NamedTuple):
 def locked_in(file_name: str, text: str) -> list[Locked]:
     """What a lock file names, each once. Raises Usage for one that cannot be read."""
     try:
-        if PurePath(file_name).suffix == ".json":
+        name = PurePath(file_name)
+        if name.suffix == ".json":
             found = _npm(json.loads(text))
-        elif PurePath(file_name).suffix in (".lock", ".toml"):
-            found = _uv(tomllib.loads(text))
+        elif name.name == "yarn.lock":
+            found = _yarn(text)
+        elif name.suffix in (".yaml", ".yml"):
+            found = _pnpm(text)
+        elif name.suffix in (".lock", ".toml"):
+            found = _python(tomllib.loads(text))
         else:
             found = _requirements(text)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Usage(
-            f"{file_name} cannot be read as a lock file.", "Give a package-lock.json, uv.lock or requirements.txt."
+            f"{file_name} cannot be read as a lock file.",
+            "Known: requirements.txt, uv.lock, poetry.lock, pylock.toml, package-lock.json, yarn.lock, pnpm-lock.yaml.",
         ) from None
     if not found:
         raise Usage(f"{file_name} names no package with its version.", "Pin versions: NAME==VERSION --hash=sha256:...")
@@ -49,14 +62,39 @@ def _requirements(text: str) -> list[Locked]:
     return found
 
 
-def _uv(document: dict[str, Any]) -> list[Locked]:
+def _python(document: dict[str, Any]) -> list[Locked]:
+    """uv's and poetry's own, and what all tools shall have in common."""
     found = []
-    for package in document.get("package", ()):
-        files = [*package.get("wheels", ()), *([package["sdist"]] if "sdist" in package else ())]
-        hashes = frozenset(one["hash"].removeprefix("sha256:") for one in files if "hash" in one)
-        if files:
+    for package in (*document.get("package", ()), *document.get("packages", ())):
+        files = [*package.get("wheels", ()), *package.get("files", ())]
+        files += [package[one] for one in ("sdist", "archive") if one in package]
+        hashes = frozenset(filter(None, map(_sha256, files)))
+        if files and "version" in package:
             found.append(Locked("pypi", package["name"], package["version"], hashes))
     return found
+
+
+def _sha256(file: dict[str, Any]) -> str:
+    said = str(file.get("hash", ""))
+    return str(file.get("hashes", {}).get("sha256", "")) or (said[7:] if said.startswith("sha256:") else "")
+
+
+def _yarn(text: str) -> list[Locked]:
+    found, name = [], ""
+    for line in text.splitlines():
+        if line[:1].strip():
+            match = _YARN_NAMES.fullmatch(line)
+            name = match[1] if match is not None else ""
+        elif name and (version := _YARN_VERSION.fullmatch(line)) is not None:
+            found.append(Locked("npm", name, version[1]))
+            name = ""
+    return found
+
+
+def _pnpm(text: str) -> list[Locked]:
+    _, _, packages = text.partition("\npackages:\n")
+    listed = re.split(r"\n(?=\S)", packages, maxsplit=1)[0]
+    return [Locked("npm", match[1], match[2]) for line in listed.splitlines() if (match := _PNPM.fullmatch(line))]
 
 
 def _npm(document: dict[str, Any]) -> list[Locked]:

@@ -52,7 +52,7 @@ def warm(
     repository
         WORKSPACE/REPOSITORY.
     lock_file
-        A package-lock.json, a uv.lock, or a requirements.txt.
+        A requirements.txt, uv.lock, poetry.lock, pylock.toml, package-lock.json, yarn.lock or pnpm-lock.yaml.
     query
         The packages published here whose names begin so; "" = all. Needs --format.
     format

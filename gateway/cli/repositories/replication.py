@@ -93,7 +93,10 @@ def show_status(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "
     with reach(url, profile) as node:
         found = node.get("/replication")["items"]
     heads = ("repository", "", "files", "of them foreign", "bytes", "waiting", "serial", "problem")
-    Output(json).rows({"items": found}, heads, [_row(one) for one in found])
+    out = Output(json)
+    if not found:
+        out.note("This node is to hold nothing unasked. Ask an edge of a region that has a policy, with --url.")
+    out.rows({"items": found}, heads, [_row(one) for one in found])
     return 1 if any(one["problem"] for one in found) else 0
 
 
