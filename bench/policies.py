@@ -9,8 +9,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from cache.eviction import LOW_SHARE, Drop, Queues
-from cache.shares import Accounts, OwnerOf, Share
+from cache.keeping.eviction import LOW_SHARE, Drop, Queues
+from cache.keeping.shares import Accounts, OwnerOf, Share
 from storage.blobs.shelf import PackInfo
 
 LARGE_BYTES = 1 << 20

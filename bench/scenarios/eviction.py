@@ -23,7 +23,7 @@ from bench.numbers import size_text
 from bench.options import Options
 from bench.policies import POLICIES, Packs
 from bench.report import Result, Row
-from cache.shares import parse
+from cache.keeping.shares import parse
 
 SHARES = (0.02, 0.10)
 OBJECTS = 40_000

@@ -3,12 +3,12 @@
 import os
 from typing import NamedTuple
 
-from cache.drawing import News
-from cache.drawn import Place, Row
-from cache.flight import Flights
-from cache.foreign import ForeignKnowledge
-from cache.foreign_files import Drew, ForeignFiles, Pace, Where
-from cache.holding import Wish
+from cache.fills.flight import Flights
+from cache.foreign.files import Drew, ForeignFiles, Pace, Where
+from cache.foreign.knowledge import ForeignKnowledge
+from cache.replication.drawing import News
+from cache.replication.drawn import Place, Row
+from cache.replication.holding import Wish
 from formats import ROOMS
 from formats.kit.contract import Ask, Blob, Foreign
 from gateway.assembly.parts import Parts

@@ -5,15 +5,15 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import trio
 
-from cache.filling import Opener
-from cache.flight import Flights
-from cache.foreign import ForeignKnowledge
-from cache.foreign_files import ForeignFiles
-from cache.holding import Wish
-from cache.keeper import ShelfKeeper
-from cache.parenting import ParentRemote
-from cache.renders import Renders
-from cache.replicator import Replicator
+from cache.asking.parenting import ParentRemote
+from cache.fills.filling import Opener
+from cache.fills.flight import Flights
+from cache.fills.keeper import ShelfKeeper
+from cache.foreign.files import ForeignFiles
+from cache.foreign.knowledge import ForeignKnowledge
+from cache.keeping.renders import Renders
+from cache.replication.holding import Wish
+from cache.replication.replicator import Replicator
 from formats import ROOMS
 from gateway.assembly import rooms
 from gateway.assembly.drawing import Drawer, drawer_of, drew_of, telling_of

@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from cache.drawn import Drawn
-from cache.eviction import Evictor
-from cache.holding import Holding
-from cache.pins import Pins
-from cache.pins import parse as parse_pin
-from cache.replicator import FILE_NAME as PROGRESS_NAME
-from cache.replicator import Progress
-from cache.shares import Owners
-from cache.shares import parsed as parsed_shares
-from cache.shelf import Shelf
-from cache.upstream import Remote
-from cache.wanted import Ties
+from cache.asking.upstream import Remote
+from cache.keeping.eviction import Evictor
+from cache.keeping.pins import Pins
+from cache.keeping.pins import parse as parse_pin
+from cache.keeping.shares import Owners
+from cache.keeping.shares import parsed as parsed_shares
+from cache.keeping.shelf import Shelf
+from cache.replication.drawn import Drawn
+from cache.replication.holding import Holding
+from cache.replication.replicator import FILE_NAME as PROGRESS_NAME
+from cache.replication.replicator import Progress
+from cache.replication.wanted import Ties
 from formats import ROOMS
 from gateway import config as settings
 from gateway.access.history.heads import Heads

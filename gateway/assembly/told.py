@@ -5,9 +5,9 @@ from itertools import islice
 
 import trio
 
-from cache.addresses import inside_only
-from cache.greeting import status_of as greeted
-from cache.noted import noted_in
+from cache.asking.addresses import inside_only
+from cache.asking.greeting import status_of as greeted
+from cache.foreign.noted import noted_in
 from formats import ROOMS
 from gateway.access.clock import latest_ms
 from gateway.assembly import rooms

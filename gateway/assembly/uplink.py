@@ -3,12 +3,12 @@
 from pathlib import Path
 from time import monotonic
 
-from cache.follower import Connect, Follower, over_http
-from cache.parenting import ParentRemote
-from cache.parents import Parents
-from cache.relay import Relay
-from cache.renders import KIND as DOCUMENT
-from cache.shelf import Shelf
+from cache.asking.parenting import ParentRemote
+from cache.asking.parents import Parents
+from cache.following.follower import Connect, Follower, over_http
+from cache.following.relay import Relay
+from cache.keeping.renders import KIND as DOCUMENT
+from cache.keeping.shelf import Shelf
 from gateway import config as settings
 from gateway.access.clock import CLOCK
 from gateway.access.peers import membership

@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 import trio
 
-from cache.openness import Openness
-from cache.parenting import ParentRemote
+from cache.asking.openness import Openness
+from cache.asking.parenting import ParentRemote
 from formats import ROOMS
 from gateway import config as settings
 from gateway.access.peers.believing import Believing

@@ -5,8 +5,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from cache.foreign import WORDS_MAX
-from cache.foreign_files import DETAIL
+from cache.foreign.files import DETAIL
+from cache.foreign.knowledge import WORDS_MAX
 from formats.kit.contract import Amend, Finds, Reply
 from gateway.delivery.answers import Answer
 from gateway.front.routes import Place

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Protocol, cast
 
-from cache.relay import RELAYED
+from cache.following.relay import RELAYED
 from formats.kit.contract import (
     Accept,
     Amend,

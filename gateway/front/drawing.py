@@ -13,15 +13,15 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from cache.bodies import Source
-from cache.drawn import Drawn, Place, Row
-from cache.flight import Flights
-from cache.foreign import ForeignKnowledge
-from cache.foreign_files import ForeignFiles, Pace
-from cache.holding import Wish
-from cache.kept import ASKED
-from cache.shelf import Shelf
-from cache.wanted_drawn import Known
+from cache.asking.bodies import Source
+from cache.asking.kept import ASKED
+from cache.fills.flight import Flights
+from cache.foreign.files import ForeignFiles, Pace
+from cache.foreign.knowledge import ForeignKnowledge
+from cache.keeping.shelf import Shelf
+from cache.replication.drawn import Drawn, Place, Row
+from cache.replication.holding import Wish
+from cache.replication.wanted_drawn import Known
 from formats.kit.contract import ABOUT, Ask, Foreign, Learn, Listed, Manifest, Room, Serve, Show, about
 from formats.kit.contract import Drawn as ByPath
 from gateway.delivery.answers import Answer

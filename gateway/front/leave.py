@@ -44,7 +44,7 @@ class Lease(Protocol):
 
 
 class Hears(Protocol):
-    """What follows the origin: cache.follower.Follower."""
+    """What follows the origin: cache.following.follower.Follower."""
 
     @property
     def synced(self) -> bool: ...

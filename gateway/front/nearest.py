@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 import httpx2
 import trio
 
-from cache.connecting import trust
+from cache.asking.connecting import trust
 from gateway.access.credentials.tickets import ARGUMENT as TICKET
 from gateway.access.rights.geography import Geography
 from gateway.delivery.answers import Answer

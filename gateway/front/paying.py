@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from cache.relay import Relay
+from cache.following.relay import Relay
 from gateway.access.limits.tolls import Ledger, Lender, Lending, Lent, Return, Tolls, Used, Wish
 from storage.errors import Unavailable, UpstreamFailed
 from storage.index.catalog import Catalog
@@ -21,7 +21,7 @@ TOLD_BYTES_MAX = 4 << 10
 
 
 class _Whole:
-    """A small body that is here: cache.relay.Readable."""
+    """A small body that is here: cache.following.relay.Readable."""
 
     def __init__(self, data: bytes) -> None:
         self._left = data

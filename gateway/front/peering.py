@@ -13,15 +13,15 @@ from typing import NamedTuple
 import msgspec
 import trio
 
-from cache.drawn import NEVER
-from cache.drawn import Place as DrawnPlace
-from cache.feed import AFTER_BYTES_MAX, Sealer, parse_after
-from cache.follower import Connect, Greeting
-from cache.foreign import ForeignKnowledge
-from cache.kept import only_kept
-from cache.parents import Parents
-from cache.peer import journal_stream
-from cache.scope import SCOPE_BYTES, Scope
+from cache.asking.kept import only_kept
+from cache.asking.parents import Parents
+from cache.following.feed import AFTER_BYTES_MAX, Sealer, parse_after
+from cache.following.follower import Connect, Greeting
+from cache.following.peer import journal_stream
+from cache.following.scope import SCOPE_BYTES, Scope
+from cache.foreign.knowledge import ForeignKnowledge
+from cache.replication.drawn import NEVER
+from cache.replication.drawn import Place as DrawnPlace
 from formats.kit.contract import Room
 from gateway.access.clock import latest_ms
 from gateway.access.limits.tolls import Lender, Return, Wish

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import trio
 import zstandard
 
-from cache.pieces import BATCH_BYTES_MAX, CODING, ZSTD, parse_ranges
+from cache.fills.pieces import BATCH_BYTES_MAX, CODING, ZSTD, parse_ranges
 from formats.kit.contract import Serve
 from gateway.delivery.answers import Answer, Extents
 from gateway.delivery.heads import Head

@@ -6,14 +6,14 @@ from functools import partial
 import msgspec
 import trio
 
-from cache.flight import Flights
-from cache.foreign import ForeignKnowledge
-from cache.foreign_files import Drew, ForeignFiles, Where
-from cache.kept import not_kept, only_kept
+from cache.asking.kept import not_kept, only_kept
+from cache.fills.flight import Flights
+from cache.foreign.files import Drew, ForeignFiles, Where
+from cache.foreign.knowledge import ForeignKnowledge
+from cache.keeping.renders import Rendered, Renders
+from cache.keeping.shelf import Shelf
 from cache.outcome import Outcome
-from cache.renders import Rendered, Renders
-from cache.shelf import Shelf
-from cache.wanted import passes_through
+from cache.replication.wanted import passes_through
 from formats.kit.contract import Ask, Room, Serve, Show
 from gateway.delivery.answers import Answer
 from gateway.delivery.answers import plan as plan_of

@@ -12,12 +12,12 @@ from typing import Protocol
 
 import msgspec
 
-from cache.foreign import purged
-from cache.foreign_files import Record, Usable, Wanted, Where
-from cache.kept import only_kept
+from cache.asking.kept import only_kept
+from cache.foreign.files import Record, Usable, Wanted, Where
+from cache.foreign.knowledge import purged
+from cache.keeping.renders import Form, Rendered, Renders
+from cache.keeping.shelf import Shelf
 from cache.outcome import Outcome
-from cache.renders import Form, Rendered, Renders
-from cache.shelf import Shelf
 from formats.kit.contract import Ask, Foreign, Learn, Listed, Manifest, Pull, Room, Serve, Show
 from gateway.delivery.answers import Answer, date_seconds
 from gateway.front.leave import Leave, Subject, quarantine_of
@@ -128,7 +128,7 @@ class Knowledge(Protocol):
 
 
 class Eviction(Protocol):
-    """Who forgets cached blobs when there is no room: cache.eviction.Evictor."""
+    """Who forgets cached blobs when there is no room: cache.keeping.eviction.Evictor."""
 
     def touch(self, sha256: bytes) -> None: ...
     def urge(self) -> None: ...

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import trio
 
-from cache.relay import Relay, Relayed, await_serial, parse_seen
+from cache.following.relay import Relay, Relayed, await_serial, parse_seen
 from gateway.delivery.requests import Request
 from storage.errors import Unavailable
 from storage.index.catalog import Catalog

@@ -6,7 +6,7 @@ behind says so, and the edge asks its next parent. So it is with a client that w
 which Serial was known where it was made. An origin is never behind.
 """
 
-from cache.relay import SEEN, await_serial, parse_seen
+from cache.following.relay import SEEN, await_serial, parse_seen
 from gateway.access.credentials import tickets
 from gateway.delivery.heads import Head
 from gateway.front.leave import Lease

@@ -1,18 +1,18 @@
 """Where do bytes come from that are not here? At an origin from the upstream, at an edge from the parent.
 
 An edge asks by the path that its client used, with its own credential: the parent's access check is in the way of every
-byte that an edge gets. What the edge has of a former version it does not ask for again (cache.pieces).
+byte that an edge gets. What the edge has of a former version it does not ask for again (cache.fills.pieces).
 """
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from cache.bodies import Source
-from cache.kept import ASKED, not_kept, only_kept
-from cache.parenting import ParentRemote
-from cache.pieces import CODING, ZSTD, Parent, Range, Unpacked, open_pieces, ranges_text, windows_bytes_max
-from cache.relay import SEEN, seen_at
-from cache.upstream import Remote
+from cache.asking.bodies import Source
+from cache.asking.kept import ASKED, not_kept, only_kept
+from cache.asking.parenting import ParentRemote
+from cache.asking.upstream import Remote
+from cache.fills.pieces import CODING, ZSTD, Parent, Range, Unpacked, open_pieces, ranges_text, windows_bytes_max
+from cache.following.relay import SEEN, seen_at
 from formats.kit.contract import Ask
 from gateway.front.reading import target_of
 from storage.blobs.shelf import BlobShelf

@@ -6,7 +6,7 @@ announces. A fill that fails ends the client's answer broken: never a short body
 
 import trio
 
-from cache.flight import Bypass, Fill
+from cache.fills.flight import Bypass, Fill
 from gateway.delivery.answers import Answer, Wire, http_date, plan
 from gateway.delivery.requests import Request, Stream
 from storage.digest import Hasher

@@ -13,8 +13,8 @@ from urllib.parse import quote
 import msgspec
 import trio
 
-from cache.drawn import NEVER, Drawn, Place, Row, Told
-from cache.upstream import Fetched
+from cache.asking.upstream import Fetched
+from cache.replication.drawn import NEVER, Drawn, Place, Row, Told
 from formats.kit.contract import Room
 from gateway.access.rights.permits import Permit
 from gateway.access.rights.verdicts import Principal, admit
@@ -27,7 +27,7 @@ TOLD_BYTES_MAX = 32 << 20
 
 
 class Fetch(Protocol):
-    """How a parent is asked (cache.upstream.Remote.fetch_document)."""
+    """How a parent is asked (cache.asking.upstream.Remote.fetch_document)."""
 
     def __call__(
         self, url: str, headers: Mapping[str, str] | None = None, *, bytes_max: int, private_network: bool

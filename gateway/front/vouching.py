@@ -10,7 +10,7 @@ A request may lead into several: what it names as a source is judged by what is 
 where the edge has no say, the client is nowhere, which is stricter than any place.
 """
 
-from cache.relay import CLIENT, EDGE, SCHEME, WITHIN
+from cache.following.relay import CLIENT, EDGE, SCHEME, WITHIN
 from gateway.access.clock import latest_ms
 from gateway.access.peers import edges
 from gateway.access.rights.verdicts import Principal, check_network, identify

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 import msgspec
 from xxhash import xxh3_128_digest
 
-from cache.shelf import Shelf
+from cache.keeping.shelf import Shelf
 from formats.kit.contract import Indexed, Made, Part
 from formats.kit.pieces import Piece, join, piece
 from formats.kit.runs import Fragments, changed, cut, is_cut, spans

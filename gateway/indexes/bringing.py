@@ -13,8 +13,8 @@ from urllib.parse import quote, urlencode
 import msgspec
 import trio
 
-from cache.bodies import Source
-from cache.upstream import Remote
+from cache.asking.bodies import Source
+from cache.asking.upstream import Remote
 from formats.kit.contract import Indexed
 from gateway.access.secrets.signing import SigningKeys
 from gateway.front.signed import Place

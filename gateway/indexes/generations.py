@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from cache.shelf import Shelf
+from cache.keeping.shelf import Shelf
 from formats.kit.contract import Indexed, Making, Written
 from gateway.access.secrets.signing import SigningKeys
 from gateway.front.signed import Place

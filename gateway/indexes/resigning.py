@@ -12,7 +12,7 @@ from typing import cast
 
 import msgspec
 
-from cache.upstream import Remote
+from cache.asking.upstream import Remote
 from formats.kit.contract import Indexed, Resigned, Room
 from gateway.access.secrets.signing import SigningKeys, opened
 from gateway.front.reading import upstreams_of

@@ -11,8 +11,8 @@ from typing import Protocol, cast
 import msgspec
 from xxhash import xxh3_128_hexdigest
 
-from cache.bodies import Source
-from cache.flight import Flights
+from cache.asking.bodies import Source
+from cache.fills.flight import Flights
 from cache.outcome import Outcome
 from formats.kit.contract import Indexed, Keyring, Listed, Manifest, Room
 from gateway.access.secrets.signing import keyring

@@ -4,7 +4,7 @@ it."""
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
-from cache.replicator import Held
+from cache.replication.replicator import Held
 from gateway.insight.series import written
 
 REPOSITORIES_MAX = 1_000

@@ -17,7 +17,7 @@ import httpx2
 import msgspec
 import trio
 
-from cache.parents import Parents
+from cache.asking.parents import Parents
 from gateway.insight.errorlog import report
 from gateway.logs import durable, segments
 from gateway.logs.jobs import Folders

@@ -1,7 +1,7 @@
 """How is one request made to a receiver that can be trusted with nothing? (THREATS D2, D14)
 
-The name is resolved once, every address is judged as those of upstreams are (cache/addresses.py), and the connection
-goes to one that was judged. Redirects are not followed: they are answers like others. The whole exchange has one
+The name is resolved once, every address is judged as those of upstreams are (cache/asking/addresses.py), and the
+connection goes to one that was judged. Redirects are not followed: they are answers like others. The whole exchange has one
 deadline, and so much of an answer is read and no more. A fresh connection for each: nothing of one is left for another.
 """
 
@@ -14,8 +14,8 @@ from typing import NamedTuple
 import h11
 import trio
 
-from cache.addresses import Place, Resolve, checked, place, resolve_by_system
-from cache.connecting import trust
+from cache.asking.addresses import Place, Resolve, checked, place, resolve_by_system
+from cache.asking.connecting import trust
 from storage.errors import Invalid, Problem, UpstreamFailed
 
 SECONDS_MAX = 15.0

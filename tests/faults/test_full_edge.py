@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cache.eviction import LOOK_SECONDS
+from cache.keeping.eviction import LOOK_SECONDS
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair
 from tests.harness.waiting import until
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import trio
 
-from cache.flight import Fill, Flights
-from cache.keeper import Keeper, ShelfKeeper
-from cache.upstream import Remote
+from cache.asking.upstream import Remote
+from cache.fills.flight import Fill, Flights
+from cache.fills.keeper import Keeper, ShelfKeeper
 from storage.blobs.shelf import BlobShelf
 from storage.errors import Problem
 from storage.index.index import open_environment

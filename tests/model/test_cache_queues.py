@@ -4,7 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cache.eviction import HITS_MAX, SHORT_SHARE, Drop, Queues
+from cache.keeping.eviction import HITS_MAX, SHORT_SHARE, Drop, Queues
 from storage.blobs.shelf import PackInfo
 
 BYTES_MAX = 1000

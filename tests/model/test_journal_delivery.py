@@ -19,10 +19,10 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from trio.testing import MockClock
 
-from cache.feed import ANEW, Anew, Beat, FrameReader, Sealer, Seen, Signed, Snapshot, beat, entries, marked
-from cache.follower import Follower, Greeting
-from cache.parents import Parents
-from cache.scope import Scope
+from cache.asking.parents import Parents
+from cache.following.feed import ANEW, Anew, Beat, FrameReader, Sealer, Seen, Signed, Snapshot, beat, entries, marked
+from cache.following.follower import Follower, Greeting
+from cache.following.scope import Scope
 from storage.digest import sha256
 from storage.errors import Damaged, UpstreamFailed
 from storage.index.holes import Hole

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from cache.follower import Contact
+from cache.following.follower import Contact
 from gateway.delivery.workers import WORKER_NAME
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair, Served
 from tests.harness.registry import Image, bearer, fetched_pass

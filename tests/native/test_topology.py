@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cache.follower import SILENCE_SECONDS
+from cache.following.follower import SILENCE_SECONDS
 from tests.harness.running import ENTREPOT, clean_environment, get
 from tests.harness.topologies import Node, Topology, log_of, said
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.noted import Noted
+from cache.foreign.noted import Noted
 from formats.npm.facts import VersionFacts
 from formats.npm.facts import packed as npm_packed
 from formats.pypi.facts import FileFacts

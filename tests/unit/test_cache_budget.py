@@ -6,8 +6,8 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from cache.budget import REST_SECONDS_MAX, REST_SECONDS_UNTOLD, Budget
-from cache.shelf import Shelf
+from cache.foreign.budget import REST_SECONDS_MAX, REST_SECONDS_UNTOLD, Budget
+from cache.keeping.shelf import Shelf
 from storage.errors import Unavailable
 
 HERE = "http://one.example:5000/v2/app/manifests/1"

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from cache.addresses import place
-from cache.bodies import Spent
-from cache.challenges import Passes, challenge_of, may_show, pass_of
-from cache.upstream import Remote
+from cache.asking.addresses import place
+from cache.asking.bodies import Spent
+from cache.asking.challenges import Passes, challenge_of, may_show, pass_of
+from cache.asking.upstream import Remote
 from storage.errors import Absent, UpstreamFailed
 
 HUB = place("https://registry.hub.example/v2/lib/app/manifests/1")

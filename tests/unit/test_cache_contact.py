@@ -10,10 +10,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from cache.contact import Contact
-from cache.feed import beat, entries
-from cache.follower import LONG_AGO_S, Follower, Greeting
-from cache.parents import Parents
+from cache.asking.parents import Parents
+from cache.following.contact import Contact
+from cache.following.feed import beat, entries
+from cache.following.follower import LONG_AGO_S, Follower, Greeting
 from gateway.front.leave import EdgeLease
 from storage.errors import UpstreamFailed
 from storage.index.holes import CLOSES_ALL, Hole

@@ -6,8 +6,8 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from cache.drawn import DAY_MS, NEVER, TOLD_MAX, Drawn, Place, Row
-from cache.wanted_drawn import Known, chosen_drawn
+from cache.replication.drawn import DAY_MS, NEVER, TOLD_MAX, Drawn, Place, Row
+from cache.replication.wanted_drawn import Known, chosen_drawn
 from storage.index.index import open_environment
 from storage.nouns import Replication
 

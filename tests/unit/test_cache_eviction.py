@@ -9,9 +9,9 @@ import lmdb
 import pytest
 import trio
 
-from cache import eviction
-from cache.eviction import BALLAST_BYTES, Evictor
-from cache.pins import Pins, parse
+from cache.keeping import eviction
+from cache.keeping.eviction import BALLAST_BYTES, Evictor
+from cache.keeping.pins import Pins, parse
 from storage import disk
 from storage.blobs.intake import Intake
 from storage.blobs.shelf import BlobShelf

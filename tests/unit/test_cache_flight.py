@@ -12,13 +12,13 @@ from typing import IO
 import pytest
 import trio
 
-from cache import filling, spool
-from cache.bodies import Source
-from cache.filling import HOLD_BYTES, released
-from cache.flight import FAR_BYTES, Fill, Flights
-from cache.keeper import Keeper
-from cache.spool import Slot
-from cache.upstream import Remote
+from cache.asking.bodies import Source
+from cache.asking.upstream import Remote
+from cache.fills import filling, spool
+from cache.fills.filling import HOLD_BYTES, released
+from cache.fills.flight import FAR_BYTES, Fill, Flights
+from cache.fills.keeper import Keeper
+from cache.fills.spool import Slot
 from storage.blobs.shelf import BlobShelf
 from storage.errors import Absent, Full, Unavailable, UpstreamFailed
 from tests.harness.caches import cache_at, drain, spawn_fetch

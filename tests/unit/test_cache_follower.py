@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from cache.contact import Contact
-from cache.feed import (
+from cache.asking.parents import Parents
+from cache.following.contact import Contact
+from cache.following.feed import (
     AFTER_BYTES_MAX,
     ANEW,
     WORKSPACES_MAX,
@@ -29,8 +30,7 @@ from cache.feed import (
     parse_after,
     told_after,
 )
-from cache.follower import RETRY_SECONDS, SILENCE_SECONDS, Follower, Greeting, over_http
-from cache.parents import Parents
+from cache.following.follower import RETRY_SECONDS, SILENCE_SECONDS, Follower, Greeting, over_http
 from storage.digest import sha256
 from storage.errors import Damaged, Invalid, UpstreamFailed
 from storage.index.holes import Hole

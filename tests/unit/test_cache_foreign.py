@@ -10,11 +10,22 @@ import lmdb
 import pytest
 import trio
 
-from cache.foreign import ForeignKnowledge
-from cache.freshness import FLOOR_S, RETRY_MS, RETRY_MS_MAX, Held, Standing, Terms, failed, left_s, lifetime_s, standing
-from cache.noted import Noted, note, noted_in
-from cache.shelf import Shelf
-from cache.upstream import Remote
+from cache.asking.upstream import Remote
+from cache.foreign.freshness import (
+    FLOOR_S,
+    RETRY_MS,
+    RETRY_MS_MAX,
+    Held,
+    Standing,
+    Terms,
+    failed,
+    left_s,
+    lifetime_s,
+    standing,
+)
+from cache.foreign.knowledge import ForeignKnowledge
+from cache.foreign.noted import Noted, note, noted_in
+from cache.keeping.shelf import Shelf
 from formats.kit.contract import Learn
 from storage.errors import Invalid, Unavailable, UpstreamFailed
 from storage.nouns import Upstream as Source
@@ -171,7 +182,7 @@ def test_o32_names_that_were_heard_are_read_as_far_as_they_are_asked_for(
     for number in range(50):
         note(world.shelf, (*PLACE[:3], f"{'ab'[number % 2]}{number:02}"), noted)
     note(world.shelf, (*PLACE[:2], "zzz", "a10"), noted)
-    monkeypatch.setattr("cache.noted.READ_AT_ONCE", 10)
+    monkeypatch.setattr("cache.foreign.noted.READ_AT_ONCE", 10)
     read: list[int] = []
     scan = world.shelf.scan
 

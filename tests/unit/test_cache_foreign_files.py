@@ -14,12 +14,12 @@ import msgspec
 import pytest
 import trio
 
-from cache.filling import HOLD_BYTES
-from cache.flight import Flights
-from cache.foreign_files import ForeignFiles, Usable, Where
-from cache.keeper import Keeper
-from cache.shelf import Shelf
-from cache.upstream import Remote
+from cache.asking.upstream import Remote
+from cache.fills.filling import HOLD_BYTES
+from cache.fills.flight import Flights
+from cache.fills.keeper import Keeper
+from cache.foreign.files import ForeignFiles, Usable, Where
+from cache.keeping.shelf import Shelf
 from formats.kit.contract import Pull
 from storage.blobs.shelf import BlobShelf
 from storage.errors import Absent, Unavailable, UpstreamFailed

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.pacing import BURST_SECONDS, Bucket, Paced
+from cache.asking.pacing import BURST_SECONDS, Bucket, Paced
 
 
 class Clock:

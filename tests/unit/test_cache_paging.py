@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache import paging
-from cache.paging import next_page, read
-from cache.upstream import Fetched
+from cache.asking import paging
+from cache.asking.paging import next_page, read
+from cache.asking.upstream import Fetched
 from formats.kit import contract
 from storage.errors import UpstreamFailed
 

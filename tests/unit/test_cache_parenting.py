@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import trio
 
-from cache.bodies import Source
-from cache.filling import HOLD_BYTES
-from cache.flight import Flights
-from cache.keeper import Keeper
-from cache.parenting import ParentRemote
-from cache.parents import Parents
-from cache.upstream import Remote
+from cache.asking.bodies import Source
+from cache.asking.parenting import ParentRemote
+from cache.asking.parents import Parents
+from cache.asking.upstream import Remote
+from cache.fills.filling import HOLD_BYTES
+from cache.fills.flight import Flights
+from cache.fills.keeper import Keeper
 from storage.errors import UpstreamFailed
 from tests.harness.caches import cache_at, drain
 from tests.harness.upstreams import Item, Upstream, digests_of, noise, upstream

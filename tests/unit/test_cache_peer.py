@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from cache import peer
-from cache.feed import Anew, Beat, Frame, FrameReader
-from cache.peer import journal_stream
+from cache.following import peer
+from cache.following.feed import Anew, Beat, Frame, FrameReader
+from cache.following.peer import journal_stream
 from storage.errors import Conflict
 from tests.unit.test_cache_follower import History, history
 

@@ -11,11 +11,11 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache import pieces
-from cache.bodies import Source
-from cache.flight import Flights
-from cache.keeper import ShelfKeeper
-from cache.pieces import Parent, PieceSource, Range, Unpacked, open_pieces, parse_ranges, ranges_text
+from cache.asking.bodies import Source
+from cache.fills import pieces
+from cache.fills.flight import Flights
+from cache.fills.keeper import ShelfKeeper
+from cache.fills.pieces import Parent, PieceSource, Range, Unpacked, open_pieces, parse_ranges, ranges_text
 from storage.blobs.chunker import Chunk, chunks, decide, key_of
 from storage.blobs.intake import Staged
 from storage.blobs.recipes import ENTRY_BYTES, HEADER_BYTES, Part, decode, decode_window, encode, window

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import trio
 
-from cache.addresses import place
-from cache.flight import Flights
-from cache.keeper import Keeper
-from cache.openness import LOOK_SECONDS, REST_SECONDS, RETRY_SECONDS, Openness
-from cache.parenting import HERE, ParentRemote
-from cache.parents import Parents
-from cache.prompt import HEAD_BYTES_MAX, part_of, request_of
+from cache.asking.addresses import place
+from cache.asking.openness import LOOK_SECONDS, REST_SECONDS, RETRY_SECONDS, Openness
+from cache.asking.parenting import HERE, ParentRemote
+from cache.asking.parents import Parents
+from cache.asking.prompt import HEAD_BYTES_MAX, part_of, request_of
+from cache.fills.flight import Flights
+from cache.fills.keeper import Keeper
 from storage.errors import UpstreamFailed
 from tests.harness.caches import cache_at
 from tests.harness.certificates import certificate

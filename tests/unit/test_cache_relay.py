@@ -10,8 +10,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from cache.parents import Parents
-from cache.relay import Relay, await_serial, parse_seen, passed_on, seen_at
+from cache.asking.parents import Parents
+from cache.following.relay import Relay, await_serial, parse_seen, passed_on, seen_at
 from storage.errors import Unavailable, UpstreamFailed
 from storage.index.catalog import Catalog
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from cache.filling import Opener
-from cache.flight import Flights
-from cache.holding import Holding, Wish
-from cache.keeper import Keeper
-from cache.replicator import FILE_NAME, Held, Progress, Replicator, Retries
-from cache.upstream import Remote
+from cache.asking.upstream import Remote
+from cache.fills.filling import Opener
+from cache.fills.flight import Flights
+from cache.fills.keeper import Keeper
+from cache.replication.holding import Holding, Wish
+from cache.replication.replicator import FILE_NAME, Held, Progress, Replicator, Retries
 from storage.blobs.shelf import BlobShelf
 from storage.nouns import (
     Draft,

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cache.scope import NOWHERE, Scope
+from cache.following.scope import NOWHERE, Scope
 from storage.digest import sha256
 from storage.errors import Damaged
 from storage.index.applier import Applier

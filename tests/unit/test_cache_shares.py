@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.policies import Packs
-from cache.eviction import Evictor, Queues
-from cache.shares import Accounts, Owners, Share, parse, parsed
-from cache.shelf import Shelf
+from cache.keeping.eviction import Evictor, Queues
+from cache.keeping.shares import Accounts, Owners, Share, parse, parsed
+from cache.keeping.shelf import Shelf
 from storage.blobs.shelf import PackInfo
 from tests.harness.caches import cache_at
 from tests.unit.test_cache_eviction import LARGE, Cache

@@ -6,7 +6,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from cache.shelf import Shelf
+from cache.keeping.shelf import Shelf
 from storage.errors import Full
 
 

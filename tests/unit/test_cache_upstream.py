@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cache.addresses import allowed_privately, inside_only, next_place, place, public
-from cache.upstream import Remote
+from cache.asking.addresses import allowed_privately, inside_only, next_place, place, public
+from cache.asking.upstream import Remote
 from storage.errors import Absent, Invalid, Unavailable, UpstreamFailed
 from tests.harness.certificates import certificate
 from tests.harness.upstreams import Item, Upstream, noise, upstream

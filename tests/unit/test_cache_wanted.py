@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.wanted import DAY_MS, Ties, chosen, passes_through, policy_of
+from cache.replication.wanted import DAY_MS, Ties, chosen, passes_through, policy_of
 from formats.oci import names
 from formats.oci.manifest import Manifest, packed
 from formats.oci.room import Oci

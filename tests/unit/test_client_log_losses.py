@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cache.parents import Parents
+from cache.asking.parents import Parents
 from gateway.config import Logs
 from gateway.insight import requestlog
 from gateway.insight.requestlog import RequestLog, fragment, peer_tag, stamp

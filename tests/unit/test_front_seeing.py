@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from cache.relay import SEEN, Relay, seen_at
+from cache.following.relay import SEEN, Relay, seen_at
 from gateway.access.credentials import tickets
 from gateway.access.tokens import mint
 from gateway.delivery.heads import Head

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cache.relay import CLIENT, EDGE, SCHEME, WITHIN
+from cache.following.relay import CLIENT, EDGE, SCHEME, WITHIN
 from gateway.delivery.heads import LISTED_CHARS_MAX, Head, Told
 from gateway.front.vouching import settle
 from storage.nouns import SYSTEM, Draft, Edge, Grant, PutEdge

@@ -13,7 +13,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cache.shelf import Shelf
+from cache.keeping.shelf import Shelf
 from formats import ROOMS
 from formats.deb.facts import DistributionFacts, FileFacts, Spot, packed
 from formats.kit.contract import Indexed

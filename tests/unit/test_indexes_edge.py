@@ -8,7 +8,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from cache.upstream import Remote
+from cache.asking.upstream import Remote
 from formats import ROOMS
 from formats.deb.indexes import date
 from formats.deb.upstream import believed

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.scope import Scope
+from cache.following.scope import Scope
 from gateway.access.signin import passkeys
 from gateway.config import SignIn
 from storage.errors import Invalid, Unauthenticated

@@ -6,7 +6,7 @@ and when a token was used is for who holds it. By today's grants, so lines that 
 are not counted either.
 """
 
-from cache.scope import Scope
+from cache.following.scope import Scope
 from gateway.access.peers import edges
 from gateway.access.rights.verdicts import outlined, principal_of
 from gateway.logs.segments import OWN, spelt

@@ -10,7 +10,7 @@ import hashlib
 import secrets
 import string
 
-from cache.scope import Scope
+from cache.following.scope import Scope
 from gateway.access.rights.grants import EVERYWHERE
 from gateway.access.rights.verdicts import Principal, on_node
 from storage.errors import Absent, Unauthenticated

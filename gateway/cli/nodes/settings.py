@@ -10,7 +10,7 @@ from typing import Any
 import maxminddb
 import msgspec
 
-from cache.shares import parsed as parsed_shares
+from cache.keeping.shares import parsed as parsed_shares
 from gateway.access.rights.geography import Geography
 from gateway.access.tokens import well_formed
 from gateway.cli.terminal.output import Usage

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from cache.noted import Noted
+from cache.foreign.noted import Noted
 from formats.kit.contract import Room
 from gateway.access.history.heads import Heads
 from gateway.access.limits.tolls import Used

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from cache.noted import Noted
+from cache.foreign.noted import Noted
 from gateway.console.calls.call import Call
 from gateway.queries import At, Held
 from storage.index.catalog import Reading

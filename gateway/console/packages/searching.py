@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import trio
 
-from cache.noted import Noted
+from cache.foreign.noted import Noted
 from gateway.access.rights.verdicts import seen
 from gateway.console.calls.call import PAGE, Call, Reply, Routes, whole_in
 from gateway.console.calls.permissions import ANYBODY

@@ -7,7 +7,7 @@ the other providers (`oidc.py`).
 
 import msgspec
 
-from cache.addresses import place
+from cache.asking.addresses import place
 from gateway.access.names import slug
 from gateway.access.rights.grants import OWN
 from gateway.access.rights.verdicts import Principal, judge_node, judge_workspace

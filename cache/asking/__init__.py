@@ -1,0 +1,1 @@
+"""How are parents and foreign registries asked, when neither their honesty nor their health can be trusted?"""

@@ -1,0 +1,1 @@
+"""How does one object get here once, for all who wait for it?"""

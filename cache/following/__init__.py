@@ -1,0 +1,1 @@
+"""How does a node follow another one's journal, and how do writes get to where they are decided?"""

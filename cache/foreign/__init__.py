@@ -1,0 +1,1 @@
+"""What do foreign registries know, and what of it is here?"""

@@ -1,0 +1,1 @@
+"""Where do the things lie that may be forgotten, and which go first?"""

@@ -1,0 +1,137 @@
+"""How much of the cache may a Repository have, and how much is nobody's to take from it?
+
+    workspace[/repository]=LEAST-MOST      in per cent of the cache; either may be left out: "acme=10-", "acme/big=-40"
+
+LEAST is guaranteed: what a place has up to there stays. Above MOST its own oldest goes, whether or not there is room
+elsewhere. A blob belongs to whoever had it fetched first; what nobody did (documents) has neither bound. The cache is
+what may be used, or what is there where the disk has less.
+
+`Accounts` is pure arithmetic over packs; `Owners` remembers who had what fetched.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence, Set
+from typing import NamedTuple
+
+from cache.keeping.shelf import Shelf
+
+KIND = "owner"
+LEAST_SHARES_MAX = 0.9
+"""Of all guarantees together: something must be left for what is asked for today."""
+
+OwnerOf = Callable[[bytes], str]
+"""sha256 → workspace/repository, "" = nobody's."""
+
+
+class Share(NamedTuple):
+    """`least` and `most` of a place, as parts of 1."""
+
+    place: str
+    least: float
+    most: float
+
+
+def parse(text: str) -> Share:
+    """Raises ValueError where it says nothing that could hold."""
+    place, equals, bounds = text.partition("=")
+    low, dash, high = bounds.partition("-")
+    parts = place.split("/")
+    try:
+        least, most = float(low or 0) / 100, float(high or 100) / 100
+    except ValueError:
+        least, most = 1.0, 0.0
+    if not (equals and dash and all(parts) and len(parts) < 3 and 0 <= least <= most <= 1 and most > 0):
+        raise ValueError(f"{text!r} is no share: write workspace[/repository]=LEAST-MOST in per cent, as acme=10-40")
+    return Share(place, least, most)
+
+
+def parsed(texts: Sequence[str], small_least: float = 0.0) -> tuple[Share, ...]:
+    """All of them. Raises ValueError where they cannot hold together."""
+    shares = tuple(parse(one) for one in texts)
+    if len({one.place for one in shares}) < len(shares):
+        raise ValueError("a place has two shares")
+    wholes: dict[str, float] = {}
+    parts: dict[str, float] = {}
+    for one in shares:
+        workspace, _, repository = one.place.partition("/")
+        told = parts if repository else wholes
+        told[workspace] = told.get(workspace, 0.0) + one.least
+    least = small_least + sum(max(wholes.get(name, 0.0), parts.get(name, 0.0)) for name in wholes.keys() | parts.keys())
+    if round(least, 6) > LEAST_SHARES_MAX:
+        raise ValueError(f"{least:.0%} of the cache are guaranteed, {LEAST_SHARES_MAX:.0%} at most can be")
+    return shares
+
+
+class Owners:
+    """Who had a blob fetched. Kept where there are shares, for as long as small records are."""
+
+    def __init__(self, shelf: Shelf, shares: Sequence[Share]) -> None:
+        self._shelf = shelf
+        self._wanted = bool(shares)
+
+    def record(self, sha256: bytes, place: str) -> None:
+        """`place` is workspace/repository. From any thread."""
+        if self._wanted and place:
+            self._shelf.put(KIND, sha256, place.encode())
+
+    def of(self, sha256: bytes) -> str:
+        return (self._shelf.get(KIND, sha256) or b"").decode() if self._wanted else ""
+
+
+class Accounts:
+    """Which places have how much, pack by pack. Bytes are those of the blobs, not of the packs around them.
+
+    `bytes_max` is that of the cache, and may be set anew.
+    """
+
+    def __init__(self, bytes_max: int, shares: Sequence[Share] = (), owner_of: OwnerOf = lambda sha256: "") -> None:
+        self.bytes_max = bytes_max
+        self._shares = {one.place: one for one in shares}
+        self._owner_of = owner_of
+        self._packs: dict[int, Counter[str]] = {}
+        self.used: Counter[str] = Counter()
+
+    def admit(self, pack: int, inside: Sequence[tuple[bytes, int]]) -> None:
+        """A pack with what is in it."""
+        if not self._shares:
+            return
+        held: Counter[str] = Counter()
+        for sha256, size in inside:
+            for place in self._levels(sha256):
+                held[place] += size
+        self._packs[pack] = held
+        self.used += held
+
+    def forget(self, pack: int) -> None:
+        """It is gone."""
+        for place, size in self._packs.pop(pack, Counter[str]()).items():
+            self.used[place] -= size
+
+    def over(self) -> frozenset[str]:
+        """The places that have more than their most."""
+        found = (one.place for one in self._shares.values() if self.used[one.place] > one.most * self.bytes_max)
+        return frozenset(found)
+
+    def has_part(self, pack: int, places: Set[str], bytes_min: float) -> bool:
+        """Has one of these places so many bytes in this pack?"""
+        held = self._packs.get(pack)
+        return held is not None and any(held[place] >= bytes_min for place in places)
+
+    def of_any(self, sha256: bytes, places: Set[str]) -> bool:
+        """Does this blob belong to one of these places?"""
+        return any(place in places for place in self._levels(sha256))
+
+    def guaranteed(self, pack: int, sha256: bytes) -> bool:
+        """Would a place have less than its least without what it has in this pack, and is this blob part of that?"""
+        held = self._packs.get(pack)
+        if not held:
+            return False
+        return any(
+            held[place] and self.used[place] - held[place] < self._shares[place].least * self.bytes_max
+            for place in self._levels(sha256)
+        )
+
+    def _levels(self, sha256: bytes) -> list[str]:
+        """The places with a share that a blob belongs to: a Repository, its Workspace."""
+        owner = self._owner_of(sha256)
+        return [place for place in (owner, owner.partition("/")[0]) if place in self._shares] if owner else []
