@@ -1,7 +1,8 @@
 """Of which packages of foreign registries has this node heard? By name, so that a search finds them too.
 
 A record for each package that an upstream was asked for and knows, beside what is known of it
-(cache.foreign.knowledge), and as forgettable. It names the upstreams that it may come from and the versions that there were.
+(cache.foreign.knowledge), and as forgettable. It names the upstreams that it may come from and the versions that
+there were.
 """
 
 from collections.abc import Iterator, Sequence

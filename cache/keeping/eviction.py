@@ -6,10 +6,10 @@ who comes back while its ghost is known. In the long queue FIFO with reinsertion
 buys one more round. Packs that many small objects share stand in the long queue from the start: when one comes to its
 end the objects that were hit are written into the current pack, and the rest goes with the file; where most of it was
 hit, the pack itself has another round and nothing is copied. A scan that reads everything once drives nothing out.
-What is pinned, or guaranteed to a Repository (cache.keeping.shares), counts as hit for ever; who has more than
-a Repository may have gives of its own first, and of nobody else's: what others have in the same pack is written on. Packs of small
-objects keep a share of their own as a whole: metadata weighs little and is asked for by everybody, and a few large
-files must not drive it out.
+What is pinned, or guaranteed to a Repository (cache.keeping.shares), counts as hit for ever; who has more than a
+Repository may have gives of its own first, and of nobody else's: what others have in the same pack is written on.
+Packs of small objects keep a share of their own as a whole: metadata weighs little and is asked for by everybody, and
+a few large files must not drive it out.
 
 `Queues` is that policy and nothing else: synchronous, no clock, no disk. `Evictor` is the service around it. One
 process of a node evicts, the others hand their hits over; all let go of descriptors of packs that are gone.

@@ -1,8 +1,9 @@
 """How is one request made to a receiver that can be trusted with nothing? (THREATS D2, D14)
 
 The name is resolved once, every address is judged as those of upstreams are (cache/asking/addresses.py), and the
-connection goes to one that was judged. Redirects are not followed: they are answers like others. The whole exchange has one
-deadline, and so much of an answer is read and no more. A fresh connection for each: nothing of one is left for another.
+connection goes to one that was judged. Redirects are not followed: they are answers like others. The whole exchange
+has one deadline, and so much of an answer is read and no more. A fresh connection for each: nothing of one is left
+for another.
 """
 
 import ipaddress

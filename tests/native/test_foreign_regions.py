@@ -123,7 +123,7 @@ def test_o19_f5_a_query_by_tag_brings_an_image_whole_through_a_shield_and_a_quar
     world: Topology, registry: DockerRegistry
 ) -> None:
     """Of what was drawn that alone that the policy asks for; the registry is asked for each thing once; another
-    tenant's edge hears of nothing; no edge gets past a quarantine, a purge, or a name that was published meanwhile."""
+    tenant's edge hears of nothing; no edge gets past a quarantine."""
     here, other = world.repository("acme", "images"), world.repository("other", "images")
     for where in (here, other):
         world.entrepot("upstream", "add", where, "oci", registry.url, "--private-network")

@@ -1,10 +1,10 @@
 """With which keys does an issuer sign, and where does it take people? Asked of itself, seldom, not believed for long.
 
-The issuer's discovery document (OpenID Connect Discovery 1.0 section 4) must be its own, name for name, and says where
-its JWKS is. Both are fetched through the guard that pulls go through (cache/asking/addresses.py): no address but one
-of the public Internet, unless the provider is declared to be in the private network (THREATS D2). A redirect is not followed
-anywhere else: who moves says so in the document. Keys are held for FRESH_S and asked for anew for a `kid` that is not
-among them, at most once in AGAIN_S, however many tokens with made-up ones arrive.
+The issuer's discovery document (OpenID Connect Discovery 1.0 section 4) must be its own, name for name, and says
+where its JWKS is. Both are fetched through the guard that pulls go through (cache/asking/addresses.py): no address
+but one of the public Internet, unless the provider is declared to be in the private network (THREATS D2). A redirect
+is not followed anywhere else: who moves says so in the document. Keys are held for FRESH_S and asked for anew for a
+`kid` that is not among them, at most once in AGAIN_S, however many tokens with made-up ones arrive.
 """
 
 import json
