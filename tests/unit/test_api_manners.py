@@ -16,6 +16,7 @@ from gateway.console.calls.call import UNCHANGED, Route
 from gateway.console.calls.once import REPLAYED, Running, key_in, keyed
 from gateway.console.calls.tracing import request_id
 from gateway.console.document.explaining import REMEDIES, book, kinds
+from gateway.console.history.replies import Counted
 from storage.commit import Committed, Decide, Decided
 from storage.errors import Full, Invalid, StillRunning
 from storage.index.answers import FORGOTTEN_MAX, KEPT_MS
@@ -33,10 +34,11 @@ WITHOUT = {
     "DELETE /-/api/v1/users/<user>/sessions",
     "DELETE /-/api/v1/users/<user>/device",
     "PUT /-/api/v1/workspaces/<workspace>/saml/<provider>",
+    "PUT /-/api/v1/repositories/<workspace>/<repository>/upstreams/<format>/<name>/credential",
 }
-"""A name that may come from an upstream is part of the upstream, and nothing by itself; a bin is a list, and so are
-the sessions of somebody; whether there is a device of one-time codes is told to nobody; what a provider's metadata says
-is shown as the provider."""
+"""A name that may come from an upstream is part of the upstream, and nothing by itself; what an upstream is asked with
+is shown to nobody; a bin is a list, and so are the sessions of somebody; whether there is a device of one-time codes is
+told to nobody; what a provider's metadata says is shown as the provider."""
 
 
 @pytest.fixture
@@ -336,7 +338,7 @@ RANKED = {"/-/api/v1/traffic", "/-/api/v1/workspaces/<workspace>/traffic"}
 
 
 def test_every_list_has_pages() -> None:
-    lists = [one for one in ROUTES if one.method == "GET" and "Page" in str(one.gives)]
+    lists = [one for one in ROUTES if one.method == "GET" and ("Page" in str(one.gives) or one.gives is Counted)]
     assert len(lists) > 20
     assert {one.rule for one in lists if not {"after", "limit"} <= one.arguments} == RANKED
     assert all(one.paged for one in lists if one.rule not in RANKED)
