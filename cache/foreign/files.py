@@ -85,7 +85,7 @@ class Where:
     upstreams: tuple[Upstream, ...]
     since: int = 0
     only_kept: bool = False
-    """No upstream is asked, be it through a parent (cache.kept)."""
+    """No upstream is asked, be it through a parent (cache.asking.kept)."""
 
 
 Drew = Callable[[Where, str, str, bytes, int], None]

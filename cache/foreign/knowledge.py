@@ -249,8 +249,8 @@ class ForeignKnowledge[Foreign = Any]:
         """What the first upstream that knows the package knows of it; None where each says that there is none.
 
         `refresh` asks again although the record is fresh, for a file that it does not list. `only_kept` asks no
-        upstream, be it through a parent (cache.kept). Raises UpstreamFailed or Unavailable where an upstream does not
-        answer and nothing usable is held, NotKept.
+        upstream, be it through a parent (cache.asking.kept). Raises UpstreamFailed or Unavailable where an upstream
+        does not answer and nothing usable is held, NotKept.
         """
         if only_kept and not self._parent:
             kept = self.kept(workspace, repository, format, package, upstreams, since)
