@@ -9,7 +9,7 @@ import ctypes
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
@@ -22,6 +22,9 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 EXIT_FSYNC = 70
 NEARLY_FULL_BYTES = 4 << 20
 WRITEBACK_BYTES = 8 << 20
+PART_BYTES_MIN = 64 << 10
+"""From here on a call of the kernel costs less than one more copy."""
+
 HELD_BYTES = 32 << 20
 """The end of a long upload that stays in memory while it is received."""
 
@@ -86,6 +89,22 @@ def write_all(fd: int, data: bytes | bytearray | memoryview, offset: int) -> Non
         done = os.pwrite(fd, left, offset)
         left = left[done:]
         offset += done
+
+
+def write_parts(fd: int, parts: Sequence[bytes | bytearray], offset: int) -> None:
+    """Write these one behind the other, the first at `offset`. Small ones are joined, large ones are not copied."""
+    small: list[bytes | bytearray] = []
+    size = 0
+    for one in parts:
+        if len(one) < PART_BYTES_MIN:
+            small.append(one)
+            size += len(one)
+            continue
+        write_all(fd, b"".join(small), offset)
+        write_all(fd, one, offset + size)
+        offset += size + len(one)
+        small, size = [], 0
+    write_all(fd, b"".join(small), offset)
 
 
 def read_all(fd: int, length: int, offset: int) -> bytes:

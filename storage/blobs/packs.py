@@ -264,7 +264,7 @@ class PackWriter:
             parts += (record_header(record), body, bytes(following - record.stop))
             at = following
         parts.pop()
-        disk.write_all(self._fd, b"".join(parts), start)
+        disk.write_parts(self._fd, parts, start)
         if self._durable:
             disk.settle(self._fd, "a pack")
         return made, made[-1].stop
