@@ -16,19 +16,19 @@ from cache.replication.holding import Wish
 from cache.replication.replicator import Replicator
 from formats import ROOMS
 from gateway.assembly import rooms
-from gateway.assembly.drawing import Drawer, drawer_of, drew_of, telling_of
+from gateway.assembly.mirroring import Drawer, drawer_of, drew_of, telling_of
 from gateway.assembly.parts import Parts
 from gateway.delivery.manage import Management
 from gateway.front.complaints import now_ms
 from gateway.front.conductor import Front
-from gateway.front.enrolling import AtEdge, AtOrigin, Enrolling
 from gateway.front.naming import ask_for
-from gateway.front.peering import Peering
-from gateway.front.pulling import Puller
-from gateway.front.reading import Reads
-from gateway.front.relaying import Relaying
-from gateway.front.sources import ParentSources, Sources, UpstreamSources
-from gateway.front.writing import Writes
+from gateway.front.peers.enrolling import AtEdge, AtOrigin, Enrolling
+from gateway.front.peers.peering import Peering
+from gateway.front.reads.pulling import Puller
+from gateway.front.reads.reading import Reads
+from gateway.front.reads.sources import ParentSources, Sources, UpstreamSources
+from gateway.front.writes.relaying import Relaying
+from gateway.front.writes.writing import Writes
 from gateway.indexes.assembly import Assembly
 from gateway.indexes.bringing import Asking, Making
 from gateway.indexes.generations import Generations

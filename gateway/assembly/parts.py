@@ -37,7 +37,7 @@ from gateway.assembly.uplink import Uplink
 from gateway.delivery.reactor import Reactor
 from gateway.front.complaints import now_ms
 from gateway.front.nearest import Nearest
-from gateway.front.paying import Paying
+from gateway.front.reads.paying import Paying
 from gateway.insight.metrics import Metrics
 from gateway.insight.requestlog import RequestLog
 from gateway.insight.tracing import Tracer

@@ -48,22 +48,22 @@ from gateway.delivery.connections import Gone
 from gateway.delivery.heads import Head
 from gateway.delivery.requests import Request
 from gateway.front import registry
-from gateway.front.admitted import Admitted, Looked
 from gateway.front.complaints import answer_of, complain, finds_of, headers_of, now_ms, with_signals
 from gateway.front.leave import Lease, Leave, Subject, may_serve, out_of_lease, stands
 from gateway.front.naming import place_named, plan_named
 from gateway.front.nearest import PROBE_SECONDS, Nearest
-from gateway.front.peering import Peering, asking_of
-from gateway.front.piecing import KINDS, Piecing
-from gateway.front.pulling import Puller
-from gateway.front.reading import Reads, Scope, foreign_set, holds, release
-from gateway.front.relaying import Relaying
-from gateway.front.reserving import foretell
+from gateway.front.peers.peering import Peering, asking_of
+from gateway.front.peers.piecing import KINDS, Piecing
+from gateway.front.peers.seeing import Seeing
+from gateway.front.peers.vouching import settle
+from gateway.front.reads.admitted import Admitted, Looked
+from gateway.front.reads.pulling import Puller
+from gateway.front.reads.reading import Reads, Scope, foreign_set, holds, release
+from gateway.front.reads.signed import Signed
 from gateway.front.routes import OCI, V2, Place, ask_of, check_slashes, host_name, is_the_origins, place_of
-from gateway.front.seeing import Seeing
-from gateway.front.signed import Signed
-from gateway.front.vouching import settle
-from gateway.front.writing import Writes
+from gateway.front.writes.relaying import Relaying
+from gateway.front.writes.reserving import foretell
+from gateway.front.writes.writing import Writes
 from gateway.insight.errorlog import report_bug
 from storage.errors import Absent, Forbidden, Full, Problem, TooMany, Unauthenticated, Unavailable
 from storage.index import keys

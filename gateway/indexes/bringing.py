@@ -17,7 +17,7 @@ from cache.asking.bodies import Source
 from cache.asking.upstream import Remote
 from formats.kit.contract import Indexed
 from gateway.access.secrets.signing import SigningKeys
-from gateway.front.signed import Place
+from gateway.front.reads.signed import Place
 from gateway.indexes.assembly import Row
 from gateway.indexes.generations import Generation, Generations, Serials, serials_of
 from gateway.indexes.resigning import Resigning

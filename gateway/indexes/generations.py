@@ -15,7 +15,7 @@ import msgspec
 from cache.keeping.shelf import Shelf
 from formats.kit.contract import Indexed, Making, Written
 from gateway.access.secrets.signing import SigningKeys
-from gateway.front.signed import Place
+from gateway.front.reads.signed import Place
 from gateway.indexes.assembly import Assembly, Row, made_of
 from storage.errors import Absent, Unavailable
 from storage.index import keys

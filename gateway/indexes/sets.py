@@ -18,11 +18,11 @@ from formats.kit.contract import Indexed, Keyring, Listed, Manifest, Room
 from gateway.access.secrets.signing import keyring
 from gateway.delivery.answers import Answer
 from gateway.delivery.requests import Request
-from gateway.front.admitted import Admitted
 from gateway.front.leave import Leave
-from gateway.front.reading import Scope, cache_control, safely
-from gateway.front.signed import Place
-from gateway.front.streaming import stream_fill
+from gateway.front.reads.admitted import Admitted
+from gateway.front.reads.reading import Scope, cache_control, safely
+from gateway.front.reads.signed import Place
+from gateway.front.reads.streaming import stream_fill
 from gateway.indexes.assembly import Row
 from gateway.indexes.generations import Generation, Generations, Serials, serials_of
 from gateway.indexes.resigning import signed_anew

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.access.rights.verdicts import ANONYMOUS
-from gateway.front.peering import _Asking, may_speak_for
+from gateway.front.peers.peering import _Asking, may_speak_for
 from storage.nouns import Edge
 
 SHIELD, EDGE = Edge("gate", "asia", ("*",), parent=True), Edge("tokyo", "asia", ("*",))

@@ -14,8 +14,8 @@ from gateway.access.tokens import mint
 from gateway.delivery.heads import Head
 from gateway.delivery.requests import Request
 from gateway.front.leave import Lease
-from gateway.front.relaying import LOST_SECONDS_MAX, Relaying
-from gateway.front.seeing import SECONDS_MAX, Seeing
+from gateway.front.peers.seeing import SECONDS_MAX, Seeing
+from gateway.front.writes.relaying import LOST_SECONDS_MAX, Relaying
 from storage.errors import Unavailable
 from storage.index.catalog import Reading
 from storage.nouns import SYSTEM, Edge, Grant, PutEdge, PutToken, Token

@@ -18,7 +18,7 @@ from formats import ROOMS
 from formats.deb.facts import DistributionFacts, FileFacts, Spot, packed
 from formats.kit.contract import Indexed
 from gateway.access.secrets.signing import SigningKeys, certificates_in, keyring, opened
-from gateway.front.signed import Place
+from gateway.front.reads.signed import Place
 from gateway.indexes.assembly import PARTS, RUN, Assembly, Row
 from gateway.indexes.generations import KIND, Generation, Generations, Serials, serials_of
 from storage.errors import Absent, Full

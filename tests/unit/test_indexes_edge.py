@@ -13,7 +13,7 @@ from formats import ROOMS
 from formats.deb.indexes import date
 from formats.deb.upstream import believed
 from formats.kit.contract import Listed, Manifest
-from gateway.front.signed import Place
+from gateway.front.reads.signed import Place
 from gateway.indexes.bringing import Asking
 from gateway.indexes.generations import Generation, Serials
 from gateway.indexes.sets import Sets

@@ -14,8 +14,8 @@ arrives. Who reads one in a log of addresses can repeat one read, from the same 
 no longer than a minute; where clients reach different nodes through different networks, they are answered where they
 came first, since no ticket would be good.
 
-The Serial is what the node knew that sent the client on: who is behind it waits (gateway/front/seeing.py), so that who
-just published finds it.
+The Serial is what the node knew that sent the client on: who is behind it waits (gateway/front/peers/seeing.py), so
+that who just published finds it.
 """
 
 import base64

@@ -15,7 +15,7 @@ from gateway.access.signin.vault import Device
 from gateway.access.tokens import hash_of, well_formed
 from gateway.console.signin.accounts import account_page
 from gateway.console.signin.addresses import ACCOUNT, SET_PASSWORD, SIGN_IN
-from gateway.console.signin.drawing import drawing
+from gateway.console.signin.qr import drawing
 from gateway.console.signin.recovery import check_recoverable, forget, kept_codes
 from gateway.console.signin.sessions import endings
 from gateway.console.signin.visits import Pages, Visit, seen_other

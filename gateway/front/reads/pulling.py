@@ -18,10 +18,10 @@ from formats.kit.contract import Ask, Room, Serve, Show
 from gateway.delivery.answers import Answer
 from gateway.delivery.answers import plan as plan_of
 from gateway.delivery.requests import Request
-from gateway.front.admitted import Admitted
 from gateway.front.leave import Leave
-from gateway.front.overlay import Overlay
-from gateway.front.reading import (
+from gateway.front.reads.admitted import Admitted
+from gateway.front.reads.overlay import Overlay
+from gateway.front.reads.reading import (
     PULLED,
     Need,
     NeedBytes,
@@ -32,8 +32,8 @@ from gateway.front.reading import (
     document_labels,
     target_of,
 )
-from gateway.front.sources import Sources
-from gateway.front.streaming import stream_bypass, stream_fill, stream_past
+from gateway.front.reads.sources import Sources
+from gateway.front.reads.streaming import stream_bypass, stream_fill, stream_past
 from storage.errors import Absent, Unavailable
 from storage.index.catalog import Catalog
 from storage.nouns import File

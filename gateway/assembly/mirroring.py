@@ -6,17 +6,17 @@ from typing import NamedTuple
 from cache.fills.flight import Flights
 from cache.foreign.files import Drew, ForeignFiles, Pace, Where
 from cache.foreign.knowledge import ForeignKnowledge
-from cache.replication.drawing import News
 from cache.replication.drawn import Place, Row
 from cache.replication.holding import Wish
+from cache.replication.news import News
 from formats import ROOMS
 from formats.kit.contract import Ask, Blob, Foreign
 from gateway.assembly.parts import Parts
 from gateway.front.complaints import now_ms
-from gateway.front.drawing import Drawing, Requests, Tags
-from gateway.front.reading import Reads
-from gateway.front.sources import Sources
-from gateway.front.telling_drawn import TellingDrawn, ask_parent
+from gateway.front.peers.drawn import TellingDrawn, ask_parent
+from gateway.front.peers.mirroring import Drawing, Requests, Tags
+from gateway.front.reads.reading import Reads
+from gateway.front.reads.sources import Sources
 from storage.errors import Full
 
 

@@ -10,7 +10,7 @@ from cache.following.relay import SEEN, await_serial, parse_seen
 from gateway.access.credentials import tickets
 from gateway.delivery.heads import Head
 from gateway.front.leave import Lease
-from gateway.front.peering import asking_of
+from gateway.front.peers.peering import asking_of
 from storage.errors import Absent, Unauthenticated, Unavailable
 from storage.index.catalog import Catalog, Reading
 

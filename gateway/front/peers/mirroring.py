@@ -25,8 +25,8 @@ from cache.replication.wanted_drawn import Known
 from formats.kit.contract import ABOUT, Ask, Foreign, Learn, Listed, Manifest, Room, Serve, Show, about
 from formats.kit.contract import Drawn as ByPath
 from gateway.delivery.answers import Answer
-from gateway.front.pulling import flight_key, note_pulled
-from gateway.front.reading import (
+from gateway.front.reads.pulling import flight_key, note_pulled
+from gateway.front.reads.reading import (
     NeedBytes,
     NeedFile,
     NeedForeign,
@@ -35,8 +35,8 @@ from gateway.front.reading import (
     foreign_set,
     upstreams_of,
 )
+from gateway.front.reads.sources import Sources
 from gateway.front.routes import full_home
-from gateway.front.sources import Sources
 from storage.blobs.shelf import Located
 from storage.errors import Absent, NotKept, Problem, Unavailable
 from storage.index.catalog import Catalog, Reading

@@ -2,7 +2,7 @@
 
 from formats.kit.contract import Ask, Plan, Room
 from gateway.access.rights.verdicts import Principal
-from gateway.front.reading import Need, Scope
+from gateway.front.reads.reading import Need, Scope
 
 
 class Admitted:

@@ -22,7 +22,7 @@ from formats.kit.contract import Ask, Foreign, Learn, Listed, Manifest, Pull, Ro
 from gateway.delivery.answers import Answer, date_seconds
 from gateway.front.leave import Leave, Subject, quarantine_of
 from gateway.front.naming import named
-from gateway.front.overlay import Overlay, may_draw
+from gateway.front.reads.overlay import Overlay, may_draw
 from gateway.front.routes import full_home
 from storage.blobs.shelf import BlobShelf, Located
 from storage.errors import Absent, Forbidden, NotKept

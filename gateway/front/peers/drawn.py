@@ -18,7 +18,7 @@ from cache.replication.drawn import NEVER, Drawn, Place, Row, Told
 from formats.kit.contract import Room
 from gateway.access.rights.permits import Permit
 from gateway.access.rights.verdicts import Principal, admit
-from gateway.front.drawing import request_of
+from gateway.front.peers.mirroring import request_of
 from storage.errors import Absent, Forbidden, UpstreamFailed
 from storage.index.catalog import Catalog, Reading
 

@@ -32,7 +32,7 @@ from gateway.access.rights.permits import Permit
 from gateway.config import Intake as Limits
 from gateway.delivery.requests import Request
 from gateway.front.complaints import finds_of
-from gateway.front.reserving import growing, of_new_session, reserved
+from gateway.front.writes.reserving import growing, of_new_session, reserved
 from gateway.insight.reasons import REASON, reason_in
 from gateway.sandbox.pool import Sandbox
 from storage.blobs.intake import Intake, Staged

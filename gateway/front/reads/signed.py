@@ -10,7 +10,7 @@ import msgspec
 from formats.kit.contract import Room
 from gateway.delivery.answers import Answer
 from gateway.delivery.requests import Request
-from gateway.front.admitted import Admitted
+from gateway.front.reads.admitted import Admitted
 from storage.index.catalog import Reading
 
 

@@ -18,11 +18,11 @@ from formats.kit.contract import Serve
 from gateway.delivery.answers import Answer, Extents
 from gateway.delivery.heads import Head
 from gateway.delivery.requests import Request
-from gateway.front.admitted import Admitted
 from gateway.front.leave import Leave
 from gateway.front.naming import place_named
-from gateway.front.peering import asking_of
-from gateway.front.reading import Reads
+from gateway.front.peers.peering import asking_of
+from gateway.front.reads.admitted import Admitted
+from gateway.front.reads.reading import Reads
 from gateway.front.routes import Place, place_of
 from storage import disk
 from storage.blobs.chunker import Cut

@@ -30,12 +30,12 @@ from gateway.access.rights.verdicts import Principal, check_network, identify
 from gateway.delivery.connections import Gone
 from gateway.delivery.heads import Head
 from gateway.delivery.requests import Request
-from gateway.front.enrolling import Enrolling
 from gateway.front.leave import Lease, may_serve, out_of_lease
-from gateway.front.reading import upstreams_of
-from gateway.front.signed import Place, Signed
-from gateway.front.telling_drawn import MEDIA as DRAWN_MEDIA
-from gateway.front.telling_drawn import TellingDrawn
+from gateway.front.peers.drawn import MEDIA as DRAWN_MEDIA
+from gateway.front.peers.drawn import TellingDrawn
+from gateway.front.peers.enrolling import Enrolling
+from gateway.front.reads.reading import upstreams_of
+from gateway.front.reads.signed import Place, Signed
 from gateway.logs import segments
 from gateway.logs.keeping import MARK_BYTES_MAX, SEGMENT_BYTES_MAX, Receiving
 from storage.errors import Absent, Invalid, MethodRefused, Problem, Unauthenticated, Unavailable, UpstreamFailed
