@@ -24,6 +24,7 @@ from gateway.front.conductor import Front
 from gateway.front.naming import ask_for
 from gateway.front.peers.enrolling import AtEdge, AtOrigin, Enrolling
 from gateway.front.peers.peering import Peering
+from gateway.front.peers.reporting import HandedOn, Kept
 from gateway.front.reads.pulling import Puller
 from gateway.front.reads.reading import Reads
 from gateway.front.reads.sources import ParentSources, Sources, UpstreamSources
@@ -226,5 +227,6 @@ class Packages:
             parts.paying.lender,
             parts.receiving,
             telling_of(parts),
+            HandedOn(uplink.relay, parts.config.parent_token) if uplink is not None else Kept(parts.reports),
             uplink.lease if uplink is not None else None,
         )

@@ -39,6 +39,7 @@ from gateway.front.complaints import now_ms
 from gateway.front.nearest import Nearest
 from gateway.front.reads.paying import Paying
 from gateway.insight.metrics import Metrics
+from gateway.insight.reports import Reports
 from gateway.insight.requestlog import RequestLog
 from gateway.insight.tracing import Tracer
 from gateway.logs.jobs import Folders
@@ -68,6 +69,7 @@ class Parts:
         self.history = History(store.index, store.journal) if store.journal is not None else None
         self.heads = Heads(self.root, store.identity.id)
         self.register = Register(Folders(self.root).own) if config.role == "origin" else None
+        self.reports = Reports(self.root, now_ms)
         self.receiving = Receiving(self.root, register=self.register)
         self.questions = Questions(self.root, config.logs)
         self.sandbox = Sandbox(config.sandbox, self.root / "staging" / f"sandbox-{number}")

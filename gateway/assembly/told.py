@@ -4,6 +4,7 @@ from functools import partial
 from itertools import islice
 
 import trio
+from msgspec import to_builtins
 
 from cache.asking.addresses import inside_only
 from cache.asking.greeting import status_of as greeted
@@ -16,10 +17,13 @@ from gateway.console.calls.clock import version
 from gateway.console.calls.once import Running
 from gateway.console.calls.services import Health, Services
 from gateway.front.complaints import now_ms
+from gateway.insight.edges import Heard
+from gateway.insight.edges import lines as edge_lines
 from gateway.insight.holes import lines as hole_lines
 from gateway.insight.node import Node
 from gateway.insight.node import lines as node_lines
 from gateway.insight.replication import lines as replication_lines
+from gateway.insight.reports import Report, missing
 from gateway.insight.shipping import lines as shipping_lines
 from gateway.insight.upkeep import WORKSPACES_MAX, Held, held_lines
 from gateway.insight.upkeep import lines as upkeep_lines
@@ -30,7 +34,6 @@ from gateway.logs import shipping
 from gateway.logs.jobs import Folders
 from gateway.webhooks.telling import Telling
 from storage.disk import free_bytes
-from storage.index.holes import Hole
 from storage.nouns import Upstream
 
 
@@ -60,6 +63,7 @@ def services_of(parts: Parts) -> Services:
         sign_in=parts.config.sign_in,
         documents=parts.documents if is_origin else None,
         register=parts.register,
+        reports=parts.reports if is_origin else None,
         telling=parts.telling,
         normalise=rooms.normalise,
         latest_ms=latest_ms,
@@ -108,20 +112,29 @@ def status_of(parts: Parts) -> dict[str, object]:
         "region": parts.holding.region,
         "replication": [one.told(now_ms()) for one in parts.replicated.read()],
         "log": {"lost_lines": parts.metrics.sum("log_dropped")} | shipping.told(Folders(parts.root)),
-        "holes": [told_of_hole(one) for one in parts.uplink.follower.holes()] if parts.uplink is not None else [],
+        "holes": to_builtins(missing(parts.uplink.follower.holes())) if parts.uplink is not None else [],
     }
 
 
-def told_of_hole(hole: Hole) -> dict[str, object]:
-    """An entry that this edge could not take in."""
-    return {
-        "workspace": hole.workspace,
-        "serial": hole.serial,
-        "repository": hole.repository,
-        "action": hole.action,
-        "why": hole.why,
-        "closes": list(hole.closes),
-    }
+def report_of(parts: Parts) -> Report:
+    """What an edge says of itself to its origin."""
+    assert parts.uplink is not None
+    follower, held = parts.uplink.follower, parts.replicated.read()
+    return Report(
+        version(),
+        follower.lag_ms,
+        sum(max(0, one.files - one.here_files) for one in held),
+        sum(max(0, one.bytes - one.here_bytes) for one in held),
+        missing(follower.holes()),
+    )
+
+
+def heard_of(parts: Parts) -> list[Heard]:
+    """What an origin's edges said last, by name."""
+    with parts.store.catalog.read() as reading:
+        enrolled = [one for one in reading.edges() if one.key and not one.revoked_ms]
+    said = ((one, parts.reports.of(one.name)) for one in enrolled)
+    return [Heard(one.name, one.region, report) for one, report in said if report is not None]
 
 
 def node_of(parts: Parts) -> Node:
@@ -155,7 +168,7 @@ def metrics_of(parts: Parts) -> str:
             reserved = parts.store.quotas.reserved(one.name)
             binned = reading.bin_usage(one.name).bytes
             held.append(Held(one.name, used.files, used.bytes, one.quota_bytes, reserved, binned))
-    return told + "".join(held_lines(held))
+    return told + "".join(held_lines(held)) + "".join(edge_lines(heard_of(parts), now_ms()))
 
 
 def told_of_webhooks(telling: Telling) -> list[HeldWebhook]:

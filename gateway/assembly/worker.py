@@ -26,7 +26,7 @@ from gateway.assembly.entrances import Entrances
 from gateway.assembly.packages import Packages
 from gateway.assembly.parts import Parts
 from gateway.assembly.telling import deliverer_of
-from gateway.assembly.told import services_of
+from gateway.assembly.told import report_of, services_of
 from gateway.console.api import make_app
 from gateway.delivery.manage import Management
 from gateway.delivery.proxies import Proxies
@@ -34,6 +34,7 @@ from gateway.delivery.reactor import Reactor
 from gateway.delivery.serving import serve
 from gateway.delivery.workers import hear_signals, supervise
 from gateway.front.complaints import now_ms
+from gateway.front.peers.reporting import HandedOn, Reporting
 from gateway.front.traced import Traced
 from gateway.insight.errorlog import report
 from gateway.logs.jobs import Folders
@@ -112,6 +113,9 @@ class Worker:
                 nursery.start_soon(Openness(uplink.parents, parts.remote).run)
             if uplink.member is not None:
                 nursery.start_soon(stay_enrolled, uplink.member, uplink.parents.order, parts.number == 0)
+            if parts.number == 0:
+                to_origin = HandedOn(uplink.relay, parts.config.parent_token)
+                nursery.start_soon(Reporting(to_origin, partial(report_of, parts)).run)
         await nursery.start(self._management.run)
         nursery.start_soon(self._look_after, packages)
         if parts.history is not None and parts.number == 0:

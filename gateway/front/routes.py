@@ -50,8 +50,8 @@ def is_the_origins(head: Head) -> bool:
     segments = head.segments[2:]
     if segments[:2] == ("v1", "scrub"):
         return False
-    if segments == ("v1", "tokens"):
-        return True  # it knows when they were last used, wherever that was
+    if segments == ("v1", "tokens") or segments[:2] == ("v1", "edges"):
+        return True  # it knows when those were last used, wherever that was, and what these last said of themselves
     if segments[1:2] and segments[1] in ("sweep", "audit", "traffic", "logs"):
         return True
     if segments[1:2] == ("workspaces",) and segments[3:4] in (("audit",), ("traffic",), ("logs",), ("webhooks",)):

@@ -37,7 +37,18 @@ tests:
       - {{series: 'entrepot_webhook_enabled{{workspace="w",webhook="off"}}', values: "0x20"}}
       - {{series: 'entrepot_webhook_enabled{{workspace="w",webhook="on"}}', values: "1x20"}}
       - {{series: 'entrepot_webhook_given_up_total{{workspace="w",webhook="on"}}', values: "3x20"}}
+      - {{series: 'entrepot_edge_holes{{instance="o",edge="bad",region="r"}}', values: "2x20"}}
+      - {{series: 'entrepot_edge_holes{{instance="o",edge="well",region="r"}}', values: "0x20"}}
+      - {{series: 'entrepot_edge_silent_seconds{{instance="o",edge="gone",region="r"}}', values: "0+60x20"}}
+      - {{series: 'entrepot_edge_silent_seconds{{instance="o",edge="well",region="r"}}', values: "9x20"}}
     alert_rule_test:
+      - eval_time: 18m
+        alertname: EntrepotEdgeHoles
+        exp_alerts: [{{exp_labels: {{severity: page, instance: o, edge: bad, region: r}}}}]
+      - {{eval_time: 2m, alertname: EntrepotEdgeSilent}}
+      - eval_time: 18m
+        alertname: EntrepotEdgeSilent
+        exp_alerts: [{{exp_labels: {{severity: warn, instance: o, edge: gone, region: r}}}}]
       - eval_time: 18m
         alertname: EntrepotDown
         exp_alerts: [{{exp_labels: {{severity: page, job: entrepot, instance: a}}}}]
@@ -64,14 +75,14 @@ def expressions() -> list[str]:
     return [one.replace("$__rate_interval", "5m").replace("$instance", ".*") for one in found]
 
 
-WANTED = ("entrepot_webhook_enabled{", "entrepot_replication_files{")
+WANTED = (("entrepot_webhook_enabled{", "entrepot_edge_holes{"), ("entrepot_replication_files{",))
 """What an origin and an edge come to tell after a moment."""
 
 
-def told_with(node: Node, token: str, wanted: str) -> str:
-    """The metrics of a node, "" while they are without that."""
+def told_with(node: Node, token: str, wanted: tuple[str, ...]) -> str:
+    """The metrics of a node, "" while they are without these."""
     told = node.get("/-/metrics", token).body.decode()
-    return told if wanted in told else ""
+    return told if all(one in told for one in wanted) else ""
 
 
 def test_the_alerts_ring_when_they_should_and_every_expression_is_one(tmp_path: Path) -> None:

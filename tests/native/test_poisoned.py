@@ -16,6 +16,7 @@ import pytest
 
 from tests.harness.running import ENTREPOT, clean_environment
 from tests.harness.topologies import Node, Topology
+from tests.harness.waiting import until
 
 pytestmark = pytest.mark.native
 
@@ -88,6 +89,8 @@ def test_f10_an_edge_stands_says_what_it_lacks_and_comes_to_it_again(world: Topo
     assert 'entrepot_feed_workspace_holes{workspace="mine"} 1\n' in metrics
     assert "entrepot_feed_closed{" not in metrics
     assert "not taken in: entry" in said(world, bad)
+    until(lambda: told_at_origin(world).get("tokyo") == [hole], "the origin is told")
+    until(lambda: told_at_origin(world).get("paris") == [], "and by the other edge")
 
     # one that might: its workspace's private packages go with their lease, nobody else's
     world.entrepot("network", "allow", private, "--network", "127.0.0.0/8")
@@ -99,6 +102,8 @@ def test_f10_an_edge_stands_says_what_it_lacks_and_comes_to_it_again(world: Topo
     assert 'entrepot_feed_closed{workspace="mine"} 1\n' in bad.get("/-/metrics", world.token).body.decode()
     assert "private packages of mine are refused" in said(world, bad)
     assert bad.get("/-/ready").status == 200
+    until(lambda: len(told_at_origin(world).get("tokyo", ())) == 2, "the origin is told of the other one")
+    the_origin_tells_of_both(world, bad)
     assert world.put(other, "b/1/b.bin", b"b", bad).status == 201, "what is written through it is seen at it"
     assert bad.get(f"/{other}/generic/b/1/b.bin", world.token).body == b"b"
 
@@ -116,12 +121,36 @@ def test_f10_an_edge_stands_says_what_it_lacks_and_comes_to_it_again(world: Topo
     bad.start()
     bad.until(paths[private], 200, world.token)
     assert holes_of(world, bad) == []
+    until(lambda: told_at_origin(world) == {"tokyo": [], "paris": []}, "the origin hears that all is well")
     assert bad.words().count("Traceback") == 0
 
 
-def said(world: Topology, node: Node) -> str:
-    """What `entrepot status` shows an operator."""
+def the_origin_tells_of_both(world: Topology, bad: Node) -> None:
+    """In words and numbers, and through the edge itself."""
+    listed = said(world, world.origin, "edge", "list").splitlines()
+    (line,) = (one.split("\t") for one in listed if one.startswith("tokyo"))
+    assert line[8] == "2 entries, refuses private packages of mine"
+    words = said(world, bad, "edge", "show", "tokyo")
+    assert "private packages of mine are refused there. Upgrade this edge, or make the change anew." in words
+    told = world.origin.get("/-/metrics", world.token).body.decode()
+    for name, value in (("holes", 2), ("closed_workspaces", 1)):
+        assert f'entrepot_edge_{name}{{edge="tokyo",region="asia"}} {value}\n' in told
+        assert f'entrepot_edge_{name}{{edge="paris",region="europe"}} 0\n' in told
+    logged = '"message":"an edge could not take in entries","edge":"tokyo","count":2,"closes":"mine"'
+    assert logged in world.origin.words()
+
+
+def told_at_origin(world: Topology) -> dict[str, list[dict[str, Any]]]:
+    """What each edge lacks, as its origin knows; an edge that it has not heard yet is not there."""
+    items = world.entrepot("edge", "list")["items"]
+    return {one["name"]: one["report"]["holes"] for one in items if one["report"] is not None}
+
+
+def said(world: Topology, node: Node, *command: str) -> str:
+    """What `entrepot status`, or another command, shows an operator."""
     environment = clean_environment() | {"ENTREPOT_URL": node.url, "ENTREPOT_TOKEN": world.token}
-    done = subprocess.run([*ENTREPOT, "status"], capture_output=True, text=True, env=environment, timeout=60)
+    done = subprocess.run(
+        [*ENTREPOT, *(command or ("status",))], capture_output=True, text=True, env=environment, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -58,6 +58,15 @@ def test_f2_a_shield_whose_lease_is_over_tells_edges_nothing_private(world: Topo
         ]
         return [said(edge.data, "GET", shield.peers + path) for path in paths]
 
+    def heard() -> set[str]:
+        """Of which edges the origin knows how they are."""
+        return {one["name"] for one in world.entrepot("edge", "list", url=edge.url)["items"] if one["report"]}
+
+    until(lambda: heard() == {"gate", "tokyo"}, "of one the origin hears through the other")
+    report = b'{"version":"1","lag_ms":0,"waiting_files":0,"waiting_bytes":0,"holes":[]}'
+    assert said(shield.data, "POST", f"{world.origin.peers}/-/peer/report/tokyo", report) == 204
+    assert said(edge.data, "POST", f"{world.origin.peers}/-/peer/report/gate", report) == 404, "F5: its own word alone"
+    assert said(edge.data, "POST", f"{world.origin.peers}/-/peer/report", b"[]") == 400
     before = asked(mine), asked(public)
     assert before[0] == before[1]
     assert before[0][:2] == [200, 200]

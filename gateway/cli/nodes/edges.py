@@ -4,9 +4,11 @@ from typing import Any
 
 from cyclopts import App
 
+from gateway.cli.nodes.holes import not_taken_in
 from gateway.cli.terminal.client import reach
 from gateway.cli.terminal.output import Output, Usage
-from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, seconds
+from gateway.cli.terminal.sizes import size_of
+from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, roughly, seconds
 
 app = App(name="edge", help="Edges: invite, list, change, revoke.")
 
@@ -50,19 +52,34 @@ def invite_edge(
 
 @app.command(name="list")
 def list_edges(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """List the edges."""
+    """List the edges, and how each last said that it is: when, which version, how far behind, what it lacks."""
     with reach(url, profile) as node:
         found = list(node.items("/edges"))
-    rows = [(one["name"], one["region"], one["state"], _kind(one), _sees(one)) for one in found]
-    Output(json).rows({"items": found}, ("name", "region", "state", "kind", "sees"), rows)
+    rows = [(one["name"], one["region"], one["state"], _kind(one), _sees(one), *_how(one)) for one in found]
+    out = Output(json)
+    columns = ("name", "region", "state", "kind", "sees", "heard", "version", "lag", "not taken in")
+    out.rows({"items": found}, columns, rows)
+    lacking = [one["name"] for one in found if _holes(one)]
+    if lacking:
+        out.note(f"What is not taken in, and what to do: entrepot edge show {lacking[0]}")
 
 
 @app.command(name="show")
 def show_edge(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Show one edge."""
+    """Show one edge, how it last said that it is, and what it could not take in."""
     with reach(url, profile) as node:
         found = node.get(f"/edges/{name}")
-    Output(json).fact(found, f"{name}: {_kind(found)} in {found['region']}, {found['state']}, sees {_sees(found)}")
+    lines = [f"{name}: {_kind(found)} in {found['region']}, {found['state']}, sees {_sees(found)}"]
+    said = found["report"]
+    if said is not None:
+        heard, version, lag, _ = _how(found)
+        lines.append(f"heard: {heard}, version {version}, {lag} behind its origin")
+        if said["waiting_files"]:
+            lines.append(f"on its way there: {said['waiting_files']} files, {size_of(said['waiting_bytes'])}")
+    elif found["state"] == "enrolled":
+        lines.append("heard: never. Is it running, and of this version? An older one says nothing of itself.")
+    lines += [not_taken_in(one, "there") for one in _holes(found)]
+    Output(json).fact(found, "\n".join(lines))
 
 
 @app.command(name="give")
@@ -98,6 +115,22 @@ def revoke_edge(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile:
     with reach(url, profile) as node:
         revoked = node.delete(f"/edges/{name}")
     Output(json).fact(revoked, f"Edge {name} is revoked.")
+
+
+def _how(edge: Any) -> tuple[str, str, str, str]:
+    """When it last said something, its version, how far behind its origin it was then, and what it lacked."""
+    said = edge["report"]
+    if said is None:
+        return ("never" if edge["state"] == "enrolled" else "", "", "", "")
+    holes, closed = _holes(edge), sorted({name for one in said["holes"] for name in one["closes"]})
+    lacks = f"{len(holes)} entries" if holes else "nothing"
+    if closed:
+        lacks += f", refuses private packages of {'all workspaces' if '*' in closed else ', '.join(closed)}"
+    return (f"{roughly(said['silent_ms'])} ago", said["version"], roughly(said["lag_ms"]), lacks)
+
+
+def _holes(edge: Any) -> list[Any]:
+    return edge["report"]["holes"] if edge["report"] is not None else []
 
 
 def _kind(edge: Any) -> str:

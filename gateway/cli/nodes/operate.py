@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.access import bootstrap
+from gateway.cli.nodes.holes import not_taken_in
 from gateway.cli.terminal.client import reach
 from gateway.cli.terminal.output import Output
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl
@@ -32,7 +33,7 @@ def status(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") ->
     if not any(told.get("log", {}).get(name) for name in LOG_TROUBLE):
         said.pop("log", None)
     lines = [f"{name.replace('_', ' ')}: {_said(value)}" for name, value in said.items()]
-    lines += [_hole(one) for one in told.get("holes", ())]
+    lines += [not_taken_in(one) for one in told.get("holes", ())]
     Output(json).fact(told, "\n".join(lines))
     return 0 if told.get("status") == "ok" else UNWELL
 
@@ -112,17 +113,6 @@ def origin_of(data: Path) -> Path:
 
 def _verdict(problems: list[str]) -> str:
     return f"{len(problems)} problems" if problems else "whole"
-
-
-def _hole(one: dict[str, Any]) -> str:
-    """An entry that an edge could not take in, what follows, and what to do."""
-    names = "all workspaces" if "*" in one["closes"] else ", ".join(one["closes"])
-    closes = f"private packages of {names} are refused here" if one["closes"] else "all else is served"
-    place = "/".join(part for part in (one["workspace"], one["repository"]) if part)
-    return (
-        f"not taken in: entry {one['serial']} of {place} ({one['action'] or 'unreadable'}): {one['why']}; {closes}. "
-        "Upgrade this edge, or make the change anew."
-    )
 
 
 def _said(value: object) -> str:

@@ -79,6 +79,13 @@ def span(count: int) -> str:
     return f"{count // _SECONDS[unit]}{unit}"
 
 
+def roughly(count_ms: int) -> str:
+    """How long something took or has been, in the largest unit of which there is more than one."""
+    count = count_ms / 1000
+    unit = next((one for one in "dhm" if count >= 2 * _SECONDS[one]), "s")
+    return f"{count / _SECONDS[unit]:.0f} {'min' if unit == 'm' else unit}"
+
+
 class Item(NamedTuple):
     """A package of a Repository, or one version of it."""
 

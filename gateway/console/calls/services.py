@@ -1,7 +1,7 @@
 """What does the management API need of its node?
 
 The node assembly makes one `Services` for each worker. An edge gives no `commit`, `secrets`, `signing`,
-`authority`, `history`, `heads`, `questions`, `register`, `signing_in`, `documents` or
+`authority`, `history`, `heads`, `questions`, `register`, `signing_in`, `documents`, `reports` or
 `telling`: it answers reads from its own index, and its front relays writes to the origin before they come here.
 """
 
@@ -27,6 +27,7 @@ from gateway.access.signin.proving import SigningIn
 from gateway.config import SignIn
 from gateway.console.calls.clock import now_ms, version
 from gateway.console.calls.once import Running
+from gateway.insight.reports import Reports
 from gateway.logs.questions import Questions
 from gateway.logs.register import Register
 from gateway.webhooks.telling import Telling
@@ -138,8 +139,8 @@ class Services:
     `inside_only(url)` is the host of an address that only private_network may reach, else ""; blocking.
     `try_credential(upstream, authorization)` is the status that a registry answers to it with.
     `used` is what a customer's token has used; an origin counts it. `metrics_open` lets anybody read the metrics.
-    `stored` tells how blobs lie here. `replicated` tells how far the work of each Repository with a replication policy
-    for this node's region is.
+    `stored` tells how blobs lie here. `reports` are what edges last said of themselves. `replicated` tells how far the
+    work of each Repository with a replication policy for this node's region is.
     `issuers` know the keys of identity providers. `country_of` an address is as the node's geo-IP file has it.
     `documents` reads what identity providers send. `rooms` are the formats by name. `signing_in` knows passwords;
     `sign_in` is how sessions are kept. `running` are the requests with a key that are worked on; answers to `keys_max`
@@ -178,6 +179,7 @@ class Services:
     try_credential: Callable[[Upstream, str], Awaitable[int]] = taken
     stored: Callable[[Sequence[bytes]], Sequence[BlobRow | None]] = nothing_known
     replicated: Callable[[], Sequence[Mapping[str, object]]] = tuple
+    reports: Reports | None = None
     country_of: CountryOf = without_file
     signing_in: SigningIn | None = None
     sign_in: SignIn = field(default_factory=SignIn)

@@ -1,7 +1,8 @@
 """How are edges invited, shown, changed and revoked?
 
 The code of an invitation is in the answer that made it, and never anywhere again. A change of an edge's workspaces
-takes effect on its stream at once: what is taken away is forgotten there, what is given is sent.
+takes effect on its stream at once: what is taken away is forgotten there, what is given is sent. With each goes what it
+last said of itself, which the origin alone hears.
 """
 
 import msgspec
@@ -31,7 +32,7 @@ async def list_edges(call: Call) -> Reply:
     after, limit, now_ms = call.argument("after"), call.limit(), call.services.now_ms()
     with call.read() as reading:
         found = [one for one in reading.edges() if one.name > after]
-    return Reply(200, shown.page(found, limit, _name, lambda one: shown.edge(one, now_ms)))
+    return Reply(200, shown.page(found, limit, _name, lambda one: _shown(call, one, now_ms)))
 
 
 @ROUTES.add("POST", "/edges", NODE_ADMIN, takes=NewEdge, gives=replies.InvitedEdge, status=201)
@@ -59,12 +60,19 @@ async def invite_edge(call: Call) -> Reply:
         )
         return _written(principal, "edge.invite", made)
 
-    return await call.conclude(SYSTEM, decide, lambda edge: Reply(201, {"code": code} | shown.edge(edge, now_ms)))
+    return await call.conclude(SYSTEM, decide, lambda edge: Reply(201, {"code": code} | _shown(call, edge, now_ms)))
 
 
-@ROUTES.show("/edges/<name>", NODE_ADMIN, gives=replies.Edge)
-def show_edge(call: Call, reading: Reading) -> shown.Shown:
+def show_known(call: Call, reading: Reading) -> shown.Shown:
+    """What the journal has of it: its ETag does not move with what the edge says every few seconds."""
     return shown.edge(_here(reading, call.at["name"]), call.services.now_ms())
+
+
+@ROUTES.add("GET", "/edges/<name>", NODE_ADMIN, gives=replies.Edge, shows=show_known)
+async def show_edge(call: Call) -> Reply:
+    with call.read() as reading:
+        edge = _here(reading, call.at["name"])
+    return Reply(200, _shown(call, edge, call.services.now_ms()))
 
 
 @ROUTES.add("PATCH", "/edges/<name>", NODE_ADMIN, takes=EditEdge, gives=replies.Edge)
@@ -76,7 +84,7 @@ async def edit_edge(call: Call) -> Reply:
         after = msgspec.structs.replace(before, workspaces=_workspaces(reading, body.workspaces))
         return Decided(None, before) if after == before else _written(principal, "edge.change", after)
 
-    return await call.conclude(SYSTEM, decide, lambda edge: Reply(200, shown.edge(edge, call.services.now_ms())))
+    return await call.conclude(SYSTEM, decide, lambda edge: Reply(200, _shown(call, edge, call.services.now_ms())))
 
 
 @ROUTES.add("DELETE", "/edges/<name>", NODE_ADMIN, gives=replies.Edge)
@@ -90,7 +98,7 @@ async def revoke_edge(call: Call) -> Reply:
         revoked = msgspec.structs.replace(edge, revoked_ms=now_ms, code=b"", code_expires_ms=0)
         return _written(principal, "edge.revoke", revoked)
 
-    return await call.conclude(SYSTEM, decide, lambda edge: Reply(200, shown.edge(edge, now_ms)))
+    return await call.conclude(SYSTEM, decide, lambda edge: Reply(200, _shown(call, edge, now_ms)))
 
 
 def _workspaces(reading: Reading, asked: tuple[str, ...]) -> tuple[str, ...]:
@@ -112,6 +120,13 @@ def _here(reading: Reading, name: str) -> Edge:
 
 def _written(principal: Principal, action: str, edge: Edge) -> Decided:
     return Decided(Draft(SYSTEM, "", principal.id, action, (PutEdge(edge),)), edge)
+
+
+def _shown(call: Call, edge: Edge, now_ms: int) -> shown.Shown:
+    """With what it last said of itself; one that may not follow any more says nothing."""
+    reports = call.services.reports
+    said = reports.of(edge.name) if reports is not None and edge.key and not edge.revoked_ms else None
+    return shown.edge(edge, now_ms) | {"report": shown.report(said, now_ms)}
 
 
 def _name(edge: Edge) -> str:

@@ -41,7 +41,33 @@ class Hosts(Told, frozen=True):
     regions: dict[str, Texts]
 
 
+class Hole(Told, frozen=True):
+    """An entry of the journal that an edge could not take in; private packages of the workspaces in `closes` ("*" = of
+    all) are refused there for it."""
+
+    workspace: str
+    serial: int
+    repository: str
+    action: str
+    why: str
+    closes: Texts
+
+
+class EdgeReport(Told, frozen=True):
+    """What an edge last said of itself, and how long ago. `waiting_*` is what policies ask for and is not there yet."""
+
+    version: str
+    lag_ms: int
+    waiting_files: int
+    waiting_bytes: int
+    holes: tuple[Hole, ...]
+    heard_ms: int
+    silent_ms: int
+
+
 class Edge(Told, frozen=True, kw_only=True):
+    """`report` null = it never said anything yet."""
+
     name: str
     region: str
     state: Literal["invited", "expired", "enrolled", "revoked"]
@@ -51,6 +77,7 @@ class Edge(Told, frozen=True, kw_only=True):
     code_expires_ms: int
     enrolled_ms: int
     revoked_ms: int
+    report: EdgeReport | None
 
 
 class InvitedEdge(Edge, frozen=True, kw_only=True):

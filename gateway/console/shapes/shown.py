@@ -4,9 +4,11 @@ import hashlib
 from collections.abc import Callable, Iterable
 
 from cryptography import x509
+from msgspec import to_builtins
 
 from gateway.access.rights.verdicts import Principal
 from gateway.access.secrets.signing import fingerprint
+from gateway.insight.reports import Report
 from gateway.logs.tasks import Used
 from storage.blobs.ledger import BlobRow
 from storage.index.bins import files_of, size_of
@@ -290,6 +292,11 @@ def edge(noun: Edge, now_ms: int) -> Shown:
         "enrolled_ms": noun.enrolled_ms,
         "revoked_ms": noun.revoked_ms,
     }
+
+
+def report(said: Report | None, now_ms: int) -> Shown | None:
+    """What an edge last said of itself; null where it never did."""
+    return None if said is None else to_builtins(said) | {"silent_ms": max(0, now_ms - said.heard_ms)}
 
 
 def principal(who: Principal) -> Shown:

@@ -34,8 +34,10 @@ from gateway.front.leave import Lease, may_serve, out_of_lease
 from gateway.front.peers.drawn import MEDIA as DRAWN_MEDIA
 from gateway.front.peers.drawn import TellingDrawn
 from gateway.front.peers.enrolling import Enrolling
+from gateway.front.peers.reporting import Hearing
 from gateway.front.reads.reading import upstreams_of
 from gateway.front.reads.signed import Place, Signed
+from gateway.insight.reports import REPORT_BYTES_MAX
 from gateway.logs import segments
 from gateway.logs.keeping import MARK_BYTES_MAX, SEGMENT_BYTES_MAX, Receiving
 from storage.errors import Absent, Invalid, MethodRefused, Problem, Unauthenticated, Unavailable, UpstreamFailed
@@ -72,9 +74,11 @@ class Peering:
         lender: Lender,
         receiving: Receiving,
         drawn: TellingDrawn,
+        hearing: Hearing,
         lease: Lease | None = None,
     ) -> None:
         """`lease` is an edge's own."""
+        self._hearing = hearing
         self._drawn = drawn
         self._lease = lease
         self._receiving = receiving
@@ -115,6 +119,10 @@ class Peering:
                 node = self._marked(asking, *of)
                 await trio.to_thread.run_sync(self._receiving.mark, node, body)
                 await request.reply(204, ())
+            case ("POST", "report", *of) if len(of) < 2:
+                body = await request.body.whole(REPORT_BYTES_MAX)
+                await self._hearing.hear(self._marked(asking, *of), body)
+                await request.reply(204, ())
             case ("GET", "foreign", workspace, repository, format) if asking.sees(workspace):
                 await self._foreign(request, workspace, repository, format)
             case ("GET", "drawn", workspace, repository) if asking.sees(workspace):
@@ -146,7 +154,7 @@ class Peering:
                     raise out_of_lease()
 
     def _marked(self, asking: "_Asking", of: str = "") -> str:
-        """The node that a mark or a segment is of: who sends it, or an edge behind it. Raises Absent.
+        """The node that a mark, a segment or a report is of: who sends it, or an edge behind it. Raises Absent.
 
         Whoever has a token for some workspaces speaks for itself alone.
         """
