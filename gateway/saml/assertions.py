@@ -37,6 +37,7 @@ class Expected(NamedTuple):
 class Assertion(NamedTuple):
     """Of whom it speaks, and which request it answers, "" = none. It may be over sooner than `until_ms`, but is known
     by that: it follows from what is signed, not from when or how it is brought, so that it is the same each time.
+    What it vouches for ends at `session_until_ms`, 0 = it does not say.
     `values` are the attributes with one value, `lists` all of them.
     """
 
@@ -47,6 +48,7 @@ class Assertion(NamedTuple):
     name_format: str
     values: Mapping[str, str]
     lists: Mapping[str, tuple[str, ...]]
+    session_until_ms: int = 0
 
 
 def assertion_of(sent: Sent, proven: Sequence[Element], expected: Expected) -> Assertion:
@@ -69,14 +71,16 @@ def assertion_of(sent: Sent, proven: Sequence[Element], expected: Expected) -> A
     _check_conditions(assertion, expected)
     subject = only(assertion, names.ASSERTION, "Subject")
     in_response_to = _confirmed(subject, sent, expected)
-    _check_statement(assertion, expected.now_ms)
+    session_until_ms = _session_until_ms(assertion, expected.now_ms)
     name = only(subject, names.ASSERTION, "NameID")
     if not name.text or len(name.text) > CHARS_MAX or not name.text.isprintable() or name.children:
         raise Invalid("The identity provider names nobody.", "Have it send a NameID.")
     lists = dict(_attributes(assertion))
     values = {key: found[0] for key, found in lists.items() if len(found) == 1} | {NAME_ID: name.text}
     format = name.attributes.get("Format", "")
-    return Assertion(assertion.attributes["ID"], until_ms, in_response_to, name.text, format, values, lists)
+    return Assertion(
+        assertion.attributes["ID"], until_ms, in_response_to, name.text, format, values, lists, session_until_ms
+    )
 
 
 def check_status(sent: Sent) -> None:
@@ -160,13 +164,16 @@ def _issued_ms(assertion: Element, now_ms: int) -> int:
     return issued_ms
 
 
-def _check_statement(assertion: Element, now_ms: int) -> None:
-    """Somebody has signed in there, and is signed in still."""
+def _session_until_ms(assertion: Element, now_ms: int) -> int:
+    """Somebody has signed in there, and is signed in still: until when (Core section 2.7.2), 0 = it does not say. No
+    doubt of clocks here: a session would begin that is over."""
     statements = list(every(assertion, names.ASSERTION, "AuthnStatement"))
     if not statements:
         raise Unauthenticated("The identity provider does not say that somebody signed in.", "Begin again.")
-    if any(_ms(one, "SessionNotOnOrAfter", now_ms) <= now_ms - SKEW_MS for one in statements):
+    ends = [_ms(one, "SessionNotOnOrAfter", 0) for one in statements if "SessionNotOnOrAfter" in one.attributes]
+    if any(one <= now_ms for one in ends):
         raise _out_of_time()
+    return min(ends, default=0)
 
 
 def _attributes(assertion: Element) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -97,14 +97,16 @@ def response(
     issuer: str = IDP,
     now_ms: int = NOW_MS,
     attributes: dict[str, list[str]] | None = None,
+    session_s: float | None = None,
 ) -> Element:
-    """A good Response that nobody has signed yet."""
+    """A good Response that nobody has signed yet. Who it is of is signed in at the provider for `session_s` more."""
     said = ""
     for key, values in (attributes or {}).items():
         told = "".join(f"<a:AttributeValue>{one}</a:AttributeValue>" for one in values)
         said += f'<a:Attribute Name="{key}">{told}</a:Attribute>'
     request = f'InResponseTo="{answers}"' if answers else ""
     soon, early = at(300, now_ms), at(-5, now_ms)
+    until = "" if session_s is None else f'SessionNotOnOrAfter="{at(session_s, now_ms)}"'
     return etree.fromstring(
         f'<p:Response xmlns:p="{names.PROTOCOL}" xmlns:a="{names.ASSERTION}" ID="_r{id}" Version="2.0" {request} '
         f'IssueInstant="{early}" Destination="{here}"><a:Issuer>{issuer}</a:Issuer>'
@@ -114,7 +116,7 @@ def response(
         f'<a:SubjectConfirmation Method="{names.BEARER}"><a:SubjectConfirmationData Recipient="{here}" {request} '
         f'NotOnOrAfter="{soon}"/></a:SubjectConfirmation></a:Subject>'
         f'<a:Conditions NotBefore="{early}" NotOnOrAfter="{soon}"><a:AudienceRestriction><a:Audience>{audience}'
-        f'</a:Audience></a:AudienceRestriction></a:Conditions><a:AuthnStatement AuthnInstant="{early}">'
+        f'</a:Audience></a:AudienceRestriction></a:Conditions><a:AuthnStatement AuthnInstant="{early}" {until}>'
         "<a:AuthnContext><a:AuthnContextClassRef>urn:oasis:names:tc:SAML:2.0:ac:classes:Password"
         f"</a:AuthnContextClassRef></a:AuthnContext></a:AuthnStatement>"
         f"{f'<a:AttributeStatement>{said}</a:AttributeStatement>' if said else ''}</a:Assertion></p:Response>".encode()

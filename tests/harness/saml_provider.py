@@ -17,6 +17,7 @@ from tests.harness.waiting import until
 
 ROOT = Path("/usr/share/simplesamlphp/www")
 PASSWORD = "correct horse"
+SESSION_SECONDS = 3600
 WORKERS = 4
 
 
@@ -106,6 +107,7 @@ class SamlProvider:
             "logging.handler": "errorlog",
             "enable.saml20-idp": True,
             "store.type": "phpsession",
+            "session.duration": SESSION_SECONDS,
             "session.phpsession.savepath": f"{folder}/sessions",
             "language.default": "en",
             "timezone": "UTC",
@@ -134,5 +136,7 @@ def _php(value: object) -> str:
         return "[" + ", ".join(map(_php, value)) + "]"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, int):
+        return str(value)
     text = str(value).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{text}'"

@@ -19,7 +19,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from tests.harness.chromium import WAIT_SECONDS_MAX, chromium
 from tests.harness.pairs import Pair
 from tests.harness.saml_answers import Signer
-from tests.harness.saml_provider import PASSWORD, SamlProvider
+from tests.harness.saml_provider import PASSWORD, SESSION_SECONDS, SamlProvider
 
 pytestmark = pytest.mark.native
 
@@ -167,6 +167,8 @@ def test_c13_an_answer_is_good_once_in_the_browser_that_asked(world: World) -> N
         assert ann.bring(to.replace("/corp/", "/none/"), fields).status_code == 404
         entered = ann.bring(to, fields)
         assert (entered.status_code, entered.url.path) == (200, "/-/account"), entered.text
+        sessions = ann.http.get(f"{world.edge}/-/api/v1/sessions").json()["items"]
+        assert all(one["ends_ms"] - one["began_ms"] <= SESSION_SECONDS * 1000 for one in sessions), "it said how long"
         world.says("member", "remove", "demo", "managed:ann@acme.example")
         assert ann.http.get(f"{world.edge}/-/api/v1/whoami").status_code == 401
         to, fields = thief.answer_of(world.begin(), "ann")

@@ -326,7 +326,12 @@ WRONG: dict[str, tuple[Callable[[Any], None], type[Problem]]] = {
     "another version": (_set(f"{A}Assertion", Version="1.1"), Invalid),
     "another version of the answer": (_set(".", Version="1.1"), Invalid),
     "nobody signed in": (_drop(f".//{A}AuthnStatement"), Unauthenticated),
-    "the session is over": (_set(f".//{A}AuthnStatement", SessionNotOnOrAfter=at(-61)), Unauthenticated),
+    "the session is over": (_set(f".//{A}AuthnStatement", SessionNotOnOrAfter=at()), Unauthenticated),
+    "the session ends never": (_set(f".//{A}AuthnStatement", SessionNotOnOrAfter="never"), Invalid),
+    "the session ended before there were any": (
+        _set(f".//{A}AuthnStatement", SessionNotOnOrAfter="1970-01-01T00:00:00Z"),
+        Unauthenticated,
+    ),
     "nobody": (_drop(f".//{A}NameID"), Invalid),
     "nobody's name": (_write(f".//{A}NameID", " "), Invalid),
     "cancelled": (_set(f".//{P}StatusCode", Value="urn:oasis:names:tc:SAML:2.0:status:Responder"), Unauthenticated),
@@ -356,6 +361,16 @@ def test_an_answer_to_nothing_is_taken_where_that_is_allowed() -> None:
     with pytest.raises(Forbidden, match="not begun here"):
         proven(signed(copy.deepcopy(document), OURS))
     assert proven(signed(document, OURS), expected=EXPECTED._replace(unsolicited=True)).in_response_to == ""
+
+
+def test_c6_the_first_end_of_a_session_counts() -> None:
+    assert proven(signed(good(), OURS)).session_until_ms == 0
+    document = good(session_s=600)
+    statement = document.find(f".//{A}AuthnStatement")
+    earlier = copy.deepcopy(statement)
+    earlier.set("SessionNotOnOrAfter", at(1))
+    statement.addnext(earlier)
+    assert proven(signed(document, OURS)).session_until_ms == NOW_MS + 1_000
 
 
 def test_times_are_taken_with_a_minute_of_doubt() -> None:

@@ -1,6 +1,7 @@
 """Does a SAML answer lead to a session in the browser that asked for it, once, and who did not ask is asked? C13"""
 
 import base64
+import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,10 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 
 from gateway.access.signin.arrivals import WAIT_MS
+from gateway.config import SignIn
 from tests.harness.browsing import Browser, Seen
 from tests.harness.consoles import Console
+from tests.harness.ledgers import NOW_MS
 from tests.harness.saml_answers import IDP, SIGN_ON, Signer, metadata, response, signed, text_of
 
 AT, AUDIENCE = "/-/sign-in/saml/acme/corp", "https://pkgs.example/sp"
@@ -83,11 +86,11 @@ async def test_an_answer_leads_to_a_session_once_and_where_it_was_asked_for(cons
     assert actions == ["saml.add", "saml.join", "saml.join", "saml.bind", "session.begin"]
 
 
-async def entered(console: Console, id: str = "_a1") -> Browser:
+async def entered(console: Console, id: str = "_a1", **more: Any) -> Browser:
     """Somebody who signed in."""
     ann = Browser(console)
     request, relay = await asked(ann)
-    seen = await ann.get((await bring(ann, answer(request, id=id), relay)).location)
+    seen = await ann.get((await bring(ann, answer(request, id=id, now_ms=console.now_ms, **more), relay)).location)
     assert (seen.status, "entrepot" in ann.cookies) == (303, True), seen.text
     return ann
 
@@ -130,6 +133,32 @@ async def test_c6_a_session_ends_with_what_vouched_for_it(console: Console) -> N
     ).status == 204
     assert not await is_in(ann)
     assert await is_in(alice)
+
+
+async def test_c6_a_session_is_over_when_its_provider_has_said_so(console: Console) -> None:
+    """SessionNotOnOrAfter (Core section 2.7.2): whatever is done meanwhile, and not later than is usual here."""
+    await told(console)
+    ann = await entered(console, session_s=7200)
+    usual = await entered(console, "_a2", session_s=30 * 24 * 3600)
+    ends = {one["ends_ms"] - NOW_MS for one in json.loads((await ann.get("/-/api/v1/sessions")).text)["items"]}
+    assert ends == {7_200_000, SignIn().session_seconds_max * 1000}
+    for _ in range(7):
+        console.now_ms += 1_000_000
+        assert await is_in(ann)
+    console.now_ms = NOW_MS + 7_200_000
+    assert not await is_in(ann)
+    assert await is_in(usual)
+
+
+async def test_c6_no_session_begins_that_is_over(console: Console) -> None:
+    await told(console)
+    ann = Browser(console)
+    request, relay = await asked(ann)
+    brought = await bring(ann, answer(request, session_s=5), relay)
+    console.now_ms += 5_000
+    refused = await ann.get(brought.location)
+    assert (refused.status, "entrepot" in ann.cookies) == (401, False)
+    assert "session.begin" not in [entry.action for entry in console.ledger.entries]
 
 
 async def test_an_answer_to_no_request_is_refused_or_asked_about(console: Console) -> None:

@@ -30,13 +30,14 @@ _END = 8
 
 class Arrival(msgspec.Struct, frozen=True, array_like=True):
     """Of whom which provider (its id) of which Workspace speaks, and in answer to which request, "" = to none. `relay`
-    is what came back of what was sent along."""
+    is what came back of what was sent along. A session that begins by it is over at `until_ms`, 0 = nothing is said."""
 
     workspace: str
     provider: str
     answers: str
     relay: str
     word: Word
+    until_ms: int = 0
 
     def __repr__(self) -> str:
         return "Arrival(hidden)"

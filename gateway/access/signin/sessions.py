@@ -9,7 +9,8 @@ management pages alone, and a package tool or an API client that shows it as a c
 
 It ends `idle_s` after it was last renewed and at `ends_ms` in any case. The origin renews it with what its person does,
 once in a quarter of the idle time at most, since each time is an entry. Where an identity provider said who it is, it
-ends also when that is removed, disabled, or believed by other means than when it began.
+ends also when that has said that it does, and when that is removed, disabled, or believed by other means than when it
+began.
 
 Against forged requests (C13) a page carries `forged_by` of the session's own text, which no other site can read.
 """
@@ -44,10 +45,12 @@ _FORM = b"entrepot form 1"
 
 
 class Voucher(NamedTuple):
-    """The Provider that says who somebody is, and the Workspace that it speaks for."""
+    """The Provider that says who somebody is, and the Workspace that it speaks for. It says so until `until_ms`, 0 =
+    for as long as we like."""
 
     workspace: str
     provider: Provider
+    until_ms: int = 0
 
 
 def mint() -> tuple[str, str]:
@@ -67,6 +70,10 @@ def begun(
     living_account(reading, account)
     text, id = mint()
     ends_ms = now_ms + limits.session_seconds_max * 1000
+    if voucher is not None and voucher.until_ms:
+        ends_ms = min(ends_ms, voucher.until_ms)
+    if ends_ms <= now_ms:
+        raise Unauthenticated("What your identity provider says of you is over.", "Sign in again.")
     sign_in = SignIn(method, now_ms, ends_ms, limits.session_idle_seconds, ends_ms + KEPT_MS, agent[:AGENT_CHARS_MAX])
     if voucher is not None:
         by = voucher.provider

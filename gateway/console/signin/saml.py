@@ -84,9 +84,10 @@ async def come_back(visit: Visit) -> Response:
     ws, provider, saml = _asked(visit)
     try:
         said = await _proven(visit, ws, provider, saml)
+        word = _word_of(provider, saml, said)
         arrival = Arrival(
-            ws, provider.id, said.in_response_to, visit.field("RelayState"), _word_of(provider, saml, said)
-        )
+            ws, provider.id, said.in_response_to, visit.field("RelayState"), word, said.session_until_ms
+        )  # fmt: skip
         now_ms = latest_ms_of(visit.services)
         code = await trio.to_thread.run_sync(_arrivals(visit).add, arrival, said.id, said.until_ms, now_ms)
     except (Unauthenticated, Forbidden, Invalid) as problem:
@@ -131,7 +132,7 @@ async def confirm(visit: Visit) -> Response:
 async def _enter(visit: Visit, ws: str, provider: Provider, code: str, next: str) -> Response:
     arrival = await trio.to_thread.run_sync(_arrivals(visit).take, code, latest_ms_of(visit.services))
     person = person_of(_people(provider), arrival.word)
-    response = await enter(visit, ws, provider, person, next)
+    response = await enter(visit, ws, provider, person, next, arrival.until_ms)
     response.headers.add(*cookies.set_cookie(GOING, "", secure=visit.secure))
     return response
 

@@ -51,15 +51,16 @@ def speaks_openid(provider: Provider) -> bool:
     return provider.saml is None
 
 
-async def enter(visit: Visit, ws: str, provider: Provider, person: Person, next: str) -> Response:
-    """Begin the session of whom the provider vouches for, and go on to `next`. Raises Unauthenticated."""
+async def enter(visit: Visit, ws: str, provider: Provider, person: Person, next: str, until_ms: int = 0) -> Response:
+    """Begin the session of whom the provider vouches for, until `until_ms` at most where that is told, and go on to
+    `next`. Raises Unauthenticated."""
     account = await _account_of(visit, ws, provider, person)
     await _join_teams(visit, ws, provider, person, account)
 
     def still(reading: Reading) -> None:
         _check(reading, ws, provider, person, account.id)
 
-    method, voucher = f"{protocol_of(provider)} {provider.name}", Voucher(ws, provider)
+    method, voucher = f"{protocol_of(provider)} {provider.name}", Voucher(ws, provider, until_ms)
     return await methods.enter(visit, account.id, method, next, still, voucher)
 
 
