@@ -114,7 +114,9 @@ app = App(
     suppress_keyboard_interrupt=False,  # who interrupts is told how to go on
     help="An open artifact registry and package delivery network.",
     help_epilogue="ENTREPOT_URL and ENTREPOT_TOKEN say which node to speak to and as whom, or a profile does. "
-    "--reason TEXT, with any command that changes something, is kept in the audit.",
+    "--reason TEXT, with any command that changes something, is kept in the audit.\n\n"
+    "Exit codes: 0 done, 1 it went wrong, 2 the command line is wrong, 3 there is no such thing, 4 the token is "
+    "missing or not allowed this, 5 the node cannot be reached or cannot do it now, 130 interrupted.",
 )
 for room, commands in COMMANDS.items():
     group = Group.create_ordered((room or "terminal").capitalize())

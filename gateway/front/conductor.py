@@ -30,6 +30,7 @@ from formats.kit.contract import (
 from gateway.access.clock import latest_ms
 from gateway.access.credentials import passes, tickets
 from gateway.access.limits.rates import Rates
+from gateway.access.limits.terms import check_terms
 from gateway.access.limits.tolls import Tolls
 from gateway.access.peers import edges
 from gateway.access.rights import networks
@@ -65,7 +66,7 @@ from gateway.front.writes.relaying import Relaying
 from gateway.front.writes.reserving import foretell
 from gateway.front.writes.writing import Writes
 from gateway.insight.errorlog import report_bug
-from storage.errors import Absent, Forbidden, Full, Problem, TooMany, Unauthenticated, Unavailable
+from storage.errors import Absent, Full, Problem, TooMany, Unauthenticated, Unavailable
 from storage.index import keys
 from storage.index.catalog import Catalog, Reading
 from storage.nouns import Edge, Host, Repository
@@ -468,8 +469,8 @@ class Front:
         repository = cleared.repository
         self._check_network(reading, principal, repository, peer)
         limits = principal.entitlement
-        if limits is not None and limits.eula != limits.accepted and not repository.public:
-            raise Forbidden("The terms of this token are not accepted yet.", "POST their revision to /-/api/v1/eula.")
+        if limits is not None and not repository.public:
+            check_terms(limits)
         if principal.only is not None:
             require(principal, cast("Scoped", room).resource(ask), right)
         if self._lease is not None and not may_serve(self._lease, repository):

@@ -58,6 +58,8 @@ def is_the_origins(head: Head) -> bool:
         return True
     if segments[1:2] == ("repositories",) and segments[4:5] == ("pulls",):
         return True
+    if segments[1:2] == ("workspaces",) and segments[3:4] == ("entitlements",) and len(segments) == 5:
+        return True  # it counts what was used, wherever that was
     return head.method not in ("GET", "HEAD", "OPTIONS")
 
 

@@ -193,9 +193,14 @@ def test_terms_are_accepted_first_and_networks_are_kept(places: Places) -> None:
     code, made, errors = places.pair.entrepot("entitlement", "create", "demo", "careful", "--eula", "2026-1")
     assert code == 0, errors
     origin = places.pair.origin
-    assert origin.ask("GET", FILE, made["token"]).status == 403
+    refused = origin.ask("GET", FILE, made["token"])
+    assert (refused.status, b'POST {"revision": "2026-1"}' in refused.body) == (403, True), "a customer is told what"
     assert posted(origin, "/eula", made["token"], b'{"revision": "2026-1"}') == 200
     assert origin.ask("GET", FILE, made["token"]).status == 200
+    for node in (origin, places.pair.edge):  # the origin counts, and is asked by every edge
+        code, told, errors = places.pair.entrepot("entitlement", "show", "demo", made["id"], node=node)
+        assert code == 0, errors
+        assert (told["used"]["downloads"], told["eula"]) == (0, {"revision": "2026-1", "accepted": True})
     networks = ("--network", "127.0.0.64/26")
     code, made, errors = places.pair.entrepot("entitlement", "create", "demo", "inside", *networks)
     assert code == 0, errors

@@ -1,5 +1,6 @@
 """Do the commands do at a node what they say, and say it to people and to programs alike?"""
 
+import datetime
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -101,7 +102,7 @@ def test_c11_tokens_are_listed_without_their_texts(entrepot: Cli, node: Listenin
         assert not any(text and text in said.out + said.err for text in node.console.tokens.values())
     lines = entrepot("token", "list").out.splitlines()
     assert len(lines) == len(node.console.ids)
-    assert all(len(line.split("\t")) == 6 for line in lines)
+    assert all(len(line.split("\t")) == 8 for line in lines)
 
 
 def test_workspaces_and_repositories(entrepot: Cli) -> None:
@@ -316,3 +317,89 @@ def test_c11_a_webhooks_address_and_headers_come_from_files(entrepot: Cli, tmp_p
         said = entrepot("webhook", "create", "acme/other", *wrong)
         assert said.code == 2, said
         assert "secret" not in said.err
+
+
+# ---------------------------------------------------------------- what a wrong use is told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("member", "add", "acme", "user:x", "--role", "king"), 1, "one of collaborator, manager, member, owner is"),
+        (("network", "allow", "acme/main", "--country", "Germany"), 1, "^[A-Z]{2}$, at rules[0].countries[0]"),
+        (("token", "create", "x", "--owner", "service:ci"), 1, "Write service:WORKSPACE/NAME."),
+        (("token", "create", "x", "--workspace", "acme", "--expires", "2020-01-31"), 2, "is over"),
+        (("token", "create", "x", "--workspace", "acme", "--expires", "2027-13-31"), 2, "is no day"),
+        (("grant", "give", "acme/main", "members", "--read", "--format", "x"), 1, "It knows generic, pypi, npm."),
+        (("grant", "give", "acme/main", "members", "--role", "none"), 1, "entrepot role put"),
+        (("grant", "list", "a/b/c"), 2, "WORKSPACE/REPOSITORY"),
+        (("role", "list", "acme/main"), 2, "Write its name alone"),
+        (("member", "list", "acme/main"), 2, "Write its name alone"),
+        (("logs", "acme/main"), 2, "Write its name alone"),
+        (("usage", "acme/main"), 2, "Write its name alone"),
+        (("entitlement", "create", "acme", "x", "--metadata", "plan"), 2, "KEY=VALUE"),
+        (("entitlement", "create", "acme", "x", "--bytes", "much"), 2, "no size"),
+        (("entitlement", "edit", "acme", "tok_x"), 2, "what is to be changed"),
+    ],
+)
+def test_a_wrong_use_is_told_what_is_right(entrepot: Cli, arguments: tuple[str, ...], code: int, told: str) -> None:
+    said = entrepot(*arguments)
+    assert (said.code, said.out) == (code, "")
+    assert told in said.err.replace("\n", " ")
+
+
+def test_grants_are_listed_of_a_repository_alone(entrepot: Cli) -> None:
+    for scope in ("acme", "acme/main", "acme/open"):
+        assert entrepot("grant", "give", scope, "members", "--read").code == 0
+    scopes = [one["scope"] for one in entrepot("grant", "list", "acme/main", "--json").json["items"]]
+    assert sorted(scopes) == ["acme", "acme/main"]
+    assert len(entrepot("grant", "list", "acme", "--json").json["items"]) == 3
+
+
+def test_countries_are_taken_in_small_letters_too(entrepot: Cli) -> None:
+    rules = entrepot("network", "allow", "acme/main", "--country", "de", "--json").json["rules"]
+    assert rules[0]["countries"] == ["DE"]
+
+
+def test_tokens_are_listed_with_whom_they_act_for(entrepot: Cli) -> None:
+    assert entrepot("service", "create", "acme/ci").code == 0
+    assert entrepot("token", "create", "build", "--owner", "service:acme/ci").code == 0
+    lines = [line.split("\t") for line in entrepot("token", "list").out.splitlines()]
+    assert [line[2:4] for line in lines if line[1] == "build"] == [["api", "service:acme/ci"]]
+
+
+def test_a_customers_limits_are_given_shown_and_changed(entrepot: Cli, node: Listening) -> None:
+    made = entrepot(
+        "entitlement", "create", "acme", "shop", "--repository", "main", "--format", "generic", "--package", "web/*",
+        "--downloads", "3", "--bytes", "2M", "--clients", "4", "--period", "30d", "--eula", "r7",
+        "--network", "10.0.0.0/8", "--metadata", "plan=gold", "--json",
+    )  # fmt: skip
+    assert made.code == 0, made.err
+    [line] = entrepot("entitlement", "list", "acme").out.splitlines()
+    limits = "3 downloads, 4 clients, 2.0 MiB, every 30d, networks 10.0.0.0/8, terms r7 not accepted yet"
+    reads = "acme/main, formats generic, packages web/*"
+    assert line.split("\t") == [made.json["id"], "shop", "active", reads, limits]
+    changed = entrepot(
+        "entitlement", "edit", "acme", made.json["id"], "--bytes", "1K", "--period", "0", "--eula", "r8",
+        "--metadata", "plan=iron", "--json",
+    ).json  # fmt: skip
+    assert changed["limits"] | {"from_ms": 0} == {
+        "downloads_max": 3, "bytes_max": 1024, "clients_max": 4, "period_s": 0, "from_ms": 0,
+    }  # fmt: skip
+    assert (changed["eula"]["revision"], changed["metadata"]) == ("r8", {"plan": "iron"})
+
+
+def test_an_end_can_be_a_day(entrepot: Cli) -> None:
+    day = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=30)).date().isoformat()
+    made = entrepot("token", "create", "x", "--workspace", "acme", "--expires", day, "--json")
+    assert made.code == 0, made.err
+    left_s = (made.json["expires_ms"] - made.json["created_ms"]) / 1000
+    assert 28 * 24 * 3600 < left_s <= 30 * 24 * 3600
+    told = entrepot("entitlement", "create", "acme", "x", "--starts", "2020-01-31", "--expires", f"{day}T12:00")
+    assert told.code == 0, told.err
+
+
+def test_help_tells_the_exit_codes(entrepot: Cli) -> None:
+    told = entrepot("--help")
+    assert told.code == 0
+    assert "Exit codes: 0 done" in told.out

@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from gateway.cli.history.usage import path_of, since_of
 from gateway.cli.terminal.client import API, Client, reach
 from gateway.cli.terminal.output import Output, Usage
-from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, instant, seconds
+from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, AtWorkspace, instant, seconds
 from gateway.console.calls.clock import now_ms
 
 app = App(name="logs")
@@ -19,7 +19,7 @@ NEXT, ROWS, UNTIL = "entrepot-next", "entrepot-rows", "entrepot-counted-until"
 
 @app.default
 def logs(
-    workspace: str = "",
+    workspace: AtWorkspace = "",
     /,
     *,
     repository: str = "",
@@ -69,7 +69,7 @@ def _cell(line: Any, column: str) -> Any:
 
 @app.command
 def export(
-    workspace: str = "",
+    workspace: AtWorkspace = "",
     /,
     *,
     to: Annotated[str, Parameter(help="A file, or a folder for Parquet; - is stdout.")] = "-",

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 from gateway.cli.terminal.client import reach
 from gateway.cli.terminal.output import Output
 from gateway.cli.terminal.plotting import bars, with_empty_days
-from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, instant, place, seconds, when
+from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, AtWorkspace, instant, place, seconds, when
 from gateway.console.calls.clock import now_ms
 
 HOUR_MS, DAY_S = 3600 * 1000, 24 * 3600
@@ -15,7 +15,7 @@ WHAT = {"packages": "package", "countries": "country", "clients": "client", "pri
 
 
 def usage(
-    workspace: str = "",
+    workspace: AtWorkspace = "",
     /,
     *,
     by: str = "",
@@ -97,7 +97,7 @@ def pulls(
 
 def top(
     what: Literal["packages", "countries", "clients", "principals"],
-    workspace: str = "",
+    workspace: AtWorkspace = "",
     /,
     *,
     repository: str = "",

@@ -5,15 +5,17 @@ from typing import Any
 from cyclopts import App
 
 from gateway.cli.terminal.client import reach
-from gateway.cli.terminal.output import Output
-from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, seconds
+from gateway.cli.terminal.output import Output, Usage
+from gateway.cli.terminal.sizes import bytes_of, size_of
+from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, AtWorkspace, from_now, seconds, span, when
+from gateway.console.calls.clock import now_ms
 
 app = App(name="entitlement", help="Tokens for customers, with limits that hold at every edge.")
 
 
 @app.command(name="create")
 def create(
-    workspace: str,
+    workspace: AtWorkspace,
     name: str,
     /,
     *,
@@ -21,7 +23,7 @@ def create(
     format: tuple[str, ...] = (),
     package: tuple[str, ...] = (),
     downloads: int = 0,
-    bytes: int = 0,
+    bytes: str = "0",
     clients: int = 0,
     period: str = "0",
     starts: str = "0",
@@ -44,36 +46,33 @@ def create(
     repository
         A repository of it; may be given several times; all without.
     format
-        Only of this format.
+        Only of this format; may be given several times.
     package
-        Only packages whose name fits; needs --format.
+        Only packages whose name fits, as in 'web-*'; needs --format; may be given several times.
     downloads
         How many downloads it is good for.
     bytes
-        How many bytes.
+        How many bytes: 500M, 2G.
     clients
-        From how many addresses.
+        From how many different addresses.
     period
         After which time the counts begin anew: 1d, 30d.
     starts
-        In what time it begins to be good.
+        When it begins to be good: in 12h, 30d, or on a day as 2027-01-31 (UTC).
     expires
-        For how long it is good.
+        When it ends, in the same way; never without.
     eula
-        The revision of terms that the customer must accept first.
+        The revision of your terms that the customer must accept first, as he is told in each answer until he does.
     network
         ADDRESS/BITS that it can be used from.
     metadata
-        KEY=VALUE of your own.
+        KEY=VALUE of your own; may be given several times.
     """
     body: dict[str, Any] = {"name": name, "repositories": list(repository)}
     body |= {"formats": list(format), "packages": list(package), "eula": eula}
-    body |= {"downloads_max": downloads, "bytes_max": bytes, "clients_max": clients}
-    body |= {"period_s": seconds(period), "from_s": seconds(starts), "expires_s": seconds(expires)}
-    body |= {
-        "cidrs": list(network),
-        "metadata": dict(one.partition("=")[::2] for one in metadata),
-    }
+    body |= {"downloads_max": downloads, "bytes_max": bytes_of(bytes), "clients_max": clients}
+    body |= {"period_s": seconds(period), "from_s": from_now(starts, now_ms(), past=True)}
+    body |= {"expires_s": from_now(expires, now_ms()), "cidrs": list(network), "metadata": _pairs(metadata)}
     with reach(url, profile) as node:
         made = node.post(f"/workspaces/{workspace}/entitlements", body)
     out = Output(json)
@@ -82,58 +81,129 @@ def create(
 
 
 @app.command(name="list")
-def list_entitlements(workspace: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+def list_entitlements(
+    workspace: AtWorkspace, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+) -> None:
     """List the customers' tokens of a workspace."""
     with reach(url, profile) as node:
         found = list(node.items(f"/workspaces/{workspace}/entitlements"))
-    Output(json).rows({"items": found}, ("id", "name", "state"), [(o["id"], o["name"], o["state"]) for o in found])
+    rows = [(one["id"], one["name"], one["state"], _reach(one), ", ".join(_limits(one))) for one in found]
+    Output(json).rows({"items": found}, ("id", "name", "state", "reads", "limits"), rows)
 
 
 @app.command(name="show")
-def show(workspace: str, id: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+def show(workspace: AtWorkspace, id: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
     """Show one, with what was used. The origin counts it."""
     with reach(url, profile) as node:
         found = node.get(f"/workspaces/{workspace}/entitlements/{id}")
     used, limits = found["used"], found["limits"]
-    lines = [f"{found['name']}: {found['state']}"]
-    for word in ("downloads", "bytes", "clients"):
-        lines.append(f"{word}  {used[word]} of {limits[f'{word}_max'] or 'any'}")
+    lines = [f"{found['name']}: {found['state']}", f"reads  {_reach(found)}"]
+    for word, spelt in (("downloads", str), ("bytes", size_of), ("clients", str)):
+        most = limits[f"{word}_max"]
+        lines.append(f"{word}  {spelt(used[word])} of {spelt(most) if most else 'any'}")
+    lines += [f"counted  since {when(used['since_ms'])}"] if used["since_ms"] else []
+    lines += [line for line in _limits(found) if line.split()[0] in ("every", "from", "until", "terms", "networks")]
+    lines += [f"{key}={value}" for key, value in found["metadata"].items()]
     Output(json).fact(found, "\n".join(lines))
 
 
 @app.command(name="edit")
 def edit(
-    workspace: str,
+    workspace: AtWorkspace,
     id: str,
     /,
     *,
     downloads: int | None = None,
-    bytes: int | None = None,
+    bytes: str = "",
     clients: int | None = None,
+    period: str = "",
+    eula: str | None = None,
+    metadata: tuple[str, ...] = (),
     reset: bool = False,
     json: AsJson = False,
     url: AtUrl = "",
     profile: AsProfile = "",
 ) -> None:
-    """Give it other limits, or with --reset begin to count anew now."""
-    asked = {"downloads_max": downloads, "bytes_max": bytes, "clients_max": clients}
-    body: dict[str, Any] = {name: value for name, value in asked.items() if value is not None} | {"reset": reset}
+    """Give it other limits, or with --reset begin to count anew now. What is not named stays.
+
+    Parameters
+    ----------
+    workspace
+        The workspace that it is for.
+    id
+        Its id, as entitlement list shows it.
+    downloads
+        How many downloads it is good for; 0 = any.
+    bytes
+        How many bytes: 500M, 2G; 0 = any.
+    clients
+        From how many different addresses; 0 = any.
+    period
+        After which time the counts begin anew: 1d, 30d; 0 = never.
+    eula
+        The revision of your terms that the customer must accept; "" = none.
+    metadata
+        KEY=VALUE of your own, in place of all that there was; may be given several times.
+    reset
+        Begin a new period now.
+    """
+    asked = {"downloads_max": downloads, "bytes_max": bytes_of(bytes) if bytes else None, "clients_max": clients}
+    asked |= {"period_s": seconds(period) if period else None}
+    body: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    body |= ({} if eula is None else {"eula": eula}) | ({"metadata": _pairs(metadata)} if metadata else {})
+    if not body and not reset:
+        raise Usage("It is not said what is to be changed.", "Name at least one limit, or --reset.")
     with reach(url, profile) as node:
-        made = node.patch(f"/workspaces/{workspace}/entitlements/{id}", body)
+        made = node.patch(f"/workspaces/{workspace}/entitlements/{id}", body | {"reset": reset})
     Output(json).fact(made, f"Entitlement {id} is changed.")
 
 
 @app.command(name="refresh")
-def refresh(workspace: str, id: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+def refresh(
+    workspace: AtWorkspace, id: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+) -> None:
     """Give it a new text; the old one ends at once, and what was used stays used."""
     with reach(url, profile) as node:
         made = node.post(f"/workspaces/{workspace}/entitlements/{id}/refresh", {})
-    Output(json).fact(made, f"id     {made['id']}\ntoken  {made['token']}")
+    out = Output(json)
+    out.fact(made, f"id     {made['id']}\ntoken  {made['token']}")
+    out.note("The token is shown this once. Give it to the customer.")
 
 
 @app.command(name="revoke")
-def revoke(workspace: str, id: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+def revoke(
+    workspace: AtWorkspace, id: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+) -> None:
     """End it, at once and everywhere."""
     with reach(url, profile) as node:
         made = node.delete(f"/workspaces/{workspace}/entitlements/{id}")
     Output(json).fact(made, f"Entitlement {id} is revoked.")
+
+
+def _pairs(metadata: tuple[str, ...]) -> dict[str, str]:
+    """KEY=VALUE, several. Raises Usage."""
+    for one in metadata:
+        if not one.partition("=")[1]:
+            raise Usage(f'"{one}" is not understood.', "Write it as KEY=VALUE.")
+    return dict(one.partition("=")[::2] for one in metadata)
+
+
+def _reach(one: Any) -> str:
+    """What it reads, as its first grant says for all: they differ in the repository alone."""
+    first = one["grants"][0] if one["grants"] else {}
+    narrowed = [f"{word} {' '.join(first[word])}" for word in ("formats", "packages") if first.get(word)]
+    return ", ".join([" ".join(grant["scope"] for grant in one["grants"]), *narrowed])
+
+
+def _limits(one: Any) -> list[str]:
+    """How it is bounded, a phrase each."""
+    limits, eula = one["limits"], one["eula"]
+    told = [f"{limits[f'{word}_max']} {word}" for word in ("downloads", "clients") if limits[f"{word}_max"]]
+    told += [size_of(limits["bytes_max"])] if limits["bytes_max"] else []
+    told += [f"every {span(limits['period_s'])}"] if limits["period_s"] else []
+    told += [f"from {when(limits['from_ms'])}"] if limits["from_ms"] else []
+    told += [f"until {when(one['expires_ms'])}"] if one["expires_ms"] else []
+    told += [f"networks {' '.join(one['cidrs'])}"] if one.get("cidrs") else []
+    if eula["revision"]:
+        told.append(f"terms {eula['revision']} {'accepted' if eula['accepted'] else 'not accepted yet'}")
+    return told

@@ -6,7 +6,7 @@ from cyclopts import App
 
 from gateway.cli.terminal.client import reach
 from gateway.cli.terminal.output import Output
-from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, owned
+from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, AtWorkspace, owned, place
 
 roles = App(name="role", help="Roles: sets of actions under a name, to be given in a workspace.")
 grants = App(name="grant", help="Grants: give, list, take.")
@@ -31,7 +31,7 @@ def put_role(role: str, /, *actions: str, json: AsJson = False, url: AtUrl = "",
 
 
 @roles.command(name="list")
-def list_roles(workspace: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+def list_roles(workspace: AtWorkspace, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
     """List the roles of a workspace."""
     with reach(url, profile) as node:
         found = list(node.items(f"/workspaces/{workspace}/roles"))
@@ -83,11 +83,11 @@ def give(
     admin
         It may do everything there.
     action
-        A single action; may be given several times.
+        A single action of those that role put names; may be given several times.
     role
         A role of the workspace.
     format
-        Only of this format; may be given several times.
+        Only of this format: deb, generic, maven, npm, oci, pypi; may be given several times.
     package
         Only packages whose name fits, as in 'web-*'; needs --format.
     tag
@@ -115,17 +115,27 @@ def give(
 
 @grants.command(name="list")
 def list_grants(
-    workspace: str, /, *, subject: str = "", json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+    scope: str, /, *, subject: str = "", json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
 ) -> None:
-    """List what was given in a workspace, to all or to one subject."""
+    """List what was given in a workspace, or what of it holds in one repository.
+
+    Parameters
+    ----------
+    scope
+        WORKSPACE, or WORKSPACE/REPOSITORY.
+    subject
+        To this one alone: user:NAME, service:NAME, team:NAME, or members.
+    """
+    workspace = place(scope).workspace if "/" in scope else scope
     with reach(url, profile) as node:
-        found = list(node.items(f"/workspaces/{workspace}/grants", subject=subject))
+        given = list(node.items(f"/workspaces/{workspace}/grants", subject=subject))
+    found = [one for one in given if one["scope"] in (workspace, scope)] if "/" in scope else given
     rows = [(one["id"], one["subject"], _said(one)) for one in found]
     Output(json).rows({"items": found}, ("grant", "subject", "says"), rows)
 
 
 @grants.command(name="take")
-def take(workspace: str, id: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+def take(workspace: AtWorkspace, id: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
     """Take a grant away, at once and everywhere."""
     with reach(url, profile) as node:
         node.delete(f"/workspaces/{workspace}/grants/{id}")
@@ -156,6 +166,12 @@ def explain(
         read, publish, tag, delete, manage, grant, entitle, statistics, create, people, own.
     place
         WORKSPACE, or WORKSPACE/REPOSITORY.
+    format
+        The format of the package.
+    package
+        With a package of this name; without, with any of the place.
+    tag
+        For the action tag: to set this one.
     """
     workspace, _, repository = place.partition("/")
     asked = {"principal": principal, "action": action, "repository": repository, "format": format}

@@ -7,7 +7,7 @@ from cyclopts import App
 
 from gateway.cli.terminal.client import reach
 from gateway.cli.terminal.output import Output, Usage
-from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, owned, when
+from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, AtWorkspace, owned, when
 
 users = App(name="user", help="Users of a node.")
 members = App(name="member", help="Who belongs to a workspace, and as what.")
@@ -123,7 +123,7 @@ def end_session(id: str, /, *, json: AsJson = False, url: AtUrl = "", profile: A
 
 @members.command(name="add")
 def add_member(
-    workspace: str,
+    workspace: AtWorkspace,
     member: str,
     /,
     *,
@@ -149,7 +149,7 @@ def add_member(
 
 
 @members.command(name="list")
-def list_members(workspace: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+def list_members(workspace: AtWorkspace, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
     """List the members of a workspace."""
     with reach(url, profile) as node:
         found = list(node.items(f"/workspaces/{workspace}/members"))
@@ -159,7 +159,7 @@ def list_members(workspace: str, /, *, json: AsJson = False, url: AtUrl = "", pr
 
 @members.command(name="remove")
 def remove_member(
-    workspace: str, member: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+    workspace: AtWorkspace, member: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
 ) -> None:
     """End a membership: its teams, its grants, and what its tokens could do there end with it, everywhere."""
     with reach(url, profile) as node:
@@ -179,7 +179,7 @@ def create_team(
 
 
 @teams.command(name="list")
-def list_teams(workspace: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+def list_teams(workspace: AtWorkspace, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
     """List the teams of a workspace with who is in them."""
     with reach(url, profile) as node:
         found = list(node.items(f"/workspaces/{workspace}/teams"))
@@ -230,7 +230,7 @@ def create_service(
 
 
 @services.command(name="list")
-def list_services(workspace: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+def list_services(workspace: AtWorkspace, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
     """List the service accounts of a workspace."""
     with reach(url, profile) as node:
         found = list(node.items(f"/workspaces/{workspace}/services"))

@@ -9,7 +9,7 @@ from cyclopts import App
 
 from gateway.cli.terminal.client import Client, named, reach
 from gateway.cli.terminal.output import Output, Usage
-from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, owned, seconds
+from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, AtWorkspace, owned, seconds
 
 app = App(name="oidc", help="Let builds in by what their CI says of them, without secrets.")
 
@@ -71,7 +71,9 @@ def add_provider(
 
 
 @app.command(name="list")
-def list_providers(workspace: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+def list_providers(
+    workspace: AtWorkspace, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+) -> None:
     """List the identity providers that a workspace believes, and their rules."""
     with reach(url, profile) as node:
         found = list(node.items(f"/workspaces/{workspace}/providers"))
@@ -94,7 +96,7 @@ def remove_provider(provider: str, /, *, json: AsJson = False, url: AtUrl = "", 
 
 @app.command(name="exchange")
 def exchange(
-    workspace: str,
+    workspace: AtWorkspace,
     /,
     *,
     service: str = "",

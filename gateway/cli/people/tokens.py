@@ -6,7 +6,8 @@ from cyclopts import App
 
 from gateway.cli.terminal.client import reach
 from gateway.cli.terminal.output import Output, Usage
-from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, place, seconds, when
+from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, from_now, place, seconds, when
+from gateway.console.calls.clock import now_ms
 
 app = App(name="token", help="Tokens: make, list, revoke.")
 
@@ -57,7 +58,7 @@ def create_token(
     network
         ADDRESS/BITS that it can be used from; may be given several times.
     expires
-        How long it is good: 12h, 30d, 1y; for ever without.
+        How long it is good: 12h, 30d, 1y, or until a day as 2027-01-31 (UTC); for ever without.
     requests_max
         How many requests each node takes from it in its window (a minute, unless configured).
     """
@@ -67,7 +68,7 @@ def create_token(
     if not edge and not scopes and not owner:
         raise Usage("The token would reach nothing.", "Add --repository W/R, --workspace W or --everything.")
     rights = {"read": read is not False, "write": write, "admin": admin}
-    body: dict[str, Any] = {"name": name, "expires_s": seconds(expires), "requests_max": requests_max}
+    body: dict[str, Any] = {"name": name, "expires_s": from_now(expires, now_ms()), "requests_max": requests_max}
     body |= {"cidrs": list(network)} if network else {}
     body |= {"owner": owner} if owner else {}
     body |= {"kind": "edge"} if edge else {"grants": [{"scope": scope} | rights for scope in scopes]}
@@ -84,10 +85,14 @@ def list_tokens(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "
     with reach(url, profile) as node:
         found = list(node.items("/tokens"))
     rows = [
-        (one["id"], one["name"], one["state"], _reach(one), when(one["expires_ms"], never="never"), _used(one))
+        (
+            *(one.get(word, "") for word in ("id", "name", "kind", "owner_name", "state")),
+            *(_reach(one), when(one["expires_ms"], never="never"), _used(one)),
+        )
         for one in found
     ]
-    Output(json).rows({"items": found}, ("id", "name", "state", "reaches", "expires", "last used"), rows)
+    columns = ("id", "name", "kind", "acts for", "state", "reaches", "expires", "last used")
+    Output(json).rows({"items": found}, columns, rows)
 
 
 @app.command(name="revoke")
@@ -121,7 +126,9 @@ def rotate_token(
     """
     with reach(url, profile) as node:
         made = node.post(f"/tokens/{id}/rotate", {"overlap_s": seconds(overlap)})
-    Output(json).fact(made, f"id     {made['id']}\ntoken  {made['token']}")
+    out = Output(json)
+    out.fact(made, f"id     {made['id']}\ntoken  {made['token']}")
+    out.note("The token is shown this once. Keep it where it is safe.")
 
 
 @app.command(name="whoami")

@@ -12,7 +12,9 @@ app = App(name="network", help="From where a repository can be used: rules, the 
 
 Rule = dict[str, Any]
 FromNetworks = Annotated[tuple[str, ...], Parameter(name="--network", help="ADDRESS/BITS; may be given several times.")]
-FromCountries = Annotated[tuple[str, ...], Parameter(name="--country", help="ISO code as DE; several times.")]
+FromCountries = Annotated[
+    tuple[str, ...], Parameter(name="--country", help="Two letters (ISO 3166) as DE; may be given several times.")
+]
 AtNumber = Annotated[int, Parameter(name="--at", help="Its number, from 1; behind all others without.")]
 Note = Annotated[str, Parameter(name="--note", help="What it is for.")]
 
@@ -39,7 +41,7 @@ def allow(
     profile: AsProfile = "",
 ) -> None:
     """Let clients in that are in one of these networks or countries; all, if neither is given."""
-    rule = {"action": "allow", "networks": network, "countries": country, "note": note}
+    rule = {"action": "allow", "networks": network, "countries": [one.upper() for one in country], "note": note}
     with reach(url, profile) as node:
         _show(_added(node, where, rule, at), json)
 
@@ -58,7 +60,7 @@ def deny(
     profile: AsProfile = "",
 ) -> None:
     """Keep clients out that are in one of these networks or countries; all, if neither is given."""
-    rule = {"action": "deny", "networks": network, "countries": country, "note": note}
+    rule = {"action": "deny", "networks": network, "countries": [one.upper() for one in country], "note": note}
     with reach(url, profile) as node:
         _show(_added(node, where, rule, at), json)
 

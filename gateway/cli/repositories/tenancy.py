@@ -5,7 +5,7 @@ from cyclopts import App
 from gateway.cli.terminal.client import reach
 from gateway.cli.terminal.output import Output, Usage
 from gateway.cli.terminal.sizes import size_of
-from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, place, seconds, span
+from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, AtWorkspace, place, seconds, span
 
 workspaces = App(name="workspace", help="Workspaces.")
 repositories = App(name="repo", help="Repositories.")
@@ -58,7 +58,7 @@ def create_repository(
 
 @repositories.command(name="list")
 def list_repositories(
-    workspace: str = "", /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+    workspace: AtWorkspace = "", /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
 ) -> None:
     """List the repositories that you may see, of one workspace or of all."""
     with reach(url, profile) as node:

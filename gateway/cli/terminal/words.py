@@ -3,12 +3,20 @@
 import datetime
 import re
 import urllib.parse
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
 
 from gateway.cli.terminal.output import Usage
 
+
+def one_workspace(_: Any, text: str) -> None:
+    """Raises Usage for what names more than a Workspace: no address could be made of it."""
+    if "/" in text:
+        raise Usage(f'"{text}" is no workspace.', "Write its name alone: what is after the slash is no part of it.")
+
+
+AtWorkspace = Annotated[str, Parameter(validator=one_workspace)]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on stdout.")]
 AtUrl = Annotated[str, Parameter(name="--url", help="The node; else ENTREPOT_URL, a profile, this machine.")]
 AsProfile = Annotated[str, Parameter(name="--profile", help="The profile; else ENTREPOT_PROFILE, the current one.")]
@@ -71,6 +79,24 @@ def seconds(text: str) -> int:
     if match is None:
         raise Usage(f'"{text}" is no duration.', "Write it as a number and s, m, h, d, w or y: 30d.")
     return int(match[1]) * _SECONDS[match[2] or "s"]
+
+
+def from_now(text: str, now_ms: int, *, past: bool = False) -> int:
+    """The seconds until a day (2027-01-31, or with a time as 2027-01-31T12:00, of UTC), or a duration. Raises Usage,
+    also for what is over, where that is not `past`, which is now."""
+    if "-" not in text:
+        return seconds(text)
+    try:
+        at = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        raise Usage(
+            f'"{text}" is no day.', "Write it as 2027-01-31 or 2027-01-31T12:00, or in how long: 30d."
+        ) from None
+    at = at if at.tzinfo is not None else at.replace(tzinfo=datetime.UTC)
+    left = int(at.timestamp()) - now_ms // 1000
+    if left <= 0 and not past:
+        raise Usage(f'"{text}" is over.', "Name a time that is to come.")
+    return max(left, 0)
 
 
 def span(count: int) -> str:

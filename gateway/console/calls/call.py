@@ -172,7 +172,7 @@ class Call:
         try:
             return msgspec.json.decode(raw, type=shape)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise Invalid(f"The body is not what this address takes: {place_of(error)}.") from None
+            raise Invalid(f"The body is not what this address takes: {place_of(error, shape)}.") from None
 
     def etag(self, reading: Reading, principal: Principal) -> str:
         """That of the thing at this address, as `principal` sees it; "" where there is none."""

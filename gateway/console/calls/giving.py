@@ -39,7 +39,8 @@ def grant_of(services: Services, asked: NewGrant) -> Grant:
     actions_of(asked.actions)
     formats = tuple(sorted(set(asked.formats)))
     if unknown := [one for one in formats if one not in services.formats]:
-        raise Invalid(f"There are {len(unknown)} formats named that are not known.", f"One of {services.formats}.")
+        told = "One format is" if len(unknown) == 1 else f"{len(unknown)} formats are"
+        raise Invalid(f"{told} named that this node does not know.", f"It knows {', '.join(services.formats)}.")
     if asked.packages and not formats:
         raise Invalid("Patterns of packages need formats.", "Each format spells its names in its own way: name them.")
     for one in asked.packages:
@@ -104,7 +105,7 @@ def judge_giving(reading: Reading, principal: Principal, grant: Grant) -> int:
     if grant.role:
         role = reading.role(ws, grant.role)
         if role is None:
-            raise Invalid("There is no such role in this workspace.", "Make it first: entrepot role create.")
+            raise Invalid("There is no such role in this workspace.", "Make it first: entrepot role put.")
         actions |= frozenset(role.actions)
     stands = standing(reading, principal, ws)
     needed = frozenset((GRANT,)) if grant.deny else (frozenset((GRANT,)) | actions)
@@ -157,6 +158,12 @@ def account_of(reading: Reading, ws: str, said: str) -> Account | None:
     if kind not in ("user", "service", "managed"):
         raise Invalid("This names nobody.", "Write user:NAME, service:NAME, managed:NAME, team:NAME or members.")
     return reading.account_named(kind, "" if kind == "user" else ws, name) if name and "\0" not in name else None
+
+
+def named(account: Account) -> str:
+    """An Account as whoever makes a token for it writes it."""
+    within = f"{account.workspace}/" if account.workspace else ""
+    return f"{account.kind}:{within}{account.name}"
 
 
 def told(reading: Reading, subject: str) -> str:

@@ -18,6 +18,7 @@ from gateway.console.calls.giving import (
     judge_passing_on,
     judge_scope,
     judge_standing_in,
+    named,
     networks_of,
 )
 from gateway.console.calls.permissions import BY_BODY, SOMEBODY, TOKEN_CONTROL, controlled_token
@@ -55,10 +56,22 @@ async def list_tokens(call: Call) -> Reply:
             all_of = (one for one in reading.tokens(after) if one.sign_in is None)
             return list(islice((one for one in all_of if controls(reading, call.principal, one)), limit + 1))
 
+    def names(owned: list[Token]) -> dict[str, str]:
+        with call.read() as reading:
+            accounts = [reading.account(one) for one in {token.owner for token in owned if token.owner}]
+        return {one.id: named(one) for one in accounts if one is not None}
+
     found = await trio.to_thread.run_sync(taken)
+    owners = await trio.to_thread.run_sync(names, found)
     register = call.services.register
     uses = register.uses([one.id for one in found]) if register is not None else {}
-    return Reply(200, shown.page(found, limit, _id, lambda one: shown.token(one, now_ms, uses.get(one.id))))
+
+    def told(one: Token) -> shown.Shown:
+        return shown.token(one, now_ms, uses.get(one.id)) | (
+            {"owner_name": owners[one.owner]} if one.owner in owners else {}
+        )
+
+    return Reply(200, shown.page(found, limit, _id, told))
 
 
 @ROUTES.add("POST", "/tokens", BY_BODY, takes=NewToken, gives=replies.MintedToken, status=201)
@@ -174,7 +187,9 @@ def _owner_of(reading: Reading, principal: Principal, said: str) -> str:
             raise Forbidden("A token with grants of its own makes no others.", "Log in, or use one without grants.")
         return principal.owner
     kind, _, name = said.partition(":")
-    ws, _, service = name.partition("/")
+    ws, slash, service = name.partition("/")
+    if kind == "service" and not slash:
+        raise Invalid("This names no service account.", "Write service:WORKSPACE/NAME.")
     if kind != "service":  # of a person nobody else makes tokens but the node's administrators
         account = account_of(reading, ws, said if kind == "user" else f"{kind}:{service}")
         if not principal.owner or account is None or account.id != principal.owner:

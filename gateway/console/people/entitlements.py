@@ -163,7 +163,10 @@ async def accept_eula(call: Call) -> Reply:
         if token is None or token.entitlement is None or not token.entitlement.eula:
             raise Absent("This token has no terms to accept.")
         if token.entitlement.eula != body.revision:
-            raise Conflict("This is not the revision that is to be accepted.", "Read the present one.")
+            raise Conflict(
+                "This is not the revision that is to be accepted.",
+                "Ask for a file with this token: the refusal says which it is.",
+            )
         limits = msgspec.structs.replace(token.entitlement, accepted=body.revision)
         return _written(principal, "entitlement.accept", msgspec.structs.replace(token, entitlement=limits))
 

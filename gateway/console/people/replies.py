@@ -134,6 +134,8 @@ class Token(Told, frozen=True, kw_only=True):
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
     issuer: str = ""
     subject: str = ""
+    owner_name: str = ""
+    """Whom it acts for, as people write it: in lists alone."""
     last_used: Use | None = None
     """In lists alone, where one is known: as far as the client log has reached the origin, which tells it."""
 
