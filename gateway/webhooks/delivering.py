@@ -20,37 +20,33 @@ import trio
 
 from gateway.insight.errorlog import report
 from gateway.webhooks.filters import Filter
-from gateway.webhooks.queue import Ended, Queue, Rules, State, Waiting
-from gateway.webhooks.records import Delivery
-from gateway.webhooks.telling import EVENT, Attempt, Telling
+from gateway.webhooks.queue import WINDOW, Ended, Queue, Rules, State, Waiting
+from gateway.webhooks.telling import EVENT, Attempt, Ready, Telling
+from gateway.webhooks.turns import AHEAD_MAX, Live, Turns
+from gateway.webhooks.written import Written
 from storage.commit import Committed, Decide, Decided
 from storage.errors import Absent, Damaged, Invalid, Problem, Unavailable
 from storage.hooks import PutWebhook, Webhook
 from storage.index.catalog import Reading
 from storage.nouns import SYSTEM, Draft
 
+GLANCE_SECONDS = 0.02
+"""So often it is seen whether anything was written to the journal."""
 LOOK_SECONDS = 0.1
+"""So often it is seen what is due, and which webhooks there are."""
 CLAIM_SECONDS = 0.5
 TROUBLE_SECONDS = 5.0
 FORGET_SECONDS = 60.0
 ENTRIES_MAX = 500
 """So many entries of a journal are looked at for one webhook, before it is another's turn."""
+ROOM_MIN = WINDOW // 2
+"""A long queue is read in pieces of at least this many events."""
+AHEAD_BYTES_MAX = 8 << 20
+"""Of all that is ready to be sent."""
 ACTOR = "webhooks"
 GONE = 410
 
 Commit = Callable[[Decide], Awaitable[Committed]]
-
-
-class Live:
-    """One webhook that is there, with its queue."""
-
-    def __init__(self, hook: Webhook, queue: Queue, filter: Filter) -> None:
-        self.hook = hook
-        self.queue = queue
-        self.filter = filter
-        self.dirty = False
-        self.held = False
-        """There was more to look at than there was room for."""
 
 
 class Looked(NamedTuple):
@@ -79,15 +75,15 @@ class Deliverer:
         self._telling = telling
         self._commit = commit
         self._rules = rules
-        self._parallel_max = parallel_max
         self._spread = spread
         self._now_ms = telling.now_ms
         self._live: dict[str, Live] = {}
-        self._ended: list[tuple[str, Waiting, Attempt | Problem]] = []
+        self._turns = Turns(parallel_max)
+        self._written = Written(telling.records, self._live)
+        self._off: list[tuple[Webhook, str]] = []
         self._bell = trio.Event()
-        self._sending = 0
-        self._moment = -1
-        self._turn = 0
+        self._moment = self._listed = -1
+        self._listed_s = 0.0
 
     async def run(self) -> None:
         """Deliver for as long as this process holds the claim; wait for it else. Until cancelled."""
@@ -100,76 +96,114 @@ class Deliverer:
 
     async def _deliver(self) -> None:
         self._live.clear()
+        self._written.clear()
+        self._turns.sending = 0
         self._moment, forgotten_s = -1, -FORGET_SECONDS
-        async with trio.open_nursery() as nursery:
-            while True:
-                try:
-                    if trio.current_time() - forgotten_s >= FORGET_SECONDS:
-                        forgotten_s = trio.current_time()
-                        await trio.to_thread.run_sync(self._forget)
-                    more = await self._round(nursery)
-                except (Problem, OSError, lmdb.Error) as problem:
-                    self._moment = -1
-                    report("error", "webhooks are not delivered for a moment", why=str(problem))
-                    await trio.sleep(TROUBLE_SECONDS)
-                    continue
-                if not more:
-                    await self._rest()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write)
+                while True:
+                    try:
+                        if trio.current_time() - forgotten_s >= FORGET_SECONDS:
+                            forgotten_s = trio.current_time()
+                            await trio.to_thread.run_sync(self._forget)
+                        more = await self._round(nursery)
+                    except (Problem, OSError, lmdb.Error) as problem:
+                        self._moment = -1
+                        report("error", "webhooks are not delivered for a moment", why=str(problem))
+                        await trio.sleep(TROUBLE_SECONDS)
+                        continue
+                    if not more:
+                        await self._rest()
+        finally:
+            self._telling.sender.lines.close()
+
+    async def _write(self) -> None:
+        """What cannot be written is written later; then nothing more is sent, when it has become too much."""
+        while True:
+            try:
+                await self._written.run()
+            except (Problem, OSError, lmdb.Error) as problem:
+                report("error", "it cannot be written down which webhooks were told", why=str(problem))
+                await trio.sleep(TROUBLE_SECONDS)
 
     async def _rest(self) -> None:
-        """Until something ended, something is due, or it is time to look at the journal."""
-        with trio.move_on_after(LOOK_SECONDS):
-            await self._bell.wait()
+        """Until something is wanted, something may be due, or something was written to the journal."""
+        self._telling.sender.lines.tidy()
+        for _ in range(round(LOOK_SECONDS / GLANCE_SECONDS)):
+            with trio.move_on_after(GLANCE_SECONDS):
+                await self._bell.wait()
+                return
+            if self._telling.catalog.moment() != self._moment:
+                return
 
     async def _round(self, nursery: trio.Nursery) -> bool:
-        """Settle what ended, look for more, send what is due, and write it down. Is there more to do at once?"""
+        """Look for more, make it ready, and send what is due. Is there more to do at once?"""
         self._bell = trio.Event()
-        log, off = self._settle()
         more = False
         moment = self._telling.catalog.moment()
+        if self._moment < 0 or (moment != self._listed and trio.current_time() - self._listed_s >= LOOK_SECONDS):
+            await self._list()
+            self._listed, self._listed_s, self._moment = moment, trio.current_time(), -1
         if moment != self._moment or any(self._wants(one) for one in self._live.values()):
-            if moment != self._moment:
-                await trio.to_thread.run_sync(self._list)
-                self._moment = moment
+            self._moment = moment
             more = await self._look()
-        for live in list(self._live.values()):
+        for live in self._live.values():
             if live.hook.enabled and live.queue.is_hopeless(self._now_ms()):
-                off.append((live.hook, "It did nothing but fail for too long."))
-        await self._write(log)
-        for hook, why in off:
-            await self._switch_off(hook, why)
+                self._off.append((live.hook, "It did nothing but fail for too long."))
+        while self._off:
+            await self._switch_off(*self._off.pop())
+        await self._make_ready()
         self._send_due(nursery)
         return more
 
     # ------------------------------------------------------------ which webhooks there are
 
-    def _list(self) -> None:
-        """Blocking. What is known of webhooks becomes what the index has."""
-        with self._telling.catalog.read() as reading:
-            hooks = {one.id: one for one in reading.webhooks()}
-        for gone in set(self._live) - set(hooks):
+    async def _list(self) -> None:
+        """What is known of webhooks becomes what the index has."""
+        known = {id: live.hook for id, live in self._live.items()}
+        there, fresh = await trio.to_thread.run_sync(self._listed_now, known)
+        for gone in set(self._live) - there:
             del self._live[gone]
-        for id, hook in hooks.items():
-            live = self._live.get(id)
-            if live is not None and live.hook == hook:
+        for hook, filter, state in fresh:
+            if filter is None:
+                self._live.pop(hook.id, None)
+            else:
+                self._renew(hook, filter, state)
+
+    def _listed_now(
+        self, known: dict[str, Webhook]
+    ) -> tuple[frozenset[str], list[tuple[Webhook, Filter | None, State | None]]]:
+        """Blocking. The ids of all there are; those that are not as they are known, with what each needs."""
+        with self._telling.catalog.read() as reading:
+            hooks = reading.webhooks()
+        fresh: list[tuple[Webhook, Filter | None, State | None]] = []
+        for hook in hooks:
+            if known.get(hook.id) == hook:
                 continue
             try:
                 filter = self._telling.filter_of(hook)
             except Invalid as problem:
-                report("error", "a webhook has a filter that cannot be read", webhook=id, why=problem.message)
-                self._live.pop(id, None)
+                report("error", "a webhook has a filter that cannot be read", webhook=hook.id, why=problem.message)
+                fresh.append((hook, None, None))
                 continue
-            if live is None:
-                state = self._telling.records.state(id) or State(hook.run, hook.after, hook.after_system)
-                live = self._live[id] = Live(hook, Queue(state, self._rules), filter)
-            live.hook, live.filter = hook, filter
-            state = live.queue.state
-            if state.run != hook.run:
-                live.queue.begin(State(hook.run, hook.after, hook.after_system))
-                live.dirty = True
-            if not hook.enabled and (state.failures or state.failing_ms or state.paused_ms):
-                live.queue.rest()
-                live.dirty = True
+            fresh.append((hook, filter, None if hook.id in known else self._telling.records.state(hook.id)))
+        return frozenset(one.id for one in hooks), fresh
+
+    def _renew(self, hook: Webhook, filter: Filter, state: State | None) -> None:
+        """It is new here, or changed."""
+        begins = State(hook.run, hook.after, hook.after_system)
+        live = self._live.get(hook.id)
+        if live is None:
+            live = self._live[hook.id] = Live(hook, Queue(state or begins, self._rules), filter)
+        live.renewed(hook, filter)
+        now = live.queue.state
+        if now.run != hook.run:
+            live.queue.begin(begins)
+            self._written.add(live)
+        if not hook.enabled and (now.failures or now.failing_ms or now.paused_ms):
+            live.queue.rest()
+            self._written.add(live)
 
     def _forget(self) -> None:
         """Blocking. Drop what is kept of webhooks that are gone."""
@@ -183,22 +217,22 @@ class Deliverer:
 
     def _wants(self, live: Live) -> bool:
         """Was it held up by its own list, and has room again?"""
-        return live.hook.enabled and live.held and live.queue.room() > 0
+        return live.hook.enabled and live.held and live.queue.room() >= ROOM_MIN
 
     async def _look(self) -> bool:
         asked = []
         for live in self._live.values():
-            live.held = live.hook.enabled and live.queue.room() == 0
+            live.held = live.hook.enabled and live.queue.room() < ROOM_MIN
             if live.hook.enabled and not live.held:
                 asked.append(live)
         more = False
         for live, looked in await trio.to_thread.run_sync(self._looked_at, asked):
             state = live.queue.state
             live.held = looked.more
-            more |= looked.more and live.queue.room() > len(looked.found)
+            more |= looked.more and live.queue.room() - len(looked.found) >= ROOM_MIN
             if (looked.at, looked.at_system) != (state.at, state.at_system):
                 live.queue.looked(looked.at, looked.at_system, looked.found)
-                live.dirty = True
+                self._written.add(live)
         return more
 
     def _looked_at(self, asked: Sequence[Live]) -> list[tuple[Live, Looked]]:
@@ -236,82 +270,72 @@ class Deliverer:
 
     # ------------------------------------------------------------ sending
 
-    def _send_due(self, nursery: trio.Nursery) -> None:
-        """Webhooks take turns, one event each, until all that may be under way is."""
-        now_ms = self._now_ms()
-        order = sorted(self._live)
-        order = order[self._turn % max(1, len(order)) :] + order[: self._turn % max(1, len(order))]
-        self._turn += 1
-        going = True
-        while going and self._sending < self._parallel_max:
-            going = False
-            for id in order:
-                live = self._live[id]
-                if not live.hook.enabled or self._sending >= self._parallel_max:
-                    continue
-                for one in live.queue.due(now_ms, 1):
-                    self._sending += 1
-                    nursery.start_soon(self._send, live.hook, one)
-                    going = True
+    async def _make_ready(self) -> None:
+        """Some of what comes next, in one go, so that it can be sent as soon as its turn comes."""
+        size = sum(len(ready.body) for one in self._live.values() for ready in one.ahead.values())
+        wanted = []
+        for live in self._live.values():
+            if live.wants_ahead and size < AHEAD_BYTES_MAX:
+                coming = [one for one in live.queue.coming(AHEAD_MAX) if one.message not in live.ahead]
+                wanted.append((live, live.hook, coming))
+        for live, hook, made in await trio.to_thread.run_sync(self._made_ready, wanted) if wanted else ():
+            if live.hook is hook:
+                live.ahead |= made
 
-    async def _send(self, hook: Webhook, waiting: Waiting) -> None:
+    def _made_ready(
+        self, wanted: Sequence[tuple[Live, Webhook, Sequence[Waiting]]]
+    ) -> list[tuple[Live, Webhook, dict[str, Ready]]]:
+        """Blocking. What cannot be made ready is left to its own turn."""
+        found = []
+        for live, hook, coming in wanted:
+            made: dict[str, Ready] = {}
+            for one in coming:
+                with suppress(Problem, OSError, lmdb.Error):
+                    made[one.message] = self._ready(hook, one)
+            found.append((live, hook, made))
+        return found
+
+    def _ready(self, hook: Webhook, waiting: Waiting) -> Ready:
+        """Blocking."""
+        journal = SYSTEM if waiting.system else hook.workspace
+        return self._telling.ready(hook, self._telling.message(hook, journal, waiting.serial, waiting.message))
+
+    def _send_due(self, nursery: trio.Nursery) -> None:
+        if not self._written.is_behind:
+            for live, waiting, ready in self._turns.due(self._live, self._now_ms(), trio.current_time()):
+                nursery.start_soon(self._send, nursery, live.hook, waiting, ready)
+
+    async def _send(self, nursery: trio.Nursery, hook: Webhook, waiting: Waiting, ready: Ready | None) -> None:
         how: Attempt | Problem
         try:
-            journal = SYSTEM if waiting.system else hook.workspace
-            message = await trio.to_thread.run_sync(
-                self._telling.message, hook, journal, waiting.serial, waiting.message
-            )
-            how = await self._telling.attempt(hook, message, EVENT, waiting.attempts + 1)
+            if ready is None:
+                ready = await trio.to_thread.run_sync(self._ready, hook, waiting)
+            how = await self._telling.attempt(hook, ready, EVENT, waiting.attempts + 1)
         except Problem as problem:
             how = problem
         except (OSError, lmdb.Error) as error:
             how = Unavailable(f"This node cannot read what is to be told: {type(error).__name__}.")
-        finally:
-            self._sending -= 1
-        self._ended.append((hook.id, waiting, how))
-        self._bell.set()
+        live = self._live.get(hook.id)
+        self._turns.ended(live, waiting.message, trio.current_time())
+        if live is not None:
+            self._settle(live, waiting, how)
+        self._send_due(nursery)
+        if live is None or live.wants_ahead or self._wants(live) or self._off:
+            self._bell.set()
 
-    def _settle(self) -> tuple[list[tuple[str, Delivery]], list[tuple[Webhook, str]]]:
-        """What ended goes out of the queues: lines for the logs, and webhooks that are to be switched off."""
-        log: list[tuple[str, Delivery]] = []
-        off: list[tuple[Webhook, str]] = []
-        ended, self._ended = self._ended, []
-        for id, waiting, how in ended:
-            live = self._live.get(id)
-            if live is None:
-                continue
-            self._settle_one(live, waiting, how, log, off)
-            if not live.hook.enabled:  # it was under way when it was switched off: it counts no more than those before
-                live.queue.rest()
-        return log, off
-
-    def _settle_one(
-        self,
-        live: Live,
-        waiting: Waiting,
-        how: Attempt | Problem,
-        log: list[tuple[str, Delivery]],
-        off: list[tuple[Webhook, str]],
-    ) -> None:
-        id = live.hook.id
-        live.dirty = True
+    def _settle(self, live: Live, waiting: Waiting, how: Attempt | Problem) -> None:
+        """What ended goes out of its queue, or waits for another attempt."""
         if isinstance(how, Problem):
-            report("error", "an event cannot be told", webhook=id, why=how.message)
-            live.queue.ended(waiting.message, Ended(False, never=isinstance(how, Absent)), self._now_ms(), self._spread)
-            return
-        log.append((id, how.delivery))
-        answer = how.answer
-        live.queue.ended(waiting.message, Ended(answer.delivered, wait_s=answer.wait_s), self._now_ms(), self._spread)
-        if answer.status == GONE:
-            off.append((live.hook, "The receiver answered 410: it wants nothing any more."))
-
-    async def _write(self, log: Sequence[tuple[str, Delivery]]) -> None:
-        states = {id: live.queue.state for id, live in self._live.items() if live.dirty}
-        if not states and not log:
-            return
-        await trio.to_thread.run_sync(self._telling.records.write, states, log)
-        for id in states:
-            self._live[id].dirty = False
+            report("error", "an event cannot be told", webhook=live.hook.id, why=how.message)
+            ended = Ended(False, never=isinstance(how, Absent))
+        else:
+            ended = Ended(how.answer.delivered, wait_s=how.answer.wait_s)
+            if how.answer.status == GONE:
+                self._off.append((live.hook, "The receiver answered 410: it wants nothing any more."))
+        live.queue.ended(waiting.message, ended, self._now_ms(), self._spread)
+        if not live.hook.enabled:  # it was under way when it was switched off: it counts no more than those before
+            live.queue.rest()
+        self._written.add(live, None if isinstance(how, Problem) else how.delivery)
 
     async def _switch_off(self, hook: Webhook, why: str) -> None:
         """With an entry, so that the audit tells of it, and other webhooks do."""

@@ -9,7 +9,8 @@ whatever they were of, the receiver itself is taken to be away: then one event a
 waits without losing attempts. Any success ends that. A receiver that did nothing but fail for long is switched off.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -112,16 +113,23 @@ class Queue:
         free = min(most, (1 if self.is_away else self._rules.parallel_max) - len(self._under_way))
         if free <= 0 or now_ms < self.state.paused_ms:
             return []
-        ready = [one for one in self.state.waiting if one.message not in self._under_way]
+        ready: Iterator[Waiting] = (one for one in self.state.waiting if one.message not in self._under_way)
         if self.is_away:  # another one each time: it may be that one event which is refused, and not all
-            ready.sort(key=lambda one: one.attempts)
+            ready = iter(sorted(ready, key=lambda one: one.attempts))
         else:
-            ready = [one for one in ready if one.next_ms <= now_ms]
-        found: list[Waiting] = []
-        for one in ready[:free]:
-            self._under_way.add(one.message)
-            found.append(one)
+            ready = (one for one in ready if one.next_ms <= now_ms)
+        found = list(islice(ready, free))
+        self._under_way.update(one.message for one in found)
         return found
+
+    @property
+    def idle(self) -> int:
+        """How many wait that are not under way."""
+        return len(self.state.waiting) - len(self._under_way)
+
+    def coming(self, most: int) -> list[Waiting]:
+        """What is to be sent next, as far as that can be known."""
+        return list(islice((one for one in self.state.waiting if one.message not in self._under_way), most))
 
     def wake_ms(self, now_ms: int) -> int | None:
         """When something will be due, as far as it is known; None = not before something happens."""

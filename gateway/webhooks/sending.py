@@ -2,14 +2,13 @@
 
 The name is resolved once, every address is judged as those of upstreams are (cache/asking/addresses.py), and the
 connection goes to one that was judged. Redirects are not followed: they are answers like others. The whole exchange
-has one deadline, and so much of an answer is read and no more. A fresh connection for each: nothing of one is left
-for another.
+has one deadline, and so much of an answer is read and no more. A connection may be used again for the same webhook
+(lines.py), for nobody else.
 """
 
 import ipaddress
 import ssl
 import time
-from contextlib import suppress
 from typing import NamedTuple
 
 import h11
@@ -17,14 +16,11 @@ import trio
 
 from cache.asking.addresses import Place, Resolve, checked, place, resolve_by_system
 from cache.asking.connecting import trust
+from gateway.webhooks.lines import BROKEN, Heard, Line, Lines, Owner, Stale
 from storage.errors import Invalid, Problem, UpstreamFailed
 
 SECONDS_MAX = 15.0
 CONNECT_SECONDS_MAX = 5.0
-BODY_SECONDS_MAX = 2.0
-ANSWER_BYTES_MAX = 64 << 10
-HEAD_BYTES_MAX = 32 << 10
-READ_BYTES = 16 << 10
 ADDRESSES_MAX = 3
 RETRY_AFTER_SECONDS_MAX = 24 * 3600
 VALUE_CHARS_MAX = 4096
@@ -33,8 +29,6 @@ PORTS = (80, 443)
 
 _SHOWN = ("content-type", "content-length", "date", "server", "retry-after", "location", "x-request-id")
 """What of an answer's head is kept."""
-
-_BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, h11.ProtocolError)
 
 
 class Answer(NamedTuple):
@@ -69,11 +63,15 @@ class Sender:
         self._agent = agent
         self._resolve = resolve
         self._seconds_max = seconds_max
+        self.lines = Lines()
         self._tls: ssl.SSLContext | None = None
         self._resolving: trio.CapacityLimiter | None = None
 
-    async def post(self, url: str, headers: dict[str, str], body: bytes, *, private_network: bool) -> Answer:
-        """One POST, whatever comes of it: it raises nothing but Cancelled."""
+    async def post(
+        self, url: str, headers: dict[str, str], body: bytes, *, private_network: bool, hook: str = ""
+    ) -> Answer:
+        """One POST, whatever comes of it: it raises nothing but Cancelled. `hook` is the webhook whose connection may
+        be used again, "" = one for this alone."""
         began_s = time.monotonic()
 
         def took_ms() -> int:
@@ -81,45 +79,60 @@ class Sender:
 
         try:
             with trio.fail_after(self._seconds_max):
-                answer = await self._post(
-                    receiver(url, private_network=private_network), headers, body, private_network
-                )
+                there = receiver(url, private_network=private_network)
+                heard = await self._post(there, headers, body, private_network, hook)
         except trio.TooSlowError:
             return Answer(0, "The receiver did not answer in time.", took_ms())
         except Problem as problem:
             return Answer(0, problem.message, took_ms())
         except (h11.ProtocolError, EOFError):
             return Answer(0, "The receiver's answer is no HTTP.", took_ms())
-        except _BROKEN as error:
+        except BROKEN as error:
             return Answer(0, _why(error), took_ms())
-        return answer._replace(took_ms=took_ms())
+        return _answer(heard, took_ms())
 
-    async def _post(self, there: Place, headers: dict[str, str], body: bytes, private_network: bool) -> Answer:
-        stream = await self._connect(there, private_network)
+    async def _post(
+        self, there: Place, headers: dict[str, str], body: bytes, private_network: bool, hook: str
+    ) -> Heard:
+        owner = Owner(hook, there.scheme, there.host, there.port, private_network)
+        fields = [("host", there.authority), ("user-agent", self._agent)]
+        if not hook:
+            fields.append(("connection", "close"))
+        fields += [("accept-encoding", "identity"), ("content-length", str(len(body))), *headers.items()]
+        line = self.lines.take(owner) if hook else None
+        if line is not None:
+            try:
+                return await self._asked(line, owner, there, fields, body)
+            except Stale:
+                pass
+        line = await self._connect(there, private_network)
+        return await self._asked(line, owner, there, fields, body)
+
+    async def _asked(self, line: Line, owner: Owner, there: Place, fields: list[tuple[str, str]], body: bytes) -> Heard:
+        is_left = False
         try:
-            connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
-            fields = [("host", there.authority), ("user-agent", self._agent), ("connection", "close")]
-            fields += [("accept-encoding", "identity"), ("content-length", str(len(body))), *headers.items()]
-            request = h11.Request(method="POST", target=there.target, headers=fields)
-            data = (connection.send(request) or b"") + (connection.send(h11.Data(data=body)) or b"")
-            await stream.send_all(data + (connection.send(h11.EndOfMessage()) or b""))
-            return await _answer(connection, stream)
+            heard = await line.ask(there.target, fields, body)
+            is_left = bool(owner.hook) and line.leave()
+            return heard
         finally:
-            await trio.aclose_forcefully(stream)
+            if is_left:
+                self.lines.give(owner, line)
+            else:
+                line.close()
 
-    async def _connect(self, there: Place, private_network: bool) -> trio.abc.Stream:
+    async def _connect(self, there: Place, private_network: bool) -> Line:
         addresses = await self._addresses(there, private_network)
         failure: OSError | None = None
         for address in addresses[:ADDRESSES_MAX]:
             try:
                 with trio.move_on_after(CONNECT_SECONDS_MAX) as scope:
-                    stream = await _dialled(address, there.port)
+                    channel = await _dialled(address, there.port)
                 if scope.cancelled_caught:
                     continue
             except OSError as error:
                 failure = error
                 continue
-            return await self._secured(stream, there) if there.scheme == "https" else stream
+            return Line(await self._secured(channel, there) if there.scheme == "https" else channel, channel)
         raise UpstreamFailed(f"{there.authority} cannot be connected to.") from failure
 
     async def _addresses(self, there: Place, private_network: bool) -> list[str]:
@@ -159,30 +172,10 @@ async def _dialled(address: str, port: int) -> trio.SocketStream:
     return trio.SocketStream(channel)
 
 
-async def _answer(connection: h11.Connection, stream: trio.abc.Stream) -> Answer:
-    """The head of the answer decides; its body is let come for a moment, so that nobody is cut off in the middle."""
-    while not isinstance(event := await _next(connection, stream), h11.Response):
-        if event is None:
-            raise EOFError
-    fields = {name.decode(): value.decode("latin-1") for name, value in event.headers}
+def _answer(heard: Heard, took_ms: int) -> Answer:
+    fields = heard.fields
     head = tuple((name, printable(fields[name])) for name in _SHOWN if name in fields)
-    size = 0
-    with trio.move_on_after(BODY_SECONDS_MAX), suppress(*_BROKEN):
-        while size < ANSWER_BYTES_MAX and isinstance(data := await _next(connection, stream), h11.Data):
-            size += len(data.data)
-    return Answer(event.status_code, "", 0, head, size, _wait_s(fields.get("retry-after", "")))
-
-
-async def _next(connection: h11.Connection, stream: trio.abc.Stream) -> h11.Event | None:
-    """The next event; None at the end."""
-    while True:
-        event = connection.next_event()
-        if event is h11.NEED_DATA:
-            connection.receive_data(bytes(await stream.receive_some(READ_BYTES)))
-        elif isinstance(event, h11.Response | h11.Data | h11.InformationalResponse):
-            return event
-        else:
-            return None
+    return Answer(heard.status, "", took_ms, head, heard.read_bytes, _wait_s(fields.get("retry-after", "")))
 
 
 def printable(text: str) -> str:

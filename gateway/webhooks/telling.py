@@ -12,7 +12,7 @@ from gateway.webhooks.events import Event, KnownAs, Told, events_of, stamp
 from gateway.webhooks.filters import Filter, OrderOf
 from gateway.webhooks.queue import Queue, Rules, State
 from gateway.webhooks.records import Delivery, Records
-from gateway.webhooks.sealed import Sealing
+from gateway.webhooks.sealed import Sealed, Sealing
 from gateway.webhooks.sending import Answer, Sender
 from gateway.webhooks.signatures import signed
 from gateway.webhooks.templates import renderer
@@ -43,6 +43,16 @@ class Message(NamedTuple):
     """The mark of the trace in which that was written."""
 
 
+class Ready(NamedTuple):
+    """A message that can go out: the body that the webhook wants of it, and with what it is signed and where it goes.
+    `problem` tells why there is none of these."""
+
+    message: Message
+    sealed: Sealed | None
+    body: bytes
+    problem: str = ""
+
+
 class Attempt(NamedTuple):
     """What came of it, as it is kept and as it was answered."""
 
@@ -70,7 +80,7 @@ class Telling:
         self.sealing = sealing
         self.records = records
         self.now_ms = now_ms
-        self._sender = sender
+        self.sender = sender
         self._known_as = known_as
         self._order_of = order_of
         self._tracer = tracer
@@ -96,6 +106,15 @@ class Telling:
                 return Message(id, told.event.kind, journal, serial, told.document(hook.workspace), entry.trace)
         raise Absent("This entry of the journal tells no such event.")
 
+    def ready(self, hook: Webhook, message: Message) -> Ready:
+        """Whatever can be done before it is sent. Blocking."""
+        sealed: Sealed | None = None
+        try:
+            sealed = self.sealing.get(hook.revision)
+            return Ready(message, sealed, renderer(hook.template, hook.media)(message.document))
+        except Problem as problem:
+            return Ready(message, sealed, b"", problem.message)
+
     def trial(self, hook: Webhook, id: str) -> Message:
         """A ping: it tells of nothing but the webhook itself."""
         at_ms = self.now_ms()
@@ -104,17 +123,17 @@ class Telling:
         document = Told(entry, Event(PING, (), hook.repository, data)).document(hook.workspace)
         return Message(id, PING, hook.workspace, 0, document | {"timestamp": stamp(at_ms)})
 
-    async def attempt(self, hook: Webhook, message: Message, cause: str, number: int) -> Attempt:
+    async def attempt(self, hook: Webhook, ready: Ready, cause: str, number: int) -> Attempt:
         """Send it, once. What comes of it is told, not raised.
 
         It is a step in the trace of what it tells of, and of whoever has it sent now. Where it goes is no part of that:
         the address is the receiver's secret.
         """
-        with traced(self._tracer, message.trace, "deliver webhook", Kind.CLIENT) as span:
-            attempt = await self._attempt(hook, message, cause, number)
+        with traced(self._tracer, ready.message.trace, "deliver webhook", Kind.CLIENT) as span:
+            attempt = await self._attempt(hook, ready, cause, number)
             if span is not None:
                 span.attributes |= {
-                    "entrepot.event": message.kind,
+                    "entrepot.event": ready.message.kind,
                     "entrepot.cause": cause,
                     "entrepot.attempt": number,
                     "http.response.status_code": attempt.answer.status,
@@ -122,20 +141,19 @@ class Telling:
                 span.failed = "" if attempt.answer.delivered else "not delivered"
             return attempt
 
-    async def _attempt(self, hook: Webhook, message: Message, cause: str, number: int) -> Attempt:
+    async def _attempt(self, hook: Webhook, ready: Ready, cause: str, number: int) -> Attempt:
+        message, sealed, body = ready.message, ready.sealed, ready.body
         at_ms = self.now_ms()
         headers: dict[str, str] = {}
-        hidden: tuple[str, ...] = ()
-        body = b""
-        try:
-            sealed = await trio.to_thread.run_sync(self.sealing.get, hook.revision)
-            hidden = sealed.hidden
-            body = renderer(hook.template, hook.media)(message.document)
+        hidden = sealed.hidden if sealed is not None else ()
+        if sealed is None or ready.problem:
+            answer = Answer(0, ready.problem, 0)
+        else:
             marks = signed(sealed.good(at_ms), message.id, at_ms // 1000, body)
             headers = {SENT_MEDIA: hook.media, **sealed.headers, **marks}
-            answer = await self._sender.post(sealed.url, headers, body, private_network=hook.private_network)
-        except Problem as problem:
-            answer = Answer(0, problem.message, 0)
+            again = hook.id if cause == EVENT else ""
+            private = hook.private_network
+            answer = await self.sender.post(sealed.url, headers, body, private_network=private, hook=again)
         head = tuple((name, _masked(value, hidden)) for name, value in answer.head)
         return Attempt(
             Delivery(
@@ -149,7 +167,8 @@ class Telling:
         """Send it now, whatever the queue is at, and keep what came of it."""
         self._now = self._now or trio.CapacityLimiter(NOW_MAX)
         async with self._now:
-            delivery = (await self.attempt(hook, message, cause, 1)).delivery
+            ready = await trio.to_thread.run_sync(self.ready, hook, message)
+            delivery = (await self.attempt(hook, ready, cause, 1)).delivery
 
         def keep() -> Delivery:
             [number] = self.records.write({}, [(hook.id, delivery)])

@@ -13,6 +13,7 @@ event does not have is null, or nothing.
 import re
 import urllib.parse
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -32,6 +33,7 @@ Render = Callable[[Document], bytes]
 """The body for an event's document."""
 
 
+@lru_cache(maxsize=256)
 def renderer(template: str, media: str) -> Render:
     """How bodies are made. Raises Invalid for a template that is none, or a media type that is not known."""
     if media not in MEDIA:

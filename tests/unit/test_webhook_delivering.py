@@ -47,7 +47,9 @@ class Remembering(Sender):
         self.refused = ""
         self.under_way = self.most = 0
 
-    async def post(self, url: str, headers: dict[str, str], body: bytes, *, private_network: bool) -> Answer:
+    async def post(
+        self, url: str, headers: dict[str, str], body: bytes, *, private_network: bool, hook: str = ""
+    ) -> Answer:
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         await trio.sleep(0.01)

@@ -8,7 +8,8 @@ from functools import partial
 import pytest
 import trio
 
-from gateway.webhooks.sending import ANSWER_BYTES_MAX, Answer, Sender, receiver
+from gateway.webhooks.lines import ANSWER_BYTES_MAX
+from gateway.webhooks.sending import Answer, Sender, receiver
 from storage.errors import Invalid
 
 HEADERS = {"content-type": "application/json", "webhook-id": "msg_1"}
