@@ -275,12 +275,20 @@ class Deliverer:
         size = sum(len(ready.body) for one in self._live.values() for ready in one.ahead.values())
         wanted = []
         for live in self._live.values():
-            if live.wants_ahead and size < AHEAD_BYTES_MAX:
+            live.making = live.wants_ahead and size < AHEAD_BYTES_MAX
+            if live.making:
                 coming = [one for one in live.queue.coming(AHEAD_MAX) if one.message not in live.ahead]
                 wanted.append((live, live.hook, coming))
-        for live, hook, made in await trio.to_thread.run_sync(self._made_ready, wanted) if wanted else ():
+        if not wanted:
+            return
+        try:
+            made = await trio.to_thread.run_sync(self._made_ready, wanted)
+        finally:
+            for live, _, _ in wanted:
+                live.making = False
+        for live, hook, ready in made:
             if live.hook is hook:
-                live.ahead |= made
+                live.keep(ready)
 
     def _made_ready(
         self, wanted: Sequence[tuple[Live, Webhook, Sequence[Waiting]]]

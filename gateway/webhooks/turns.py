@@ -31,6 +31,8 @@ class Live:
         """There was more to look at than there was room for."""
         self.ahead: dict[str, Ready] = {}
         """What is ready to be sent, by the ids of its messages."""
+        self.making = False
+        """Is more being made so?"""
         self.began_s: dict[str, float] = {}
         """When what is under way was sent."""
         self.took_s = 0.0
@@ -45,6 +47,12 @@ class Live:
         """It is another one now: what was made ready for what it was is no good."""
         self.hook, self.filter = hook, filter
         self.ahead.clear()
+
+    def keep(self, ready: dict[str, Ready]) -> None:
+        """These were made ready; of all that is, what was sent meanwhile is of no more use."""
+        coming = [one.message for one in self.queue.coming(AHEAD_MAX)]
+        known = self.ahead | ready
+        self.ahead = {message: known[message] for message in coming if message in known}
 
     @property
     def wants_ahead(self) -> bool:
@@ -84,6 +92,8 @@ class Turns:
                 is_slow = one.hook.id in slow
                 if self.sending >= self._parallel_max or (is_slow and slow_now >= self._slow_max):
                     continue
+                if one.making and not one.ahead:
+                    continue  # it is about to be ready
                 for waiting in one.queue.due(now_ms, 1):
                     self.sending += 1
                     slow_now += is_slow

@@ -4,7 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
+import pytest
 import trio
+import trio.testing
 
 from gateway.front.complaints import now_ms
 from gateway.webhooks.delivering import Deliverer
@@ -15,6 +18,7 @@ from gateway.webhooks.sending import Answer, Sender
 from gateway.webhooks.signatures import new_secret
 from gateway.webhooks.telling import Telling
 from storage.commit import Decided
+from storage.errors import Full
 from storage.hooks import DropWebhook, PutWebhook, Webhook
 from storage.index.history import History
 from storage.nouns import (
@@ -69,8 +73,8 @@ class World:
         assert self.store.journal is not None
         self.history = History(self.store.index, self.store.journal)
 
-    def deliverer(self, sender: Sender) -> Deliverer:
-        telling = Telling(
+    def telling(self, sender: Sender) -> Telling:
+        return Telling(
             self.store.catalog,
             self.history,
             self.sealing,
@@ -80,17 +84,20 @@ class World:
             lambda format: None,
             now_ms,
         )
+
+    def deliverer(self, sender: Sender, parallel_max: int = 3, rules: Rules = RULES) -> Deliverer:
         assert self.store.committer is not None
         lock = self.root / "webhooks" / "deliver.lock"
-        return Deliverer(lock, telling, self.store.committer.commit, RULES, parallel_max=3)
+        telling, commit = self.telling(sender), self.store.committer.commit
+        return Deliverer(lock, telling, commit, rules, parallel_max=parallel_max)
 
     async def write(self, *changes: object, action: str = "t", repository: str = "") -> None:
         assert self.store.committer is not None
         draft = Draft("acme", repository, "t", action, changes)  # type: ignore[arg-type]
         await self.store.committer.commit(lambda reading: Decided(draft, None))
 
-    async def hook(self, hook: Webhook = HOOK) -> None:
-        self.sealing.put(hook.revision, Sealed(hook.id, 0, "https://receiver.example/x", (Secret(new_secret()),)))
+    async def hook(self, hook: Webhook = HOOK, url: str = "https://receiver.example/x") -> None:
+        self.sealing.put(hook.revision, Sealed(hook.id, 0, url, (Secret(new_secret()),)))
         await self.write(PutWebhook(hook))
 
     async def teams(self, first: int, count: int) -> None:
@@ -216,3 +223,92 @@ def test_the_log_of_each_webhook_has_a_bound(tmp_path: Path) -> None:
     assert records.deliveries("whk_a") == []
     assert len(records.deliveries("whk_b")) == 1
     records.close()
+
+
+class Holding(Remembering):
+    """Receivers that do not answer, but those whose addresses name `quick`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = 0
+
+    async def post(
+        self, url: str, headers: dict[str, str], body: bytes, *, private_network: bool, hook: str = ""
+    ) -> Answer:
+        if "quick" not in url:
+            self.held += 1
+            await trio.sleep_forever()
+        return await super().post(url, headers, body, private_network=private_network, hook=hook)
+
+
+async def test_d14_receivers_that_do_not_answer_hold_up_nobody_else(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """There are more of them than places. Once they are known to be slow they have half of those together."""
+    autojump_clock.autojump_threshold = 0.05
+    async with world(tmp_path) as one, trio.open_nursery() as nursery:
+        sender = Holding()
+        for number in range(5):
+            await one.hook(
+                msgspec.structs.replace(HOOK, id=f"whk_{number}", name=f"slow{number}", revision=f"r{number}")
+            )
+        nursery.start_soon(one.deliverer(sender, parallel_max=8).run)
+        await one.teams(0, 1)
+        await comes(lambda: sender.held >= 4)
+        await trio.sleep(2.0)
+        quick = msgspec.structs.replace(HOOK, id="whk_q", name="quick", revision="rq")
+        await one.hook(quick, "https://quick.example/x")
+        await one.teams(1, 10)
+        await comes(lambda: len(set(sender.sent)) == 11)
+        assert sender.held <= 5
+        nursery.cancel_scope.cancel()
+
+
+async def test_events_begin_in_the_order_of_the_journal(tmp_path: Path) -> None:
+    async with world(tmp_path) as one, trio.open_nursery() as nursery:
+        await one.hook()
+        await one.teams(0, 60)
+        sender = Remembering()
+        rules = RULES._replace(parallel_max=1)
+        nursery.start_soon(one.deliverer(sender, rules=rules).run)
+        await comes(lambda: len(sender.sent) >= 60)
+        with one.store.catalog.read() as reading:
+            last = reading.serial("acme")
+        told = [
+            each.message_id("whk_a")
+            for serial in range(1, last + 1)
+            for each in one.telling(sender).told_by(one.history.one("acme", serial).entry, "acme")
+            if each.event.kind.startswith("team.")
+        ]
+        assert sender.sent == told
+        nursery.cancel_scope.cancel()
+
+
+async def test_d14_what_cannot_be_written_down_bounds_what_is_sent_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk takes nothing (a fault): a restart repeats no more than the bound, and leaves none out."""
+    monkeypatch.setattr("gateway.webhooks.written.UNWRITTEN_MAX", 20)
+    monkeypatch.setattr("gateway.webhooks.delivering.TROUBLE_SECONDS", 0.01)
+    async with world(tmp_path) as one, trio.open_nursery() as nursery:
+        await one.hook()
+        await one.teams(0, 80)
+        sender, written = Remembering(), one.records.write
+
+        def full(*_: object) -> list[int]:
+            raise Full("The disk is full.")
+
+        monkeypatch.setattr(one.records, "write", full)
+        async with trio.open_nursery() as life:
+            life.start_soon(one.deliverer(sender).run)
+            await comes(lambda: len(sender.sent) >= 20)
+            await trio.sleep(0.3)
+            assert len(sender.sent) <= 20 + RULES.parallel_max
+            life.cancel_scope.cancel()
+        before = len(sender.sent)
+        monkeypatch.setattr(one.records, "write", written)
+        nursery.start_soon(one.deliverer(sender).run)
+        await comes(lambda: (now := one.records.state("whk_a")) is not None and now.delivered >= 80)
+        assert len(set(sender.sent)) == 80
+        assert len(sender.sent) == 80 + before
+        nursery.cancel_scope.cancel()
