@@ -278,7 +278,7 @@ def get_request(url: SplitResult, headers: list[str]) -> bytes:
 
 
 def in_turn(requests: list[bytes], number: int) -> Requests:
-    """One after the other without end; each connection begins with another."""
+    """One after the other without end, from one on."""
     return itertools.cycle(requests[number % len(requests) :] + requests[: number % len(requests)]).__next__
 
 
@@ -387,8 +387,8 @@ def run(arguments: argparse.Namespace) -> Loaded:
         asked = [in_turn(fixed, number) for number in range(arguments.connections)]
         if arguments.turns:
             lines = Path(arguments.turns).read_text().splitlines()
-            turns = itertools.cycle([get_request(url, [*arguments.header, line]) for line in lines])
-            asked = [turns.__next__] * arguments.connections
+            asked = [in_turn([get_request(url, [*arguments.header, line]) for line in lines], arguments.turn)]
+            asked *= arguments.connections
     context = untrusting()
     connections: list[Connection] = [
         Tls(url, requests, loaded, buffer, context) if url.scheme == "https" else Plain(url, requests, loaded, buffer)
@@ -404,6 +404,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("url")
     made.add_argument("--also", action="append", default=[], help="more to fetch in turn, from the same server")
     made.add_argument("--turns", default="", help="a file of headers: each request bears the next one")
+    made.add_argument("--turn", type=int, default=0, help="the number of the one that is borne first")
     made.add_argument("--connections", type=int, default=1)
     made.add_argument("--seconds", type=float, default=2.0)
     made.add_argument("--header", action="append", default=[], help='"Name: value", any number')

@@ -89,10 +89,11 @@ def asked(side: Side, kind: str, repository: str, seconds: float) -> Measured:
     return wrk(side.running.pid, url, connections=CONNECTIONS, seconds=seconds, headers=headers)
 
 
-def in_turn(side: Side, seconds: float) -> Measured:
+def in_turn(side: Side, seconds: float, turn: int) -> Measured:
+    """One measurement in which no token comes again, from the one of this number on."""
     return own(
         side.running.pid, "fetch", side.url(PRIVATE), connections=CONNECTIONS, seconds=seconds,
-        options=["--turns", str(side.turns)],
+        options=["--turns", str(side.turns), "--turn", str(turn)],
     )  # fmt: skip
 
 
@@ -117,6 +118,7 @@ def measured(told: Options, plain: Side, large: Side) -> list[Row]:
     wanted = {name: case for name, case in CASES.items() if told.cases in name}
     rows = {name: Row(name, "req/s", goal=GOAL) for name in wanted}
     at_size = {name: Row(f"large: {name}", "req/s", goal=GOAL_AT_SIZE) for name in ("anonymous", *wanted, TURNS)}
+    turn = 0
     for number in range(told.rounds):
         order = [plain, large] if number % 2 else [large, plain]
         anonymous = asked(plain, "", PUBLIC, told.seconds)
@@ -125,7 +127,8 @@ def measured(told: Options, plain: Side, large: Side) -> list[Row]:
             note(rows[name], found[id(plain)], anonymous)
             note(at_size[name], found[id(large)], found[id(plain)])
         note(at_size["anonymous"], asked(large, "", PUBLIC, told.seconds), asked(plain, "", PUBLIC, told.seconds))
-        turned = {id(side): in_turn(side, told.seconds) for side in order}
+        turned = {id(side): in_turn(side, told.seconds, turn) for side in order}
+        turn += max(one.requests for one in turned.values())  # those before are remembered still
         note(at_size[TURNS], turned[id(large)], turned[id(plain)])
     return [*rows.values(), *at_size.values()]
 

@@ -19,6 +19,8 @@ FIELDS_MAX = 100
 ARGUMENTS_MAX = 200
 BLOCKS_MAX = 2_000
 BLOCK_BYTES_MAX = 2 << 10
+LINES_MAX = 2_000
+LINE_BYTES_MAX = 256
 LENGTH_MAX = (1 << 63) - 1
 LISTED_CHARS_MAX = 4_000
 
@@ -52,6 +54,11 @@ _SINGLE = frozenset(
         "range",
         "transfer-encoding",
     )
+)
+
+# Fields that many clients send alike, whoever asks: each line is taken apart once. None of them holds a secret.
+_COMMON = frozenset(
+    ("accept", "accept-encoding", "accept-language", "cache-control", "connection", "host", "pragma", "user-agent")
 )
 
 
@@ -296,6 +303,15 @@ def _fields_of(block: bytes) -> Fields:
     return known
 
 
+_lines: dict[bytes, tuple[str, str]] = {}
+
+
+def _remember(line: bytes, field: tuple[str, str]) -> None:
+    if len(_lines) >= LINES_MAX:
+        _lines.clear()
+    _lines[bytes(line)] = field
+
+
 def _headers_of(block: bytes) -> dict[str, str]:
     lines = block[:-2].split(b"\r\n")
     lines.pop()
@@ -303,10 +319,16 @@ def _headers_of(block: bytes) -> dict[str, str]:
         raise Refused(431, "There are too many header fields.")
     headers: dict[str, str] = {}
     for line in lines:
-        match = _FIELD.fullmatch(line)
-        if match is None:
-            raise Refused(400, "A header field is malformed.")
-        name, value = match[1].decode().lower(), match[2].decode("latin-1").rstrip(" \t")
+        known = _lines.get(line)
+        if known is None:
+            match = _FIELD.fullmatch(line)
+            if match is None:
+                raise Refused(400, "A header field is malformed.")
+            name, value = match[1].decode().lower(), match[2].decode("latin-1").rstrip(" \t")
+            if name in _COMMON and len(line) <= LINE_BYTES_MAX:
+                _remember(line, (name, value))
+        else:
+            name, value = known
         if name in headers:
             if name in _SINGLE:
                 raise Refused(400, f"The field {name} stands there twice.")

@@ -58,6 +58,7 @@ from gateway.front.peers.piecing import KINDS, Piecing
 from gateway.front.peers.seeing import Seeing
 from gateway.front.peers.vouching import settle
 from gateway.front.reads.admitted import Admitted, Looked
+from gateway.front.reads.grounds import ground_of, scope_of
 from gateway.front.reads.pulling import Puller
 from gateway.front.reads.reading import Reads, Scope, foreign_set, holds, release
 from gateway.front.reads.signed import Signed
@@ -67,7 +68,6 @@ from gateway.front.writes.reserving import foretell
 from gateway.front.writes.writing import Writes
 from gateway.insight.errorlog import report_bug
 from storage.errors import Absent, Full, Problem, TooMany, Unauthenticated, Unavailable
-from storage.index import keys
 from storage.index.catalog import Catalog, Reading
 from storage.nouns import Edge, Host, Repository
 from storage.spans import note, step
@@ -436,7 +436,7 @@ class Front:
         if isinstance(plan, Accept | Amend | Resume):
             scope = Scope(repository, (), 0.0)  # nothing of a write is remembered
         else:
-            scope = self._scope(reading, principal, repository)
+            scope = scope_of(reading, principal, repository, self._lease)
         if isinstance(plan, Manifest | Listed):
             plan = foreign_set(reading.view(ask.workspace, ask.repository, room.name), repository, room, plan)
         return Admitted(ask, room, principal, scope, right, plan)
@@ -455,7 +455,7 @@ class Front:
         permit.read(plan)
         if reading.view(ask.workspace, ask.repository, room.name).file(plan.package, plan.file) is None:
             raise Absent("No such file was published here.")
-        scope = self._scope(reading, principal, permit.clearance.repository)
+        scope = scope_of(reading, principal, permit.clearance.repository, self._lease)
         return Admitted(ask, room, principal, scope, "read", plan)
 
     def _as_known(self, problem: Problem) -> Problem:
@@ -479,27 +479,9 @@ class Front:
 
     def _check_network(self, reading: Reading, principal: Principal, repository: Repository, peer: str) -> None:
         """Raises Forbidden. Edges judge their own clients."""
-        workspace = reading.workspace(repository.workspace)
-        if networks.is_ruled(repository, workspace) and principal.kind != edges.KIND:
-            networks.check(repository, workspace, peer, self._country_of)
-
-    def _scope(self, reading: Reading, principal: Principal, repository: Repository) -> Scope:
-        ws = repository.workspace
-        labels = [keys.label_history(), keys.label_hosts(), keys.label_workspace(ws)]
-        labels.append(keys.label_repository(ws, repository.name))
-        if principal.id:
-            labels.append(keys.label_token(principal.id))
-            if principal.owner or any(grant.role for grant in principal.grants):
-                labels.append(keys.label_access(ws))
-            if principal.owner:
-                labels.append(keys.label_account(principal.owner))
-        until_s, by_address = float("inf"), networks.is_ruled(repository, reading.workspace(ws))
-        if principal.expires_ms:
-            until_s = min(until_s, time.monotonic() + (principal.expires_ms - latest_ms()) / 1000)
-        if self._lease is not None and not repository.public:
-            until_s = min(until_s, self._lease.until_s(repository))
-        depends = tuple((label, reading.label(label)) for label in labels)
-        return Scope(repository, depends, until_s, principal.id, by_address or bool(principal.cidrs))
+        ground = ground_of(reading, repository)
+        if ground.is_ruled and principal.kind != edges.KIND:
+            networks.check(repository, ground.workspace, peer, self._country_of)
 
     def _refusal(self, head: Head, place: Place | None, problem: Problem) -> Reply:
         """The refusal in the format's own dialect where one is known."""

@@ -6,7 +6,7 @@ lock, with the earlier decisions of the same group already in it.
 
 import struct
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -59,15 +59,24 @@ _WEBHOOK = msgspec.msgpack.Decoder(Webhook)
 _BINDING = msgspec.msgpack.Decoder(Binding)
 _EDGE = msgspec.msgpack.Decoder(Edge)
 
+KNOWN_MAX = 4_096
+"""So many things are kept of one moment."""
+
 T = TypeVar("T")
 
 
 class Reading:
-    """One moment of the index. Not to be kept beyond its `with` block, nor across an await."""
+    """One moment of the index. Not to be kept beyond its `with` block, nor across an await.
 
-    __slots__ = ("_index", "_t", "_txn")
+    What is worked out of a committed moment can be left to others who read the same one (`remember`, `recall`). What
+    stands there is found sooner, so it is for what is told to who may know of it anyway (THREATS B9). Under the write
+    lock, where one transaction shows more and more, nothing is remembered.
+    """
 
-    def __init__(self, index: Index, txn: Txn) -> None:
+    __slots__ = ("_index", "_known", "_t", "_txn")
+
+    def __init__(self, index: Index, txn: Txn, known: dict[object, Any] | None = None) -> None:
+        self._known = known
         self._index = index
         self._t: Tables = index.tables
         self._txn = txn
@@ -81,6 +90,16 @@ class Reading:
     def moment(self) -> int:
         """Which moment it is, as `Catalog.moment` tells it."""
         return int(self._txn.id())
+
+    def recall(self, key: object) -> Any:
+        """What was remembered of this very moment; None where nothing was."""
+        return None if self._known is None else self._known.get(key)
+
+    def remember(self, key: object, value: T) -> T:
+        """`value`, left to who reads this moment after us. `key` says what it is: of whose, then of what."""
+        if self._known is not None:
+            self._known[key] = value
+        return value
 
     def label(self, key: bytes) -> int:
         """The Serial that last moved this label; 0 if nothing ever did. Of `label_history` the history's number."""
@@ -434,6 +453,7 @@ class Catalog:
 
     def __init__(self, index: Index) -> None:
         self._index = index
+        self._known: tuple[int, dict[object, Any]] = (0, {})  # one reference: threads read, too
 
     def moment(self) -> int:
         """Moves whenever anything was applied, by whichever process."""
@@ -441,19 +461,28 @@ class Catalog:
 
     def read(self) -> "Look":
         """A consistent moment, for a `with` block; about a microsecond."""
-        return Look(self._index)
+        return Look(self._index, self._known_at)
+
+    def _known_at(self, moment: int) -> dict[object, Any]:
+        """A committed moment is the same for all who look at it."""
+        at, known = self._known
+        if at != moment or len(known) >= KNOWN_MAX:
+            known = {}
+            self._known = (moment, known)
+        return known
 
 
 class Look:
     """A Reading for as long as its `with` block lasts."""
 
-    __slots__ = ("_index", "_reading")
+    __slots__ = ("_index", "_known_at", "_reading")
 
-    def __init__(self, index: Index) -> None:
-        self._index = index
+    def __init__(self, index: Index, known_at: Callable[[int], dict[object, Any]]) -> None:
+        self._index, self._known_at = index, known_at
 
     def __enter__(self) -> Reading:
-        self._reading = Reading(self._index, self._index.env.begin())
+        txn = self._index.env.begin()
+        self._reading = Reading(self._index, txn, self._known_at(txn.id()))
         return self._reading
 
     def __exit__(self, *_: object) -> None:

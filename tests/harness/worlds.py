@@ -1,5 +1,7 @@
 """What world do the access tests live in? Two Workspaces with a public and a private Repository each, and any token."""
 
+from typing import Any
+
 from gateway.access import tokens
 from storage.index.outlines import NONE, Outline
 from storage.nouns import Account, Binding, Grant, Membership, Provider, Repository, Role, Teammate, Token, Workspace
@@ -20,6 +22,12 @@ class Memory:
         self.all_roles: dict[tuple[str, str], Role] = {}
         self.all_bindings: list[tuple[str, Binding]] = []
         self.serials: dict[str, int] = {}
+
+    def recall(self, key: object) -> Any:
+        """Nothing: this world changes within one moment."""
+
+    def remember[T](self, key: object, value: T) -> T:
+        return value
 
     def account(self, id: str) -> Account | None:
         return self.all_accounts.get(id)

@@ -22,8 +22,9 @@ itself; a name is matched whole, in the spelling of the index, with its case.
 
 import fnmatch
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
+from itertools import product
 from typing import NamedTuple
 
 from storage.errors import Invalid
@@ -33,6 +34,7 @@ READ, PUBLISH, TAG, DELETE, MANAGE = "read", "publish", "tag", "delete", "manage
 GRANT, ENTITLE, STATISTICS, CREATE, PEOPLE, OWN = "grant", "entitle", "statistics", "create", "people", "own"
 ACTIONS = (READ, PUBLISH, TAG, DELETE, MANAGE, GRANT, ENTITLE, STATISTICS, CREATE, PEOPLE, OWN)
 EVERYTHING = frozenset(ACTIONS)
+NO_ACTIONS = frozenset[str]()
 PROVISION = "provision"
 """Keeping the managed users and teams of a workspace, as its identity provider does. It is in no right and no role and
 cannot be given: only tokens that are made for it have it, and nothing else."""
@@ -44,6 +46,10 @@ ACTIONS_OF: dict[str, frozenset[str]] = {
     "admin": EVERYTHING,
 }
 """What a right of old stands for."""
+_OF_RIGHTS = {
+    held: NO_ACTIONS.union(*(ACTIONS_OF[right] for right, one in zip(RIGHTS, held, strict=True) if one))
+    for held in product((False, True), repeat=len(RIGHTS))
+}
 
 EVERYWHERE = "*"
 PATTERN_CHARS_MAX = 200
@@ -145,17 +151,14 @@ def narrowed(grant: Grant) -> bool:
 
 def plain_actions(grant: Grant) -> frozenset[str]:
     """The actions that a Grant names by itself; a Role's are for who knows the Workspace."""
-    found = set(grant.actions)
-    for right in RIGHTS:
-        if getattr(grant, right):
-            found |= ACTIONS_OF[right]
-    return frozenset(found)
+    found = _OF_RIGHTS[grant.read, grant.write, grant.admin]
+    return found.union(grant.actions) if grant.actions else found
 
 
-def rule_of(grant: Grant, source: str, since_ms: int, more: Iterable[str] = ()) -> Rule:
+def rule_of(grant: Grant, source: str, since_ms: int, more: Collection[str] = ()) -> Rule:
     """A Rule; `more` are the actions of the Grant's Role. A narrowed one gives nothing but actions on packages, and one
     that is narrowed to tags the setting of tags alone."""
-    actions = plain_actions(grant) | frozenset(more)
+    actions = plain_actions(grant).union(more) if more else plain_actions(grant)
     if grant.tags:
         actions &= {TAG}
     elif narrowed(grant):

@@ -1,4 +1,4 @@
-"""Which rules bind a principal in a Workspace? Derived from the catalog at each call, never copied (THREATS C6).
+"""Which rules bind a principal in a Workspace? Derived from the catalog, never copied (THREATS C6).
 
 A token without an owner has its own grants. One that acts for an Account has what the Account has, and of that no more
 than its own grants say, so its rules come as two sets, and each of them must allow:
@@ -11,7 +11,7 @@ pass that rests on it ends with it, wherever the entry arrives.
 """
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.access.rights.grants import EVERYTHING, OWN, Rule, rule_of
 from storage.nouns import MEMBERS, Account, Binding, Grant, Membership, Provider, Role, Teammate, team_subject
@@ -35,6 +35,8 @@ class Given(Protocol):
     def role(self, ws: str, name: str) -> Role | None: ...
     def bindings(self, ws: str, subject: str = "") -> list[Binding]: ...
     def provider(self, ws: str, id: str) -> Provider | None: ...
+    def recall(self, key: object) -> Any: ...
+    def remember[T](self, key: object, value: T) -> T: ...
 
 
 def own_rules(reading: Given, grants: Iterable[Grant], since_ms: int, name: str) -> tuple[Rule, ...]:
@@ -46,7 +48,14 @@ def own_rules(reading: Given, grants: Iterable[Grant], since_ms: int, name: str)
 
 
 def account_rules(reading: Given, account: str, ws: str) -> tuple[Rule, ...]:
-    """The rules that an Account has in a Workspace: none without a membership, none once it is closed."""
+    """The rules that an Account has in a Workspace: none without a membership, none once it is closed. They are worked
+    out once a moment, whatever the Account asks for in it: whoever has many is not slower for it."""
+    at = (account_rules, account, ws)
+    rules: tuple[Rule, ...] | None = reading.recall(at)
+    return reading.remember(at, _account_rules(reading, account, ws)) if rules is None else rules
+
+
+def _account_rules(reading: Given, account: str, ws: str) -> tuple[Rule, ...]:
     membership = reading.membership(ws, account)
     if membership is None:
         return ()

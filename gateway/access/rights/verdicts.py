@@ -11,7 +11,8 @@ told, which is as much a part of the verdict as yes and no:
 
 Public repositories can be read by everybody, written by nobody without a grant. A rule on one Repository that is older
 than the Repository was given to a predecessor of the same name, which is gone, and does not count. Nothing here is
-remembered between calls: everything is derived from the catalog each time.
+remembered beyond the moment of the catalog that it was derived from, so who was told of a change never meets what was
+before it.
 """
 
 import hmac
@@ -146,7 +147,10 @@ def acting(reading: Knows, principal: Principal) -> Principal:
 def token_of(reading: Knows, secret: str, now_ms: int) -> Token:
     """The living Token whose text this is. Raises Unauthenticated."""
     digest = hash_of(secret)
-    token = reading.token(digest) if len(secret) == TEXT_CHARS else None
+    at = (token_of, digest)
+    token: Token | None = reading.recall(at)
+    if token is None and len(secret) == TEXT_CHARS and (token := reading.token(digest)) is not None:
+        reading.remember(at, token)
     if token is None and not well_formed(secret):
         raise Unauthenticated("This is not a token of this registry.", "Was it copied whole? It is ent_ and 38 more.")
     if token is None or not hmac.compare_digest(token.sha256, digest):

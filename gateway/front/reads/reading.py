@@ -22,6 +22,7 @@ from formats.kit.contract import Ask, Foreign, Learn, Listed, Manifest, Pull, Ro
 from gateway.delivery.answers import Answer, date_seconds
 from gateway.front.leave import Leave, Subject, quarantine_of
 from gateway.front.naming import named
+from gateway.front.reads import ready
 from gateway.front.reads.overlay import Overlay, may_draw
 from gateway.front.routes import full_home
 from storage.blobs.shelf import BlobShelf, Located
@@ -171,6 +172,11 @@ class Reads:
     # ------------------------------------------------------------ files
 
     def _serve(self, reading: Reading, view: View, scope: Scope, ask: Ask, room: Room, plan: Serve) -> Answer | Need:
+        asked, made = plan, ready.recalled(reading, ask, room.name, plan)
+        if made is not None:
+            if made.is_cached:
+                self._eviction.touch(made.file.sha256)
+            return _file_answer(scope, ask, room.name, plan, made)
         package = view.package(plan.package)
         give_out(room.withheld(package) if package is not None else "")
         release(reading, scope.subject(room.name, plan.package))
@@ -178,13 +184,14 @@ class Reads:
         file = view.file(plan.package, plan.file)
         if file is not None:
             release(reading, scope.subject(room.name, plan.package, file.version))
-            located = self._hosted.find(file.sha256) if self._hosted is not None else None
-            if located is not None:
-                return self._file_answer(reading, scope, ask, room.name, plan, file, located, cached=False)
-            self._obey_purge(reading.purged(ask.workspace, ask.repository, room.name, plan.package), file)
-            if (located := self._find_cached(file.sha256)) is not None:
-                return self._file_answer(reading, scope, ask, room.name, plan, file, located)
-            return NeedBytes(file, plan, b"")
+            located, is_cached = self._hosted.find(file.sha256) if self._hosted is not None else None, False
+            if located is None:
+                self._obey_purge(reading.purged(ask.workspace, ask.repository, room.name, plan.package), file)
+                located, is_cached = self._find_cached(file.sha256), True
+            if located is None:
+                return NeedBytes(file, plan, b"")
+            made = _made_ready(reading, ask, room.name, plan, file, located, is_cached=is_cached)
+            return _file_answer(scope, ask, room.name, plan, ready.remember(reading, ask, room.name, asked, made))
         upstreams = upstreams_of(scope.repository, view, room, plan.package)
         fetch = room.upstream(ask, plan) if upstreams else None
         since = reading.purged(ask.workspace, ask.repository, room.name, plan.package) if upstreams else 0
@@ -200,7 +207,8 @@ class Reads:
             file = msgspec.msgpack.decode(raw, type=File)
             release(reading, scope.subject(room.name, plan.package, file.version))
             if (located := self._find_cached(file.sha256)) is not None:
-                return self._file_answer(reading, _doubtful(scope), ask, room.name, plan, file, located)
+                made = _made_ready(reading, ask, room.name, plan, file, located, is_cached=True)
+                return _file_answer(_doubtful(scope), ask, room.name, plan, made)
         known = self._knowledge.peek(*at, upstreams, since, only_kept=only_kept(ask.headers))
         if known is None:
             return NeedForeign(plan.package, upstreams, since)
@@ -301,38 +309,6 @@ class Reads:
         if since and self._shelf.get(PURGED, key) is None:
             self._shelf.put(PURGED, key, b"done")
             self._cached.forget(file.sha256)
-
-    def _file_answer(
-        self,
-        reading: Reading,
-        scope: Scope,
-        ask: Ask,
-        room: str,
-        plan: Serve,
-        file: File,
-        located: Located,
-        *,
-        cached: bool = True,
-    ) -> Answer:
-        label = keys.label_package(ask.workspace, ask.repository, room, plan.package)
-        return Answer(
-            status=200,
-            media=file.media,
-            etag=etag_of(file),
-            modified_s=file.at_ms // 1000,
-            size=located.size,
-            body=small_body(located),
-            extents=located.extents,
-            lease=Leave(scope.subject(room, plan.package, file.version), located),
-            headers=file_headers(file, plan),
-            outcome=Outcome.HIT.value,
-            depends=(*scope.depends, (label, reading.label(label))),
-            until_s=scope.until_s,
-            repository=f"{ask.workspace}/{ask.repository}",
-            private=not scope.repository.public,
-            forgettable=(file.sha256,) if cached else (),
-            version=file.version,
-        )
 
     def pending_answer(self, scope: Scope, ask: Ask, need: NeedBytes) -> Answer:
         """What is known of a file before its bytes are here; size and extents are the fill's to tell."""
@@ -525,6 +501,37 @@ def document_labels(ask: Ask, room: Room, plan: Show) -> tuple[bytes, ...]:
     if plan.package:
         return (*always, keys.label_package(ask.workspace, ask.repository, room.name, plan.package))
     return (*always, keys.label_format(ask.workspace, ask.repository, room.name))
+
+
+def _made_ready(
+    reading: Reading, ask: Ask, room: str, plan: Serve, file: File, located: Located, *, is_cached: bool
+) -> ready.Ready:
+    label = keys.label_package(ask.workspace, ask.repository, room, plan.package)
+    depends = (label, reading.label(label))
+    headers, body = file_headers(file, plan), small_body(located)
+    return ready.Ready(file, located, headers, etag_of(file), body, depends, is_cached=is_cached)
+
+
+def _file_answer(scope: Scope, ask: Ask, room: str, plan: Serve, made: ready.Ready) -> Answer:
+    file = made.file
+    return Answer(
+        status=200,
+        media=file.media,
+        etag=made.etag,
+        modified_s=file.at_ms // 1000,
+        size=made.located.size,
+        body=made.body,
+        extents=made.extents,
+        lease=Leave(scope.subject(room, plan.package, file.version), made),
+        headers=made.headers,
+        outcome=Outcome.HIT.value,
+        depends=(*scope.depends, made.depends),
+        until_s=scope.until_s,
+        repository=f"{ask.workspace}/{ask.repository}",
+        private=not scope.repository.public,
+        forgettable=(file.sha256,) if made.is_cached else (),
+        version=file.version,
+    )
 
 
 def etag_of(file: File) -> str:
