@@ -128,7 +128,7 @@ def measured(told: Options, plain: Side, large: Side) -> list[Row]:
             note(at_size[name], found[id(large)], found[id(plain)])
         note(at_size["anonymous"], asked(large, "", PUBLIC, told.seconds), asked(plain, "", PUBLIC, told.seconds))
         turned = {id(side): in_turn(side, told.seconds, turn) for side in order}
-        turn += max(one.requests for one in turned.values())  # those before are remembered still
+        turn += int(max(one.requests for one in turned.values()))  # those before are remembered still
         note(at_size[TURNS], turned[id(large)], turned[id(plain)])
     return [*rows.values(), *at_size.values()]
 
