@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from cache.keeping.eviction import LOW_SHARE, Drop, Queues
+from cache.keeping.lanes import Lanes
 from cache.keeping.shares import Accounts, OwnerOf, Share
+from storage.blobs.appending import EVERYBODYS, Lane
 from storage.blobs.shelf import PackInfo
 
 LARGE_BYTES = 1 << 20
@@ -122,7 +124,8 @@ class S3Fifo:
 
 
 class Packs:
-    """The node's: whole packs go, and what was asked for in them is written on."""
+    """The node's: whole packs go, and what was asked for in them is written on. With `apart` a place that has a most
+    has packs of its own, as at a node; without, everybody's lie in the same."""
 
     def __init__(
         self,
@@ -130,10 +133,14 @@ class Packs:
         shares: Sequence[Share] = (),
         owner_of: OwnerOf = lambda key: "",
         small_share_min: float = 0.0,
+        *,
+        apart: bool = True,
     ) -> None:
         self._bytes_max = bytes_max
         self._pack_bytes_max = max(bytes_max // PACKS_IN_SHARE, 1)
-        accounts = Accounts(bytes_max, shares, owner_of)
+        self._owner_of = owner_of
+        self._lanes = Lanes(shares if apart else (), bytes_max, self._pack_bytes_max)
+        accounts = Accounts(bytes_max, shares, owner_of, self._lanes.place_of)
         self._accounts = accounts
         self._queues = Queues(bytes_max, accounts=accounts, small_share_min=small_share_min)
         self._members: dict[int, list[tuple[bytes, int]]] = {}
@@ -141,12 +148,12 @@ class Packs:
         self._at: dict[bytes, int] = {}
         self._used = 0
         self._next = 0
-        self._open = self._begin()
+        self._open: dict[int, int] = {}
         self.moved_bytes = self.excess_moved_bytes = self.excess_freed_bytes = 0
 
     def share_of(self, place: str) -> float:
         """What a place with a share has of the cache."""
-        return self._accounts.used[place] / self._bytes_max
+        return self._accounts.used(place) / self._bytes_max
 
     def ask(self, key: bytes, size: int) -> bool:
         if key in self._at:
@@ -155,7 +162,7 @@ class Packs:
         if size >= min(LARGE_BYTES, self._pack_bytes_max):
             alone = self._begin()
             self._put(alone, key, size)
-            self._seal(alone)
+            self._seal(alone, self._lanes.of(self._owner_of(key)))
         else:
             self._append(key, size)
         if self._used > self._bytes_max:
@@ -168,10 +175,16 @@ class Packs:
         return self._next
 
     def _append(self, key: bytes, size: int) -> None:
-        if self._sizes[self._open] >= self._pack_bytes_max:
-            full, self._open = self._open, self._begin()
-            self._seal(full)
-        self._put(self._open, key, size)
+        """As storage.blobs.appending has it."""
+        lane = self._lanes.of(self._owner_of(key))
+        apart, full = lane.number != EVERYBODYS, self._open.get(lane.number)
+        if not apart and full is not None and self._sizes[full] >= lane.pack_bytes_max:
+            self._seal(self._open.pop(lane.number), lane)
+        if lane.number not in self._open:
+            self._open[lane.number] = self._begin()
+        self._put(self._open[lane.number], key, size)
+        if apart and self._sizes[self._open[lane.number]] >= lane.pack_bytes_max:
+            self._seal(self._open.pop(lane.number), lane)
 
     def _put(self, pack: int, key: bytes, size: int) -> None:
         self._members[pack].append((key, size))
@@ -179,14 +192,18 @@ class Packs:
         self._used += size
         self._at[key] = pack
 
-    def _seal(self, pack: int) -> None:
-        self._queues.admit(PackInfo(pack, self._sizes[pack], 0, 0, True), self._inside(pack))
+    def _seal(self, pack: int, lane: Lane) -> None:
+        self._queues.admit(self._info(pack, lane.number, sealed=True), self._inside(pack))
+
+    def _info(self, pack: int, lane: int, *, sealed: bool) -> PackInfo:
+        return PackInfo(pack, self._sizes[pack], self._sizes[pack], 0, sealed, lane)
 
     def _inside(self, pack: int) -> list[tuple[bytes, int]]:
         return [(key, size) for key, size in self._members[pack] if self._at.get(key) == pack]
 
     def make_room(self) -> None:
         """As the node does every other second: who has too much gives of its own, then whatever goes next."""
+        self._accounts.open([self._info(pack, lane, sealed=False) for lane, pack in self._open.items()])
         for over in self._queues.excess(self._inside):
             before_bytes = self._used, self.moved_bytes
             self._drop(over)

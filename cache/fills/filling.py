@@ -105,11 +105,13 @@ class Filling:
         keeper: Keeper,
         remember: Remember | None = None,
         *,
+        place: str = "",
         ask_owner: bool = False,
         seconds_max: float,
         buffer_bytes: int = BUFFER_BYTES,
     ) -> None:
         self._ask_owner = ask_owner
+        self._place = place
         self._slot = slot
         self._board = board
         self._opener = opener
@@ -164,7 +166,8 @@ class Filling:
         self._size = size
         self._open(part, soon=True)
         with step("keep"):
-            self._keeper.keep(self._slot.part_path(self._generation), size, identity, self._sum.digest())
+            path = self._slot.part_path(self._generation)
+            self._keeper.keep(path, size, identity, self._sum.digest(), self._place)
         return identity, size
 
     def _begin(self) -> Descriptor:

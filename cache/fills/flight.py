@@ -56,6 +56,7 @@ class Fill:
         self.written = 0
         self.stopping = False
         self.ask_owner = False
+        self.place = ""
         self.source: Source | None = None
         self.joined = 0
         self.slot: Slot | None = None
@@ -417,13 +418,15 @@ class Flights:
         source: Opener,
         remember: Remember | None = None,
         *,
+        place: str = "",
         ask_owner: bool = False,
     ) -> Fill:
         """Take part in the fetch of one object, beginning it if nobody has; returns when its source has answered.
 
         `key` names the object for the whole node; `size` is -1 where it was not announced; `digests` are hex by
         algorithm, and all of them must hold. `source` is called in a thread with the offset to begin at, `remember` in
-        a thread once the object is stored, by the process that fetched it. `ask_owner`: bytes that are here already do
+        a thread once the object is stored, by the process that fetched it. It is stored for `place`, that of whoever
+        asked first (workspace/repository). `ask_owner`: bytes that are here already do
         not do, since whether this place has them is for their owner to say (THREATS C1). Raises what the source raised,
         UpstreamFailed, Full, or Unavailable where too many fetches are under way.
         """
@@ -435,7 +438,7 @@ class Flights:
             if size >= 0:
                 fill.size = size
             self._running[key] = fill
-            fill.ask_owner = ask_owner
+            fill.place, fill.ask_owner = place, ask_owner
             self._nursery.start_soon(self._conduct, fill, size, dict(digests), remember)
         fill.joined += 1
         with step("join flight") as span:
@@ -495,6 +498,7 @@ class Flights:
                 digests,
                 self._keeper,
                 remember,
+                place=fill.place,
                 ask_owner=fill.ask_owner,
                 seconds_max=self._fill_s,
                 buffer_bytes=buffer_bytes,

@@ -154,8 +154,7 @@ class Arriving:
 
 
 class ForeignFiles:
-    """Foreign files by (workspace, repository, format, path). `here` tells whether a blob is in the cache,
-    `kept` is told of each that came."""
+    """Foreign files by (workspace, repository, format, path). `here` tells whether a blob is in the cache."""
 
     def __init__(
         self,
@@ -163,7 +162,6 @@ class ForeignFiles:
         remote: Remote,
         flights: Flights,
         here: Callable[[bytes], bool],
-        kept: Callable[[bytes, int, str], None] = lambda sha256, size, repository: None,
         *,
         secret_of: SecretOf = lambda workspace, repository, upstream: "",
         parent: str = "",
@@ -179,7 +177,6 @@ class ForeignFiles:
         self._remote = remote
         self._flights = flights
         self._here = here
-        self._kept = kept
         self._secret_of = secret_of
         self._parent = parent.rstrip("/")
         self._token = token
@@ -319,6 +316,7 @@ class ForeignFiles:
                     spot.wanted.digests,
                     opener,
                     fetching.remember,
+                    place=f"{spot.where.workspace}/{spot.where.repository}",
                     ask_owner=True,
                 )
                 if usable and (fill.size is None or fill.size <= WAIT_BYTES_MAX):
@@ -387,7 +385,6 @@ class ForeignFiles:
     def finished(self, spot: Spot, head: Record, sha256: bytes, size: int, digests: Mapping[str, str]) -> None:
         """The bytes are stored."""
         where = spot.where
-        self._kept(sha256, size, f"{where.workspace}/{where.repository}")
         held = msgspec.structs.replace(head.held, content=sha256, version=1)
         record = msgspec.structs.replace(head, held=held, size=size, digests={**head.digests, **digests})
         self._write(RECORD, spot, record)

@@ -6,8 +6,9 @@ who comes back while its ghost is known. In the long queue FIFO with reinsertion
 buys one more round. Packs that many small objects share stand in the long queue from the start: when one comes to its
 end the objects that were hit are written into the current pack, and the rest goes with the file; where most of it was
 hit, the pack itself has another round and nothing is copied. A scan that reads everything once drives nothing out.
-What is pinned, or guaranteed to a Repository (cache.keeping.shares), counts as hit for ever; who has more than a
-Repository may have gives of its own first, and of nobody else's: what others have in the same pack is written on.
+What is pinned, or guaranteed to a Repository (cache.keeping.shares), counts as hit for ever. Who has more than a
+Repository may have gives of its own first, and of nobody else's: its files lie in packs of their own
+(cache.keeping.lanes); where a pack is shared all the same, what others have in it is written on.
 Packs of small objects keep a share of their own as a whole: metadata weighs little and is asked for by everybody, and
 a few large files must not drive it out.
 
@@ -27,8 +28,10 @@ from pathlib import Path
 import lmdb
 import trio
 
+from cache.keeping.lanes import Lanes
 from cache.keeping.shares import Accounts, Owners, Share
 from storage import disk
+from storage.blobs.appending import EVERYBODYS, Lane
 from storage.blobs.shelf import BlobShelf, PackInfo
 from storage.errors import Conflict, Full, Problem
 
@@ -43,7 +46,7 @@ FREE_BYTES_MIN = 256 << 20
 BALLAST_BYTES = 4 << 20
 TOUCHED_MAX = 1 << 16
 MIXED_SHARE_MIN = 1 / 8
-"""So much of a pack of small objects must be of those who have too much: the rest of it is written on for that."""
+"""So much of a pack that others share must be of those who have too much: the rest of it is written on for that."""
 _GHOSTS_MAX = 1 << 16
 _HITS_KNOWN_MAX = 1 << 18
 _ROUNDS_MAX = 1 << 20
@@ -101,6 +104,7 @@ class Queues:
 
     def meet(self, packs: Sequence[PackInfo], members: Members) -> None:
         """Bring the queues to what there is: sealed packs, oldest first. Those that are new are asked for members."""
+        self._accounts.open(one for one in packs if not one.sealed)
         there = {one.id for one in packs if one.sealed}
         for queue in (self._short, self._long):
             for gone in [pack for pack in queue if pack not in there]:
@@ -113,7 +117,7 @@ class Queues:
 
     def admit(self, pack: PackInfo, inside: Sequence[tuple[bytes, int]]) -> None:
         """A pack that was just sealed, with what is in it."""
-        self._accounts.admit(pack.id, inside)
+        self._accounts.admit(pack, inside)
         if len(inside) > 1:
             self._small[pack.id] = pack.bytes
             self._small_bytes += pack.bytes
@@ -147,45 +151,67 @@ class Queues:
     def excess(self, members: Members) -> Iterator[Drop]:
         """What goes of those who have more than they may have, until nobody has: one walk over the queues for each hit
         that counts. Each Drop is to be carried out before the next is asked for, and its pack is forgotten by then."""
+        if not self._accounts.over():
+            return
+        for drop, inside in self._too_much(members):
+            moved = frozenset(drop.move)
+            self._forget(drop.pack, [one for one in inside if one[0] in moved])
+            yield drop
+            if not self._accounts.over():
+                return
+
+    def _too_much(self, members: Members) -> Iterator[tuple[Drop, Sequence[tuple[bytes, int]]]]:
+        """What a place could never keep before what it could, then its oldest, hit ones last; with what is inside."""
         places = self._accounts.over()
-        for _ in range(HITS_MAX + 1 if places else 0):
-            for queue, end in ((self._short, self._end_of_short), (self._long, self._end_of_long)):
+        for queue in (self._short, self._long):
+            for pack, size in list(queue.items()):
+                if pack in self._small or not self._accounts.is_too_large(pack, places):
+                    continue
+                inside = members(pack)
+                if not any(self._stays(pack, sha256) for sha256, _ in inside):
+                    del queue[pack]
+                    self._short_bytes -= size if queue is self._short else 0
+                    yield Drop(pack), inside
+                    places = self._accounts.over()
+        for round_ in range(HITS_MAX + 1):
+            for queue in (self._short, self._long):
                 for pack, size in list(queue.items()):
-                    mixed = pack in self._small
-                    if not self._accounts.has_part(pack, places, size * MIXED_SHARE_MIN if mixed else 1):
+                    held = self._accounts.held(pack, places)
+                    whole = held == self._accounts.size(pack)
+                    if not held or (not whole and held < size * MIXED_SHARE_MIN):
                         continue
                     del queue[pack]
                     self._short_bytes -= size if queue is self._short else 0
                     inside = members(pack)
-                    drop = self._end_for(places, pack, size, inside) if mixed else end(pack, size, inside)
-                    if drop is None:
-                        continue
-                    self._forget(pack)
-                    yield drop
-                    if not (places := self._accounts.over()):
-                        return
+                    if queue is self._short:
+                        drop = self._end_of_short(pack, size, inside)
+                    elif whole and round_ < HITS_MAX:
+                        drop = self._end_of_whole(pack, size, inside)
+                    else:
+                        drop = self._end_for(places, pack, size, inside)
+                    if drop is not None:
+                        yield drop, inside
+                        places = self._accounts.over()
 
     def _end_for(self, places: Set[str], pack: int, size: int, inside: Sequence[tuple[bytes, int]]) -> Drop | None:
-        """The end of a pack of small objects, some of them of these places, who have too much: theirs go unless they
-        were hit, and what is of others stays as it is. A pack that gives too little for what would be written on has
-        another round."""
+        """The end of a pack, some of it of these places, who have too much: that goes unless it was hit, and what is of
+        others stays as it is. A pack that gives too little for what would be written on has another round."""
         gone, kept = 0, list[bytes]()
         for sha256, bytes_ in inside:
-            if not self._accounts.of_any(sha256, places) or self._stays(pack, sha256) or self._hits.get(sha256):
-                kept.append(sha256)
-            else:
+            theirs = self._accounts.of_any(pack, sha256, places) and not self._stays(pack, sha256)
+            if theirs and not self._hits.get(sha256):
                 gone += bytes_
-        for sha256 in kept:
-            if self._accounts.of_any(sha256, places) and not self._stays(pack, sha256):
+                continue
+            kept.append(sha256)
+            if theirs:
                 self._cool(sha256)
-        small_min = self._small_share_min * self._accounts.bytes_max
-        if not gone or gone < size * MIXED_SHARE_MIN or self._small_bytes - gone < small_min:
+        if not gone or gone < size * MIXED_SHARE_MIN:
             self._long[pack] = size
             return None
         return Drop(pack, tuple(kept))
 
-    def _forget(self, pack: int) -> None:
-        self._accounts.forget(pack)
+    def _forget(self, pack: int, moved: Sequence[tuple[bytes, int]] = ()) -> None:
+        self._accounts.forget(pack, moved)
         self._small_bytes -= self._small.pop(pack, 0)
 
     def _stays(self, pack: int, sha256: bytes) -> bool:
@@ -213,6 +239,9 @@ class Queues:
         if pack in self._small and self._small_bytes - size < small_min:
             self._long[pack] = size
             return None
+        return self._end_of_whole(pack, size, inside)
+
+    def _end_of_whole(self, pack: int, size: int, inside: Sequence[tuple[bytes, int]]) -> Drop | None:
         staying = {sha256 for sha256, _ in inside if self._stays(pack, sha256)}
         hot = [(sha256, bytes_) for sha256, bytes_ in inside if sha256 in staying or self._hits.get(sha256)]
         for sha256, _ in hot:
@@ -241,7 +270,7 @@ class Evictor:
         owners: Owners | None = None,
         small_share_min: float = 0.0,
     ) -> None:
-        """`owners` remembers for `shares` who had what fetched."""
+        """`owners` remembers for `shares` who had what fetched; without it there are none."""
         self._shelf = shelf
         self._pinned = pinned
         self._owners = owners
@@ -250,13 +279,17 @@ class Evictor:
         self._folder = shelf.root.parent / "heat"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._ballast = shelf.root.parent / "ballast"
-        accounts = Accounts(bytes_max) if owners is None else Accounts(bytes_max, shares, owners.of)
+        self._lanes = Lanes(shares if owners is not None else (), bytes_max, shelf.everybodys.pack_bytes_max)
+        accounts = Accounts(bytes_max)
+        if owners is not None:
+            accounts = Accounts(bytes_max, shares, owners.of, self._lanes.place_of)
         self._queues = Queues(bytes_max, accounts=accounts, small_share_min=small_share_min)
         self._touched: Counter[bytes] = Counter()
         self._call = self._folder / "urgent"
         self._urgent = trio.Event()
         self._token: trio.lowlevel.TrioToken | None = None
         self._grown = 0
+        self._grown_lanes: Counter[int] = Counter()
 
     def __repr__(self) -> str:
         return f"<Evictor {self._queues!r}>"
@@ -279,17 +312,21 @@ class Evictor:
         self.urge()
         return False
 
-    def kept(self, sha256: bytes, size: int, place: str) -> None:
-        """A blob was fetched for workspace/repository. From any thread."""
+    def charge(self, sha256: bytes, place: str) -> Lane:
+        """A blob that is not here yet was fetched for workspace/repository: it is theirs as long as it stays. Returns
+        the packs that it goes to. From any thread."""
         if self._owners is not None:
             self._owners.record(sha256, place)
-        self.grew(size)
+        return self._lanes.of(place)
 
-    def grew(self, size: int) -> None:
-        """So many bytes were added; many of them do not wait for the next look. From any thread."""
+    def grew(self, size: int, place: str = "") -> None:
+        """So many bytes were added, for `place`; many of them do not wait for the next look. From any thread."""
         self._grown += size
-        if self._grown > self._bytes_max * GROWTH_SHARE:
-            self._grown = 0
+        lane = self._lanes.of(place).number
+        if lane != EVERYBODYS:
+            self._grown_lanes[lane] += size
+        if self._grown > self._bytes_max * GROWTH_SHARE or self._grown_lanes[lane] > self._lanes.look_bytes(lane):
+            self._grown = self._grown_lanes[lane] = 0
             self.urge()
 
     async def run(self) -> None:
@@ -317,6 +354,7 @@ class Evictor:
     async def _awaited(self) -> bool:
         """Wait for the next look; True where it came early. Another process calls by a file."""
         self._grown = 0
+        self._grown_lanes.clear()
         await trio.sleep(PAUSE_SECONDS)  # whatever calls, looking is not all that this process does
         due_s = trio.current_time() + LOOK_SECONDS
         while trio.current_time() < due_s:
@@ -346,44 +384,47 @@ class Evictor:
         """Count the hits of this process and the others, drop what must go; returns how many bytes went. Blocking."""
         self._gather(touched)
         packs = self._shelf.packs()
+        for one in packs:
+            if not one.sealed and one.lane != self._lanes.numbered(one.lane).number:
+                self._shelf.retire(one.id)  # its place has no most any more
         used = sum(one.bytes for one in packs)
         free = disk.free_bytes(self._shelf.root)
         excess, missing = used - self._bytes_max, self._free_bytes_min - free
         self._queues.resize(min(self._bytes_max, used + free))
         self._queues.meet(packs, self._shelf.members)
         self._queues.pinned = self._pinned()
-        sizes = {one.id: one.bytes for one in packs}
-        gone = sum(self._dropped(one, sizes.get(one.pack, 0)) for one in self._queues.excess(self._shelf.members))
+        infos = {one.id: one for one in packs}
+        gone = sum(self._dropped(one, infos[one.pack]) for one in self._queues.excess(self._shelf.members))
         if excess <= gone and missing <= gone:
             if not gone:
                 self._lay_ballast()
             return gone
         target = max(used - int(self._bytes_max * LOW_SHARE) if excess > 0 else 0, missing)
-        gone += self._gone(sizes, target - gone)
+        gone += self._gone(infos, target - gone)
         for one in packs:
             if (
                 gone < min(target, excess) and not one.sealed and not self._queues.pinned
             ):  # nothing else is left: a share smaller than one pack
-                gone += self._dropped(Drop(one.id), one.bytes)
+                gone += self._dropped(Drop(one.id), one)
         return gone
 
-    def _gone(self, sizes: Mapping[int, int], target: int) -> int:
+    def _gone(self, infos: Mapping[int, PackInfo], target: int) -> int:
         """Drop what goes next until there is no more, or so many bytes are gone; how many are."""
         gone = 0
         while gone < target and (drop := self._queues.next(self._shelf.members)) is not None:
-            gone += self._dropped(drop, sizes.get(drop.pack, 0))
+            gone += self._dropped(drop, infos[drop.pack])
         return gone
 
-    def _dropped(self, drop: Drop, size: int) -> int:
+    def _dropped(self, drop: Drop, info: PackInfo) -> int:
         """Forget a pack: the index first, then the file. On a full disk the index needs the ballast's room for that."""
         moved = 0
         for sha256 in drop.move:
             with suppress(Full):
-                moved += self._shelf.move(sha256)
+                moved += self._shelf.move(sha256, self._lane_of(sha256, info))
         for _ in range(2):
             try:
                 self._shelf.drop(drop.pack)
-                return size
+                return info.bytes
             except Conflict:
                 return 0
             except (lmdb.Error, OSError) as error:
@@ -393,6 +434,11 @@ class Evictor:
                     raise
                 self._ballast.unlink(missing_ok=True)
         return 0
+
+    def _lane_of(self, sha256: bytes, info: PackInfo) -> Lane:
+        """Where a blob of this pack goes on: what is somebody's to his own packs, if he has some by now."""
+        owner = self._owners.of(sha256) if self._owners is not None else ""
+        return self._lanes.of(owner) if owner else self._lanes.numbered(info.lane)
 
     def _lay_ballast(self) -> None:
         """Room that a full disk has left for forgetting."""

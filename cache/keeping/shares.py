@@ -3,17 +3,20 @@
     workspace[/repository]=LEAST-MOST      in per cent of the cache; either may be left out: "acme=10-", "acme/big=-40"
 
 LEAST is guaranteed: what a place has up to there stays. Above MOST its own oldest goes, whether or not there is room
-elsewhere. A blob belongs to whoever had it fetched first; what nobody did (documents) has neither bound. The cache is
-what may be used, or what is there where the disk has less.
+elsewhere. A blob belongs to whoever had it fetched first, for as long as it is here; what nobody did (documents) has
+neither bound. The cache is what may be used, or what is there where the disk has less.
 
 `Accounts` is pure arithmetic over packs; `Owners` remembers who had what fetched.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
+from contextlib import suppress
 from typing import NamedTuple
 
 from cache.keeping.shelf import Shelf
+from storage.blobs.shelf import PackInfo
+from storage.errors import Full
 
 KIND = "owner"
 LEAST_SHARES_MAX = 0.9
@@ -70,9 +73,10 @@ class Owners:
         self._wanted = bool(shares)
 
     def record(self, sha256: bytes, place: str) -> None:
-        """`place` is workspace/repository. From any thread."""
+        """`place` is workspace/repository. From any thread. On a full disk it is not remembered."""
         if self._wanted and place:
-            self._shelf.put(KIND, sha256, place.encode())
+            with suppress(Full):
+                self._shelf.put(KIND, sha256, place.encode())
 
     def of(self, sha256: bytes) -> str:
         return (self._shelf.get(KIND, sha256) or b"").decode() if self._wanted else ""
@@ -81,45 +85,83 @@ class Owners:
 class Accounts:
     """Which places have how much, pack by pack. Bytes are those of the blobs, not of the packs around them.
 
-    `bytes_max` is that of the cache, and may be set anew.
+    `bytes_max` is that of the cache, and may be set anew. Whose a blob is `owner_of` tells, or else `place_of` by the
+    number of the pack's Lane (cache.keeping.lanes).
     """
 
-    def __init__(self, bytes_max: int, shares: Sequence[Share] = (), owner_of: OwnerOf = lambda sha256: "") -> None:
+    def __init__(
+        self,
+        bytes_max: int,
+        shares: Sequence[Share] = (),
+        owner_of: OwnerOf = lambda sha256: "",
+        place_of: Callable[[int], str] = lambda lane: "",
+    ) -> None:
         self.bytes_max = bytes_max
         self._shares = {one.place: one for one in shares}
+        self._bounded = [one for one in shares if one.most < 1]
         self._owner_of = owner_of
+        self._place_of = place_of
         self._packs: dict[int, Counter[str]] = {}
-        self.used: Counter[str] = Counter()
+        self._sizes: dict[int, int] = {}
+        self._places: dict[int, str] = {}
+        self._sealed: Counter[str] = Counter()
+        self._open: Counter[str] = Counter()
 
-    def admit(self, pack: int, inside: Sequence[tuple[bytes, int]]) -> None:
-        """A pack with what is in it."""
+    def used(self, place: str) -> int:
+        """Bytes that a place with a share has."""
+        return self._sealed[place] + self._open[place]
+
+    def admit(self, pack: PackInfo, inside: Sequence[tuple[bytes, int]]) -> None:
+        """A sealed pack with what is in it."""
         if not self._shares:
             return
+        if place := self._place_of(pack.lane):
+            self._places[pack.id] = place
         held: Counter[str] = Counter()
         for sha256, size in inside:
-            for place in self._levels(sha256):
+            for place in self._levels(pack.id, sha256):
                 held[place] += size
-        self._packs[pack] = held
-        self.used += held
+        self._packs[pack.id] = held
+        self._sizes[pack.id] = sum(size for _, size in inside)
+        self._sealed += held
 
-    def forget(self, pack: int) -> None:
-        """It is gone."""
-        for place, size in self._packs.pop(pack, Counter[str]()).items():
-            self.used[place] -= size
+    def open(self, packs: Iterable[PackInfo]) -> None:
+        """The packs that are being written: those of a place's Lane are its own."""
+        self._open = Counter()
+        for one in packs:
+            for place in self._levels_of(self._place_of(one.lane)):
+                self._open[place] += one.live_bytes
+
+    def forget(self, pack: int, moved: Sequence[tuple[bytes, int]] = ()) -> None:
+        """It is gone; what was `moved` out of it is in packs that are being written."""
+        for sha256, size in moved:
+            for place in self._levels(pack, sha256):
+                self._open[place] += size
+        self._sizes.pop(pack, None)
+        self._sealed -= self._packs.pop(pack, Counter[str]())
+        self._places.pop(pack, None)
 
     def over(self) -> frozenset[str]:
         """The places that have more than their most."""
-        found = (one.place for one in self._shares.values() if self.used[one.place] > one.most * self.bytes_max)
-        return frozenset(found)
+        return frozenset(one.place for one in self._bounded if self.used(one.place) > one.most * self.bytes_max)
 
-    def has_part(self, pack: int, places: Set[str], bytes_min: float) -> bool:
-        """Has one of these places so many bytes in this pack?"""
-        held = self._packs.get(pack)
-        return held is not None and any(held[place] >= bytes_min for place in places)
+    def held(self, pack: int, places: Set[str]) -> int:
+        """How many bytes one of these places has in this pack, the one that has most."""
+        held = self._packs.get(pack, Counter[str]())
+        return max(held[place] for place in places)
 
-    def of_any(self, sha256: bytes, places: Set[str]) -> bool:
-        """Does this blob belong to one of these places?"""
-        return any(place in places for place in self._levels(sha256))
+    def size(self, pack: int) -> int:
+        """All that is in this pack, of whomever."""
+        return self._sizes.get(pack, 0)
+
+    def is_too_large(self, pack: int, places: Set[str]) -> bool:
+        """Has one of these places more in this pack alone than it may have?"""
+        held = self._packs.get(pack, Counter[str]())
+        return any(held[place] > self._shares[place].most * self.bytes_max for place in places)
+
+    def of_any(self, pack: int, sha256: bytes, places: Set[str]) -> bool:
+        """Does this blob of a pack belong to one of these places?"""
+        return any(place in places for place in self._levels(pack, sha256))
 
     def guaranteed(self, pack: int, sha256: bytes) -> bool:
         """Would a place have less than its least without what it has in this pack, and is this blob part of that?"""
@@ -127,11 +169,14 @@ class Accounts:
         if not held:
             return False
         return any(
-            held[place] and self.used[place] - held[place] < self._shares[place].least * self.bytes_max
-            for place in self._levels(sha256)
+            held[place] and self.used(place) - held[place] < self._shares[place].least * self.bytes_max
+            for place in self._levels(pack, sha256)
         )
 
-    def _levels(self, sha256: bytes) -> list[str]:
+    def _levels(self, pack: int, sha256: bytes) -> list[str]:
         """The places with a share that a blob belongs to: a Repository, its Workspace."""
-        owner = self._owner_of(sha256)
-        return [place for place in (owner, owner.partition("/")[0]) if place in self._shares] if owner else []
+        return self._levels_of(self._owner_of(sha256) or self._places.get(pack, "")) if self._shares else []
+
+    def _levels_of(self, owner: str) -> list[str]:
+        both = dict.fromkeys((owner, owner.partition("/")[0]))
+        return [place for place in both if place in self._shares]

@@ -103,7 +103,6 @@ class Room(Protocol):
     """Who makes room on the disk: cache.keeping.eviction.Evictor."""
 
     def has_room(self, size: int) -> bool: ...
-    def kept(self, sha256: bytes, size: int, place: str) -> None: ...
 
 
 class Foreign(Protocol):
@@ -352,12 +351,10 @@ class Replicator:
         key = b"blob\0" + file.sha256
         opener = self._source(wish)
 
-        def remember(sha256: bytes, size: int) -> None:
-            self._room.kept(sha256, size, f"{wish.repository.workspace}/{wish.repository.name}")
-
         digests = {"sha256": file.sha256.hex()}
         paced = opener if pace is None else lambda offset: pace(opener(offset), key)
-        fill = await self._flights.join(key, file.size, digests, paced, remember)
+        place = f"{wish.repository.workspace}/{wish.repository.name}"
+        fill = await self._flights.join(key, file.size, digests, paced, place=place)
         await fill.done()
         return True
 

@@ -67,7 +67,6 @@ def drawer_of(
         flights,
         sources,
         parts.shelf,
-        parts.evictor.kept,
         store.cached.find,
         parts.drawn,
         facts,

@@ -67,7 +67,6 @@ class Packages:
             files,
             flights,
             sources,
-            parts.evictor.kept,
             parts.evictor.has_room,
             range_alone_bytes_min=parts.config.cache.range_alone_bytes_min,
             region=parts.holding.region,
@@ -103,7 +102,7 @@ class Packages:
         limits = self._parts.config.cache
         return Flights(
             self._nursery,
-            ShelfKeeper(self._parts.store.cached),
+            ShelfKeeper(self._parts.store.cached, self._parts.evictor),
             self._parts.root / "cache" / "fills",
             flights_max=limits.flights_max,
             fill_seconds_max=limits.fill_seconds_max,
@@ -137,7 +136,6 @@ class Packages:
             parts.remote,
             flights,
             lambda sha256: parts.store.cached.find(sha256) is not None,
-            parts.evictor.kept,
             secret_of=parts.secret_of,
             parent=parts.parent,
             token=parts.config.parent_token,
@@ -206,7 +204,7 @@ class Packages:
                 now_ms,
                 resigning,
             )
-        return Sets(store.catalog, generations, bring, store.cached, flights, parts.evictor.touch, parts.evictor.grew)
+        return Sets(store.catalog, generations, bring, store.cached, flights, parts.evictor.touch)
 
     def _peering(self, knowledge: ForeignKnowledge, sets: Sets) -> Peering:
         parts, store, uplink = self._parts, self._parts.store, self._parts.uplink

@@ -67,7 +67,6 @@ class Sets:
         cached: BlobShelf,
         flights: Flights,
         touch: Callable[[bytes], None],
-        grew: Callable[[int], None],
     ) -> None:
         self._catalog = catalog
         self._generations = generations
@@ -75,7 +74,6 @@ class Sets:
         self._cached = cached
         self._flights = flights
         self._touch = touch
-        self._grew = grew
 
     # ------------------------------------------------------------ the delivery loop
 
@@ -218,9 +216,7 @@ class Sets:
             return
         answer.body = None
         digests = {"sha256": row.sha256.hex()}
-        fill = await self._flights.join(
-            b"blob\0" + row.sha256, row.size, digests, source, lambda _, size: self._grew(size)
-        )
+        fill = await self._flights.join(b"blob\0" + row.sha256, row.size, digests, source)
         await stream_fill(request, fill, answer)
 
     # ------------------------------------------------------------ what edges ask

@@ -19,11 +19,12 @@ from storage.index.tables import BlobTables, Txn
 
 _BLOB = struct.Struct("<BBHQQ8s")
 _EXTENT = struct.Struct("<IQQ")
-_PACK = struct.Struct("<B3xQQQ")
+_PACK = struct.Struct("<IQQQ")
 _CHUNK = struct.Struct("<IQ")
 _U64 = struct.Struct("<Q")
 _U32 = struct.Struct("<I")
 _LENGTH_SHIFT = 40
+_LANE_SHIFT = 8
 _CHUNK_SUM_BYTES = 4
 
 
@@ -40,12 +41,14 @@ class BlobRow(NamedTuple):
 
 
 class PackRow(NamedTuple):
-    """`length` is how much of the file counts, `live` how much of it belongs to blobs."""
+    """`length` is how much of the file counts, `live` how much of it belongs to blobs. `lane` is the number of the
+    Lane that it belongs to (blobs.appending), below 2^24; 0 = everybody's."""
 
     sealed: bool
     created_ms: int
     length: int
     live: int
+    lane: int = 0
 
 
 class ChunkRow(NamedTuple):
@@ -204,7 +207,7 @@ class Ledger:
 
     def put_pack(self, txn: Txn, pack: int, row: PackRow) -> None:
         """Also keeps the list of open packs and the next number."""
-        txn.put(pack_key(pack), seal(_PACK.pack(*row)), db=self._t.packs)
+        txn.put(pack_key(pack), seal(_encode_pack(row)), db=self._t.packs)
         if row.sealed:
             txn.delete(pack_key(pack), db=self._t.open)
         else:
@@ -266,7 +269,7 @@ class Ledger:
             self._put_live(txn, pack, row, sum(stop - start for start, stop in self.live_ranges(txn, pack)))
 
     def _put_live(self, txn: Txn, pack: int, row: PackRow, live: int) -> None:
-        txn.put(pack_key(pack), seal(_PACK.pack(*row._replace(live=live))), db=self._t.packs)
+        txn.put(pack_key(pack), seal(_encode_pack(row._replace(live=live))), db=self._t.packs)
 
 
 def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -304,6 +307,10 @@ def _decode_chunk(value: bytes) -> ChunkRow | None:
     return ChunkRow(pack, packed & (1 << _LENGTH_SHIFT) - 1, packed >> _LENGTH_SHIFT)
 
 
+def _encode_pack(row: PackRow) -> bytes:
+    return _PACK.pack(row.sealed | row.lane << _LANE_SHIFT, row.created_ms, row.length, row.live)
+
+
 def _decode_pack(payload: bytes) -> PackRow:
-    sealed, created_ms, length, live = _PACK.unpack(payload)
-    return PackRow(bool(sealed), created_ms, length, live)
+    state, created_ms, length, live = _PACK.unpack(payload)
+    return PackRow(bool(state & 1), created_ms, length, live, state >> _LANE_SHIFT)

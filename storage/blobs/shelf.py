@@ -24,6 +24,7 @@ import lmdb
 from xxhash import xxh3_64_digest
 
 from storage import disk
+from storage.blobs.appending import EVERYBODYS, Appender, Lane
 from storage.blobs.chunker import key_of
 from storage.blobs.intake import Staged
 from storage.blobs.ledger import BlobRow, ChunkRow, Ledger, PackRow
@@ -31,7 +32,6 @@ from storage.blobs.packs import (
     BODY,
     PACK_HEADER_BYTES,
     RECORD_BYTES,
-    SHARED,
     SINGLE,
     SINGLE_START,
     PackHeader,
@@ -129,13 +129,15 @@ class Located:
 
 
 class PackInfo(NamedTuple):
-    """A pack as eviction and sweep see it: `bytes` on disk, `live_bytes` of blobs, `sealed` = never appended to."""
+    """A pack as eviction and sweep see it: `bytes` on disk, `live_bytes` of blobs, `sealed` = never appended to. `lane`
+    is the number of the Lane that it belongs to."""
 
     id: int
     bytes: int
     live_bytes: int
     created_ms: int
     sealed: bool
+    lane: int = EVERYBODYS
 
 
 class BlobShelf:
@@ -158,23 +160,21 @@ class BlobShelf:
         self.ledger = Ledger(tables)
         self.store = store
         self.durable = durable
-        self._pack_bytes_max = pack_bytes_max
+        self.everybodys = Lane(EVERYBODYS, pack_bytes_max)
         self._handles_max = handles_max
         self._handles: OrderedDict[int, PackHandle] = OrderedDict()
         self._lock = threading.Lock()
         self._gate = Gate(env)
-        self._writer: PackWriter | None = None
+        self._appender = Appender(root, self.ledger, store, durable=durable)
         self._next = 1
         self._sound: set[bytes] = set()
 
     def path(self, pack: int) -> Path:
-        return self.root / f"{pack:08x}.pack"
+        return self._appender.path(pack)
 
     def close(self) -> None:
         self._gate.close()
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        self._appender.close()
         with self._lock:
             self._handles.clear()
 
@@ -293,8 +293,9 @@ class BlobShelf:
 
     # ------------------------------------------------------------ writing
 
-    def put(self, staged: Staged) -> None:
-        """Keep a sealed Staged on the cache at once. Raises Full. One that is here already stays the caller's.
+    def put(self, staged: Staged, lane: Lane | None = None) -> None:
+        """Keep a sealed Staged on the cache at once, everybody's or in a Lane. Raises Full. One that is here already
+        stays the caller's.
 
         Hosted blobs come with the entry that names them, through the Committer alone.
         """
@@ -308,16 +309,16 @@ class BlobShelf:
                 with self._gate.writing() as txn:
                     if self.ledger.has(txn, staged.sha256):
                         return
-                    self._write_or_roll_back(txn, [staged])
+                    self._write_or_roll_back(txn, staged, lane)
             except lmdb.Error as error:
                 if (problem := disk.judge_index(error, self.root, durable=self.durable)) is not None:
                     raise problem from error
                 raise
         staged.keep()
 
-    def _write_or_roll_back(self, txn: Txn, staged: Sequence[Staged]) -> None:
+    def _write_or_roll_back(self, txn: Txn, staged: Staged, lane: Lane | None) -> None:
         try:
-            self.write(txn, staged)
+            self.write(txn, [staged], lane)
         except BaseException:
             self.roll_back(txn)
             raise
@@ -353,88 +354,23 @@ class BlobShelf:
     def _single(self, staged: Staged) -> Record:
         return Record(staged.sha256, SINGLE_START, staged.size, staged.sum, BODY, _now_ms())
 
-    def write(self, txn: Txn, staged: Sequence[Staged]) -> None:
+    def write(self, txn: Txn, staged: Sequence[Staged], lane: Lane | None = None) -> None:
         """Write these within a write transaction: bytes durable, then rows. Large ones must have been prepared.
 
         Raises OSError where there is no room; then, and where the transaction is given up, call `roll_back` within it.
         """
-        now_ms = _now_ms()
+        now_ms, lane = _now_ms(), lane or self.everybodys
         if small := [(one.sha256, one.data()) for one in staged if one.pack is None]:
-            writer = self._writing(txn, now_ms)
-            records, stop = writer.append(small, now_ms)
-            self.ledger.add(txn, writer.header.id, records)
-            self.ledger.grow(txn, writer.header.id, stop)
+            self._appender.append(txn, lane, small, now_ms)
         for one in staged:
             if one.pack is not None:
-                row = PackRow(True, now_ms, SINGLE_START + one.size, 0)
+                row = PackRow(True, now_ms, SINGLE_START + one.size, 0, lane.number)
                 self.ledger.put_pack(txn, one.pack_id, row)
                 self.ledger.add(txn, one.pack_id, [self._single(one)])
 
     def roll_back(self, txn: Txn) -> None:
-        """Give back the room of what was appended and does not count, as far as `txn` says. Only the index knows that:
-        what the writer remembers may be older than the last commit."""
-        if self._writer is None:
-            return
-        with suppress(lmdb.Error):  # a transaction that failed may not tell any more; the bytes are written over then
-            row = self.ledger.pack(txn, self._writer.header.id)
-            self._writer.cut(row.length if row is not None else PACK_HEADER_BYTES)
-
-    def _writing(self, txn: Txn, now_ms: int) -> PackWriter:
-        """This process's pack, as long as the index says it is, and not full."""
-        if self._writer is not None and self._writer.is_gone():
-            self._let_go_of_writer()  # it was swept
-        if self._writer is None:
-            self._writer = self._adopted(txn)
-        if self._writer is not None:
-            id = self._writer.header.id
-            row = self.ledger.pack(txn, id)
-            if row is None:  # made in a transaction that was given up
-                row = PackRow(False, self._writer.header.created_ms, PACK_HEADER_BYTES, 0)
-                self.ledger.put_pack(txn, id, row)
-            self._writer.length = row.length
-            if row.length < self._pack_bytes_max and not row.sealed:
-                return self._writer
-            if not row.sealed:
-                self._seal(txn, self._writer, now_ms)
-            self._let_go_of_writer()  # else it was closed to be swept
-        self._writer = self._created(txn, now_ms)
-        return self._writer
-
-    def _let_go_of_writer(self) -> None:
-        assert self._writer is not None
-        self._writer.close()
-        self._writer = None
-
-    def _created(self, txn: Txn, now_ms: int) -> PackWriter:
-        number = self.ledger.next(txn)
-        while True:
-            header = PackHeader(number, SHARED, PACK_HEADER_BYTES, now_ms, self.store)
-            try:
-                writer = PackWriter.create(self.path(number), header, durable=self.durable)
-            except FileExistsError:
-                number += 1
-                continue
-            self.ledger.put_pack(txn, number, PackRow(False, now_ms, PACK_HEADER_BYTES, 0))
-            return writer
-
-    def _adopted(self, txn: Txn, avoid: Set[int] = frozenset()) -> PackWriter | None:
-        """An open pack whose writer is gone."""
-        for pack in self.ledger.open_packs(txn):
-            row = self.ledger.pack(txn, pack)
-            if row is not None and pack not in avoid:
-                writer = PackWriter.adopt(self.path(pack), row.length, durable=self.durable)
-                if writer is not None:
-                    return writer
-        return None
-
-    def _seal(self, txn: Txn, writer: PackWriter, now_ms: int) -> None:
-        members = []
-        for sha256, size in self.ledger.members(txn, writer.header.id):
-            row = self.ledger.blob(txn, sha256)
-            if row is not None:
-                members.append(Record(sha256, row.extents[0].offset, size, row.sum, BODY, 0))
-        stop = writer.close_with(members, now_ms)
-        self.ledger.grow(txn, writer.header.id, stop, sealed=True)
+        """Give back the room of what was appended and does not count, as far as `txn` says."""
+        self._appender.roll_back(txn)
 
     # ------------------------------------------------------------ for sweep, under the write lock
 
@@ -445,13 +381,13 @@ class BlobShelf:
         assert row is not None, "a pack to be closed has its row"
         writer = PackWriter.open(self.path(pack), row.length, durable=self.durable)
         try:
-            self._seal(txn, writer, _now_ms())
+            self._appender.seal(txn, writer, _now_ms())
         finally:
             writer.close()
 
     def begin(self, txn: Txn, avoid: Set[int]) -> PackWriter:
         """A pack to copy into, which its caller closes: one whose writer is gone (none of `avoid`), else a new one."""
-        return self._adopted(txn, avoid) or self._created(txn, _now_ms())
+        return self._appender.adopted(txn, avoid=avoid) or self._appender.created(txn, _now_ms())
 
     def bodies(self, pack: int, blobs: Sequence[tuple[bytes, BlobRow]]) -> list[tuple[bytes, bytes]]:
         """(sha256, body) of blobs that lie whole in a pack. Raises Damaged for one that does not match its sum."""
@@ -531,7 +467,8 @@ class BlobShelf:
     def packs(self) -> list[PackInfo]:
         with self.env.begin() as txn:
             return [
-                PackInfo(pack, row.length, row.live, row.created_ms, row.sealed) for pack, row in self.ledger.packs(txn)
+                PackInfo(pack, row.length, row.live, row.created_ms, row.sealed, row.lane)
+                for pack, row in self.ledger.packs(txn)
             ]
 
     def members(self, pack: int) -> list[tuple[bytes, int]]:
@@ -544,38 +481,55 @@ class BlobShelf:
         self.forget_chunks(pack)
         with self._gate.writing() as txn:
             row = self.ledger.pack(txn, pack)
-            if self._writer is not None and self._writer.header.id == pack:
-                self._writer.close()
-                self._writer = None
-            elif row is not None and not row.sealed and self.durable:
-                raise Conflict("This pack is not sealed.", "Try again when it is.")
-            elif row is not None and not row.sealed and self.path(pack).exists():
-                writer = PackWriter.adopt(self.path(pack), row.length, durable=False)
-                if writer is None:
-                    raise Conflict("This pack is being written to.", "Try again when it is sealed.")
-                writer.close()
+            if not self._appender.let_go_of(pack) and row is not None and not row.sealed:
+                self._claim(pack, row)
             self._sound.difference_update(sha256 for sha256, _ in self.ledger.members(txn, pack))
             self.ledger.drop_pack(txn, pack)
         self.path(pack).unlink(missing_ok=True)
         self.let_go(pack)
 
-    def move(self, sha256: bytes) -> bool:
+    def retire(self, pack: int) -> bool:
+        """Close an open pack of the cache that nobody will go on with; False where somebody appends to it."""
+        assert not self.durable, "a hosted one is gone on with"
+        with disk.room("to close a pack"), self._gate.writing() as txn:
+            row = self.ledger.pack(txn, pack)
+            if row is None or row.sealed:
+                return False
+            writer = PackWriter.adopt(self.path(pack), row.length, durable=False)
+            if writer is None:
+                return False
+            try:
+                self._appender.seal(txn, writer, _now_ms())
+            finally:
+                writer.close()
+        return True
+
+    def _claim(self, pack: int, row: PackRow) -> None:
+        """Nobody else may be appending to it. Raises Conflict."""
+        if self.durable:
+            raise Conflict("This pack is not sealed.", "Try again when it is.")
+        if self.path(pack).exists():
+            writer = PackWriter.adopt(self.path(pack), row.length, durable=False)
+            if writer is None:
+                raise Conflict("This pack is being written to.", "Try again when it is sealed.")
+            writer.close()
+
+    def move(self, sha256: bytes, lane: Lane | None = None) -> bool:
         """Write a blob of a shared pack once more, into the current pack. False where it is gone or has its own."""
         assert not self.durable, "hosted packs may have a tail that is journaled and not yet indexed"
-        located = self.find(sha256)
+        located, lane = self.find(sha256), lane or self.everybodys
         if located is None:
             return False
         with disk.room("for this blob"), self._gate.writing() as txn:
             row = self.ledger.blob(txn, sha256)
             if row is None or len(self.ledger.members(txn, row.extents[0].pack)) == 1:
                 return False
-            writer = self._writing(txn, _now_ms())
-            if writer.header.id == row.extents[0].pack:
+            now_ms = _now_ms()
+            if self._appender.writer(txn, lane, now_ms).header.id == row.extents[0].pack:
                 return False
-            records, stop = writer.append([(sha256, located.read())], _now_ms())
+            body = located.read()
             self.ledger.remove(txn, sha256)
-            self.ledger.add(txn, writer.header.id, records)
-            self.ledger.grow(txn, writer.header.id, stop)
+            self._appender.append(txn, lane, [(sha256, body)], now_ms)
         return True
 
     def forget(self, sha256: bytes) -> None:

@@ -33,12 +33,13 @@ class Cache:
         self.root = root
         self._intake = Intake(root / "staging")
 
-    def add(self, size: int, seed: int) -> bytes:
+    def add(self, size: int, seed: int, place: str = "", evictor: Evictor | None = None) -> bytes:
+        """As `cache.fills.keeper` does it."""
         body = noise(size, seed)
         with self._intake.stage() as staged:
             staged.write(body)
             staged.seal()
-            self.shelf.put(staged)
+            self.shelf.put(staged, evictor.charge(staged.sha256, place) if evictor is not None else None)
         return sha256(body)
 
     def has(self, one: bytes) -> bool:

@@ -40,13 +40,9 @@ class Disk:
 
     def __init__(self) -> None:
         self.full = False
-        self.grown = 0
 
     def has_room(self, size: int) -> bool:
         return not self.full
-
-    def kept(self, sha256: bytes, size: int, place: str) -> None:
-        self.grown += size
 
 
 class Edge:

@@ -52,9 +52,7 @@ def generation(at_ms: int, serial: int = 1) -> Generation:
 def edge(root: Path, store: Any, parent: Parent) -> tuple[World, Asking, Sets]:
     world = World(store, root)
     asking = Asking(world.generations, store.catalog, cast("Remote", parent), "http://parent", "token")
-    sets = Sets(
-        store.catalog, world.generations, asking, store.cached, cast("Any", None), lambda _: None, lambda _: None
-    )
+    sets = Sets(store.catalog, world.generations, asking, store.cached, cast("Any", None), lambda _: None)
     return world, asking, sets
 
 

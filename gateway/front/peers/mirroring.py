@@ -187,7 +187,6 @@ class Drawing:
         flights: Flights,
         sources: Sources,
         shelf: Shelf,
-        kept: Callable[[bytes, int, str], None],
         find: Callable[[bytes], Located | None],
         drawn: Drawn,
         facts: Facts,
@@ -201,7 +200,6 @@ class Drawing:
         self._flights = flights
         self._sources = sources
         self._shelf = shelf
-        self._kept = kept
         self._drawn = drawn
         self._facts = facts
         self._heard: set[tuple[str, str, str, str]] = set()
@@ -294,11 +292,11 @@ class Drawing:
             return source if pace is None else pace(source, key)
 
         def remember(sha256: bytes, size: int) -> None:
-            self._kept(sha256, size, f"{ask.workspace}/{ask.repository}")
             note_pulled(self._shelf, need, sha256, size)
 
         digests = dict(file.digests)
-        fill = await self._flights.join(key, file.size, digests, paced, remember)
+        place = f"{ask.workspace}/{ask.repository}"
+        fill = await self._flights.join(key, file.size, digests, paced, remember, place=place)
         sha256 = await fill.done()
         # it may have been here, or be fetched by a client who noted the same
         note_pulled(self._shelf, need, sha256, fill.size or 0)

@@ -54,7 +54,6 @@ class Puller:
         files: ForeignFiles,
         flights: Flights,
         sources: Sources,
-        kept: Callable[[bytes, int, str], None],
         has_room: Callable[[int], bool],
         renders_running_max: int = 4,
         range_alone_bytes_min: int = 32 << 20,
@@ -71,7 +70,6 @@ class Puller:
         self._files = files
         self._flights = flights
         self._sources = sources
-        self._kept = kept
         self._has_room = has_room
         self._alone_bytes_min = range_alone_bytes_min
         self._region = region
@@ -215,7 +213,14 @@ class Puller:
         if (passing or not self._has_room(file.size)) and await self._past(request, admitted, need, answer):
             return
         source = self._sources.open(by_name(ask, need), file, admitted.scope.repository.upstreams)
-        fill = await self._flights.join(flight_key(need), file.size, digests, source, self._remember(need, ask))
+        fill = await self._flights.join(
+            flight_key(need),
+            file.size,
+            digests,
+            source,
+            self._remember(need, ask),
+            place=f"{ask.workspace}/{ask.repository}",
+        )
         request.outcome = request.outcome or Outcome.FILL.value
         await stream_fill(request, fill, answer)
 
@@ -268,7 +273,6 @@ class Puller:
         """What a finished flight writes down: where a foreign file's bytes are from now on."""
 
         def remember(sha256: bytes, size: int) -> None:
-            self._kept(sha256, size, f"{ask.workspace}/{ask.repository}")
             if need.pulled:
                 note_pulled(self._shelf, need, sha256, size)
             if need.pulled and self._drew is not None:
