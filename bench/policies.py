@@ -12,7 +12,7 @@ from typing import Protocol
 from cache.keeping.eviction import LOW_SHARE, Drop, Queues
 from cache.keeping.lanes import Lanes
 from cache.keeping.shares import Accounts, OwnerOf, Share
-from storage.blobs.appending import EVERYBODYS, Lane
+from storage.blobs.appending import Lane
 from storage.blobs.shelf import PackInfo
 
 LARGE_BYTES = 1 << 20
@@ -177,13 +177,13 @@ class Packs:
     def _append(self, key: bytes, size: int) -> None:
         """As storage.blobs.appending has it."""
         lane = self._lanes.of(self._owner_of(key))
-        apart, full = lane.number != EVERYBODYS, self._open.get(lane.number)
-        if not apart and full is not None and self._sizes[full] >= lane.pack_bytes_max:
+        full = self._open.get(lane.number)
+        if full is not None and self._sizes[full] >= lane.pack_bytes_max:
             self._seal(self._open.pop(lane.number), lane)
         if lane.number not in self._open:
             self._open[lane.number] = self._begin()
         self._put(self._open[lane.number], key, size)
-        if apart and self._sizes[self._open[lane.number]] >= lane.pack_bytes_max:
+        if lane.closed_at_once and self._sizes[self._open[lane.number]] >= lane.pack_bytes_max:
             self._seal(self._open.pop(lane.number), lane)
 
     def _put(self, pack: int, key: bytes, size: int) -> None:

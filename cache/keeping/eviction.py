@@ -31,7 +31,7 @@ import trio
 from cache.keeping.lanes import Lanes
 from cache.keeping.shares import Accounts, Owners, Share
 from storage import disk
-from storage.blobs.appending import EVERYBODYS, Lane
+from storage.blobs.appending import Lane
 from storage.blobs.shelf import BlobShelf, PackInfo
 from storage.errors import Conflict, Full, Problem
 
@@ -178,7 +178,7 @@ class Queues:
                 for pack, size in list(queue.items()):
                     held = self._accounts.held(pack, places)
                     whole = held == self._accounts.size(pack)
-                    if not held or (not whole and held < size * MIXED_SHARE_MIN):
+                    if not held or held < self._accounts.size(pack) * MIXED_SHARE_MIN:
                         continue
                     del queue[pack]
                     self._short_bytes -= size if queue is self._short else 0
@@ -205,7 +205,7 @@ class Queues:
             kept.append(sha256)
             if theirs:
                 self._cool(sha256)
-        if not gone or gone < size * MIXED_SHARE_MIN:
+        if not gone or gone < sum(bytes_ for _, bytes_ in inside) * MIXED_SHARE_MIN:
             self._long[pack] = size
             return None
         return Drop(pack, tuple(kept))
@@ -280,6 +280,7 @@ class Evictor:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._ballast = shelf.root.parent / "ballast"
         self._lanes = Lanes(shares if owners is not None else (), bytes_max, shelf.everybodys.pack_bytes_max)
+        shelf.everybodys = self._lanes.everybodys
         accounts = Accounts(bytes_max)
         if owners is not None:
             accounts = Accounts(bytes_max, shares, owners.of, self._lanes.place_of)
@@ -323,9 +324,9 @@ class Evictor:
         """So many bytes were added, for `place`; many of them do not wait for the next look. From any thread."""
         self._grown += size
         lane = self._lanes.of(place).number
-        if lane != EVERYBODYS:
-            self._grown_lanes[lane] += size
-        if self._grown > self._bytes_max * GROWTH_SHARE or self._grown_lanes[lane] > self._lanes.look_bytes(lane):
+        look_bytes = self._lanes.look_bytes(lane)
+        self._grown_lanes[lane] += size
+        if self._grown > self._bytes_max * GROWTH_SHARE or 0 < look_bytes < self._grown_lanes[lane]:
             self._grown = self._grown_lanes[lane] = 0
             self.urge()
 
@@ -386,7 +387,7 @@ class Evictor:
         packs = self._shelf.packs()
         for one in packs:
             if not one.sealed and one.lane != self._lanes.numbered(one.lane).number:
-                self._shelf.retire(one.id)  # its place has no most any more
+                self._shelf.retire(one.id)  # others have a most by now
         used = sum(one.bytes for one in packs)
         free = disk.free_bytes(self._shelf.root)
         excess, missing = used - self._bytes_max, self._free_bytes_min - free

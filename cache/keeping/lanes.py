@@ -2,7 +2,8 @@
 
 A place that may have only so much of the cache has packs of its own: what it has too much goes with them, and nothing
 that is others' has to be written on for that. They are small beside what it may have, so that those which are still
-being written, and cannot go, are no more of it than a sixteenth for each process. All that has no most shares packs.
+being written, and cannot go, are no more of it than a sixteenth for each process. All that has no most shares packs,
+which nobody goes on with once other places have one: what those have in them is told when a pack is closed.
 """
 
 from collections.abc import Sequence
@@ -30,34 +31,35 @@ class Lanes:
     def __init__(
         self, shares: Sequence[Share] = (), bytes_max: int = 0, pack_bytes_max: int = CACHE_PACK_BYTES_MAX
     ) -> None:
-        self._everybodys = Lane(EVERYBODYS, pack_bytes_max)
         self._lanes: dict[str, Lane] = {}
         self._places: dict[int, str] = {}
         self._look_bytes: dict[int, int] = {}
         bounded = [one for one in shares if one.most < 1]
+        apart = "\n".join(sorted(one.place for one in bounded))
+        self.everybodys = Lane(_number(f"all but {apart}") if apart else EVERYBODYS, pack_bytes_max)
         each_bytes = bytes_max // (PACKS_OF_CACHE * max(1, min(len(bounded), LANES_MAX)))
         for one in bounded:
             most_bytes = int(one.most * bytes_max)
-            number = self._number(one.place)
+            number = self._taken(one.place)
             wanted = min(pack_bytes_max, each_bytes, most_bytes // PACKS_OF_MOST)
-            self._lanes[one.place] = Lane(number, max(PACK_BYTES_MIN, wanted))
+            self._lanes[one.place] = Lane(number, max(PACK_BYTES_MIN, wanted), closed_at_once=True)
             self._look_bytes[number] = max(LOOK_BYTES_MIN, most_bytes // PACKS_OF_MOST)
         self._numbers = {lane.number: lane for lane in self._lanes.values()}
 
-    def _number(self, place: str) -> int:
-        number = xxh3_64_intdigest(place.encode()) % LANE_NUMBERS
-        if len(self._places) >= LANES_MAX or number in self._places or number <= _BEYOND:
+    def _taken(self, place: str) -> int:
+        number = _number(place)
+        if len(self._places) >= LANES_MAX or number in (*self._places, self.everybodys.number):
             return _BEYOND
         self._places[number] = place
         return number
 
     def of(self, owner: str) -> Lane:
         """Where what belongs to workspace/repository goes; "" = nobody's."""
-        return self._lanes.get(owner) or self._lanes.get(owner.partition("/")[0]) or self._everybodys
+        return self._lanes.get(owner) or self._lanes.get(owner.partition("/")[0]) or self.everybodys
 
     def numbered(self, number: int) -> Lane:
         """The Lane of this number, everybody's where there is none any more."""
-        return self._numbers.get(number, self._everybodys)
+        return self._numbers.get(number, self.everybodys)
 
     def place_of(self, number: int) -> str:
         """Whose packs these are; "" where they are several places', or nobody's."""
@@ -66,3 +68,7 @@ class Lanes:
     def look_bytes(self, number: int) -> int:
         """After so many bytes more in a Lane it is time to look whether its place has too much."""
         return self._look_bytes.get(number, 0)
+
+
+def _number(text: str) -> int:
+    return _BEYOND + 1 + xxh3_64_intdigest(text.encode()) % (LANE_NUMBERS - _BEYOND - 1)

@@ -148,7 +148,7 @@ class Accounts:
     def held(self, pack: int, places: Set[str]) -> int:
         """How many bytes one of these places has in this pack, the one that has most."""
         held = self._packs.get(pack, Counter[str]())
-        return max(held[place] for place in places)
+        return max((held[place] for place in places), default=0)
 
     def size(self, pack: int) -> int:
         """All that is in this pack, of whomever."""

@@ -21,10 +21,11 @@ LANE_NUMBERS = 1 << 24
 
 class Lane(NamedTuple):
     """Packs that hold what belongs together. `number` is below LANE_NUMBERS, and stands in the row of each pack. A pack
-    of more than `pack_bytes_max` is closed at once, one of everybody's with the next body."""
+    that has `pack_bytes_max` is closed when the next body comes, or at once: then it can be forgotten."""
 
     number: int
     pack_bytes_max: int
+    closed_at_once: bool = False
 
 
 EVERYBODYS = 0
@@ -54,7 +55,7 @@ class Appender:
         records, stop = writer.append(bodies, now_ms)
         self._ledger.add(txn, writer.header.id, records)
         self._ledger.grow(txn, writer.header.id, stop)
-        if lane.number != EVERYBODYS and stop >= lane.pack_bytes_max:
+        if lane.closed_at_once and stop >= lane.pack_bytes_max:
             writer.length = stop
             self.seal(txn, writer, now_ms)
             self._let_go(lane.number)

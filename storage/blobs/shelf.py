@@ -161,6 +161,7 @@ class BlobShelf:
         self.store = store
         self.durable = durable
         self.everybodys = Lane(EVERYBODYS, pack_bytes_max)
+        """Where bodies go of which nothing else is said."""
         self._handles_max = handles_max
         self._handles: OrderedDict[int, PackHandle] = OrderedDict()
         self._lock = threading.Lock()
