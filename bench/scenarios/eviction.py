@@ -6,9 +6,10 @@ Each policy sees the same requests, with 2 % and with 10 % of all that was asked
 
 Then two repositories share a cache: one that is asked for little and evenly, beside a busy one whose requests never
 come twice. What the quiet one still finds, without and with a guaranteed share (or a most for the other), is told
-beside what it would find with that much of a cache of its own. At last one of many that are asked for alike may have
-half of what it would get; their small objects lie in the same packs, so what is the others' in each is written on when
-its own goes: how many bytes for each that is freed, and for each that is fetched?
+beside what it would find with that much of a cache of its own. At last one of many that are asked for alike, or each of
+them, may have half of what it would get: what does it have when most, and how many bytes are written on when its own
+goes, for each that is freed, and for each that is fetched? Beside it the same with everybody's small objects in the
+same packs, as it would be without packs of their own for those who have a most.
 """
 
 import json
@@ -63,6 +64,7 @@ def run(told: Options) -> Result:
         result.rows += neighbours(told.count * 100)
         for many in MANY:
             result.rows += bounded(many, told.count * 100)
+            result.rows += bounded(many, told.count * 100, each=True)
     for trace in traces:
         sizes = dict(trace)
         result.notes.append(f"{len(trace):,} requests for {len(sizes):,} objects of {size_text(sum(sizes.values()))}")
@@ -92,26 +94,38 @@ def neighbours(count: int) -> list[Row]:
     return [Row(f"beside a busy one: hits of the quiet, {name}", "%", ours, base) for name, ours in found.items()]
 
 
-def bounded(many: int, count: int, again: float = AGAIN) -> list[Row]:
-    """One of `many` repositories has a most of half of an equal part. `again`: so many requests are for things that are
-    asked for again and again, the others for what nobody asks for twice."""
-    draw = random.Random(f"{many} repositories")
+def bounded(many: int, count: int, *, each: bool = False) -> list[Row]:
+    """One of `many` repositories, or `each`, has a most of half of an equal part. Beside: all in the same packs."""
     most = 50 / many
-    policy = Packs(EDGE_BYTES, (parse(f"a/r0=-{most}"),), lambda key: key.partition(b" ")[0].decode())
-    fetched = 0
+    case = f"{'each' if each else 'one'} of {many} may have {most:.2g} %"
+    ours, beside = (_bounded(many, most, count, each=each, apart=apart) for apart in (True, False))
+    named = (("it has when most", "%"), ("written on", "of freed"), ("written on", "of fetched"), ("hits of all", "%"))
+    return [
+        Row(f"{case}: {name}", unit, [one], [other])
+        for (name, unit), one, other in zip(named, ours, beside, strict=True)
+    ]
+
+
+def _bounded(many: int, most: float, count: int, *, each: bool, apart: bool) -> tuple[float, float, float, float]:
+    """What the first has after a look when it has most, in % of the cache, over the last three quarters; bytes written
+    on for each freed and for each fetched; hits in % of requests. Half of the requests (AGAIN) are for what is asked
+    for again and again, the others for what nobody asks for twice."""
+    draw = random.Random(f"{many} repositories")
+    shares = tuple(parse(f"a/r{number}=-{most}") for number in range(many if each else 1))
+    policy = Packs(EDGE_BYTES, shares, lambda key: key.partition(b" ")[0].decode(), apart=apart)
+    fetched = hits = 0
+    share = 0.0
     for number in range(count):
-        name = draw.randrange(KNOWN) if draw.random() < again else KNOWN + number
+        name = draw.randrange(KNOWN) if draw.random() < AGAIN else KNOWN + number
         key = b"a/r%d %d" % (draw.randrange(many), name)
         size = SMALL_BYTES_MIN + crc32(key) % SMALL_BYTES_MORE
-        fetched += 0 if policy.ask(key, size) else size
+        hit = policy.ask(key, size)
+        hits, fetched = hits + hit, fetched + (0 if hit else size)
         if not number % LOOK_EVERY:
             policy.make_room()
-    case = f"one of {many} may have {most:.0f} %"
-    return [
-        Row(f"{case}: it has", "%", [100 * policy.share_of("a/r0")]),
-        Row(f"{case}: written on", "of freed", [policy.excess_moved_bytes / max(policy.excess_freed_bytes, 1)]),
-        Row(f"{case}: written on", "of fetched", [policy.excess_moved_bytes / fetched]),
-    ]
+            share = max(share, policy.share_of("a/r0")) if number > count // 4 else 0.0
+    moved, freed = policy.excess_moved_bytes, policy.excess_freed_bytes
+    return 100 * share, moved / max(freed, 1), moved / fetched, 100 * hits / count
 
 
 def owner_of(key: bytes) -> str:
