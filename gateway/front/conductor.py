@@ -6,6 +6,7 @@ Both go the same way: place → room → principal → verdict → plan. No byte
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Protocol, cast
 
@@ -284,6 +285,7 @@ class Front:
             if request.answered:
                 raise Gone from problem  # the body broke off: the client must see that, not a second answer
             request.fields, problem = (), self._as_counted(request.head, problem)
+            request.principal = request.principal or self._refused(request.head, place)
             reply = self._refusal(request.head, place, self._as_known(problem))
             await request.reply(reply.status, headers_of(reply), reply.body)
         except Exception as bug:
@@ -482,6 +484,12 @@ class Front:
         ground = ground_of(reading, repository)
         if ground.is_ruled and principal.kind != edges.KIND:
             networks.check(repository, ground.workspace, peer, self._country_of)
+
+    def _refused(self, head: Head, place: Place | None) -> str:
+        """Who was refused a package, to the client log; "" = nobody that is let in anywhere."""
+        with suppress(Problem), self._catalog.read() as reading:
+            return logged_as(who(reading, place, head, now_ms())) if place is not None else ""
+        return ""
 
     def _refusal(self, head: Head, place: Place | None, problem: Problem) -> Reply:
         """The refusal in the format's own dialect where one is known."""

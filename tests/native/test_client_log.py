@@ -80,6 +80,10 @@ def test_o24_requests_at_every_node_are_counted_once(pair: Pair) -> None:
     assert counted("--by", "outcome")["HIT"] >= READS
     code, told, _ = pair.entrepot("top", "packages", "demo", node=pair.edge)
     assert (code, told["items"][0]["package"][:8]) == (0, "generic:"), "an edge hands the question on"
+    _, counted_by, _ = pair.entrepot("usage", "demo", "--by", "package")
+    nameless = {one["package"] for one in counted_by["items"]} - {one["package"] for one in told["items"]}
+    assert nameless, "what is published is not known yet when its request is logged"
+    assert all(one.endswith(":") for one in nameless), "and is no package that was asked for most"
     assert not list((pair.edge.data / "segments" / "out").glob("*.parquet"))
 
 
@@ -219,3 +223,21 @@ def test_f11_an_owner_sees_what_was_done_to_the_workspace_in_the_nodes_own_histo
     assert one(1, journal="rival").status == 404
     code, words, _ = pair.entrepot("audit", "show", "shop", str(entries[3]["serial"]), "--system")
     assert (code, words["changes"][0]["after"]["token"]["name"]) == (0, "Big Customer")
+
+
+def test_who_was_refused_a_package_is_in_the_log_of_the_node_that_refused(pair: Pair) -> None:
+    """And who was let in nowhere is nobody there: a stranger's guess is in no log as somebody's token."""
+    body = json.dumps({"name": "elsewhere", "grants": [{"scope": PUBLIC, "read": True}]}).encode()
+    made = json.loads(
+        ask(pair.edge, "POST", "/-/api/v1/tokens", pair.token, body, Content_Type="application/json").body
+    )
+    path = f"/{PUBLIC}/generic/refused.bin"
+    assert ask(pair.edge, "PUT", path, made["token"], CONTENT).status == 403
+    assert ask(pair.edge, "PUT", path, "ent_" + "A" * 38, CONTENT).status == 401
+
+    def refused() -> set[tuple[str, int, str]]:
+        _, told, _ = pair.entrepot("logs", "demo", "--limit", "1000")
+        mine = (one for one in told["items"] if one["method"] == "PUT" and one["status"] in (401, 403))
+        return {(one["node"], one["status"], one["principal"]) for one in mine}
+
+    until(lambda: refused() >= {("edge", 403, made["id"]), ("edge", 401, "")}, True)
