@@ -54,19 +54,19 @@ class Place:
 def place(url: str) -> Place:
     """Take an absolute http or https URL apart. Raises Invalid; the message never repeats what may hold a secret."""
     if any(ord(character) <= 0x20 or ord(character) == 0x7F for character in url) or "\\" in url:
-        raise Invalid("An upstream address holds spaces, control characters or backslashes.")
+        raise Invalid("The address holds spaces, control characters or backslashes.")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise Invalid("An upstream address cannot be read.", "Write it as https://host/path/.") from error
+        raise Invalid("The address cannot be read.", "Write it as https://host/path/.") from error
     host = (parts.hostname or "").rstrip(".")
     if parts.scheme not in PORTS or not host:
-        raise Invalid("An upstream address is not http or https.", "Write it as https://host/path/.")
+        raise Invalid("The address is not http or https.", "Write it as https://host/path/.")
     if "@" in parts.netloc:
-        raise Invalid("An upstream address holds a credential.", "Give the credential separately.")
+        raise Invalid("The address holds a credential.", "Give the credential separately.")
     if not host.isascii() or any(character in host for character in "%/?#<>^|"):
-        raise Invalid("The host name of an upstream address is not plain ASCII.", "Write it in its xn-- form.")
+        raise Invalid("The host name of the address is not plain ASCII.", "Write it in its xn-- form.")
     if port == 0:
         raise Invalid("Port 0 cannot be connected to.")
     target = quote(parts.path or "/", safe=_TARGET_SAFE) + (

@@ -57,7 +57,10 @@ def check_template(template: str, media: str, kinds: tuple[Kind, ...]) -> None:
     known = {"type", "timestamp"} | {f"data.{field}" for field in fields_of(kinds)} | {"data", "data.actor"}
     for place in _PLACE.findall(template):
         if place not in known:
-            raise Invalid("The template has a place that none of these events fills.", "See: entrepot webhook events.")
+            raise Invalid(
+                f"The template has the place {place}, which none of these events fills.",
+                "See: entrepot webhook events.",
+            )
     if "{{" in _PLACE.sub("", template):
         raise Invalid("The template has a {{ that begins no place.", "Places are like {{data.package}}.")
     render({"type": "", "timestamp": "", "data": {}})

@@ -340,6 +340,8 @@ def test_c11_a_webhooks_address_and_headers_come_from_files(entrepot: Cli, tmp_p
         (("entitlement", "create", "acme", "x", "--metadata", "plan"), 2, "KEY=VALUE"),
         (("entitlement", "create", "acme", "x", "--bytes", "much"), 2, "no size"),
         (("entitlement", "edit", "acme", "tok_x"), 2, "what is to be changed"),
+        (("webhook", "create", "acme/x", "--to", "receiver"), 1, "The address is not http or https."),
+        (("oidc", "add", "acme/x", "--issuer", "ci", "--audience", "a", "--rule", "ci:a=b"), 1, "The address is not"),
     ],
 )
 def test_a_wrong_use_is_told_what_is_right(entrepot: Cli, arguments: tuple[str, ...], code: int, told: str) -> None:
@@ -403,3 +405,18 @@ def test_help_tells_the_exit_codes(entrepot: Cli) -> None:
     told = entrepot("--help")
     assert told.code == 0
     assert "Exit codes: 0 done" in told.out
+
+
+def test_a_template_is_told_which_place_is_filled_by_nothing(entrepot: Cli, tmp_path: Path) -> None:
+    (tmp_path / "chat.json").write_text('{"text": "{{data.packge}}"}')
+    to = ("--to", "https://receiver.example/", "--template", str(tmp_path / "chat.json"))
+    said = entrepot("webhook", "create", "acme/chat", *to, "--event", "package.published")
+    assert (said.code, "data.packge" in said.err) == (1, True)
+
+
+def test_a_bad_identity_token_is_no_missing_token(entrepot: Cli, tmp_path: Path) -> None:
+    (tmp_path / "id").write_text("not.a.token")
+    said = entrepot("oidc", "exchange", "acme", "--from-file", str(tmp_path / "id"))
+    assert said.code == 4
+    assert "identity token is no good" in said.err
+    assert "entrepot login" not in said.err, "that would be a token of a person"

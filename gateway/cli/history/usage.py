@@ -11,6 +11,8 @@ from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, AtWorkspace, in
 from gateway.console.calls.clock import now_ms
 
 HOUR_MS, DAY_S = 3600 * 1000, 24 * 3600
+LIMIT_MAX, PACKAGELESS_ROWS = 1000, 20
+"""At most so many rows of the packages are about none: one of each format, and one without."""
 WHAT = {"packages": "package", "countries": "country", "clients": "client", "principals": "principal"}
 
 
@@ -129,7 +131,11 @@ def top(
         At most so many rows.
     """
     by = WHAT[what]
-    _shown(_asked(workspace, by, order, repository, country, since, limit, url, profile), by, json)
+    more = PACKAGELESS_ROWS if what == "packages" else 0
+    found = _asked(workspace, by, order, repository, country, since, min(limit + more, LIMIT_MAX), url, profile)
+    if more:  # an index page or a refused request is about none
+        found["items"] = [one for one in found["items"] if one[by].partition(":")[2]][:limit]
+    _shown(found, by, json)
 
 
 def _asked(

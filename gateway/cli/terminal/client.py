@@ -121,7 +121,7 @@ class Client:
             response = self._http.request(method, path, **options)
         if not response.is_success:
             problem = problem_of(response)
-            if isinstance(problem, errors.Unauthenticated) and not self.has_token:
+            if not self.has_token and problem.remedy.startswith("Send one as Bearer"):  # how programs would do it
                 problem.remedy = "Set ENTREPOT_TOKEN, or get a token of your own: entrepot login."
             raise problem
         return response
