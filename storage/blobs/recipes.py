@@ -53,6 +53,11 @@ def encode(cut: Cut, size: int, sum: bytes, parts: Sequence[Part]) -> bytes:
     )
 
 
+def many_of(length: int) -> int:
+    """Of how many chunks a recipe of so many bytes tells."""
+    return (length - HEADER_BYTES) // ENTRY_BYTES
+
+
 def encode_head(head: RecipeHead) -> bytes:
     return _HEADER.pack(_VERSION, head.cut, head.many, head.size, head.first, head.sum)
 

@@ -1,6 +1,7 @@
 """Does an edge fetch only what it lacks: the new chunks of a next version, the range that is asked for (B7, C1, F5)?"""
 
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -8,6 +9,7 @@ import pytest
 
 from storage.digest import sha256
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair, Served
+from tests.harness.running import ENTREPOT, clean_environment
 from tests.harness.versions import edited, layer, model, wheel
 
 pytestmark = pytest.mark.native
@@ -53,6 +55,14 @@ def sent(node: Served, path: str) -> tuple[int, int]:
     return whole, pieces
 
 
+def typed(pair: Pair, *words: str) -> str:
+    """What a command says of the origin."""
+    environment = clean_environment() | {"ENTREPOT_URL": pair.origin.url, "ENTREPOT_TOKEN": pair.token}
+    done = subprocess.run([*ENTREPOT, *words], capture_output=True, text=True, env=environment, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 VERSIONS = {
     "model": (model(size=17 << 20), edited(model(size=17 << 20), 5 << 20, 1 << 20), (1 << 20) + 600_000),
     "wheel": (wheel(SEEDS), wheel([99, *SEEDS[1:]]), 600_000),
@@ -83,6 +93,16 @@ def test_a_next_version_costs_what_is_new(pair: Pair, kind: str) -> None:
     (file,) = json.loads(pair.origin.ask("GET", shown, pair.token).body)["files"]
     assert file["stored"]["saved_bytes"] > 0.5 * len(new)
     assert "cut" in file["stored"]["why"]
+    assert file["stored"]["chunks"] > 10
+    package = (PUBLIC, f"{kind}-2/1.0/data.bin", "--format", "generic")
+    (cells,) = (line.split("\t") for line in typed(pair, "ls", *package, "--stored").splitlines())
+    assert cells[3:5] == [file["stored"]["why"], str(file["stored"]["chunks"])]
+    assert cells[6].endswith("%)")
+    assert "█" in (drawn := typed(pair, "ls", *package, "--plot"))
+    assert "░" in drawn
+    shown = typed(pair, "repo", "show", PUBLIC)
+    assert f"chunks, {file['stored']['why']}, of which was there: " in shown
+    assert "░" in typed(pair, "repo", "show", PUBLIC, "--plot")
 
 
 def test_pieces_are_for_peers_that_may_read_the_file(pair: Pair) -> None:

@@ -1,8 +1,12 @@
 """What does a repository hold, and how is a client pointed at it?"""
 
 from contextlib import suppress
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from formats import ROOMS
+from gateway.cli.terminal import storing
 from gateway.cli.terminal.client import reach
 from gateway.cli.terminal.output import Output, Usage
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, place, when
@@ -15,6 +19,8 @@ def ls(
     /,
     *,
     format: str = "",
+    stored: Annotated[bool, Parameter(negative="")] = False,
+    plot: Annotated[bool, Parameter(negative="")] = False,
     json: AsJson = False,
     url: AtUrl = "",
     profile: AsProfile = "",
@@ -29,13 +35,25 @@ def ls(
         Show the files of this one.
     format
         pypi, npm, generic, ...; all that the node has without.
+    stored
+        How this node stores the files: whole or in chunks, why, and what of each was there when it came.
+    plot
+        The same, drawn.
     """
     at = place(repository)
     if package and not format:
         raise Usage("A package has a name in one format.", "Add --format.")
+    if (stored or plot) and not package:
+        raise Usage("How files are stored is told of one package.", f"Name it, or see all: entrepot repo show {at}")
     with reach(url, profile) as node:
         if package:
             found = node.get(f"/repositories/{at}/packages/{package}", format=format)
+            if plot:
+                Output(json).fact(found, storing.drawn(found["files"]))
+                return
+            if stored:
+                Output(json).rows(found, storing.COLUMNS, storing.rows(found["files"]))
+                return
             rows = [(one["name"], one["version"], one["size_bytes"], one["sha256"]) for one in found["files"]]
             Output(json).rows(found, ("file", "version", "bytes", "sha256"), rows)
             return

@@ -1,10 +1,12 @@
 """How are Workspaces and Repositories managed from a terminal?"""
 
-from cyclopts import App
+from typing import Annotated
 
+from cyclopts import App, Parameter
+
+from gateway.cli.terminal import storing
 from gateway.cli.terminal.client import reach
 from gateway.cli.terminal.output import Output, Usage
-from gateway.cli.terminal.sizes import size_of
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, AtWorkspace, place, seconds, span
 
 workspaces = App(name="workspace", help="Workspaces.")
@@ -71,18 +73,30 @@ def list_repositories(
 
 
 @repositories.command(name="show")
-def show_repository(repository: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Show one repository."""
+def show_repository(
+    repository: str,
+    /,
+    *,
+    plot: Annotated[bool, Parameter(negative="")] = False,
+    json: AsJson = False,
+    url: AtUrl = "",
+    profile: AsProfile = "",
+) -> None:
+    """Show one repository, and how the node that is asked stores its files: whole or in chunks, and what that saved.
+
+    Parameters
+    ----------
+    repository
+        WORKSPACE/REPOSITORY.
+    plot
+        What was new and what was there, drawn.
+    """
     with reach(url, profile) as node:
         found = node.get("/repositories/{}/{}".format(*place(repository)))
         kept = node.get("/repositories/{}/{}/storage".format(*place(repository)))
     lines = [f"{repository}: {_seen(found['public'])}"]
-    lines += [
-        f"{one['files']} files cut by {cut}: {size_of(one['bytes'])}, of which {size_of(one['saved_bytes'])} were there"
-        for cut, one in sorted(kept["by_cut"].items())
-        if one["saved_bytes"]
-    ]
     lines += [f"draws {one['format']} from {one['url']} ({one['name']})" for one in found["upstreams"]]
+    lines += [storing.drawn_of_repository(kept)] if plot else storing.of_repository(kept)
     Output(json).fact(found | {"storage": kept}, "\n".join(lines))
 
 

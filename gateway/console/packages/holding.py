@@ -83,7 +83,7 @@ async def show_storage(call: Call) -> Reply:
 
 
 def _weighed(call: Call) -> shown.Shown:
-    by_cut: dict[str, dict[str, int]] = {}
+    by_cut: dict[str, dict[str, Any]] = {}
     files = 0
     with call.read() as reading:
         may = may_know(call, reading)
@@ -95,10 +95,13 @@ def _weighed(call: Call) -> shown.Shown:
                 identities = [one.sha256 for one in view.files(package.name) if one.sha256]
                 files += len(identities)
                 for row in call.services.stored(identities):
-                    if row is not None:
-                        sums = by_cut.setdefault(row.cut.name.lower(), {"files": 0, "bytes": 0, "saved_bytes": 0})
-                        for name, value in (("files", 1), ("bytes", row.size), ("saved_bytes", row.saved)):
+                    if (told := shown.stored(row)) is not None and row is not None:
+                        nothing = {"why": told["why"], "files": 0, "chunks": 0, "bytes": 0, "saved_bytes": 0}
+                        sums = by_cut.setdefault(str(told["cut"]), nothing)
+                        for name, value in (("files", 1), ("bytes", row.size)):
                             sums[name] += value
+                        for name in ("chunks", "saved_bytes"):
+                            sums[name] += told[name]
     saved = sum(one["saved_bytes"] for one in by_cut.values())
     return {"files": files, "saved_bytes": saved, "by_cut": by_cut, "complete": files < FILES_MAX}
 

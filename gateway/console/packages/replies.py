@@ -51,10 +51,12 @@ class Pulls(Told, frozen=True):
 
 
 class Stored(Told, frozen=True):
-    """How the bytes of a file lie at this node, and why."""
+    """How the bytes of a file lie at this node, and why; `chunks` 0 = it is whole. `saved_bytes` of it were there when
+    it came."""
 
     cut: str
     why: str
+    chunks: int
     saved_bytes: int
     extents: int
 
@@ -107,13 +109,17 @@ class Found(Told, frozen=True):
 
 
 class Cut(Told, frozen=True):
+    """All that are cut alike. `chunks` 0 = they are whole."""
+
+    why: str
     files: int
+    chunks: int
     bytes: int
     saved_bytes: int
 
 
 class Storage(Told, frozen=True):
-    """`complete` false = there are more files than are looked at."""
+    """`by_cut` has those that are here. `complete` false = there are more files than are looked at."""
 
     files: int
     saved_bytes: int

@@ -11,6 +11,7 @@ from gateway.access.secrets.signing import fingerprint
 from gateway.insight.reports import Report
 from gateway.logs.tasks import Used
 from storage.blobs.ledger import BlobRow
+from storage.blobs.recipes import many_of
 from storage.index.bins import files_of, size_of
 from storage.nouns import (
     Account,
@@ -333,7 +334,13 @@ def stored(row: BlobRow | None) -> Shown | None:
     """How the bytes of a file lie at this node, and why so; null where they are not here."""
     if row is None:
         return None
-    return {"cut": row.cut.name.lower(), "why": row.cut.why, "saved_bytes": row.saved, "extents": len(row.extents)}
+    return {
+        "cut": row.cut.name.lower(),
+        "why": row.cut.why,
+        "chunks": many_of(row.recipe.length) if row.recipe is not None else 0,
+        "saved_bytes": row.saved,
+        "extents": len(row.extents),
+    }
 
 
 def page[T](found: Iterable[T], limit: int, name: Callable[[T], str], show: Callable[[T], Shown]) -> Shown:
