@@ -18,9 +18,11 @@ import trio
 
 from gateway.config import Logs as Limits
 from gateway.insight.errorlog import report
+from gateway.insight.requestlog import FILE_BYTES_MAX, FILES_MAX
 from gateway.logs import durable, segments
 from gateway.logs.jobs import Folders, carry_out
 from gateway.logs.losses import Interval, Losses
+from gateway.logs.pace import LOWEST, Waiting, left_s, priority
 from gateway.logs.register import Identity, Mark, Register
 from gateway.logs.segments import NODE, OWN, SUFFIX, Slice
 from gateway.logs.shipping import Shipping, Way
@@ -29,8 +31,12 @@ from storage.errors import Invalid
 
 LOOK_SECONDS = 2.0
 BUILD_SECONDS_MAX = 60.0
+PATIENCE_SECONDS = 10.0
+"""At a low priority; the files of a log turn in as many, where a core does nothing but deliver."""
 SEGMENT_BYTES_MAX = 64 << 20
 MAGIC = b"PAR1"
+ROOM_BYTES = FILE_BYTES_MAX * (FILES_MAX - 1)
+"""What a worker's log holds at least: the oldest file goes as a new one begins."""
 FLUSH_MS = 5000
 """A line is in its log file within this time."""
 AHEAD_MS_MAX = 60_000
@@ -46,6 +52,8 @@ class Keeping:
         self._limits = limits
         self._register = register
         self._complained = False
+        self._seen: Waiting | None = None
+        self._nice = LOWEST
         self._sizes: dict[str, int] = {}
         self._looked_s = time.time()
         self._losses = Losses(self.folders.own, self.folders.logs)
@@ -60,8 +68,9 @@ class Keeping:
         while True:
             await trio.sleep(LOOK_SECONDS)
             try:
-                waiting = await trio.to_thread.run_sync(self._waiting)
-                if waiting >= self._limits.take_bytes or time.monotonic() - taken_s >= self._limits.take_every_seconds:
+                waiting = await trio.to_thread.run_sync(self.look)
+                late_s = time.monotonic() - taken_s
+                if waiting.all >= self._limits.take_bytes or late_s >= self._limits.take_every_seconds:
                     taken_s = time.monotonic()
                     await trio.to_thread.run_sync(self.take)
                 if self._shipping is not None:
@@ -72,6 +81,14 @@ class Keeping:
                 self._complain("segments of the client log wait", type(error).__name__)
             else:
                 self._complained = False
+
+    def look(self) -> Waiting:
+        """What is not taken yet, and by when that must be. Blocks."""
+        self._sizes |= segments.sizes(self.folders.logs)
+        now = Waiting(segments.waiting(self.folders.logs, self._taken()), time.monotonic())
+        self._nice = priority(left_s(self._seen or now, now, ROOM_BYTES))
+        self._seen = now
+        return now
 
     def take(self) -> int:
         """Make segments of all that is new, and a mark that says so; how many. Blocks."""
@@ -85,6 +102,7 @@ class Keeping:
                 taken[part.file] = part.stop
                 taken = segments.write_taken(folders.own, folders.logs, taken)
         self._mark(at_ms, taken)
+        self._seen = Waiting({}, time.monotonic())
         return made
 
     def trim(self) -> None:
@@ -107,10 +125,6 @@ class Keeping:
                 taken[file] = max(taken.get(file, 0), stop)
         return taken
 
-    def _waiting(self) -> int:
-        self._sizes |= segments.sizes(self.folders.logs)
-        return segments.waiting_bytes(self.folders.logs, self._taken())
-
     def _build(self, part: Slice) -> bool:
         work = self.folders.work / f"{part.file}.jsonl"
         if not segments.copied(part, work):
@@ -118,7 +132,10 @@ class Keeping:
         name = part.name(f"{datetime.now(UTC):%Y%m%dT%H%M%S}")
         scratch = self.folders.work / name
         task = Build(str(self.folders.own), str(work), str(scratch), self._node, self._limits.countries)
-        built = carry_out(task, Built, memory_bytes_max=self._limits.memory_bytes_max, seconds_max=BUILD_SECONDS_MAX)
+        built = carry_out(
+            task, Built, memory_bytes_max=self._limits.memory_bytes_max, seconds_max=BUILD_SECONDS_MAX,
+            nice=self._nice, patience_s=PATIENCE_SECONDS,
+        )  # fmt: skip
         if built.lost_ms:
             self._losses.add({}, built.lost_ms)
         if self._register is None:

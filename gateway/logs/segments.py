@@ -86,9 +86,12 @@ def fresh(folder: Path, taken: dict[str, int], bytes_max: int) -> Iterator[Slice
             continue  # it was renamed meanwhile: the next look finds it
 
 
-def waiting_bytes(folder: Path, taken: dict[str, int]) -> int:
-    """How many bytes are not taken yet."""
-    return sum(one.stop - one.start for one in fresh(folder, taken, 1 << 40))
+def waiting(folder: Path, taken: dict[str, int]) -> dict[int, int]:
+    """How many bytes of each worker's log are not taken yet."""
+    found: dict[int, int] = {}
+    for one in fresh(folder, taken, 1 << 40):
+        found[one.worker] = found.get(one.worker, 0) + one.stop - one.start
+    return found
 
 
 def copied(part: Slice, to: Path) -> bool:
