@@ -26,7 +26,7 @@ from storage import disk
 from storage.blobs.intake import Staged
 from storage.blobs.shelf import BlobShelf
 from storage.errors import Full, Invalid, TooLarge
-from storage.index import checking
+from storage.index import checking, ending
 from storage.index.catalog import Reading
 from storage.index.holes import is_of_the_entry, why
 from storage.index.index import Index
@@ -343,6 +343,7 @@ class Committer:
             serial = self._index.head(txn, workspace)[0] if workspace else 0
             return Committed(None, serial, decided.value), None, {}
         checking.check(draft)
+        ending.check(txn, self._index.tables, draft)
         self._quotas.check(txn, draft, wish.reservation, group.settled)
         fresh = self._fresh(txn, group, wish, draft)
         serial, previous = self._index.head(txn, draft.workspace)

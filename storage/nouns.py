@@ -26,6 +26,7 @@ from storage.contents import (
     View,
 )
 from storage.hooks import DropWebhook, PutWebhook
+from storage.spaces import DropWorkspace, NetworkRule, PutWorkspace, Workspace
 
 __all__ = (
     "Binned",
@@ -35,7 +36,9 @@ __all__ = (
     "DropPackage",
     "DropTag",
     "DropVersion",
+    "DropWorkspace",
     "File",
+    "NetworkRule",
     "Noun",
     "Package",
     "PutBinned",
@@ -43,10 +46,12 @@ __all__ = (
     "PutPackage",
     "PutTag",
     "PutVersion",
+    "PutWorkspace",
     "Version",
     "View",
+    "Workspace",
 )
-"""What rooms work with is told in `storage.contents`."""
+"""What rooms work with is told in `storage.contents`, Workspaces in `storage.spaces`."""
 
 
 # ---------------------------------------------------------------- tenancy and access
@@ -69,24 +74,6 @@ class Upstream(Noun, frozen=True):
     signed_by: tuple[bytes, ...] = ()
     """OpenPGP certificates of its owner: what he signed is verified with them and signed anew with the Repository's own
     keys. Empty = passed on as its owner signed it."""
-
-
-class NetworkRule(Noun, frozen=True):
-    """Are clients let in that are in one of `networks` ("10.0.0.0/8") or `countries` (ISO codes)? All, if neither."""
-
-    allow: bool
-    networks: tuple[str, ...] = ()
-    countries: tuple[str, ...] = ()
-    note: str = ""
-
-
-class Workspace(Noun, frozen=True):
-    name: str
-    at_ms: int = 0
-    quota_bytes: int = 0
-    """The most that the files of all its Repositories may come to, as visible; 0 = no bound."""
-    networks: tuple[NetworkRule, ...] = ()
-    """Asked where none of a Repository's own decides."""
 
 
 class Replication(Noun, frozen=True):
@@ -422,10 +409,6 @@ class Edge(Noun, frozen=True):
     revoked_ms: int = 0
 
 
-class PutWorkspace(Change, frozen=True, tag="pw"):
-    workspace: Workspace
-
-
 class PutRepository(Change, frozen=True, tag="pr"):
     repository: Repository
 
@@ -543,7 +526,7 @@ AnyChange = (
     | PutRepository | DropRepository | PutToken | PutHost | DropHost | PutQuarantine | DropQuarantine | Purge
     | PutBinned | DropBinned | PutAccount | PutMembership | DropMembership | PutTeam | DropTeam | PutTeammate
     | DropTeammate | PutRole | DropRole | PutBinding | DropBinding | PutProvider | DropProvider | PutWebhook
-    | DropWebhook | PutEdge
+    | DropWebhook | PutEdge | DropWorkspace
 )  # fmt: skip
 
 SYSTEM = "-"

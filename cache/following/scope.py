@@ -17,6 +17,7 @@ from storage.nouns import (
     Account,
     AnyChange,
     DropHost,
+    DropWorkspace,
     Edge,
     Entry,
     Grant,
@@ -39,7 +40,7 @@ SCOPE_BYTES = 32
 class Knows(Protocol):
     """What of a Reading a snapshot needs."""
 
-    def workspaces(self) -> list[Workspace]: ...
+    def every_workspace(self) -> list[Workspace]: ...
     def every_account(self) -> list[Account]: ...
     def tokens(self) -> Iterable[Token]: ...
     def edges(self) -> list[Edge]: ...
@@ -87,7 +88,7 @@ class Scope(NamedTuple):
     def snapshot(self, reading: Knows, epoch: int) -> tuple[bytes, bytes]:
         """(hash, body) of an Entry with all that may be seen of the SYSTEM journal now."""
         serial, hash = reading.heads().get(SYSTEM, (0, bytes(32)))
-        made: list[AnyChange] = [PutWorkspace(one) for one in reading.workspaces()]
+        made: list[AnyChange] = [PutWorkspace(one) for one in reading.every_workspace()]
         made += [PutAccount(one) for one in reading.every_account()]
         made += [PutToken(one) for one in reading.tokens()]
         made += [PutEdge(one) for one in reading.edges()]
@@ -104,6 +105,8 @@ class Scope(NamedTuple):
         match change:
             case PutWorkspace(workspace):
                 return change if self.allows(workspace.name) else None
+            case DropWorkspace(name):
+                return change if self.allows(name) else None
             case PutAccount(account):
                 known = account.id in self.accounts or (account.workspace and self.allows(account.workspace))
                 return PutAccount(_known_by_name(account)) if known else None

@@ -41,3 +41,10 @@ def display(name: str, what: str) -> str:
     if any(unicodedata.category(char)[0] in "CZ" and char != " " for char in name):
         raise Invalid(f"{what} cannot have control characters or line ends in its name.")
     return name
+
+
+def one_line(text: str) -> str:
+    """A description as it is kept. Raises Invalid for what is no plain line; "" is none."""
+    if text != text.strip() or any(unicodedata.category(char)[0] in "CZ" and char != " " for char in text):
+        raise Invalid("A description is one line, without control characters and without space around it.")
+    return text

@@ -25,6 +25,7 @@ from gateway.assembly.emptying import empty_due
 from gateway.assembly.entrances import Entrances
 from gateway.assembly.packages import Packages
 from gateway.assembly.parts import Parts
+from gateway.assembly.retaining import forget_gone
 from gateway.assembly.telling import deliverer_of
 from gateway.assembly.told import report_of, services_of
 from gateway.console.api import make_app
@@ -194,6 +195,7 @@ class Worker:
                 await trio.to_thread.run_sync(parts.store.sessions.expire)
                 await packages.renew()
                 await self._empty_bins()
+                await self._forget_gone()
 
     async def _empty_bins(self) -> None:
         """An origin's work; what cannot be done now is tried again."""
@@ -203,3 +205,11 @@ class Worker:
                 await empty_due(store.catalog, store.committer.commit, now_ms())
             except Problem as problem:
                 report("error", "the bins are not emptied", why=str(problem))
+
+    async def _forget_gone(self) -> None:
+        parts = self._parts
+        if parts.store.committer is not None:
+            try:
+                await trio.to_thread.run_sync(forget_gone, parts.store.catalog, parts.signing, parts.secrets)
+            except (Problem, OSError) as problem:
+                report("error", "secrets of what was deleted are still kept", why=str(problem))

@@ -42,7 +42,7 @@ COMMANDS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("admin-token", "operate:admin_token", "Make a new admin token for an origin."),
     ),
     "repositories": (
-        ("workspace", "tenancy:workspaces", "Workspaces."),
+        ("workspace", "workspaces:app", "Workspaces: make, list, show, edit, delete."),
         ("repo", "tenancy:repositories", "Repositories."),
         ("upstream", "upstreams:app", "Foreign registries that a repository draws from."),
         ("key", "keys:app", "Keys that a repository signs its indexes with."),

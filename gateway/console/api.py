@@ -19,7 +19,7 @@ from gateway.console.history import audit, exporting, traffic
 from gateway.console.nodes import edges, facts, hosts, upkeep
 from gateway.console.packages import copying, holding, pulls, removing, searching, withholding
 from gateway.console.people import credentials, disabling, entitlements, grants, oidc, people, saml
-from gateway.console.repositories import networks, quotas, replication, rotating, signing, tenancy, upstreams
+from gateway.console.repositories import deleting, networks, quotas, replication, rotating, signing, tenancy, upstreams
 from gateway.console.scim import discovery, groups, users
 from gateway.console.scim import searching as scim_searching
 from gateway.console.scim import tokens as scim_tokens
@@ -53,6 +53,7 @@ ROUTES: tuple[Route, ...] = (
     *facts.ROUTES.all,
     *holding.ROUTES.all,
     *tenancy.ROUTES.all,
+    *deleting.ROUTES.all,
     *upstreams.ROUTES.all,
     *rotating.ROUTES.all,
     *signing.ROUTES.all,

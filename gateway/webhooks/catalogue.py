@@ -65,6 +65,8 @@ CATALOGUE: tuple[Kind, ...] = (
     Kind("webhook.disabled", "A webhook is used no more: `why`.", _HOOK, True),
     Kind("webhook.deleted", "A webhook was removed.", ("webhook",), True),
     Kind("workspace.changed", "The workspace was made, or has another quota.", ("quota_bytes",), False, True),
+    Kind("workspace.deleted", "The workspace was deleted with all it held. It is the last that its webhooks tell.", (),
+         False, True),
     Kind("service.created", "A service account was made.", ("account", "member"), False, True),
     Kind("service.closed", "A service account was closed.", ("account", "member"), False, True),
     Kind("token.created", "A token that reaches into the workspace was made, or exchanged.", _TOKEN, False, True),

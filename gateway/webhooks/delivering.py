@@ -28,7 +28,7 @@ from storage.commit import Committed, Decide, Decided
 from storage.errors import Absent, Damaged, Invalid, Problem, Unavailable
 from storage.hooks import PutWebhook, Webhook
 from storage.index.catalog import Reading
-from storage.nouns import SYSTEM, Draft
+from storage.nouns import SYSTEM, Draft, Workspace
 
 GLANCE_SECONDS = 0.02
 """So often it is seen whether anything was written to the journal."""
@@ -176,7 +176,7 @@ class Deliverer:
     ) -> tuple[frozenset[str], list[tuple[Webhook, Filter | None, State | None]]]:
         """Blocking. The ids of all there are; those that are not as they are known, with what each needs."""
         with self._telling.catalog.read() as reading:
-            hooks = reading.webhooks()
+            hooks = list(self._living(reading))
         fresh: list[tuple[Webhook, Filter | None, State | None]] = []
         for hook in hooks:
             if known.get(hook.id) == hook:
@@ -205,10 +205,31 @@ class Deliverer:
             live.queue.rest()
             self._written.add(live)
 
+    def _living(self, reading: Reading) -> Iterator[Webhook]:
+        """All but those of deleted Workspaces that have told of the end, and have nothing else to tell."""
+        for hook in reading.webhooks():
+            over = reading.ended(hook.workspace)
+            if over is None or (hook.enabled and self._has_more(reading, hook, over)):
+                yield hook
+
+    def _has_more(self, reading: Reading, hook: Webhook, over: Workspace) -> bool:
+        """What was looked at by nobody yet, or waits. Whoever has no row was told of nothing, or of all."""
+        live = self._live.get(hook.id)
+        state = live.queue.state if live is not None else self._telling.records.state(hook.id)
+        if state is None:
+            return False
+        try:
+            hears_end = (live.filter if live is not None else self._telling.filter_of(hook)).hears_system
+        except Invalid:
+            return False
+        heard = state.at >= reading.serial(hook.workspace)
+        heard = heard and (not hears_end or state.at_system >= over.closed_serial)
+        return not heard or bool(state.waiting)
+
     def _forget(self) -> None:
         """Blocking. Drop what is kept of webhooks that are gone."""
         with self._telling.catalog.read() as reading:
-            living = {one.id: one.revision for one in reading.webhooks()}
+            living = {one.id: one.revision for one in self._living(reading)}
         self._telling.records.forget(frozenset(living))
         with suppress(Damaged):
             self._telling.sealing.forget(living, self._now_ms())
@@ -346,7 +367,15 @@ class Deliverer:
         self._written.add(live, None if isinstance(how, Problem) else how.delivery)
 
     async def _switch_off(self, hook: Webhook, why: str) -> None:
-        """With an entry, so that the audit tells of it, and other webhooks do."""
+        """With an entry, so that the audit tells of it, and other webhooks do. That of a deleted Workspace is done: its
+        journal takes no more."""
+        with self._telling.catalog.read() as reading:
+            over, head = reading.ended(hook.workspace), reading.serial(hook.workspace)
+        if over is not None:
+            if (live := self._live.get(hook.id)) is not None:
+                live.queue.begin(State(hook.run, head, over.closed_serial))
+                self._written.add(live)
+            return
 
         def decide(reading: Reading) -> Decided:
             now = reading.webhook(hook.workspace, hook.repository, hook.id)

@@ -30,6 +30,7 @@ from storage.nouns import (
     DropTeam,
     DropTeammate,
     DropVersion,
+    DropWorkspace,
     Entry,
     File,
     Purge,
@@ -333,6 +334,8 @@ def _system(change: AnyChange, entry: Entry, ws: str, account_of: AccountOf) -> 
     match change:
         case PutWorkspace(made) if made.name == ws:
             yield Event("workspace.changed", (), "", {"quota_bytes": made.quota_bytes})
+        case DropWorkspace(name) if name == ws:
+            yield Event("workspace.deleted", (), "", {})
         case PutAccount(made) if made.workspace == ws and made.kind == "service":
             data: Data = {"account": made.id, "member": f"{made.kind}:{made.name}"}
             yield Event("service.closed" if made.closed_ms else "service.created", (made.id,), "", data)

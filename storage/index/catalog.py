@@ -6,12 +6,13 @@ lock, with the earlier decisions of the same group already in it.
 
 import struct
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
 
 from storage.hooks import Webhook
-from storage.index import answers, bins, outlines, published
+from storage.index import answers, bins, ending, outlines, published
 from storage.index.answers import Answer
 from storage.index.index import Index
 from storage.index.keys import below, join, label_history, split, touched, touched_package, unseal
@@ -111,10 +112,23 @@ class Reading:
     # ------------------------------------------------------------ tenancy and access
 
     def workspace(self, name: str) -> Workspace | None:
-        return self.one(self._t.workspaces, "workspaces", _WORKSPACE, name)
+        found = self.one(self._t.workspaces, "workspaces", _WORKSPACE, name)
+        return found if found is not None and not found.closed_ms else None
 
     def workspaces(self) -> list[Workspace]:
+        return [one for one in self.every_workspace() if not one.closed_ms]
+
+    def every_workspace(self) -> list[Workspace]:
+        """All there are, and those that were deleted."""
         return [_WORKSPACE.decode(value) for _, value in self.under(self._t.workspaces, "workspaces", b"")]
+
+    def ended(self, name: str) -> Workspace | None:
+        """The Workspace of this name, if it was deleted."""
+        return ending.ended(self._txn, self._t, name)
+
+    def ending_with(self, name: str, at_ms: int) -> Iterator[ending.Following]:
+        """What would end outside of a Workspace with it."""
+        return ending.following(self._txn, self._t, name, at_ms)
 
     def repository(self, ws: str, name: str) -> Repository | None:
         return self.one(self._t.repositories, "repositories", _REPOSITORY, ws, name)
@@ -340,6 +354,10 @@ class Reading:
     def packages_with(self, ws: str, repo: str, format: str, wanted: Callable[[str], bool]) -> Iterator[str]:
         """The names of Packages that have a Version that is wanted, by its name; a name may come more than once."""
         return published.packages_with(self._txn, self._t, (ws, repo, format), wanted)
+
+    def packages_in(self, ws: str, most: int) -> int:
+        """How many Packages the Repositories of a Workspace hold; exact up to `most`."""
+        return sum(1 for _ in islice(self.under(self._t.packages, "packages", below(ws)), most))
 
     def view(self, ws: str, repo: str, format: str) -> "StoredView":
         """One format of one Repository; empty where there is none."""

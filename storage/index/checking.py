@@ -32,6 +32,7 @@ from storage.nouns import (
     DropTeam,
     DropTeammate,
     DropVersion,
+    DropWorkspace,
     Host,
     Purge,
     PutAccount,
@@ -65,7 +66,7 @@ def check(draft: Draft) -> None:
 
 
 def _check_place(workspace: str, repository: str, change: AnyChange) -> None:
-    if isinstance(change, PutWorkspace | PutToken | PutAccount | PutEdge | PutHost | DropHost):
+    if isinstance(change, PutWorkspace | DropWorkspace | PutToken | PutAccount | PutEdge | PutHost | DropHost):
         right = workspace == SYSTEM
     elif isinstance(change, PutRepository):
         right = workspace == change.repository.workspace != SYSTEM
@@ -91,6 +92,8 @@ def _check_names(workspace: str, repository: str, change: AnyChange) -> None:
             if made.name in ("", SYSTEM):
                 raise Invalid(f"A workspace cannot be called {made.name!r}.", "Use another name.")
             label_workspace(made.name)
+        case DropWorkspace(name):
+            label_workspace(name)
         case PutToken(token):
             if len(token.sha256) != 32:
                 raise ValueError("a token is stored by the sha256 of its text")

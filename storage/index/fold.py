@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from storage.hooks import DropWebhook, PutWebhook
-from storage.index import bins, hooks, outlines, published
+from storage.index import bins, ending, hooks, outlines, published
 from storage.index.exchanged import note
 from storage.index.keys import (
     below,
@@ -33,6 +33,7 @@ from storage.index.keys import (
 from storage.index.references import References
 from storage.index.tables import Table, Tables, Txn
 from storage.nouns import (
+    SYSTEM,
     Account,
     DropBinding,
     DropBinned,
@@ -48,6 +49,7 @@ from storage.nouns import (
     DropTeam,
     DropTeammate,
     DropVersion,
+    DropWorkspace,
     Edge,
     Entry,
     File,
@@ -72,6 +74,7 @@ from storage.nouns import (
     PutWorkspace,
     Team,
     Token,
+    Workspace,
     team_subject,
 )
 
@@ -79,6 +82,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _FILE = msgspec.msgpack.Decoder(File)
 _TOKEN = msgspec.msgpack.Decoder(Token)
 _ACCOUNT = msgspec.msgpack.Decoder(Account)
+_WORKSPACE = msgspec.msgpack.Decoder(Workspace)
 _TEAM = msgspec.msgpack.Decoder(Team)
 _EDGE = msgspec.msgpack.Decoder(Edge)
 _U64 = struct.Struct("<Q")
@@ -143,6 +147,8 @@ class Fold:
 def apply(txn: Txn, tables: Tables, entry: Entry) -> set[bytes]:
     """Fold one entry into the tables, and move the labels of what it touched to its Serial; the blobs that nothing
     names any more because of it."""
+    if entry.workspace != SYSTEM and ending.ended(txn, tables, entry.workspace) is not None:
+        return set()
     fold = Fold(txn, tables, entry)
     for change in entry.changes:
         published.follow(txn, tables, entry, change)
@@ -272,6 +278,22 @@ def _drop_binned(fold: Fold, change: DropBinned) -> None:
 def _put_workspace(fold: Fold, change: PutWorkspace) -> None:
     fold.put(join(change.workspace.name), _encode(change.workspace), fold.t.workspaces)
     fold.labels.add(label_workspace(change.workspace.name))
+
+
+def _drop_workspace(fold: Fold, change: DropWorkspace) -> None:
+    """No label of its own journal is moved but all go: a Serial of SYSTEM's could be the one that they had."""
+    key = join(change.name)
+    before = fold.txn.get(key, db=fold.t.workspaces)
+    found = Workspace(change.name) if before is None else _WORKSPACE.decode(unseal(before, "workspaces"))
+    if found.closed_ms:
+        return
+    at_ms = max(fold.at_ms, 1)
+    for one in list(ending.following(fold.txn, fold.t, change.name, at_ms)):
+        _FOLDS[type(one)](fold, one)
+    ending.clear(fold.txn, fold.t, fold.references, change.name, hooks=False)
+    over = Workspace(change.name, found.at_ms, closed_ms=at_ms, closed_serial=fold.serial)
+    fold.put(key, _encode(over), fold.t.workspaces)
+    fold.labels.add(label_workspace(change.name))
 
 
 def _put_repository(fold: Fold, change: PutRepository) -> None:
@@ -434,6 +456,7 @@ _FOLDS: dict[type, Callable[[Fold, Any], None]] = {
     PutTag: _put_tag,
     DropTag: _drop_tag,
     PutWorkspace: _put_workspace,
+    DropWorkspace: _drop_workspace,
     PutRepository: _put_repository,
     DropRepository: _drop_repository,
     PutToken: _put_token,
@@ -487,21 +510,6 @@ def replace_system(txn: Txn, tables: Tables, entry: Entry) -> None:
 def forget_workspace(txn: Txn, tables: Tables, workspace: str) -> set[bytes]:
     """Drop every row of a Workspace, its labels too: nothing that was remembered of it holds. The blobs that no file
     names any more."""
-    fold = Fold(txn, tables, Entry(0, workspace, 0, b"", 0, "", "", "", ()))
-    prefix = below(workspace)
-    for key, value in fold.under(prefix, tables.files):
-        fold.references.went(workspace, split(key)[1], _FILE.decode(unseal(value, "files")))
-    bins.clear(txn, tables, fold.references, workspace)
-    t = tables
-    for table in (
-        t.repositories, t.outlines, t.packages, t.versions, t.files, t.tags, t.gone, t.claims, t.quarantines, t.purges,
-        t.touched, t.places, t.memberships, t.teams, t.teammates, t.roles, t.bindings, t.providers, t.published,
-        t.webhooks, t.mates, t.groups,
-    ):  # fmt: skip
-        fold.clear(prefix, table)
-    for kind in (b"r\0", b"f\0", b"p\0"):
-        fold.clear(kind + prefix, tables.labels)
-    txn.delete(join(workspace), db=t.outlines)
-    txn.delete(label_access(workspace), db=tables.labels)
-    txn.delete(workspace.encode(), db=tables.heads)
-    return fold.references.write()
+    references = References(txn, tables)
+    ending.forget(txn, tables, references, workspace)
+    return references.write()

@@ -34,6 +34,7 @@ from storage.nouns import (
     DropRole,
     DropTag,
     DropTeammate,
+    DropWorkspace,
     Entry,
     Noun,
     PutAccount,
@@ -61,7 +62,7 @@ from storage.nouns import (
 HOLES_MAX = 100
 """With one more it is not an entry that is wrong: then all is closed, until it is learned anew."""
 CLOSES_ALL = "*"
-_NOUNS = tuple(Path(__file__).parent.parent / name for name in ("nouns.py", "contents.py", "hooks.py"))
+_NOUNS = tuple(Path(__file__).parent.parent / name for name in ("nouns.py", "contents.py", "hooks.py", "spaces.py"))
 _ROW = b"holes"
 _UNKNOWN = b"?"
 _U64_BYTES = 8
@@ -164,6 +165,8 @@ def _closed_by(txn: Txn, tables: Tables, entry: Entry, change: AnyChange) -> tup
             raise
     if isinstance(change, PutWorkspace):
         return (change.workspace.name,)
+    if isinstance(change, DropWorkspace):
+        return (change.name,)
     return (CLOSES_ALL if entry.workspace == SYSTEM else entry.workspace,)
 
 

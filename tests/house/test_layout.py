@@ -28,6 +28,7 @@ from storage.nouns import (
     DropTeam,
     DropTeammate,
     DropVersion,
+    DropWorkspace,
     Edge,
     Entry,
     Exchange,
@@ -163,8 +164,12 @@ ENTRIES: list[tuple[str, str, tuple[AnyChange, ...]]] = [
     ),
     ("acme", "other", (PutPackage("npm", Package("c")),)),
     ("acme", "", (DropRepository("acme", "other"),)),
+    (SYSTEM, "", (PutWorkspace(Workspace("left")), PutAccount(Account("u3", "service", "ci", "left")))),
+    ("left", "", (PutRepository(Repository("left", "main", True)), PutMembership(Membership("u3", "member")))),
+    ("left", "main", (PutPackage("npm", Package("d")), PutFile("npm", "d", FILE))),
+    (SYSTEM, "", (DropWorkspace("left"),)),
 ]
-FOLDED = "1 a9479d89efc713d7"
+FOLDED = "1 0241e4dc83677870"
 
 
 def test_the_layout_stands_for_what_the_fold_makes(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from storage.nouns import (
     DropTeam,
     DropTeammate,
     DropVersion,
+    DropWorkspace,
     Entitlement,
     Entry,
     File,
@@ -130,6 +131,7 @@ SAID: dict[str, list[Event]] = {
     "webhook.disabled": told(PutWebhook(HOOK), action="webhook.disable"),
     "webhook.deleted": told(DropWebhook("main", "whk_a")),
     "workspace.changed": told(PutWorkspace(Workspace("acme")), workspace=SYSTEM),
+    "workspace.deleted": told(DropWorkspace("acme"), workspace=SYSTEM),
     "service.created": told(PutAccount(ROBOT), workspace=SYSTEM),
     "service.closed": told(PutAccount(Account("svc_r", "service", "robot", "acme", closed_ms=5)), workspace=SYSTEM),
     "token.created": told(

@@ -22,16 +22,20 @@ from storage.errors import Full
 from storage.hooks import DropWebhook, PutWebhook, Webhook
 from storage.index.history import History
 from storage.nouns import (
+    SYSTEM,
     Draft,
     DropRepository,
+    DropWorkspace,
     Package,
     PutPackage,
     PutRepository,
     PutTeam,
     PutVersion,
+    PutWorkspace,
     Repository,
     Team,
     Version,
+    Workspace,
 )
 from storage.open import Store, open_store
 from tests.harness.waiting import comes
@@ -312,3 +316,33 @@ async def test_d14_what_cannot_be_written_down_bounds_what_is_sent_and_nothing_i
         assert len(set(sender.sent)) == 80
         assert len(sender.sent) == 80 + before
         nursery.cancel_scope.cancel()
+
+
+async def test_c6_the_webhooks_of_a_deleted_workspace_tell_of_the_end_and_are_forgotten(tmp_path: Path) -> None:
+    """What happened before is told, and the end, each once; then neither its queue nor its secret is kept."""
+    async with world(tmp_path) as one:
+        assert one.store.committer is not None
+        made = Draft(SYSTEM, "", "t", "t", (PutWorkspace(Workspace("acme")),))
+        await one.store.committer.commit(lambda reading: Decided(made, None))
+        every = msgspec.structs.replace(HOOK, events=("team.*", "workspace.deleted"))
+        deaf = msgspec.structs.replace(HOOK, id="whk_b", revision="rev_b")
+        await one.hook(every)
+        await one.hook(deaf)
+        sender, refusing = Remembering(), Remembering()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.deliverer(sender).run)
+            await one.teams(0, 1)
+            await comes(lambda: len(sender.sent) == 2)
+            over = Draft(SYSTEM, "", "t", "workspace.delete", (DropWorkspace("acme"),))
+            await one.store.committer.commit(lambda reading: Decided(over, None))
+            await comes(lambda: len(sender.sent) == 3)
+            await trio.sleep(0.3)
+            nursery.cancel_scope.cancel()
+        assert len(set(sender.sent)) == 3
+        with one.store.catalog.read() as reading:
+            assert [hook.id for hook in reading.webhooks()] == ["whk_a", "whk_b"], "so that a crash loses nothing"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.deliverer(refusing).run)
+            await comes(lambda: one.records.state("whk_a") is None and one.records.state("whk_b") is None)
+            nursery.cancel_scope.cancel()
+        assert refusing.sent == []

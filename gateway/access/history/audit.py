@@ -33,6 +33,7 @@ from storage.nouns import (
     DropTeam,
     DropTeammate,
     DropVersion,
+    DropWorkspace,
     Entry,
     Noun,
 )
@@ -48,6 +49,7 @@ _SECRET = ("code", "key", "link", "verify_key")
 _DROPS = (
     DropPackage, DropVersion, DropFile, DropTag, DropRepository, DropHost, DropQuarantine, DropMembership, DropTeam,
     DropTeammate, DropRole, DropBinding, DropProvider, DropBinned, DropWebhook,
+    DropWorkspace,
 )  # fmt: skip
 _ENTRY = msgspec.msgpack.Decoder(Entry)
 

@@ -8,7 +8,18 @@ from collections.abc import Callable
 
 import msgspec
 
-from storage.nouns import SYSTEM, Account, AnyChange, DropHost, Entry, PutAccount, PutHost, PutToken, PutWorkspace
+from storage.nouns import (
+    SYSTEM,
+    Account,
+    AnyChange,
+    DropHost,
+    DropWorkspace,
+    Entry,
+    PutAccount,
+    PutHost,
+    PutToken,
+    PutWorkspace,
+)
 
 AccountOf = Callable[[str], Account | None]
 
@@ -27,6 +38,8 @@ def _told(change: AnyChange, workspace: str, account_of: AccountOf) -> AnyChange
     match change:
         case PutWorkspace(made):
             return change if made.name == workspace else None
+        case DropWorkspace(name):
+            return change if name == workspace else None
         case PutAccount(account):
             return change if account.workspace == workspace else None
         case PutHost(host):

@@ -70,9 +70,10 @@ class Scoping:
         self._scope = Scope()
 
     def of(self, reading: Reading, name: str, region: str, workspaces: frozenset[str] | None) -> Scope:
-        """What who is given these workspaces may see now."""
+        """What who is given these workspaces may see now: of one that was deleted nothing, and it forgets that."""
         if workspaces is None:
             return Scope(name, region)
+        workspaces = frozenset(one for one in workspaces if reading.ended(one) is None)
         moved = tuple(reading.label(keys.label_access(one)) for one in sorted(workspaces))
         key = (name, region, workspaces, moved)
         if key != self._key:

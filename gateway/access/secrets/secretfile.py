@@ -15,6 +15,8 @@ import msgspec
 
 from storage.errors import Damaged, Full
 
+IsThere = Callable[[str, str], bool]
+"""Is there a Repository of this name in the Workspace of this name?"""
 FILE_BYTES_MAX = 16 << 20
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 from pysequoia import ArmorKind, Cert, SignatureMode, Tsk, armor, sign, verify
 
-from gateway.access.secrets.secretfile import SecretFile
+from gateway.access.secrets.secretfile import IsThere, SecretFile
 from storage.errors import Conflict, Damaged, Invalid, UpstreamFailed
 
 FILE_NAME = "signing.json"
@@ -81,6 +81,20 @@ class SigningKeys:
         """Forget the keys of a Repository."""
         place = f"{workspace}/{repository}"
         self._file.change(lambda now: {key: value for key, value in now.items() if key != place})
+
+    def remove_workspace(self, workspace: str) -> None:
+        """Forget the keys of all Repositories of a Workspace."""
+        self.retain(lambda at, _: at != workspace)
+
+    def retain(self, wanted: IsThere) -> None:
+        """Forget the keys of every Repository that is not `wanted` (workspace, repository), asked under the lock."""
+
+        def is_wanted(place: str) -> bool:
+            workspace, _, repository = place.partition("/")
+            return wanted(workspace, repository)
+
+        if not all(map(is_wanted, self._file.read())):
+            self._file.change(lambda now: {place: keys for place, keys in now.items() if is_wanted(place)})
 
     def seals(self, workspace: str, repository: str, text: bytes, certificates: tuple[bytes, ...]) -> dict[str, bytes]:
         """`text` sealed by the keys of these certificates: "clear" with the signatures around it, "detached" without.

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway.access.secrets.secretfile import SecretFile
+from gateway.access.secrets.secretfile import IsThere, SecretFile
 
 FILE_NAME = "secrets.json"
 
@@ -78,6 +78,20 @@ class Secrets:
         """Forget the Credentials of all upstreams of a Repository."""
         gone = f"{workspace}/{repository}/"
         self._change(lambda known: {key: value for key, value in known.items() if not key.startswith(gone)})
+
+    def remove_workspace(self, workspace: str) -> None:
+        """Forget the Credentials of all upstreams of a Workspace."""
+        self.retain(lambda at, _: at != workspace)
+
+    def retain(self, wanted: IsThere) -> None:
+        """Forget those of every Repository that is not `wanted` (workspace, repository), asked under the lock."""
+
+        def is_wanted(key: str) -> bool:
+            workspace, repository, *_ = key.split("/")
+            return wanted(workspace, repository)
+
+        if not all(map(is_wanted, self._current())):
+            self._change(lambda known: {key: value for key, value in known.items() if is_wanted(key)})
 
     def _current(self) -> _Known:
         return self._file.read()

@@ -1,4 +1,4 @@
-"""How are Workspaces and Repositories managed from a terminal?"""
+"""How are Repositories managed from a terminal?"""
 
 from typing import Annotated
 
@@ -9,24 +9,7 @@ from gateway.cli.terminal.client import reach
 from gateway.cli.terminal.output import Output, Usage
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, AtWorkspace, place, seconds, span
 
-workspaces = App(name="workspace", help="Workspaces.")
 repositories = App(name="repo", help="Repositories.")
-
-
-@workspaces.command(name="create")
-def create_workspace(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Make a workspace. Needs admin on everything."""
-    with reach(url, profile) as node:
-        made = node.post("/workspaces", {"name": name})
-    Output(json).fact(made, f"Workspace {name} is made.")
-
-
-@workspaces.command(name="list")
-def list_workspaces(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """List the workspaces that you may see."""
-    with reach(url, profile) as node:
-        found = list(node.items("/workspaces"))
-    Output(json).rows({"items": found}, ("workspace",), [(one["name"],) for one in found])
 
 
 @repositories.command(name="create")

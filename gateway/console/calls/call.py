@@ -147,6 +147,13 @@ class Call:
             raise Invalid(f"The argument {name} is no number that can be used.", f"Use 1 to {most}.")
         return int(text)
 
+    def flag(self, name: str) -> bool:
+        """An argument that is true or false. Raises Invalid."""
+        text = self.argument(name, "false")
+        if text not in ("true", "false"):
+            raise Invalid(f"The argument {name} is true or false.")
+        return text == "true"
+
     @property
     def peer(self) -> str:
         """Where the client is; "" = not known."""

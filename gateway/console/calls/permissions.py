@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from gateway.access.names import is_slug
 from gateway.access.rights.grants import GRANT, OWN, PEOPLE, PROVISION
-from gateway.access.rights.verdicts import Principal, controls, judge, judge_node, judge_workspace, needs_token
+from gateway.access.rights.verdicts import Principal, controls, judge, judge_node, judge_workspace, needs_token, on_node
 from gateway.console.calls.services import Services
 from storage.errors import Absent
 from storage.index.catalog import Reading
@@ -52,6 +52,13 @@ def _workspace(action: str) -> Check:
         judge_workspace(reading, principal, at["workspace"], action)
 
     return check
+
+
+def _history(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    ws = at["workspace"]
+    if on_node(principal, "admin") and is_slug(ws) and reading.ended(ws) is not None:
+        return
+    judge_workspace(reading, principal, ws, "admin")
 
 
 def _repository_read(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
@@ -114,6 +121,7 @@ WORKSPACE_OWN = Permission("own in the workspace", _workspace(OWN))
 WORKSPACE_PROVISION = Permission("a token of its identity provider, of kind scim", _workspace(PROVISION))
 WORKSPACE_GRANT = Permission("grant in the workspace", _workspace(GRANT))
 WORKSPACE_ADMIN = Permission("manage the workspace", _workspace("admin"))
+WORKSPACE_HISTORY = Permission("manage the workspace; of a deleted one, admin on *", _history)
 REPOSITORY_READ = Permission("read on the repository", _repository_read)
 REPOSITORY_WRITE = Permission("write on the repository; each package is judged by its name", _repository_write)
 REPOSITORY_ADMIN = Permission("admin on the repository", _repository_admin)

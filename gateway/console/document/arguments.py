@@ -51,6 +51,8 @@ ARGUMENTS: dict[str, Object] = {
     "q": _text(QUERY, default=""),
     "sort": _one("By name, or the largest first by another.", "name", "updated", "size", "downloads"),
     "versions": _whole("So many matching versions of each package are told.", 1, 1_000, 20),
+    "confirm": _text("The name of what is deleted, once more."),
+    "deleted": {"description": "What was deleted, in place of what is there.", "schema": {"type": "boolean"}},
     "purge": {"description": "Not into the bin.", "schema": {"type": "boolean", "default": False}},
     "upstream": _text("The name of the upstream; without it the one that has none."),
     "address": _text("The IP address of a client."),

@@ -1,7 +1,7 @@
 """Who did what, for people who may ask? The journal as an audit trail: listed, one with what was before, exported.
 
-Who manages a Workspace sees its own, and what of the SYSTEM journal (`-`) concerns it; that journal and all of them
-together are the node administrators'.
+Who manages a Workspace sees its own, and what of the SYSTEM journal (`-`) concerns it; that journal, all of them
+together, and the history of a Workspace that was deleted are the node administrators'.
 An origin alone keeps history; an edge sends these calls on.
 """
 
@@ -15,7 +15,7 @@ from gateway.access.history.audit import compared, line_of, opening, shown, trac
 from gateway.access.history.concerning import concerning
 from gateway.access.history.heads import Heads
 from gateway.console.calls.call import Call, Reply, Routes
-from gateway.console.calls.permissions import NODE_ADMIN, WORKSPACE_ADMIN
+from gateway.console.calls.permissions import NODE_ADMIN, WORKSPACE_HISTORY
 from gateway.console.history import replies
 from gateway.console.shapes.replies import Page
 from storage.errors import Absent, Invalid, Unavailable
@@ -61,13 +61,13 @@ async def list_heads(call: Call) -> Reply:
     return Reply(200, await trio.to_thread.run_sync(sign))
 
 
-@ROUTES.add("GET", "/workspaces/<workspace>/audit", WORKSPACE_ADMIN, FILTERS, gives=Page[replies.AuditEntry])
+@ROUTES.add("GET", "/workspaces/<workspace>/audit", WORKSPACE_HISTORY, FILTERS, gives=Page[replies.AuditEntry])
 async def list_entries(call: Call) -> Reply:
     """Its own entries, and of `-` those on its tokens, service accounts, hosts and quota."""
     return await _listed(call, call.at["workspace"], SYSTEM)
 
 
-@ROUTES.add("GET", "/workspaces/<workspace>/audit/<serial>", WORKSPACE_ADMIN, ("journal",), gives=replies.AuditEntry)
+@ROUTES.add("GET", "/workspaces/<workspace>/audit/<serial>", WORKSPACE_HISTORY, ("journal",), gives=replies.AuditEntry)
 async def show_entry(call: Call) -> Reply:
     """One of its own, or with the argument `journal=-` one of the node's that concerns it."""
     workspace, journal = call.at["workspace"], call.argument("journal")
@@ -76,7 +76,7 @@ async def show_entry(call: Call) -> Reply:
     return await _one(call, journal or workspace, workspace)
 
 
-@ROUTES.add("GET", "/workspaces/<workspace>/audit/export", WORKSPACE_ADMIN, ("after",), gives=replies.AuditExport)
+@ROUTES.add("GET", "/workspaces/<workspace>/audit/export", WORKSPACE_HISTORY, ("after",), gives=replies.AuditExport)
 async def export_entries(call: Call) -> Reply:
     return await _exported(call, call.at["workspace"])
 

@@ -20,7 +20,7 @@ from gateway.console.packages.parts import check_network_of
 from gateway.console.shapes import shown
 from gateway.console.shapes.replies import Page
 from storage.commit import Decided
-from storage.errors import Absent, Forbidden, Invalid
+from storage.errors import Absent, Forbidden
 from storage.index.bins import files_of
 from storage.index.catalog import Reading
 from storage.nouns import AnyChange, Binned, Draft, DropBinned, DropFile, DropPackage, DropVersion, PutBinned, View
@@ -42,7 +42,7 @@ _AT = "/repositories/<workspace>/<repository>"
 async def delete(call: Call) -> Reply:
     """A version, or without one the package. `purge=true`: not into the bin; it takes manage on the repository."""
     what = named(call.services, call.argument("format"), call.at["package"], call.argument("version"))
-    purge = _is_yes(call, "purge")
+    purge = call.flag("purge")
     at, at_ms = (call.at["workspace"], call.at["repository"]), call.services.now_ms()
 
     def decide(reading: Reading, principal: Principal) -> Decided:
@@ -178,10 +178,3 @@ def _may_know(call: Call, reading: Reading, principal: Principal, binned: Binned
             permitted(call, reading, principal, what, action)
             return True
     return False
-
-
-def _is_yes(call: Call, name: str) -> bool:
-    given = call.argument(name, "false")
-    if given not in ("true", "false"):
-        raise Invalid(f"The argument {name} is true or false.")
-    return given == "true"

@@ -6,8 +6,35 @@ from gateway.console.shapes.replies import Texts, Told
 
 
 class Workspace(Told, frozen=True):
+    """`deleted_ms` is told of one that is not there any more."""
+
     name: str
     created_ms: int
+    description: str
+    deleted_ms: int = 0
+
+
+class Deletion(Told, frozen=True):
+    """What goes with a workspace. `accounts` are service accounts and managed users, `tokens` those that reach nothing
+    else; of packages at most a million are counted."""
+
+    workspace: str
+    repositories: int
+    packages: int
+    files: int
+    bytes: int
+    bin_files: int
+    bin_bytes: int
+    members: int
+    teams: int
+    accounts: int
+    providers: int
+    tokens: int
+    entitlements: int
+    webhooks: int
+    hosts: int
+    upstreams: int
+    signing_keys: int
 
 
 class Upstream(Told, frozen=True):

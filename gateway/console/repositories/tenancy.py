@@ -3,9 +3,9 @@
 import msgspec
 import trio
 
-from gateway.access.names import slug
+from gateway.access.names import one_line, slug
 from gateway.access.rights.grants import CREATE
-from gateway.access.rights.verdicts import Principal, judge, judge_workspace, seen, sees_workspace
+from gateway.access.rights.verdicts import Principal, judge, judge_node, judge_workspace, seen, sees_workspace
 from gateway.console.calls.call import Call, Reply, Routes, no_content
 from gateway.console.calls.permissions import (
     ANYBODY,
@@ -13,12 +13,13 @@ from gateway.console.calls.permissions import (
     NODE_ADMIN,
     REPOSITORY_ADMIN,
     REPOSITORY_READ,
+    WORKSPACE_ADMIN,
     WORKSPACE_READ,
 )
 from gateway.console.repositories import replies
 from gateway.console.shapes import shown
 from gateway.console.shapes.replies import Page
-from gateway.console.shapes.schemas import EditRepository, NewRepository, NewWorkspace
+from gateway.console.shapes.schemas import EditRepository, EditWorkspace, NewRepository, NewWorkspace
 from storage.commit import Decided
 from storage.errors import Conflict, Invalid
 from storage.index.catalog import Reading
@@ -31,11 +32,16 @@ LEASE_SECONDS_MIN = 5
 _PAGE = ("after", "limit")
 
 
-@ROUTES.add("GET", "/workspaces", ANYBODY, _PAGE, gives=Page[replies.Workspace])
+@ROUTES.add("GET", "/workspaces", ANYBODY, ("deleted", *_PAGE), gives=Page[replies.Workspace])
 async def list_workspaces(call: Call) -> Reply:
+    """With `deleted` those that are not there any more, for administrators of the node."""
     after, limit = call.argument("after"), call.limit()
     with call.read() as reading:
-        found = [one for one in reading.workspaces() if sees_workspace(reading, call.principal, one.name)]
+        if call.flag("deleted"):
+            judge_node(call.principal, "admin")
+            found = [one for one in reading.every_workspace() if one.closed_ms]
+        else:
+            found = [one for one in reading.workspaces() if sees_workspace(reading, call.principal, one.name)]
     found = sorted((one for one in found if one.name > after), key=_name)
     return Reply(200, shown.page(found, limit, _name, shown.workspace))
 
@@ -43,7 +49,8 @@ async def list_workspaces(call: Call) -> Reply:
 @ROUTES.add("POST", "/workspaces", NODE_ADMIN, takes=NewWorkspace, gives=replies.Workspace, status=201)
 async def create_workspace(call: Call) -> Reply:
     body = await call.body(NewWorkspace)
-    workspace = Workspace(slug(body.name, "A workspace"), call.services.now_ms())
+    name, description = slug(body.name, "A workspace"), one_line(body.description)
+    workspace = Workspace(name, call.services.now_ms(), description=description)
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         if reading.workspace(workspace.name) is not None:
@@ -56,6 +63,21 @@ async def create_workspace(call: Call) -> Reply:
 @ROUTES.show("/workspaces/<workspace>", WORKSPACE_READ, gives=replies.Workspace)
 def show_workspace(call: Call, reading: Reading) -> shown.Shown:
     return shown.workspace(judge_workspace(reading, call.principal, call.at["workspace"], "read"))
+
+
+@ROUTES.add("PATCH", "/workspaces/<workspace>", WORKSPACE_ADMIN, takes=EditWorkspace, gives=replies.Workspace)
+async def edit_workspace(call: Call) -> Reply:
+    body = await call.body(EditWorkspace)
+    description = one_line(body.description)
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        before = judge_workspace(reading, principal, call.at["workspace"], "admin")
+        after = msgspec.structs.replace(before, description=description)
+        if after == before:
+            return Decided(None, before)
+        return Decided(Draft(SYSTEM, "", principal.id, "workspace.edit", (PutWorkspace(after),)), after)
+
+    return await call.conclude(SYSTEM, decide, lambda workspace: Reply(200, shown.workspace(workspace)))
 
 
 @ROUTES.add("GET", "/repositories", ANYBODY, ("workspace", *_PAGE), gives=Page[replies.Repository])

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 Name = Annotated[str, msgspec.Meta(max_length=200)]
+OneLine = Annotated[str, msgspec.Meta(max_length=300)]
 PackageName = Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
 Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=8192)]
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=30 * 24 * 3600)]
@@ -26,6 +27,11 @@ class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class NewWorkspace(Body, frozen=True):
     name: Name
+    description: OneLine = ""
+
+
+class EditWorkspace(Body, frozen=True):
+    description: OneLine
 
 
 class NewRepository(Body, frozen=True):

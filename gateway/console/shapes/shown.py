@@ -40,7 +40,8 @@ Shown = dict[str, object]
 
 
 def workspace(noun: Workspace) -> Shown:
-    return {"name": noun.name, "created_ms": noun.at_ms}
+    told: Shown = {"name": noun.name, "created_ms": noun.at_ms, "description": noun.description}
+    return told | {"deleted_ms": noun.closed_ms} if noun.closed_ms else told
 
 
 def repository(noun: Repository) -> Shown:
