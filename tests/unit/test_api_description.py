@@ -128,9 +128,9 @@ async def _handler(call: object) -> Reply:
 @pytest.mark.parametrize(
     ("status", "media", "body"),
     [
-        (201, "application/json", b'{"name": "a", "created_ms": 1}'),
+        (201, "application/json", b'{"name": "a", "created_ms": 1, "description": ""}'),
         (200, "application/json", b'{"name": "a"}'),
-        (200, "application/json", b'{"name": "a", "created_ms": 1, "more": 1}'),
+        (200, "application/json", b'{"name": "a", "created_ms": 1, "description": "", "more": 1}'),
         (200, "text/csv", b"name"),
         (418, "application/problem+json", b"{}"),
         (404, "application/problem+json", b'{"status": 404}'),
@@ -138,6 +138,6 @@ async def _handler(call: object) -> Reply:
 )
 def test_what_was_not_declared_is_found(status: int, media: str, body: bytes) -> None:
     route = Route("GET", "/x", ANYBODY, _handler, frozenset(), gives=repository_replies.Workspace)
-    answers.check(route, 200, "application/json", b'{"name": "a", "created_ms": 1}')
+    answers.check(route, 200, "application/json", b'{"name": "a", "created_ms": 1, "description": ""}')
     with pytest.raises((AssertionError, msgspec.ValidationError)):
         answers.check(route, status, media, body)

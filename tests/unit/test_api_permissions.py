@@ -28,6 +28,7 @@ SAML_SIGNER, CORP = Signer(), "https://corp.example/metadata"
 BODIES: dict[str, Any] = {
     "POST /-/api/v1/workspaces": {"name": "fresh"},
     "POST /-/api/v1/repositories": {"workspace": "acme", "name": "fresh"},
+    "PATCH /-/api/v1/workspaces/<workspace>": {"description": "Tools"},
     "PATCH /-/api/v1/repositories/<workspace>/<repository>": {"public": True},
     "POST /-/api/v1/hosts": {"name": "other.example", "scope": "acme/main"},
     "POST /-/api/v1/repositories/<workspace>/<repository>/upstreams": {
@@ -186,6 +187,8 @@ def address(route: Route, console: Console) -> str:
     assert "<" not in path
     if "/tags/" in path:
         return path + "?format=npm" + ("&tag=next" if "tag" in route.arguments else "")
+    if "confirm" in route.arguments:
+        return path + "?confirm=acme"
     return path + ("?format=pypi" if "format" in route.arguments else "")
 
 

@@ -117,6 +117,34 @@ def test_workspaces_and_repositories(entrepot: Cli) -> None:
     assert entrepot("repo", "list", "fresh", "--json").json == {"items": []}
 
 
+def test_the_life_of_a_workspace(entrepot: Cli, node: Listening) -> None:
+    """It is never deleted by accident, and what goes with it is told before and after."""
+    assert entrepot("workspace", "create", "fresh", "--description", "Tools of all teams").code == 0
+    assert entrepot("repo", "create", "fresh/lib").code == 0
+    assert entrepot("token", "create", "ci", "--workspace", "fresh").code == 0
+    shown = entrepot("workspace", "show", "fresh")
+    assert shown.out.splitlines() == ["fresh: Tools of all teams", "lib: private"]
+    edited = entrepot("workspace", "edit", "fresh", "--description", "", "--quota", "1k", "--json").json
+    assert (edited["description"], edited["quota_bytes"]) == ("", 1024)
+    assert entrepot("workspace", "edit", "fresh").code == 2
+    kept = entrepot("workspace", "delete", "fresh")
+    assert kept.code != 0
+    assert "holds 1 repositories" in kept.err
+    assert entrepot("workspace", "delete", "fresh", "--force", "acme").code != 0
+    would = entrepot("workspace", "delete", "fresh", "--dry-run").out
+    assert would == (
+        "This would delete the workspace fresh, 0 files of 0 B, 1 repositories, 1 tokens. Nothing was deleted.\n"
+    )
+    assert entrepot("workspace", "list").out.splitlines() == ["acme", "fresh", "other"]
+    gone = entrepot("workspace", "delete", "fresh", "--force", "fresh", "--json").json
+    assert (gone["workspace"], gone["repositories"], gone["tokens"]) == ("fresh", 1, 1)
+    assert entrepot("workspace", "list").out.splitlines() == ["acme", "other"]
+    assert [one["name"] for one in entrepot("workspace", "list", "--deleted", "--json").json["items"]] == ["fresh"]
+    assert "never given again" in entrepot("workspace", "create", "fresh").err
+    empty = entrepot("workspace", "create", "empty")
+    assert (empty.code, entrepot("workspace", "delete", "empty").code) == (0, 0), "an empty one needs no more"
+
+
 def test_lists_come_whole_over_many_pages(entrepot: Cli, node: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.console.calls.call.PAGE_ITEMS", 2)
     assert len(entrepot("token", "list", "--json").json["items"]) == len(node.console.ids)

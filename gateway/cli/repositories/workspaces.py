@@ -42,8 +42,7 @@ def list_workspaces(*, deleted: bool = False, json: AsJson = False, url: AtUrl =
     """
     with reach(url, profile) as node:
         found = list(node.items("/workspaces", **({"deleted": "true"} if deleted else {})))
-    rows = [(one["name"], one["description"]) for one in found]
-    Output(json).rows({"items": found}, ("workspace", "description"), rows)
+    Output(json).rows({"items": found}, ("workspace",), [(one["name"],) for one in found])
 
 
 @app.command(name="show")
