@@ -127,7 +127,7 @@ class Term(NamedTuple):
         if self.field == "filename":
             return any(matches("filename", self.text, name) for name, _ in held.files)
         if self.field == "checksum":
-            return any(matches("checksum", self.text, one) for _, one in held.files)
+            return any(matches("checksum", self.text.removeprefix("sha256:"), one) for _, one in held.files)
         if self.field == "size":
             return _compared(self.op or "=", held.size_bytes, self.number)
         return self._holds_day(held.at_ms)
@@ -145,9 +145,11 @@ class Term(NamedTuple):
         return _compared(self.op or "=", day, self.number)
 
     def holds_version(self, version: str, order: Order | None) -> bool:
+        if not version:  # what was published without one
+            return False
         if self.op in ("", "="):
             return matches("version", self.text, version)
-        if order is None or not version:
+        if order is None:
             return False
         try:
             mine, theirs = order(version), _asked_order(order, self.text)

@@ -1,11 +1,11 @@
 """Debian's archives as one room: every question of the contract, answered by the module that knows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from formats.deb import handling, indexes, names, pages, setup, upstream, wire
 from formats.deb.decide import decide
-from formats.deb.facts import FORMAT
+from formats.deb.facts import FORMAT, file_facts
 from formats.deb.traits import traits
 from formats.deb.unpack import unpack
 from formats.kit.contract import (
@@ -105,6 +105,11 @@ class Deb:
 
     def traits(self, version: Version, files: Sequence[File]) -> Traits:
         return traits(files)
+
+    def consists(self, version: Version, files: Mapping[str, File]) -> Iterable[str]:
+        """A source is what its .dsc lists, too."""
+        own = [one for one in files.values() if one.version == version.name and one.facts]
+        return (name for one in own for name in file_facts(one.facts).members)
 
     # ------------------------------------------------------------ by name (formats.kit.handling.Handled)
 

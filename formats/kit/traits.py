@@ -1,7 +1,7 @@
-"""What of a version do people search for, that only its room can read from what was published?"""
+"""What of a version do people search for, that only its room can tell of what was published?"""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol, cast
 
 from formats.kit.contract import Room
@@ -31,6 +31,34 @@ def traits(room: Room | None, version: Version, files: Sequence[File]) -> Traits
     if room is None or not hasattr(room, "traits"):
         return NONE
     return cast("Described", room).traits(version, files)
+
+
+class Composed(Protocol):
+    """What a room has besides whose versions are made of more files than those that bear their name."""
+
+    def consists(self, version: Version, files: Mapping[str, File]) -> Iterable[str]:
+        """The names of further files of the package that belong to it; those with a version of their own bring along
+        what that consists of."""
+        ...
+
+
+def parts_of(
+    room: Room | None, version: Version, versions: Mapping[str, Version], files: Mapping[str, File]
+) -> list[File]:
+    """The files that a version of a package consists of, of all `files` of that by name."""
+    found = {one.name: one for one in files.values() if one.version == version.name}
+    if room is None or not hasattr(room, "consists"):
+        return list(found.values())
+    waiting, seen = [version], {version.name}
+    while waiting:
+        for name in cast("Composed", room).consists(waiting.pop(), files):
+            file = files.get(name)
+            if file is not None and name not in found:
+                found[name] = file
+                if file.version in versions and file.version not in seen:
+                    seen.add(file.version)
+                    waiting.append(versions[file.version])
+    return list(found.values())
 
 
 def license_said(text: str) -> str:

@@ -28,6 +28,7 @@ class VersionFacts(msgspec.Struct, frozen=True, omit_defaults=True):
 
     packaging: str = ""
     name: str = ""
+    licenses: tuple[str, ...] = ()
 
 
 class Pom(msgspec.Struct, frozen=True):
@@ -38,6 +39,7 @@ class Pom(msgspec.Struct, frozen=True):
     version: str
     packaging: str
     name: str
+    licenses: tuple[str, ...] = ()
 
 
 class Told(msgspec.Struct, frozen=True):

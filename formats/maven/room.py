@@ -1,15 +1,18 @@
 """The Maven repository layout as one room: every question of the contract, answered by the module that knows."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from formats.kit.contract import Ask, Decision, Document, Fetch, Finds, Foreign, Plan, Received, Reply, Serve, Show
 from formats.kit.handling import Wanted, no_tags
+from formats.kit.traits import Traits
 from formats.maven import handling, names, pages, setup, upstream, wire
 from formats.maven.decide import decide
 from formats.maven.facts import FORMAT
+from formats.maven.traits import traits
 from formats.maven.unpack import unpack
 from storage.errors import Problem
-from storage.nouns import AnyChange, File, Package, View
+from storage.nouns import AnyChange, File, Package, Version, View
 
 
 class Maven:
@@ -57,6 +60,9 @@ class Maven:
 
     def refuse(self, ask: Ask, problem: Problem) -> Reply:
         return wire.refuse(ask, problem)
+
+    def traits(self, version: Version, files: Sequence[File]) -> Traits:
+        return traits(version)
 
     def version_of(self, serve: Serve, sha256: bytes) -> str:
         return serve.file.partition("/")[0] if "/" in serve.file else ""

@@ -10,12 +10,14 @@ import msgspec
 
 from formats.kit import jsons, xmls
 from formats.kit.contract import Ask, Finds, Received
+from formats.kit.traits import license_said
 from formats.maven.facts import Plugin, Pom, Told, packed
 from formats.maven.names import Route, is_segment, route
 from formats.maven.wire import METADATA_BYTES_MAX, MODULE_BYTES_MAX, POM_BYTES_MAX
 from storage.errors import Invalid
 
 PLUGINS_MAX = 10_000
+LICENSES_MAX = 20
 NAME_CHARACTERS_MAX = 200
 
 
@@ -67,6 +69,9 @@ def pom_of(raw: bytes) -> Pom:
         project.said("version") or parent.said("version"),
         project.said("packaging")[:NAME_CHARACTERS_MAX] or "jar",
         project.said("name")[:NAME_CHARACTERS_MAX],
+        tuple(sorted({said for one in project.all("licenses", "license") if (said := license_said(one.said("name")))}))[
+            :LICENSES_MAX
+        ],
     )
 
 

@@ -26,6 +26,7 @@ MEDIA = (OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST, OCI_ARTIFACT)
 MANIFEST_BYTES_MAX = 4 << 20
 REFERENCES_MAX = 10_000
 MEDIA_CHARS_MAX = 255
+ARCHITECTURE_CHARS_MAX = 50
 
 _ELSEWHERE = (
     "application/vnd.oci.image.layer.nondistributable.",
@@ -45,6 +46,8 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True):
     subject: str = ""
     artifact: str = ""
     annotations: bytes = b""
+    architectures: tuple[str, ...] = ()
+    """Those that an index says its manifests are for."""
 
 
 def packed(manifest: Manifest) -> bytes:
@@ -70,7 +73,9 @@ def parse(raw: bytes, content_type: str) -> Manifest:
     if media in INDEXES:
         _without(document, "config", "layers", "blobs", "fsLayers")
         children = _descriptors(document, "manifests")
-        found = Manifest(media, len(raw), (), tuple(digest for digest, _ in children))
+        found = Manifest(
+            media, len(raw), (), tuple(digest for digest, _ in children), architectures=_architectures(document)
+        )
     elif media == OCI_ARTIFACT:
         _without(document, "config", "layers", "manifests", "fsLayers")
         found = Manifest(media, len(raw), _here(_descriptors(document, "blobs")))
@@ -160,6 +165,17 @@ def _descriptor(one: object, where: str) -> tuple[str, str]:
 def _here(descriptors: list[tuple[str, str]]) -> tuple[str, ...]:
     """The digests of what must be here."""
     return tuple(digest for digest, media in descriptors if not media.startswith(_ELSEWHERE))
+
+
+def _architectures(document: dict[str, Any]) -> tuple[str, ...]:
+    """What an index says of them, each once; what makes no sense is left out (image-spec, image-index.md)."""
+    found = set()
+    for one in document.get("manifests") or ():
+        platform = one.get("platform")
+        said = platform.get("architecture") if isinstance(platform, dict) else None
+        if isinstance(said, str) and 0 < len(said) <= ARCHITECTURE_CHARS_MAX and said.isprintable():
+            found.add(said)
+    return tuple(sorted(found - {"unknown"}))
 
 
 def _artifact(document: dict[str, Any], media: str) -> str:

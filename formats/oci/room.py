@@ -1,5 +1,6 @@
 """The OCI registry protocol as one room: every question of the contract, answered by the module that knows."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from formats.kit.contract import (
@@ -19,12 +20,14 @@ from formats.kit.contract import (
     Show,
 )
 from formats.kit.handling import Wanted
+from formats.kit.traits import Traits
 from formats.oci import handling, names, pages, setup, uploads, upstream, wire
 from formats.oci.decide import decide
 from formats.oci.manifest import MANIFEST_BYTES_MAX, packed, parse, unpacked
 from formats.oci.names import FORMAT
+from formats.oci.traits import traits
 from storage.errors import Problem
-from storage.nouns import AnyChange, File, Package, View
+from storage.nouns import AnyChange, File, Package, Version, View
 
 
 class Oci:
@@ -53,6 +56,13 @@ class Oci:
         found = unpacked(facts)
         blobs = (names.blob_file(one) for one in found.blobs)
         return (*blobs, *(names.manifest_file(one) for one in found.manifests))
+
+    def traits(self, version: Version, files: Sequence[File]) -> Traits:
+        return traits(version)
+
+    def consists(self, version: Version, files: Mapping[str, File]) -> Iterable[str]:
+        """An image is its layers too, an index its images."""
+        return self.needs(version.facts) if version.facts else ()
 
     def version_of(self, serve: Serve, sha256: bytes) -> str:
         """A manifest is one, a blob belongs to those that need it, and a tag for a signature means no image."""

@@ -127,7 +127,11 @@ def write(root: Path, drafts: Iterable[Draft]) -> None:
 
 
 def _demo(store: Store, at_ms: int) -> None:
-    """The Workspace and its two Repositories, each where it is missing: `up` promises that they are there."""
+    """The Workspace and its two Repositories, each where it is missing: `up` promises that they are there, unless
+    somebody deleted that Workspace."""
+    with store.catalog.read() as now:
+        if now.ended(DEMO_WORKSPACE) is not None:
+            return
     workspace = Workspace(DEMO_WORKSPACE, at_ms)
 
     def decide(reading: Reading) -> Decided:

@@ -122,6 +122,11 @@ class Reading:
         """All there are, and those that were deleted."""
         return [_WORKSPACE.decode(value) for _, value in self.under(self._t.workspaces, "workspaces", b"")]
 
+    def check_name(self, name: str) -> None:
+        """Raises Conflict where a Workspace of this name was deleted."""
+        if self.ended(name) is not None:
+            raise ending.taken_for_good()
+
     def ended(self, name: str) -> Workspace | None:
         """The Workspace of this name, if it was deleted."""
         return ending.ended(self._txn, self._t, name)

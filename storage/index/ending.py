@@ -17,7 +17,7 @@ from storage.errors import Absent, Conflict
 from storage.index import bins
 from storage.index.keys import below, join, label_access, split, unseal
 from storage.index.references import References
-from storage.index.tables import Table, Tables, Txn
+from storage.index.tables import Table, Tables, Txn, rows_below
 from storage.nouns import (
     SYSTEM,
     Account,
@@ -57,28 +57,31 @@ def check(txn: Txn, tables: Tables, draft: Draft) -> None:
         raise Absent("There is no such workspace, or this token may not know of it.")
     for change in draft.changes:
         if isinstance(change, PutWorkspace) and ended(txn, tables, change.workspace.name) is not None:
-            raise Conflict(
-                "There was a workspace of this name, and it was deleted: the name is never given again.",
-                "Use another name.",
-            )
+            raise taken_for_good()
+
+
+def taken_for_good() -> Conflict:
+    return Conflict(
+        "There was a workspace of this name, and it was deleted: the name is never given again.", "Use another name."
+    )
 
 
 def following(txn: Txn, tables: Tables, name: str, at_ms: int) -> Iterator[Following]:
     """What ends outside of a Workspace when that ends at `at_ms`, as the changes that would do it one by one."""
     for kind in BELONGING:
-        for _, id in _rows(txn, tables.names, "names", below(kind, name)):
+        for _, id in rows_below(txn, tables.names, "names", below(kind, name)):
             value = txn.get(id, db=tables.accounts)
             if value is not None:
                 account = _ACCOUNT.decode(unseal(value, "accounts"))
                 yield PutAccount(msgspec.structs.replace(account, closed_ms=at_ms))
     spelt = name.encode()
-    for _, payload in _rows(txn, tables.tokens, "tokens", b""):
+    for _, payload in rows_below(txn, tables.tokens, "tokens", b""):
         if spelt not in payload:  # most are of others, and need not be read for it
             continue
         token = _TOKEN.decode(payload)
         if not token.revoked_ms and token.kind != EDGE and _only_within(token, name):
             yield PutToken(msgspec.structs.replace(token, revoked_ms=at_ms))
-    for _, payload in _rows(txn, tables.hosts, "hosts", b""):
+    for _, payload in rows_below(txn, tables.hosts, "hosts", b""):
         host = _HOST.decode(payload)
         if host.scope.partition("/")[0] == name:
             yield DropHost(host.name, host.scope)
@@ -94,7 +97,7 @@ def clear(txn: Txn, tables: Tables, references: References, name: str, *, hooks:
     """Drop all rows of what its own journal put, and all labels below it: nothing that was remembered holds. `hooks`:
     also its own webhooks."""
     prefix = below(name)
-    for key, payload in _rows(txn, tables.files, "files", prefix):
+    for key, payload in rows_below(txn, tables.files, "files", prefix):
         references.went(name, split(key)[1], _FILE.decode(payload))
     bins.clear(txn, tables, references, name)
     t = tables
@@ -105,7 +108,7 @@ def clear(txn: Txn, tables: Tables, references: References, name: str, *, hooks:
     ):  # fmt: skip
         _drop(txn, table, prefix)
     own = below(name, "")  # they are of no Repository
-    for key in [key for key, _ in _rows(txn, t.webhooks, "webhooks", prefix)]:
+    for key in [key for key, _ in rows_below(txn, t.webhooks, "webhooks", prefix)]:
         if hooks or not key.startswith(own):
             txn.delete(key, db=t.webhooks)
     for kind in (b"r\0", b"f\0", b"p\0"):
@@ -119,15 +122,6 @@ def forget(txn: Txn, tables: Tables, references: References, name: str) -> None:
     clear(txn, tables, references, name, hooks=True)
     _drop(txn, tables.places, below(name))
     txn.delete(name.encode(), db=tables.heads)
-
-
-def _rows(txn: Txn, table: Table, name: str, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Key and payload of the rows below `prefix`, in order; nothing is written meanwhile."""
-    with txn.cursor(db=table) as cursor:
-        going = cursor.set_range(prefix) if prefix else cursor.first()
-        while going and cursor.key().startswith(prefix):
-            yield bytes(cursor.key()), unseal(bytes(cursor.value()), name)
-            going = cursor.next()
 
 
 def _drop(txn: Txn, table: Table, prefix: bytes) -> None:

@@ -9,39 +9,66 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from storage.index.keys import below, join, seal, unseal
-from storage.index.tables import Tables, Txn
-from storage.nouns import AnyChange, DropPackage, DropVersion, Entry, Noun, PutVersion
+from storage.index.tables import Tables, Txn, rows_below
+from storage.nouns import (
+    AnyChange,
+    DropFile,
+    DropPackage,
+    DropVersion,
+    Entry,
+    File,
+    Noun,
+    PutFile,
+    PutVersion,
+    Version,
+)
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class Publisher(Noun, frozen=True):
-    """Who published a Version first: the id of a principal, and what that was called then."""
+    """Who published a Version first, or what has none: the id of a principal, and what that was called then."""
 
     id: str
     name: str
 
 
+_FILE = msgspec.msgpack.Decoder(File)
 _PUBLISHER = msgspec.msgpack.Decoder(Publisher)
 
 
 def follow(txn: Txn, tables: Tables, entry: Entry, change: AnyChange) -> None:
     """Take in a change that is about to be folded."""
     match change:
-        case PutVersion(format, package, version):
-            key = join(entry.workspace, entry.repository, format, version.name, package)
+        case PutVersion(format, package, Version(name)) | PutFile(format, package, File(_, name)):
+            key = join(entry.workspace, entry.repository, format, name, package)
             if txn.get(key, db=tables.published) is None:
                 txn.put(key, seal(_encode(Publisher(entry.actor, entry.actor_name))), db=tables.published)
         case DropVersion(format, package, version):
             txn.delete(join(entry.workspace, entry.repository, format, version, package), db=tables.published)
+        case DropFile(format, package, name):
+            _file_went(txn, tables, (entry.workspace, entry.repository, format), package, name)
         case DropPackage(format, package):
-            prefix = below(entry.workspace, entry.repository, format, package)
-            with txn.cursor(db=tables.versions) as cursor:
-                going = cursor.set_range(prefix)
-                while going and cursor.key().startswith(prefix):
-                    version = cursor.key()[len(prefix) :].decode()
-                    txn.delete(join(entry.workspace, entry.repository, format, version, package), db=tables.published)
-                    going = cursor.next()
+            place = (entry.workspace, entry.repository, format)
+            for version in _versions(txn, tables, place, package):
+                txn.delete(join(*place, version, package), db=tables.published)
+
+
+def _file_went(txn: Txn, tables: Tables, place: tuple[str, str, str], package: str, name: str) -> None:
+    """Where files alone tell of a version, it goes with the last of them."""
+    value = txn.get(join(*place, package, name), db=tables.files)
+    version = "" if value is None else _FILE.decode(unseal(value, "files")).version
+    if version and txn.get(join(*place, package, version), db=tables.versions) is None:
+        files = (_FILE.decode(row) for _, row in rows_below(txn, tables.files, "files", below(*place, package)))
+        if not any(one.version == version and one.name != name for one in files):
+            txn.delete(join(*place, version, package), db=tables.published)
+
+
+def _versions(txn: Txn, tables: Tables, place: tuple[str, str, str], package: str) -> set[str]:
+    """All that are told of a package: by a row, or by its files alone; "" is what has none."""
+    prefix = below(*place, package)
+    named = {key[len(prefix) :].decode() for key, _ in rows_below(txn, tables.versions, "versions", prefix)}
+    return {""} | named | {_FILE.decode(row).version for _, row in rows_below(txn, tables.files, "files", prefix)}
 
 
 def publisher(txn: Txn, tables: Tables, *names: str) -> Publisher | None:

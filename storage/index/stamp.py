@@ -16,7 +16,7 @@ from storage.index.answers import Answer
 from storage.index.published import Publisher
 from storage.nouns import Entry
 
-LAYOUT = 1
+LAYOUT = 2
 """Raise it where the fold makes other rows of the same entries."""
 
 

@@ -62,9 +62,12 @@ environment of the cache as well.
     settled       id of a reservation                        -> nothing: its files are visible (see storage.quotas)
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import lmdb
+
+from storage.index.keys import unseal
 
 FOLD_TABLES = (
     "workspaces", "repositories", "outlines", "tokens", "secrets", "edges", "edge_keys", "accounts", "names",
@@ -164,3 +167,13 @@ def _opened(env: lmdb.Environment, names: tuple[str, ...]) -> dict[str, Table]:
     """Handles of these tables, created in one transaction where they are not there."""
     with env.begin(write=True) as txn:
         return {name: env.open_db(name.encode(), txn=txn) for name in names}
+
+
+def rows_below(txn: Txn, table: Table, name: str, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Key and payload of the rows whose keys begin with `prefix`, in order; nothing is written meanwhile. `name` is the
+    table's. Raises Damaged."""
+    with txn.cursor(db=table) as cursor:
+        going = cursor.set_range(prefix) if prefix else cursor.first()
+        while going and cursor.key().startswith(prefix):
+            yield bytes(cursor.key()), unseal(bytes(cursor.value()), name)
+            going = cursor.next()

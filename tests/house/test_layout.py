@@ -169,7 +169,7 @@ ENTRIES: list[tuple[str, str, tuple[AnyChange, ...]]] = [
     ("left", "main", (PutPackage("npm", Package("d")), PutFile("npm", "d", FILE))),
     (SYSTEM, "", (DropWorkspace("left"),)),
 ]
-FOLDED = "1 0241e4dc83677870"
+FOLDED = "2 0241e4dc83677870"
 
 
 def test_the_layout_stands_for_what_the_fold_makes(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import trio
 
 from cache.foreign.noted import Noted
+from formats.kit.traits import parts_of
 from gateway.access.rights.verdicts import seen
 from gateway.console.calls.call import PAGE, Call, Reply, Routes, whole_in
 from gateway.console.calls.permissions import ANYBODY
@@ -29,7 +30,7 @@ from gateway.console.shapes.replies import Page
 from gateway.queries import All, At, Held, Part, beginning, parse, version_terms, wants_upstreams
 from storage.errors import Invalid
 from storage.index.catalog import Reading
-from storage.nouns import Package, Repository, View
+from storage.nouns import Package, Repository, Version, View
 
 ROUTES = Routes("/-/api/v1")
 LOOKS_MAX = 50_000
@@ -240,17 +241,20 @@ def _version(one: Held) -> shown.Shown:
 
 
 def _held(call: Call, reading: Reading, at: At, people: Callable[[str], bool]) -> Iterator[Held]:
-    """The versions of a package with their files and tags."""
+    """The versions of a package with their files and tags. What was published without any is one without a name."""
     view = reading.view(at.workspace, at.repository, at.format)
-    files: dict[str, list[Any]] = {}
-    for file in view.files(at.name):
-        files.setdefault(file.version, []).append(file)
+    files = {file.name: file for file in view.files(at.name)}
+    versions = {one.name: one for one in view.versions(at.name)}
+    named = {file.version: file for file in files.values() if file.version}  # a source of deb has no more than files
+    versions = {name: Version(name, file.at_ms) for name, file in named.items()} | versions
+    if files and not versions:
+        versions[""] = Version("", max(file.at_ms for file in files.values()))
     tags: dict[str, list[str]] = {}
     for tag, version in view.tags(at.name).items():
         tags.setdefault(version, []).append(tag)
     around = Around(call, reading, at, people=people)
-    for one in view.versions(at.name):
-        mine = files.get(one.name, [])
+    for one in sorted(versions.values(), key=lambda one: one.name):
+        mine = parts_of(around.room, one, versions, files)
         yield Held(
             one.name,
             sorted(tags.get(one.name, ())),

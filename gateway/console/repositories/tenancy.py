@@ -55,6 +55,7 @@ async def create_workspace(call: Call) -> Reply:
     def decide(reading: Reading, principal: Principal) -> Decided:
         if reading.workspace(workspace.name) is not None:
             raise Conflict("There is a workspace of this name already.")
+        reading.check_name(workspace.name)
         return Decided(Draft(SYSTEM, "", principal.id, "workspace.create", (PutWorkspace(workspace),)), workspace)
 
     return await call.conclude(SYSTEM, decide, lambda _: Reply(201, shown.workspace(workspace)))
