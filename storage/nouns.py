@@ -352,6 +352,15 @@ class SignIn(Noun, frozen=True):
     trust: int = 0
 
 
+class Vouched(Noun, frozen=True):
+    """Whose word says that a Token's person is who he is: a Provider (its id) of a `workspace`, as it was believed when
+    he signed in (`trust`)."""
+
+    provider: str
+    workspace: str
+    trust: int = 0
+
+
 class Token(Noun, frozen=True):
     """A credential as stored: `sha256` of its text, never the text. `expires_ms` 0 = never. `kind`: api, edge,
     entitlement, oidc, scim, session.
@@ -378,6 +387,8 @@ class Token(Noun, frozen=True):
     entitlement: Entitlement | None = None
     exchange: Exchange | None = None
     sign_in: SignIn | None = None
+    vouched: Vouched | None = None
+    """Where somebody whom a Provider let in made it for himself: it ends with that."""
 
 
 MEMBERS = "members"

@@ -249,13 +249,14 @@ def test_every_thing_that_can_be_changed_has_an_address_that_shows_it() -> None:
 async def test_a_thing_is_changed_only_as_it_was_seen(route: Route, tmp_path: Path) -> None:
     console = await filled(tmp_path)
     path, body = address(route, console), BODIES.get(key(route))
-    seen = await console.call("node admin", "GET", path)
+    looked = path.removesuffix("?confirm=acme")
+    seen = await console.call("node admin", "GET", looked)
     if "/entitlements/" in route.rule:  # what was used is counted elsewhere; the ETag is not of that
         etag = '"unused"'
     else:
         assert seen.status == 200, seen.body
         etag = seen.headers["etag"]
-        assert (await console.call("node admin", "GET", path, None, {"If-None-Match": etag})).status == 304
+        assert (await console.call("node admin", "GET", looked, None, {"If-None-Match": etag})).status == 304
     for wrong in ({"If-Match": '"other"'}, {"If-Match": f"W/{etag}"}, {"If-None-Match": "*"}):
         got = await console.call("node admin", route.method, path, body, wrong)
         assert (got.status, got.json["code"]) == (412, "precondition-failed"), wrong

@@ -48,7 +48,7 @@ from gateway.access.tokens import TEXT_CHARS, hash_of, well_formed
 from gateway.delivery.addresses import address_of, network_of
 from storage.errors import Absent, Forbidden, Problem, Unauthenticated
 from storage.index.outlines import NONE, Outline
-from storage.nouns import Entitlement, Grant, Provider, Repository, Token, Workspace
+from storage.nouns import Entitlement, Grant, Provider, Repository, Token, Vouched, Workspace
 
 
 class Knows(Given, Protocol):
@@ -68,7 +68,8 @@ class Principal(NamedTuple):
     right) pairs that its credential is for, None = whatever its grants allow (see passes). `owner` is the Account that
     it acts for, "" = none: then its grants are all that it has. `requests_max`: see rates; 0 = no limit of its own.
     `cidrs` and `entitlement` are its Token's. `provider` is what vouched for who it is, "" = nothing had to, and
-    `trust` what that had then. `ticket` names the ticket that it came with, "" = none; then `cidrs` are its."""
+    `trust` what that had then; `vouched` who let its person in. `ticket` names the ticket that it came with, "" = none;
+    then `cidrs` are its."""
 
     id: str
     name: str
@@ -84,6 +85,7 @@ class Principal(NamedTuple):
     provider: str = ""
     ticket: str = ""
     trust: int = 0
+    vouched: Vouched | None = None
 
     @property
     def must_pay(self) -> bool:
@@ -129,7 +131,8 @@ def identify(reading: Knows, secret: str | None, now_ms: int) -> Principal:
 
 def acting(reading: Knows, principal: Principal) -> Principal:
     """`principal`, unless it acts for an Account that was closed, or deactivated by its identity provider since the
-    Token was made: then it is nobody any more. Raises Unauthenticated."""
+    Token was made, or the provider is gone that let its person in to make it: then it is nobody any more (C6). Raises
+    Unauthenticated."""
     if not principal.owner:
         return principal
     account = reading.account(principal.owner)
@@ -141,6 +144,8 @@ def acting(reading: Knows, principal: Principal) -> Principal:
         gone = membership is None or principal.since_ms < membership.since_ms
     if gone:
         raise Unauthenticated("The account of this token was closed or deactivated.", "Sign in again, or ask for it.")
+    if not still_vouched(reading, principal.vouched):
+        raise Unauthenticated("The identity provider behind this token is not believed any more.", "Sign in again.")
     return principal
 
 
@@ -193,7 +198,16 @@ def principal_of(token: Token) -> Principal:
         entitlement=token.entitlement,
         provider=token.exchange.provider if token.exchange is not None else "",
         trust=token.exchange.trust if token.exchange is not None else 0,
+        vouched=vouched_by(token),
     )
+
+
+def vouched_by(token: Token) -> Vouched | None:
+    """Who let its person in, if it is a session that a Provider vouched for, or was made in one."""
+    sign_in = token.sign_in
+    if sign_in is not None and sign_in.provider:
+        return Vouched(sign_in.provider, sign_in.workspace, sign_in.trust)
+    return token.vouched
 
 
 def standing(reading: Knows, principal: Principal, ws: str) -> Standing:
@@ -212,8 +226,15 @@ def vouched(reading: Knows, principal: Principal, ws: str) -> bool:
     membership? Else it has no rights."""
     if principal.provider and not believed(reading.provider(ws, principal.provider), principal.trust):
         return False
+    if not still_vouched(reading, principal.vouched):
+        return False
     membership = reading.membership(ws, principal.owner)
     return membership is None or membership.since_ms <= principal.since_ms
+
+
+def still_vouched(reading: Knows, vouched: Vouched | None) -> bool:
+    """Is the Provider believed as it was when it let somebody in, if one did?"""
+    return vouched is None or believed(reading.provider(vouched.workspace, vouched.provider), vouched.trust)
 
 
 def believed(provider: Provider | None, trust: int) -> bool:

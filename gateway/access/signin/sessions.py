@@ -108,9 +108,9 @@ def session_of(reading: Knows, text: str, now_ms: int) -> Token:
     except Unauthenticated:
         raise Unauthenticated("You are not signed in any more.", "Sign in again.") from None
     living_account(reading, token.owner)
-    acting(reading, principal_of(token))
     if not vouched_for(reading, token.sign_in):
         raise Unauthenticated("Your identity provider does not vouch for this sign-in any more.", "Sign in again.")
+    acting(reading, principal_of(token))
     return token
 
 

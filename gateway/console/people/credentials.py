@@ -106,6 +106,7 @@ async def create_token(call: Call) -> Reply:
             owner=owner,
             cidrs=cidrs,
             requests_max=body.requests_max,
+            vouched=principal.vouched if owner and owner == principal.owner else None,
         )
         return _written(principal, "token.create", bounded(principal, token))
 

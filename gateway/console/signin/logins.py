@@ -10,7 +10,7 @@ from collections.abc import Callable
 import trio
 
 from gateway.access import tokens
-from gateway.access.rights.verdicts import Principal, acting, principal_of
+from gateway.access.rights.verdicts import Principal, acting, principal_of, vouched_by
 from gateway.access.signin import logins, sessions
 from gateway.access.signin.logins import Login
 from gateway.access.signin.proving import SigningIn
@@ -94,6 +94,7 @@ async def fetch_token(call: Call) -> Reply:
             now_ms + login.lifetime_s * 1000,
             verify_key=parts.verify_key,
             owner=session.owner,
+            vouched=vouched_by(session),
         )
         return Decided(Draft(SYSTEM, "", session.id, "login.token", (PutToken(token),)), token)
 
