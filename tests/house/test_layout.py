@@ -169,7 +169,7 @@ ENTRIES: list[tuple[str, str, tuple[AnyChange, ...]]] = [
     ("left", "main", (PutPackage("npm", Package("d")), PutFile("npm", "d", FILE))),
     (SYSTEM, "", (DropWorkspace("left"),)),
 ]
-FOLDED = "2 0241e4dc83677870"
+FOLDED = "2 0b1411a3e9fd500e"
 
 
 def test_the_layout_stands_for_what_the_fold_makes(tmp_path: Path) -> None:

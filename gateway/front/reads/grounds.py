@@ -60,4 +60,6 @@ def _own_labels(principal: Principal, ws: str) -> list[bytes]:
         labels.append(keys.label_access(ws))
     if principal.owner:
         labels.append(keys.label_account(principal.owner))
+    if principal.vouched is not None:
+        labels.append(keys.label_access(principal.vouched.workspace))
     return labels
