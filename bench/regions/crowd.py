@@ -5,7 +5,8 @@ digest; the others let the kernel drop it. Where all together would read more th
 their share: that is a crowd, too.
 
 One interpreter reads for all of them, and comes to the last long after its bytes have come. So when the first bytes of
-each were there its kernel tells, not this loop.
+each were there its kernel tells, not this loop. The kernel puts what comes in a row together, and then tells of the
+last of it: so a client lets no more in than some packets until it has read of them.
 """
 
 import hashlib
@@ -23,6 +24,8 @@ READ_BYTES = 1 << 20
 HEAD_BYTES = 4 << 10
 READ_BYTES_MAX = 16 << 30
 CROWD_SECONDS_MAX = 240.0
+FIRST_ROOM_BYTES = 4 << 10
+ROOM_BYTES = 4 << 20
 _SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@qq")
 
@@ -47,7 +50,10 @@ class _Client:
 
     def __init__(self, host: Host, share: int, *, checks: bool) -> None:
         with host.site.entered():
-            self.sock = socket.create_connection(("127.0.0.1", PORT), 20)
+            self.sock = socket.socket()
+        self.sock.settimeout(20)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, FIRST_ROOM_BYTES)
+        self.sock.connect(("127.0.0.1", PORT))
         self.sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self.edge, self._share = host.name, share
         self.digest = hashlib.sha256() if checks else None
@@ -78,6 +84,7 @@ class _Client:
         body = self._head[head:]
         if body:
             self.first_s = arrived_s(told)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM_BYTES)
         if self.digest:
             self.digest.update(body)
         return self._took(len(body))

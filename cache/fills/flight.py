@@ -20,6 +20,7 @@ from cache.asking.bodies import Source
 from cache.fills.filling import BUFFER_BYTES, Filling, Opener, Remember, close_quietly, released
 from cache.fills.keeper import Keeper
 from cache.fills.spool import Descriptor, Phase, Slot, State, retold, sweep
+from cache.fills.turns import Turn, Turns
 from storage.blobs.shelf import Located
 from storage.errors import Problem, Unavailable, UpstreamFailed
 from storage.spans import step
@@ -72,6 +73,7 @@ class Fill:
         self._end: State | None = None
         self._problem: Problem | None = None
         self._changed = trio.Event()
+        self._turns = Turns()
 
     def __repr__(self) -> str:
         state = "failed" if self._problem else "done" if self._end else "filling"
@@ -108,6 +110,29 @@ class Fill:
             if self._end is not None:
                 return 0
             await self._changed.wait()
+
+    async def first(self, offset: int, send: Callable[[], None]) -> None:
+        """Until there are bytes behind `offset`: `send` is called then, once, in the pass that serves all who wait.
+
+        Raises what `send` raised, or the Problem that the fetch failed with before: then it was not called.
+        """
+        self._raise()
+        turn = Turn(offset, send)
+        if self._released > offset:
+            turn.take()
+        else:
+            self._turns.add(turn)
+        try:
+            while not turn.over:
+                if self._end is not None:
+                    raise UpstreamFailed("The object ended too early.", "Try again.")
+                await self._changed.wait()
+                if not turn.over:
+                    self._raise()
+        finally:
+            self._turns.leave(turn)
+        if turn.error is not None:
+            raise turn.error
 
     async def done(self) -> bytes:
         """The sha256 (32 bytes), once the object is verified and stored."""
@@ -207,6 +232,8 @@ class Fill:
         return self._end is not None or self._problem is not None
 
     def _wake(self) -> None:
+        if self._turns and self._problem is None and self._turns.serve(self._released):
+            self._soon(self._wake)
         self._changed.set()
         self._changed = trio.Event()
 
@@ -421,14 +448,32 @@ class Flights:
         place: str = "",
         ask_owner: bool = False,
     ) -> Fill:
-        """Take part in the fetch of one object, beginning it if nobody has; returns when its source has answered.
+        """As `begin`; returns when the source has answered. Raises what it raised, UpstreamFailed or Full."""
+        fill = self.begin(key, size, digests, source, remember, place=place, ask_owner=ask_owner)
+        with step("join flight") as span:
+            if span is not None:
+                span.attributes["entrepot.flight.joined"] = fill.joined > 1
+            await fill.opened()
+        return fill
+
+    def begin(
+        self,
+        key: bytes,
+        size: int,
+        digests: Mapping[str, str],
+        source: Opener,
+        remember: Remember | None = None,
+        *,
+        place: str = "",
+        ask_owner: bool = False,
+    ) -> Fill:
+        """Take part in the fetch of one object, beginning it if nobody has.
 
         `key` names the object for the whole node; `size` is -1 where it was not announced; `digests` are hex by
         algorithm, and all of them must hold. `source` is called in a thread with the offset to begin at, `remember` in
         a thread once the object is stored, by the process that fetched it. It is stored for `place`, that of whoever
-        asked first (workspace/repository). `ask_owner`: bytes that are here already do
-        not do, since whether this place has them is for their owner to say (THREATS C1). Raises what the source raised,
-        UpstreamFailed, Full, or Unavailable where too many fetches are under way.
+        asked first (workspace/repository). `ask_owner`: bytes that are here already do not do, since whether this
+        place has them is for their owner to say (THREATS C1). Raises Unavailable where too many fetches are under way.
         """
         fill = self._running.get(key)
         if fill is None:
@@ -441,10 +486,6 @@ class Flights:
             fill.place, fill.ask_owner = place, ask_owner
             self._nursery.start_soon(self._conduct, fill, size, dict(digests), remember)
         fill.joined += 1
-        with step("join flight") as span:
-            if span is not None:
-                span.attributes["entrepot.flight.joined"] = fill.joined > 1
-            await fill.opened()
         return fill
 
     async def _conduct(self, fill: Fill, size: int, digests: dict[str, str], remember: Remember | None) -> None:

@@ -156,6 +156,31 @@ class Request:
         await self._send(head + opening if counted else head, first if counted else ())
         return self._stream
 
+    def lines(self, headers: Headers, length: int) -> bytes:
+        """Of the head of an answer of `length` bytes, what all have in common who get it: see `begin`."""
+        fields = [*headers, ("Content-Length", str(length))]
+        if self.outcome:
+            fields.append(("Entrepot-Outcome", self.outcome))
+        return field_lines(fields)
+
+    def begin(self, status: int, lines: bytes, length: int, opening: bytes) -> None:
+        """As `start`, at once: `lines` were made before, and nobody waits until all of `opening` is out (see `begun`).
+        What is charged for it must be by now."""
+        keep = self._begin(status)
+        self._stream = stream = Stream(self, length, chunked=False, silent=self.head.method == "HEAD")
+        own = (*self._traced([*self.fields]), *connection_lines(self.head, keep))
+        head = self._engine.notes.preamble(status) + lines + (field_lines(own) if own else b"") + b"\r\n"
+        self._engine.push(self._c, head + opening if stream._count(len(opening)) else head)
+
+    async def begun(self) -> "Stream":
+        """The rest of what was begun, once the client has taken the opening."""
+        assert self._stream is not None, "begin comes first"
+        while self._c.sending:
+            await self._c.park()
+        if self._c.gone:
+            raise Gone
+        return self._stream
+
     # ------------------------------------------------------------ for this module
 
     def _begin(self, status: int, framed: bool = True) -> bool:

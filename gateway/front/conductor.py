@@ -58,11 +58,12 @@ from gateway.front.peers.peering import Peering, asking_of
 from gateway.front.peers.piecing import KINDS, Piecing
 from gateway.front.peers.seeing import Seeing
 from gateway.front.peers.vouching import settle
-from gateway.front.reads.admitted import Admitted, Looked
+from gateway.front.reads.admitted import Admitted, Looked, about_of, leave_of, logged_as
 from gateway.front.reads.grounds import ground_of, scope_of
 from gateway.front.reads.pulling import Puller
 from gateway.front.reads.reading import Reads, Scope, foreign_set, holds, release
 from gateway.front.reads.signed import Signed
+from gateway.front.reads.streaming import Feed
 from gateway.front.routes import OCI, V2, Place, ask_of, check_slashes, host_name, is_the_origins, place_of
 from gateway.front.writes.relaying import Relaying
 from gateway.front.writes.reserving import foretell
@@ -182,6 +183,8 @@ class Front:
         looked = head.looked
         if not isinstance(looked, Looked) or not looked.holds(self._catalog.moment(), time.monotonic()):
             return None
+        if looked.feed is not None and looked.feed.open:
+            return looked
         return None if looked.joined and not self._puller.under_way(looked.need) else looked
 
     def _asked_again(self, head: Head) -> bool:
@@ -190,6 +193,8 @@ class Front:
         looked = self._still(head)
         if looked is None:
             return False
+        if looked.feed is not None and looked.feed.open:
+            return True
         looked.joined = self._puller.under_way(looked.need)
         return looked.joined or not looked.taken
 
@@ -219,7 +224,7 @@ class Front:
         found = self._reads.resolve(reading, admitted.scope, admitted.ask, admitted.room, admitted.plan)
         if isinstance(found, Answer):
             return found
-        head.looked = Looked(admitted, found, reading.moment())
+        head.looked = Looked(place, admitted, found, reading.moment())
         return None
 
     def _chargeable(self, admitted: Admitted, head: Head, answer: Answer) -> bool:
@@ -265,6 +270,11 @@ class Front:
         """Answer `request`, whatever it takes; a Problem is told in the client's dialect, a bug as a plain 500."""
         place = None
         try:
+            looked = self._still(request.head)
+            if looked is not None and looked.feed is not None and looked.feed.open:
+                place = looked.place
+                await self._join(request, looked, looked.feed)
+                return
             await self._seeing.catch_up(request.head)
             with self._catalog.read() as reading:
                 place = _place(reading, request.head)
@@ -317,29 +327,37 @@ class Front:
             admitted = self.admit_named(reading, request.head)
         request.repository = f"{admitted.ask.workspace}/{admitted.ask.repository}"
         request.principal = logged_as(admitted.principal)
-        request.leave = _leave_of(admitted)
+        request.leave = leave_of(admitted)
         await self._puller.answer(request, admitted)
+
+    async def _join(self, request: Request, looked: Looked, feed: Feed) -> None:
+        """One of a crowd: the very head was judged at this moment, and what it asks for is under way."""
+        place, admitted = looked.place, looked.admitted
+        request.repository = f"{place.workspace}/{place.repository}"
+        request.fields = self._rates.spend(admitted.principal, request.head.peer, place.workspace)
+        request.principal = logged_as(admitted.principal)
+        self._charge(request, admitted)
+        await self._puller.join(request, feed)
 
     async def _package(self, request: Request, place: Place) -> None:
         request.repository = f"{place.workspace}/{place.repository}"
-        looked, need = self._still(request.head), None
+        looked = self._still(request.head)
         with step("authorise"):
             if looked is not None:
-                admitted, need, looked.taken = looked.admitted, looked.need, True
+                admitted, looked.taken = looked.admitted, True
             else:
                 with self._catalog.read() as reading:
                     admitted = self.admit(reading, request.head, place)
             note("entrepot.right", admitted.right)
         request.fields = self._rates.spend(admitted.principal, request.head.peer, place.workspace)
         request.principal, request.about = logged_as(admitted.principal), about_of(admitted)
-        request.leave = _leave_of(admitted)
+        request.leave = leave_of(admitted)
         plan = admitted.plan
         if isinstance(plan, Reply):
             await request.reply(plan.status, headers_of(plan), plan.body)
         elif isinstance(plan, Serve | Show):
-            if isinstance(plan, Serve) and admitted.principal.must_pay and request.head.method == "GET":
-                request.toll = self._toll(admitted.principal, request.head.peer)
-            await self._puller.answer(request, admitted, need)
+            self._charge(request, admitted)
+            await self._puller.answer(request, admitted, looked)
         elif isinstance(plan, Manifest | Listed | Keyring):
             await self._sets.answer(request, admitted)
         elif isinstance(plan, Login):
@@ -398,6 +416,11 @@ class Front:
             principal = identify(reading, secret, latest_ms())
         reply = cast("Greeting", admitted.room).greet(admitted.ask, body, principal.name, secret)
         await request.reply(reply.status, headers_of(reply), reply.body)
+
+    def _charge(self, request: Request, admitted: Admitted) -> None:
+        """A customer pays for a file."""
+        if isinstance(admitted.plan, Serve) and admitted.principal.must_pay and request.head.method == "GET":
+            request.toll = self._toll(admitted.principal, request.head.peer)
 
     def _toll(self, principal: Principal, peer: str) -> Callable[[int, int | None], Awaitable[None]]:
         limits, tolls = principal.entitlement, self._tolls
@@ -552,15 +575,6 @@ def _place(reading: Reading, head: Head) -> Place | None:
     return place_of(head, reading.host(host_name(head.host)))
 
 
-def _leave_of(admitted: Admitted) -> Leave | None:
-    """What the answer of a request task is given under. Which version a file is of, its own bytes tell later."""
-    plan = admitted.plan
-    if not isinstance(plan, Serve | Show | Manifest | Listed):
-        return None
-    package = plan.package if isinstance(plan, Serve) else ""
-    return Leave(admitted.scope.subject(admitted.room.name if package else "", package))
-
-
 def _login_of(room: Room, ask: Ask) -> Login | None:
     """The plan of a login. What else is to be said of the request is said behind the verdict, as of any other."""
     try:
@@ -568,15 +582,3 @@ def _login_of(room: Room, ask: Ask) -> Login | None:
     except Problem:
         return None
     return plan if isinstance(plan, Login) else None
-
-
-def logged_as(principal: Principal) -> str:
-    """Who it is to the client log: an id; an edge by its name, whatever it shows, as it asks for others."""
-    return f"edge:{principal.name}" if principal.kind == edges.KIND else principal.id
-
-
-def about_of(admitted: Admitted, version: str = "") -> tuple[str, ...]:
-    """Format, package, version, file and tag, for the client log; the version is known once the file is."""
-    plan = admitted.plan
-    package, file, tag = getattr(plan, "package", ""), getattr(plan, "file", ""), getattr(plan, "tag", "")
-    return (admitted.ask.format, package, version, file, tag)

@@ -2,6 +2,11 @@
 
 import contextlib
 import json
+import os
+import signal
+import socket
+import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +14,8 @@ import pytest
 
 from bench.hostile.speaking import Speaker
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair
-from tests.native.test_recall import call, of, publish
+from tests.native.test_recall import SIZE as LARGE
+from tests.native.test_recall import Download, await_cut, call, cut_at, of, publish
 
 pytestmark = pytest.mark.native
 
@@ -54,3 +60,49 @@ def test_a_crowd_that_sends_one_head_is_answered_from_one_fetch_and_judged_each_
     other = publish(pair, PRIVATE, "held", SIZE)
     call(pair, "POST", f"/repositories/{PRIVATE}/quarantine", of(other) | {"reason": "looked at"})
     assert {status for status, _ in crowd(pair, other, pair.token)} == {403}, "a decision of before does not count"
+
+
+def waiting(pair: Pair, stack: contextlib.ExitStack, path: str, many: int) -> list[Speaker]:
+    """So many who have asked while the origin stands still."""
+    os.killpg(pair.origin.process.pid, signal.SIGSTOP)
+    speakers = [stack.enter_context(pair.edge.speaker()) for _ in range(many)]
+    for speaker in speakers:
+        speaker.send(f"GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {pair.token}\r\n\r\n".encode())
+    time.sleep(0.5)
+    return speakers
+
+
+def test_f8_who_leaves_a_crowd_that_waits_harms_nobody_and_who_is_slow_is_cut_when_its_leave_is_gone(
+    pair: Pair,
+) -> None:
+    path = publish(pair, PRIVATE, "awaited", LARGE)
+    whole = pair.origin.ask("GET", path, pair.token).body
+    before = fetches(pair, path)
+    with contextlib.ExitStack() as stack:
+        speakers = waiting(pair, stack, path, 12)
+        for speaker in speakers[:10:3]:
+            speaker.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            speaker.socket.close()  # a reset
+        slow = [Download.__new__(Download) for _ in range(2)]
+        for one, speaker in zip(slow, speakers[10:], strict=True):
+            one.speaker = speaker
+            speaker.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 256 << 10)
+        os.killpg(pair.origin.process.pid, signal.SIGCONT)
+        heard = [speaker.hear() for number, speaker in enumerate(speakers[:10]) if number % 3]
+        assert [(one.status, one.body == whole) for one in heard] == [(200, True)] * 6
+        assert fetches(pair, path) - before == 1
+        for one in slow:
+            one.status, one.headers = one.speaker._head()
+        cut = cut_at(pair.edge)
+        call(pair, "POST", f"/repositories/{PRIVATE}/quarantine", of(path) | {"reason": "looked at"})
+        await_cut(pair.edge, cut, 2)
+        assert [one.rest() for one in slow] == [None, None]
+
+
+def test_b7_a_crowd_whose_parent_dies_is_told_so_each(pair: Pair) -> None:
+    path = publish(pair, PRIVATE, "never", SIZE)
+    with contextlib.ExitStack() as stack:
+        speakers = waiting(pair, stack, path, 8)
+        os.killpg(pair.origin.process.pid, signal.SIGKILL)
+        heard = [speaker.hear() for speaker in speakers]
+    assert {one.status for one in heard} <= {502, 503, 504}, heard

@@ -19,7 +19,7 @@ from gateway.delivery.answers import Answer
 from gateway.delivery.answers import plan as plan_of
 from gateway.delivery.requests import Request
 from gateway.front.leave import Leave
-from gateway.front.reads.admitted import Admitted
+from gateway.front.reads.admitted import Admitted, Looked
 from gateway.front.reads.overlay import Overlay
 from gateway.front.reads.reading import (
     PULLED,
@@ -33,7 +33,7 @@ from gateway.front.reads.reading import (
     target_of,
 )
 from gateway.front.reads.sources import Sources
-from gateway.front.reads.streaming import stream_bypass, stream_fill, stream_past
+from gateway.front.reads.streaming import Feed, feed_of, stream_bypass, stream_feed, stream_fill, stream_past
 from storage.errors import Absent, Unavailable
 from storage.index.catalog import Catalog
 from storage.nouns import File
@@ -76,9 +76,9 @@ class Puller:
         self._limiter = trio.CapacityLimiter(renders_running_max)
         self._rendering: dict[bytes, trio.Event] = {}
 
-    async def answer(self, request: Request, admitted: Admitted, need: Need | None = None) -> None:
-        """Answer a Serve or a Show, meeting one need after the other; `need` is the first, where it is known."""
-        plan = admitted.plan
+    async def answer(self, request: Request, admitted: Admitted, looked: Looked | None = None) -> None:
+        """Answer a Serve or a Show, meeting one need after the other; the first is known where it was `looked` at."""
+        plan, need = admitted.plan, looked.need if looked is not None else None
         assert isinstance(plan, Serve | Show)
         refreshed = False
         for _ in range(ROUNDS_MAX):
@@ -106,7 +106,8 @@ class Puller:
                 if await self._pass_on(request, admitted, found):
                     return
             else:
-                await self._stream(request, admitted, found)
+                known = looked if looked is not None and found is looked.need else None
+                await self._stream(request, admitted, found, known)
                 return
         raise Unavailable("This package changes faster than it can be shown.", "Try again.", retry_after_s=1)
 
@@ -197,7 +198,8 @@ class Puller:
 
     # ------------------------------------------------------------ bytes
 
-    async def _stream(self, request: Request, admitted: Admitted, need: NeedBytes) -> None:
+    async def _stream(self, request: Request, admitted: Admitted, need: NeedBytes, looked: Looked | None) -> None:
+        """From whoever has them. Those who asked with the same head as the first (`looked`) share what it found out."""
         file, ask = need.file, admitted.ask
         answer = self._reads.pending_answer(admitted.scope, ask, need)
         if self._settled_without_bytes(request, answer, file):
@@ -213,7 +215,7 @@ class Puller:
         if (passing or not self._has_room(file.size)) and await self._past(request, admitted, need, answer):
             return
         source = self._sources.open(by_name(ask, need), file, admitted.scope.repository.upstreams)
-        fill = await self._flights.join(
+        fill = self._flights.begin(
             flight_key(need),
             file.size,
             digests,
@@ -222,7 +224,19 @@ class Puller:
             place=f"{ask.workspace}/{ask.repository}",
         )
         request.outcome = request.outcome or Outcome.FILL.value
-        await stream_fill(request, fill, answer)
+        feed = feed_of(request, fill, answer, file.size) if file.size > 0 else None
+        if feed is None or not feed.open:
+            await stream_fill(request, fill, answer)
+            return
+        if looked is not None:
+            looked.feed = feed
+        await stream_feed(request, feed)
+
+    async def join(self, request: Request, feed: Feed) -> None:
+        """Answer one who asked with the same head as somebody who is being answered, from what that one gets."""
+        feed.fill.joined += 1
+        request.outcome, request.about, request.leave = Outcome.FILL.value, feed.about, feed.leave
+        await stream_feed(request, feed)
 
     async def _range_alone(self, request: Request, admitted: Admitted, need: NeedBytes, answer: Answer) -> bool:
         """A range of a large file that is not here: only that is fetched. False where all of it is to be."""

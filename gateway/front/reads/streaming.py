@@ -4,7 +4,7 @@ The answer's shape (status, range, validators) is decided by the same pure plan 
 announces. A fill that fails ends the client's answer broken: never a short body that looks whole.
 """
 
-import trio
+import os
 
 from cache.fills.flight import Bypass, Fill
 from gateway.delivery.answers import Answer, Wire, http_date, plan
@@ -13,10 +13,71 @@ from storage.digest import Hasher
 from storage.errors import UpstreamFailed
 
 PIECE_BYTES_MAX = 8 << 20
-FIRST_BYTES_MAX = 64 << 10
-"""Of each of several who wait for the same: what is sent ahead of the others' first bytes keeps them waiting."""
+FIRST_BYTES_MAX = 12 << 10
+"""What leaves together with the head: about as much as TCP sends at first. More would keep the others waiting who wait
+for the same."""
 HELD_BYTES_MAX = 64 << 10
 """The end of an object that is held back until its digest holds."""
+
+
+class Feed:
+    """How a fill is sent to all who asked with the same head: decided once, and read by each at a pace of its own.
+
+    `lines` are what their heads have in common, `size` the bytes that each gets, from byte `at` of the object on;
+    `leave` and `about` as the first of them has them (see Request).
+    """
+
+    __slots__ = ("_opening", "about", "at", "fill", "leave", "lines", "size", "status")
+
+    def __init__(self, request: Request, fill: Fill, answer: Answer, wire: Wire, at: int) -> None:
+        self.fill = fill
+        self.status = wire.status
+        self.size = wire.size
+        self.at = at
+        self.lines = request.lines(_headers(answer, wire, answer.size, at), wire.size)
+        self.leave = request.leave
+        self.about = request.about
+        self._opening = b""
+
+    @property
+    def open(self) -> bool:
+        """May another one still take part?"""
+        return not self.fill.over and not self.fill.far(self.at)
+
+    def opening(self) -> bytes:
+        """The first bytes, once there are any; read once for all."""
+        if not self._opening:
+            ready = min(self.fill.available - self.at, self.size, FIRST_BYTES_MAX)
+            self._opening = os.pread(self.fill.descriptor, ready, self.fill.start + self.at)
+        return self._opening
+
+
+def feed_of(request: Request, fill: Fill, answer: Answer, size: int) -> Feed | None:
+    """How `fill`, which has `size` bytes, answers this request; None where it is no plain read of some of them."""
+    answer.size, answer.extents = size, ((-1, 0, size),) if size else ()
+    wire = plan(answer, request.head)
+    answer.extents = ()
+    if wire.status not in (200, 206) or request.head.method == "HEAD" or not wire.size:
+        return None
+    return Feed(request, fill, answer, wire, wire.extents[0][1])
+
+
+async def stream_feed(request: Request, feed: Feed) -> None:
+    """Answer with what others get, too. Raises what the fetch failed with, or what the toll says."""
+    fill = feed.fill
+
+    def begin() -> None:
+        request.begin(feed.status, feed.lines, feed.size, feed.opening())
+
+    if request.toll is None:
+        await fill.first(feed.at, begin)
+    else:
+        await fill.wait(feed.at)
+        await request.toll(feed.status, feed.size)
+        begin()
+    stream = await request.begun()
+    await _pour(stream, fill, feed.at + stream.written, feed.at + feed.size)
+    await stream.finish()
 
 
 async def stream_fill(request: Request, fill: Fill, answer: Answer) -> None:
@@ -25,24 +86,12 @@ async def stream_fill(request: Request, fill: Fill, answer: Answer) -> None:
     if fill.size is None:
         await _of_unknown_size(request, fill, answer)
         return
-    answer.size = fill.size
-    answer.extents = ((fill.descriptor, fill.start, fill.size),) if fill.size else ()
-    wire = plan(answer, request.head)
-    if wire.status not in (200, 206) or request.head.method == "HEAD":
+    feed = feed_of(request, fill, answer, fill.size)
+    if feed is None:
+        answer.extents = ((fill.descriptor, fill.start, fill.size),) if fill.size else ()
         await request.answer(answer)
-        return
-    at = wire.extents[0][1] - fill.start if wire.extents else 0
-    if fill.far(at) and await _by_bypass(request, fill, answer, wire, at):
-        return
-    end = at + wire.size
-    most = PIECE_BYTES_MAX if fill.joined == 1 else FIRST_BYTES_MAX
-    ready = min(await fill.wait(at), wire.size, most) if wire.size else 0
-    first = ((fill.descriptor, fill.start + at, ready),) if ready else ()
-    stream = await request.start(wire.status, _headers(answer, wire, fill.size, at), wire.size, first)
-    if fill.joined > 1:
-        await trio.lowlevel.checkpoint()  # the first bytes of all who wait go before anybody's second ones
-    await _pour(stream, fill, at + ready, end)
-    await stream.finish()
+    elif not (fill.far(feed.at) and await _by_bypass(request, fill, answer, feed.at)):
+        await stream_feed(request, feed)
 
 
 async def _pour(stream: Stream, fill: Fill, at: int, end: int) -> None:
@@ -62,8 +111,9 @@ async def _of_unknown_size(request: Request, fill: Fill, answer: Answer) -> None
     await stream.finish()
 
 
-async def _by_bypass(request: Request, fill: Fill, answer: Answer, wire: Wire, at: int) -> bool:
+async def _by_bypass(request: Request, fill: Fill, answer: Answer, at: int) -> bool:
     """A range far ahead of the fill through a connection of its own; False where there is none to be had."""
+    wire = plan(answer, request.head)
     bypass = await fill.bypass(at, wire.size)
     if bypass is None:
         return False
