@@ -72,6 +72,8 @@ class _Client:
         return self._took(got)
 
     def _begin(self) -> bool:
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM_BYTES)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, ROOM_BYTES)
         piece, told, _, _ = self.sock.recvmsg(HEAD_BYTES, 64)
         if not piece:
             raise OSError("closed instead of answering")
@@ -84,7 +86,6 @@ class _Client:
         body = self._head[head:]
         if body:
             self.first_s = arrived_s(told)
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM_BYTES)
         if self.digest:
             self.digest.update(body)
         return self._took(len(body))
