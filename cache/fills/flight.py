@@ -112,7 +112,8 @@ class Fill:
             await self._changed.wait()
 
     async def first(self, offset: int, send: Callable[[], None]) -> None:
-        """Until there are bytes behind `offset`: `send` is called then, once, in the pass that serves all who wait.
+        """Until there are bytes behind `offset`: `send` is called then, once, in the pass that serves all who wait; not
+        where the object ends before.
 
         Raises what `send` raised, or the Problem that the fetch failed with before: then it was not called.
         """
@@ -125,7 +126,7 @@ class Fill:
         try:
             while not turn.over:
                 if self._end is not None:
-                    raise UpstreamFailed("The object ended too early.", "Try again.")
+                    return
                 await self._changed.wait()
                 if not turn.over:
                     self._raise()

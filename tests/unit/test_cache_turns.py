@@ -150,3 +150,12 @@ def test_only_those_whose_bytes_are_there_are_served() -> None:
     assert not queue.serve(10)
     assert not queue.serve(11)
     assert (sent, bool(queue)) == ([0, 5, 0, 10], False)
+
+
+async def test_where_the_object_ends_before_nothing_is_sent(place: Place) -> None:
+    place.server.items["/f"] = Item(b"")
+    sent: list[int] = []
+    fill = place.begin(b"")
+    place.gate.set()
+    await fill.first(0, lambda: sent.append(1))
+    assert (sent, fill.size) == ([], 0)

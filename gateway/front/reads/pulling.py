@@ -224,8 +224,8 @@ class Puller:
             place=f"{ask.workspace}/{ask.repository}",
         )
         request.outcome = request.outcome or Outcome.FILL.value
-        feed = feed_of(request, fill, answer, file.size) if file.size > 0 else None
-        if feed is None or not feed.open:
+        feed = feed_of(request, fill, answer, file.size)
+        if feed is None or not feed.open or (file.size < 0 and request.toll is not None):
             await stream_fill(request, fill, answer)
             return
         if looked is not None:

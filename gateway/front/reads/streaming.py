@@ -5,6 +5,8 @@ announces. A fill that fails ends the client's answer broken: never a short body
 """
 
 import os
+from copy import copy
+from functools import partial
 
 from cache.fills.flight import Bypass, Fill
 from gateway.delivery.answers import Answer, Wire, http_date, plan
@@ -16,6 +18,7 @@ PIECE_BYTES_MAX = 8 << 20
 FIRST_BYTES_MAX = 12 << 10
 """What leaves together with the head: about as much as TCP sends at first. More would keep the others waiting who wait
 for the same."""
+CONDITIONS = ("range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range")
 HELD_BYTES_MAX = 64 << 10
 """The end of an object that is held back until its digest holds."""
 
@@ -23,20 +26,20 @@ HELD_BYTES_MAX = 64 << 10
 class Feed:
     """How a fill is sent to all who asked with the same head: decided once, and read by each at a pace of its own.
 
-    `lines` are what their heads have in common, `size` the bytes that each gets, from byte `at` of the object on;
-    `leave` and `about` as the first of them has them (see Request).
+    `lines` are what their heads have in common, `size` the bytes that each gets, -1 = not decided yet, from byte `at`
+    of the object on; `leave` and `about` as the first of them has them (see Request).
     """
 
-    __slots__ = ("_opening", "about", "at", "fill", "leave", "lines", "size", "status")
+    __slots__ = ("_answer", "_opening", "about", "at", "fill", "leave", "lines", "size", "status")
 
-    def __init__(self, request: Request, fill: Fill, answer: Answer, wire: Wire, at: int) -> None:
+    def __init__(self, request: Request, fill: Fill, answer: Answer) -> None:
         self.fill = fill
-        self.status = wire.status
-        self.size = wire.size
-        self.at = at
-        self.lines = request.lines(_headers(answer, wire, answer.size, at), wire.size)
+        self.status = self.at = 0
+        self.size = -1
+        self.lines = b""
         self.leave = request.leave
         self.about = request.about
+        self._answer = answer
         self._opening = b""
 
     @property
@@ -44,37 +47,54 @@ class Feed:
         """May another one still take part?"""
         return not self.fill.over and not self.fill.far(self.at)
 
-    def opening(self) -> bytes:
-        """The first bytes, once there are any; read once for all."""
-        if not self._opening:
+    @property
+    def answer(self) -> Answer:
+        """What is known of the object, for one of them."""
+        return copy(self._answer)
+
+    def decide(self, request: Request, size: int) -> bool:
+        """The object has `size` bytes. False where it is no plain read of some of them that was asked for."""
+        answer = self.answer
+        answer.size, answer.extents = size, ((-1, 0, size),) if size else ()
+        wire = plan(answer, request.head)
+        if wire.status not in (200, 206) or request.head.method == "HEAD" or not wire.size:
+            return False
+        self.status, self.size, self.at = wire.status, wire.size, wire.extents[0][1]
+        self.lines = request.lines(_headers(answer, wire, size, self.at), wire.size)
+        return True
+
+    def begin(self, request: Request) -> None:
+        """The first bytes are here: they leave, with the head, where it is known how much there is."""
+        size = self.fill.size
+        if self.size < 0 and (size is None or not self.decide(request, size)):
+            return
+        if not self._opening:  # read once for all
             ready = min(self.fill.available - self.at, self.size, FIRST_BYTES_MAX)
             self._opening = os.pread(self.fill.descriptor, ready, self.fill.start + self.at)
-        return self._opening
+        request.begin(self.status, self.lines, self.size, self._opening)
 
 
 def feed_of(request: Request, fill: Fill, answer: Answer, size: int) -> Feed | None:
-    """How `fill`, which has `size` bytes, answers this request; None where it is no plain read of some of them."""
-    answer.size, answer.extents = size, ((-1, 0, size),) if size else ()
-    wire = plan(answer, request.head)
-    answer.extents = ()
-    if wire.status not in (200, 206) or request.head.method == "HEAD" or not wire.size:
-        return None
-    return Feed(request, fill, answer, wire, wire.extents[0][1])
+    """How `fill` answers this request, -1 bytes = that is not known yet. None where more than bytes is asked for."""
+    feed = Feed(request, fill, answer)
+    if size < 0:
+        whole = request.head.method == "GET" and not any(name in request.head.headers for name in CONDITIONS)
+        return feed if whole else None
+    return feed if feed.decide(request, size) else None
 
 
 async def stream_feed(request: Request, feed: Feed) -> None:
     """Answer with what others get, too. Raises what the fetch failed with, or what the toll says."""
     fill = feed.fill
-
-    def begin() -> None:
-        request.begin(feed.status, feed.lines, feed.size, feed.opening())
-
     if request.toll is None:
-        await fill.first(feed.at, begin)
+        await fill.first(feed.at, partial(feed.begin, request))
+        if not request.answered:  # there is nothing in it, or the source does not tell how much
+            await stream_fill(request, fill, feed.answer)
+            return
     else:
         await fill.wait(feed.at)
         await request.toll(feed.status, feed.size)
-        begin()
+        feed.begin(request)
     stream = await request.begun()
     await _pour(stream, fill, feed.at + stream.written, feed.at + feed.size)
     await stream.finish()
@@ -86,6 +106,7 @@ async def stream_fill(request: Request, fill: Fill, answer: Answer) -> None:
     if fill.size is None:
         await _of_unknown_size(request, fill, answer)
         return
+    answer.size = fill.size
     feed = feed_of(request, fill, answer, fill.size)
     if feed is None:
         answer.extents = ((fill.descriptor, fill.start, fill.size),) if fill.size else ()
@@ -113,7 +134,9 @@ async def _of_unknown_size(request: Request, fill: Fill, answer: Answer) -> None
 
 async def _by_bypass(request: Request, fill: Fill, answer: Answer, at: int) -> bool:
     """A range far ahead of the fill through a connection of its own; False where there is none to be had."""
+    answer.extents = ((-1, 0, answer.size),)
     wire = plan(answer, request.head)
+    answer.extents = ()
     bypass = await fill.bypass(at, wire.size)
     if bypass is None:
         return False
