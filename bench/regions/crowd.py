@@ -146,8 +146,6 @@ def crowd(edges: Sequence[Host], path: str, a_edge: int, size: int, sha256: str,
     found.seconds = time.monotonic() - begun_s
     with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, 0)
-    with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, 0)
     poll.close()
     found.wrong += [f"{client.edge}: not done in {CROWD_SECONDS_MAX:.0f} s" for client in waiting.values()]
     for client in clients:

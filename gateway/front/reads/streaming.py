@@ -16,8 +16,9 @@ from storage.errors import UpstreamFailed
 
 PIECE_BYTES_MAX = 8 << 20
 FIRST_BYTES_MAX = 12 << 10
-"""What leaves together with the head: about as much as TCP sends at first. More would keep the others waiting who wait
-for the same."""
+"""What leaves together with the head: about as much as TCP sends at first."""
+SHARED_BYTES_MAX = 800
+"""The same where several wait: one packet, with the head. More keeps the others waiting."""
 CONDITIONS = ("range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range")
 HELD_BYTES_MAX = 64 << 10
 """The end of an object that is held back until its digest holds."""
@@ -69,7 +70,8 @@ class Feed:
         if self.size < 0 and (size is None or not self.decide(request, size)):
             return
         if not self._opening:  # read once for all
-            ready = min(self.fill.available - self.at, self.size, FIRST_BYTES_MAX)
+            most = FIRST_BYTES_MAX if self.fill.joined == 1 else SHARED_BYTES_MAX
+            ready = min(self.fill.available - self.at, self.size, most)
             self._opening = os.pread(self.fill.descriptor, ready, self.fill.start + self.at)
         request.begin(self.status, self.lines, self.size, self._opening)
 
