@@ -151,6 +151,8 @@ def export(
 
     Parameters
     ----------
+    workspace
+        The workspace, or "-".
     out
         The file to write; without it stdout.
     after

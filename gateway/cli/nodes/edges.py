@@ -66,7 +66,13 @@ def list_edges(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
 
 @app.command(name="show")
 def show_edge(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Show one edge, how it last said that it is, and what it could not take in."""
+    """Show one edge, how it last said that it is, and what it could not take in.
+
+    Parameters
+    ----------
+    name
+        Its name, as edge list shows it.
+    """
     with reach(url, profile) as node:
         found = node.get(f"/edges/{name}")
     lines = [f"{name}: {_kind(found)} in {found['region']}, {found['state']}, sees {_sees(found)}"]
@@ -97,6 +103,8 @@ def give_edge(
 
     Parameters
     ----------
+    name
+        Its name, as edge list shows it.
     workspace
         A workspace that it may see; may be given several times.
     everything
@@ -111,7 +119,13 @@ def give_edge(
 
 @app.command(name="revoke")
 def revoke_edge(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Revoke an edge, at once: its stream ends, its certificate is refused."""
+    """Revoke an edge, at once: its stream ends, its certificate is refused.
+
+    Parameters
+    ----------
+    name
+        Its name, as edge list shows it.
+    """
     with reach(url, profile) as node:
         revoked = node.delete(f"/edges/{name}")
     Output(json).fact(revoked, f"Edge {name} is revoked.")

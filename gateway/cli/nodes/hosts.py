@@ -58,7 +58,13 @@ def list_all(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") 
 
 @app.command(name="remove")
 def remove(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Let a host name go: it means nothing here any more."""
+    """Let a host name go: it means nothing here any more.
+
+    Parameters
+    ----------
+    name
+        The host name.
+    """
     with reach(url, profile) as node:
         node.delete(f"/hosts/{quote(name, safe='')}")
     Output(json).fact({"removed": name}, f"{name} is let go.")

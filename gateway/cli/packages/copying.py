@@ -125,6 +125,8 @@ def add_tag(package: str, tag: str, /, *, json: AsJson = False, url: AtUrl = "",
     ----------
     package
         WORKSPACE/REPOSITORY/FORMAT/PACKAGE@VERSION; the version may be another tag.
+    tag
+        What it is called.
     """
     _point(package, tag, "new", Output(json), url, profile)
 
@@ -137,6 +139,8 @@ def move_tag(package: str, tag: str, /, *, json: AsJson = False, url: AtUrl = ""
     ----------
     package
         WORKSPACE/REPOSITORY/FORMAT/PACKAGE@VERSION; the version may be another tag.
+    tag
+        What it is called.
     """
     _point(package, tag, "there", Output(json), url, profile)
 
@@ -159,6 +163,8 @@ def remove_tag(package: str, tag: str, /, *, json: AsJson = False, url: AtUrl = 
     ----------
     package
         WORKSPACE/REPOSITORY/FORMAT/PACKAGE.
+    tag
+        What it is called.
     """
     asked = item(package)
     with reach(url, profile) as node:

@@ -112,7 +112,13 @@ def _binned(node: Client, asked: Item) -> list[dict[str, Any]]:
 
 @app.command(name="list")
 def list_bin(repository: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """List what was deleted and can come back."""
+    """List what was deleted and can come back.
+
+    Parameters
+    ----------
+    repository
+        WORKSPACE/REPOSITORY.
+    """
     with reach(url, profile) as node:
         found = list(node.items(f"/repositories/{place(repository)}/bin"))
     rows = [
@@ -124,7 +130,15 @@ def list_bin(repository: str, /, *, json: AsJson = False, url: AtUrl = "", profi
 
 @app.command(name="restore")
 def restore_here(repository: str, /, *ids: str, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> int:
-    """The same as entrepot restore."""
+    """The same as entrepot restore.
+
+    Parameters
+    ----------
+    repository
+        WORKSPACE/REPOSITORY.
+    ids
+        As bin list shows them.
+    """
     return restore(repository, *ids, json=json, url=url, profile=profile)
 
 
@@ -142,6 +156,8 @@ def empty(
 
     Parameters
     ----------
+    repository
+        WORKSPACE/REPOSITORY.
     ids
         As `entrepot bin list` shows them; none = everything.
     yes

@@ -42,7 +42,13 @@ def add(
 
 @app.command(name="list")
 def list_all(repository: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """List what a repository withholds."""
+    """List what a repository withholds.
+
+    Parameters
+    ----------
+    repository
+        WORKSPACE/REPOSITORY.
+    """
     with reach(url, profile) as node:
         found = list(node.items("/repositories/{}/{}/quarantine".format(*place(repository))))
     rows = [(one["format"], one["package"], one["version"] or "all", one["reason"]) for one in found]

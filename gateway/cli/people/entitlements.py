@@ -84,7 +84,13 @@ def create(
 def list_entitlements(
     workspace: AtWorkspace, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
 ) -> None:
-    """List the customers' tokens of a workspace."""
+    """List the customers' tokens of a workspace.
+
+    Parameters
+    ----------
+    workspace
+        The workspace.
+    """
     with reach(url, profile) as node:
         found = list(node.items(f"/workspaces/{workspace}/entitlements"))
     rows = [(one["id"], one["name"], one["state"], _reach(one), ", ".join(_limits(one))) for one in found]
@@ -93,7 +99,15 @@ def list_entitlements(
 
 @app.command(name="show")
 def show(workspace: AtWorkspace, id: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Show one, with what was used. The origin counts it."""
+    """Show one, with what was used. The origin counts it.
+
+    Parameters
+    ----------
+    workspace
+        The workspace that it is for.
+    id
+        Its id, as entitlement list shows it.
+    """
     with reach(url, profile) as node:
         found = node.get(f"/workspaces/{workspace}/entitlements/{id}")
     used, limits = found["used"], found["limits"]
@@ -162,7 +176,15 @@ def edit(
 def refresh(
     workspace: AtWorkspace, id: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
 ) -> None:
-    """Give it a new text; the old one ends at once, and what was used stays used."""
+    """Give it a new text; the old one ends at once, and what was used stays used.
+
+    Parameters
+    ----------
+    workspace
+        The workspace that it is for.
+    id
+        Its id, as entitlement list shows it.
+    """
     with reach(url, profile) as node:
         made = node.post(f"/workspaces/{workspace}/entitlements/{id}/refresh", {})
     out = Output(json)
@@ -174,7 +196,15 @@ def refresh(
 def revoke(
     workspace: AtWorkspace, id: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
 ) -> None:
-    """End it, at once and everywhere."""
+    """End it, at once and everywhere.
+
+    Parameters
+    ----------
+    workspace
+        The workspace that it is for.
+    id
+        Its id, as entitlement list shows it.
+    """
     with reach(url, profile) as node:
         made = node.delete(f"/workspaces/{workspace}/entitlements/{id}")
     Output(json).fact(made, f"Entitlement {id} is revoked.")

@@ -32,7 +32,13 @@ def put_role(role: str, /, *actions: str, json: AsJson = False, url: AtUrl = "",
 
 @roles.command(name="list")
 def list_roles(workspace: AtWorkspace, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """List the roles of a workspace."""
+    """List the roles of a workspace.
+
+    Parameters
+    ----------
+    workspace
+        The workspace.
+    """
     with reach(url, profile) as node:
         found = list(node.items(f"/workspaces/{workspace}/roles"))
     Output(json).rows(
@@ -42,7 +48,13 @@ def list_roles(workspace: AtWorkspace, /, *, json: AsJson = False, url: AtUrl = 
 
 @roles.command(name="drop")
 def drop_role(role: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Drop a role: grants that name it give nothing by it any more. ROLE is WORKSPACE/NAME."""
+    """Drop a role: grants that name it give nothing by it any more. ROLE is WORKSPACE/NAME.
+
+    Parameters
+    ----------
+    role
+        WORKSPACE/NAME.
+    """
     at = owned(role)
     with reach(url, profile) as node:
         node.delete(f"/workspaces/{at.workspace}/roles/{at.name}")
@@ -136,7 +148,15 @@ def list_grants(
 
 @grants.command(name="take")
 def take(workspace: AtWorkspace, id: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Take a grant away, at once and everywhere."""
+    """Take a grant away, at once and everywhere.
+
+    Parameters
+    ----------
+    workspace
+        The workspace.
+    id
+        As grant list shows it.
+    """
     with reach(url, profile) as node:
         node.delete(f"/workspaces/{workspace}/grants/{id}")
     Output(json).fact({"taken": id}, f"Grant {id} is taken away.")

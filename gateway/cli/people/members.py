@@ -19,7 +19,15 @@ services = App(name="service", help="Service accounts of a workspace.")
 def create_user(
     name: str, /, *, email: str = "", json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
 ) -> None:
-    """Make a user. It can do nothing before it is a member somewhere. Needs admin on everything."""
+    """Make a user. It can do nothing before it is a member somewhere. Needs admin on everything.
+
+    Parameters
+    ----------
+    name
+        What it is called: 1 to 63 of a-z, 0-9, '.', '_' and '-'.
+    email
+        Where its person can be reached; the node sends nothing.
+    """
     with reach(url, profile) as node:
         made = node.post("/users", {"name": name, "email": email})
     Output(json).fact(made, f"User {name} is made.")
@@ -35,7 +43,13 @@ def list_users(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
 
 @users.command(name="close")
 def close_user(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Close a user for good, with all its tokens."""
+    """Close a user for good, with all its tokens.
+
+    Parameters
+    ----------
+    name
+        The name of the user.
+    """
     with reach(url, profile) as node:
         node.delete(f"/users/{name}")
     Output(json).fact({"closed": name}, f"User {name} is closed.")
@@ -44,7 +58,13 @@ def close_user(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: 
 @users.command(name="password-link")
 def make_password_link(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
     """Make a link with which a user sets a password, once, within a day. Hand it over by means that you trust: the node
-    sends no mail."""
+    sends no mail.
+
+    Parameters
+    ----------
+    name
+        The name of the user.
+    """
     with reach(url, profile) as node:
         made = node.post(f"/users/{name}/password-link", {})
     Output(json).fact(made, made["link"])
@@ -52,7 +72,13 @@ def make_password_link(name: str, /, *, json: AsJson = False, url: AtUrl = "", p
 
 @users.command(name="sign-out")
 def sign_out_user(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """End all sessions of a user; its tokens go on."""
+    """End all sessions of a user; its tokens go on.
+
+    Parameters
+    ----------
+    name
+        The name of the user.
+    """
     with reach(url, profile) as node:
         node.delete(f"/users/{name}/sessions")
     Output(json).fact({"signed_out": name}, f"User {name} is signed out everywhere.")
@@ -60,7 +86,13 @@ def sign_out_user(name: str, /, *, json: AsJson = False, url: AtUrl = "", profil
 
 @users.command(name="forget-device")
 def forget_device(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Ask a user for one-time codes no more, until another device is set up."""
+    """Ask a user for one-time codes no more, until another device is set up.
+
+    Parameters
+    ----------
+    name
+        The name of the user.
+    """
     with reach(url, profile) as node:
         node.delete(f"/users/{name}/device")
     Output(json).fact({"forgotten": name}, f"User {name} is asked for no one-time codes.")
@@ -68,7 +100,13 @@ def forget_device(name: str, /, *, json: AsJson = False, url: AtUrl = "", profil
 
 @users.command(name="passkeys")
 def list_passkeys(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Show the passkeys of a user: your own, or anybody's where you are an administrator."""
+    """Show the passkeys of a user: your own, or anybody's where you are an administrator.
+
+    Parameters
+    ----------
+    name
+        The name of the user.
+    """
     with reach(url, profile) as node:
         found = list(node.items(f"/users/{name}/passkeys"))
     rows = [(one["id"], one["name"], when(one["created_ms"]), when(one["used_ms"], never="never")) for one in found]
@@ -77,7 +115,15 @@ def list_passkeys(name: str, /, *, json: AsJson = False, url: AtUrl = "", profil
 
 @users.command(name="remove-passkey")
 def remove_passkey(name: str, id: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Take a passkey away from a user, as `user passkeys` shows it, and sign the user out everywhere."""
+    """Take a passkey away from a user, as `user passkeys` shows it, and sign the user out everywhere.
+
+    Parameters
+    ----------
+    name
+        The name of the user.
+    id
+        As user passkeys shows it.
+    """
     with reach(url, profile) as node:
         node.delete(f"/users/{name}/passkeys/{id}")
     Output(json).fact({"removed": id}, f"Passkey {id} of user {name} is removed.")
@@ -106,7 +152,13 @@ def make_recovery_codes(
 
 @users.command(name="sessions")
 def list_sessions(name: str = "", /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Show where a user is signed in; without a name, where you are, or everybody is where you are an administrator."""
+    """Show where a user is signed in; without a name, where you are, or everybody is where you are an administrator.
+
+    Parameters
+    ----------
+    name
+        The name of the user.
+    """
     with reach(url, profile) as node:
         found = list(node.items("/sessions", user=name))
     rows = [(one["id"], one["user"], one["method"], one["agent"], one["state"]) for one in found]
@@ -115,7 +167,13 @@ def list_sessions(name: str = "", /, *, json: AsJson = False, url: AtUrl = "", p
 
 @users.command(name="end-session")
 def end_session(id: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """End one session, as `user sessions` shows it."""
+    """End one session, as `user sessions` shows it.
+
+    Parameters
+    ----------
+    id
+        As user sessions shows it.
+    """
     with reach(url, profile) as node:
         node.delete(f"/sessions/{id}")
     Output(json).fact({"ended": id}, f"Session {id} is ended.")
@@ -150,7 +208,13 @@ def add_member(
 
 @members.command(name="list")
 def list_members(workspace: AtWorkspace, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """List the members of a workspace."""
+    """List the members of a workspace.
+
+    Parameters
+    ----------
+    workspace
+        The workspace.
+    """
     with reach(url, profile) as node:
         found = list(node.items(f"/workspaces/{workspace}/members"))
     rows = [(one["member"], one["role"], ", ".join(one["teams"])) for one in found]
@@ -161,7 +225,15 @@ def list_members(workspace: AtWorkspace, /, *, json: AsJson = False, url: AtUrl 
 def remove_member(
     workspace: AtWorkspace, member: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
 ) -> None:
-    """End a membership: its teams, its grants, and what its tokens could do there end with it, everywhere."""
+    """End a membership: its teams, its grants, and what its tokens could do there end with it, everywhere.
+
+    Parameters
+    ----------
+    workspace
+        The workspace.
+    member
+        user:NAME, service:NAME or managed:NAME.
+    """
     with reach(url, profile) as node:
         node.delete(f"/workspaces/{workspace}/members/{member}")
     Output(json).fact({"removed": member}, f"{member} is no member of {workspace} any more.")
@@ -171,7 +243,15 @@ def remove_member(
 def create_team(
     team: str, /, *, hidden: bool = False, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
 ) -> None:
-    """Make a team. TEAM is WORKSPACE/NAME."""
+    """Make a team. TEAM is WORKSPACE/NAME.
+
+    Parameters
+    ----------
+    team
+        WORKSPACE/NAME.
+    hidden
+        Shown to its members and to who manages people alone.
+    """
     at = owned(team)
     with reach(url, profile) as node:
         made = node.post(f"/workspaces/{at.workspace}/teams", {"name": at.name, "hidden": hidden})
@@ -180,7 +260,13 @@ def create_team(
 
 @teams.command(name="list")
 def list_teams(workspace: AtWorkspace, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """List the teams of a workspace with who is in them."""
+    """List the teams of a workspace with who is in them.
+
+    Parameters
+    ----------
+    workspace
+        The workspace.
+    """
     with reach(url, profile) as node:
         found = list(node.items(f"/workspaces/{workspace}/teams"))
     rows = [(one["name"], ", ".join(mate["member"] for mate in one["members"])) for one in found]
@@ -189,7 +275,13 @@ def list_teams(workspace: AtWorkspace, /, *, json: AsJson = False, url: AtUrl = 
 
 @teams.command(name="drop")
 def drop_team(team: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Drop a team with what it was given. TEAM is WORKSPACE/NAME."""
+    """Drop a team with what it was given. TEAM is WORKSPACE/NAME.
+
+    Parameters
+    ----------
+    team
+        WORKSPACE/NAME.
+    """
     at = owned(team)
     with reach(url, profile) as node:
         node.delete(f"/workspaces/{at.workspace}/teams/{at.name}")
@@ -200,7 +292,17 @@ def drop_team(team: str, /, *, json: AsJson = False, url: AtUrl = "", profile: A
 def add_to_team(
     team: str, member: str, /, *, role: str = "member", json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
 ) -> None:
-    """Put a member (user:NAME or service:NAME) into a team. TEAM is WORKSPACE/NAME."""
+    """Put a member (user:NAME or service:NAME) into a team. TEAM is WORKSPACE/NAME.
+
+    Parameters
+    ----------
+    team
+        WORKSPACE/NAME.
+    member
+        user:NAME or service:NAME.
+    role
+        member, or manager, who may put others into it.
+    """
     at = owned(team)
     with reach(url, profile) as node:
         made = node.put(f"/workspaces/{at.workspace}/teams/{at.name}/members/{member}", {"role": role})
@@ -211,7 +313,15 @@ def add_to_team(
 def remove_from_team(
     team: str, member: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
 ) -> None:
-    """Take a member out of a team. TEAM is WORKSPACE/NAME."""
+    """Take a member out of a team. TEAM is WORKSPACE/NAME.
+
+    Parameters
+    ----------
+    team
+        WORKSPACE/NAME.
+    member
+        user:NAME or service:NAME.
+    """
     at = owned(team)
     with reach(url, profile) as node:
         node.delete(f"/workspaces/{at.workspace}/teams/{at.name}/members/{member}")
@@ -222,7 +332,15 @@ def remove_from_team(
 def create_service(
     service: str, /, *, role: str = "member", json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
 ) -> None:
-    """Make a service account. SERVICE is WORKSPACE/NAME. Its tokens: entrepot token create --owner service:SERVICE."""
+    """Make a service account. SERVICE is WORKSPACE/NAME. Its tokens: entrepot token create --owner service:SERVICE.
+
+    Parameters
+    ----------
+    service
+        WORKSPACE/NAME.
+    role
+        owner, manager, member, or collaborator, who has only what it is given itself.
+    """
     at = owned(service)
     with reach(url, profile) as node:
         made = node.post(f"/workspaces/{at.workspace}/services", {"name": at.name, "role": role})
@@ -231,7 +349,13 @@ def create_service(
 
 @services.command(name="list")
 def list_services(workspace: AtWorkspace, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """List the service accounts of a workspace."""
+    """List the service accounts of a workspace.
+
+    Parameters
+    ----------
+    workspace
+        The workspace.
+    """
     with reach(url, profile) as node:
         found = list(node.items(f"/workspaces/{workspace}/services"))
     Output(json).rows({"items": found}, ("service", "id"), [(one["name"], one["id"]) for one in found])
@@ -239,7 +363,13 @@ def list_services(workspace: AtWorkspace, /, *, json: AsJson = False, url: AtUrl
 
 @services.command(name="close")
 def close_service(service: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Close a service account for good, with all its tokens. SERVICE is WORKSPACE/NAME."""
+    """Close a service account for good, with all its tokens. SERVICE is WORKSPACE/NAME.
+
+    Parameters
+    ----------
+    service
+        WORKSPACE/NAME.
+    """
     at = owned(service)
     with reach(url, profile) as node:
         node.delete(f"/workspaces/{at.workspace}/services/{at.name}")

@@ -74,7 +74,13 @@ def add_provider(
 def list_providers(
     workspace: AtWorkspace, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
 ) -> None:
-    """List the identity providers that a workspace believes, and their rules."""
+    """List the identity providers that a workspace believes, and their rules.
+
+    Parameters
+    ----------
+    workspace
+        The workspace.
+    """
     with reach(url, profile) as node:
         found = list(node.items(f"/workspaces/{workspace}/providers"))
     rows = [
@@ -87,7 +93,13 @@ def list_providers(
 
 @app.command(name="remove")
 def remove_provider(provider: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Believe a provider no more; the tokens that builds got by it can do nothing from then on."""
+    """Believe a provider no more; the tokens that builds got by it can do nothing from then on.
+
+    Parameters
+    ----------
+    provider
+        WORKSPACE/NAME.
+    """
     at = owned(provider)
     with reach(url, profile) as node:
         node.delete(f"/workspaces/{at.workspace}/providers/{at.name}")

@@ -13,7 +13,13 @@ app = App(name="key", help="Keys that a repository signs its indexes with.")
 
 @app.command(name="list")
 def list_keys(repository: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """List the keys in force. There is none before the first signed index is read."""
+    """List the keys in force. There is none before the first signed index is read.
+
+    Parameters
+    ----------
+    repository
+        WORKSPACE/REPOSITORY.
+    """
     with reach(url, profile) as node:
         found = node.get(f"/repositories/{place(repository)}/keys")["items"]
     Output(json).rows({"items": found}, ("fingerprint",), [(one["fingerprint"],) for one in found])
@@ -21,7 +27,13 @@ def list_keys(repository: str, /, *, json: AsJson = False, url: AtUrl = "", prof
 
 @app.command(name="add")
 def add_key(repository: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Sign with one more key, beside those in force."""
+    """Sign with one more key, beside those in force.
+
+    Parameters
+    ----------
+    repository
+        WORKSPACE/REPOSITORY.
+    """
     at = place(repository)
     with reach(url, profile) as node:
         made = node.call("POST", f"/repositories/{at}/keys")
@@ -32,7 +44,15 @@ def add_key(repository: str, /, *, json: AsJson = False, url: AtUrl = "", profil
 def retire_key(
     repository: str, fingerprint: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
 ) -> None:
-    """Sign with a key no longer, and forget it."""
+    """Sign with a key no longer, and forget it.
+
+    Parameters
+    ----------
+    repository
+        WORKSPACE/REPOSITORY.
+    fingerprint
+        As key list shows it.
+    """
     at = place(repository)
     with reach(url, profile) as node:
         node.delete(f"/repositories/{at}/keys/{urllib.parse.quote(fingerprint, safe='')}")

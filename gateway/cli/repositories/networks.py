@@ -21,7 +21,13 @@ Note = Annotated[str, Parameter(name="--note", help="What it is for.")]
 
 @app.command(name="list")
 def list_rules(where: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """List the rules of a WORKSPACE/REPOSITORY, or those of a WORKSPACE, which are asked behind."""
+    """List the rules of a WORKSPACE/REPOSITORY, or those of a WORKSPACE, which are asked behind.
+
+    Parameters
+    ----------
+    where
+        WORKSPACE/REPOSITORY, or WORKSPACE.
+    """
     with reach(url, profile) as node:
         rules = node.get(_address(where))["rules"]
     _show(rules, json)
@@ -40,7 +46,13 @@ def allow(
     url: AtUrl = "",
     profile: AsProfile = "",
 ) -> None:
-    """Let clients in that are in one of these networks or countries; all, if neither is given."""
+    """Let clients in that are in one of these networks or countries; all, if neither is given.
+
+    Parameters
+    ----------
+    where
+        WORKSPACE/REPOSITORY, or WORKSPACE.
+    """
     rule = {"action": "allow", "networks": network, "countries": [one.upper() for one in country], "note": note}
     with reach(url, profile) as node:
         _show(_added(node, where, rule, at), json)
@@ -59,7 +71,13 @@ def deny(
     url: AtUrl = "",
     profile: AsProfile = "",
 ) -> None:
-    """Keep clients out that are in one of these networks or countries; all, if neither is given."""
+    """Keep clients out that are in one of these networks or countries; all, if neither is given.
+
+    Parameters
+    ----------
+    where
+        WORKSPACE/REPOSITORY, or WORKSPACE.
+    """
     rule = {"action": "deny", "networks": network, "countries": [one.upper() for one in country], "note": note}
     with reach(url, profile) as node:
         _show(_added(node, where, rule, at), json)
@@ -67,7 +85,15 @@ def deny(
 
 @app.command(name="remove")
 def remove(where: str, number: int, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Take one rule away, by its number."""
+    """Take one rule away, by its number.
+
+    Parameters
+    ----------
+    where
+        WORKSPACE/REPOSITORY, or WORKSPACE.
+    number
+        As network list shows it.
+    """
     with reach(url, profile) as node:
         known = node.get(_address(where))["rules"]
         if not 1 <= number <= len(known):

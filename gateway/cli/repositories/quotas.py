@@ -14,7 +14,13 @@ app = App(name="quota", help="What workspaces and repositories hold, and may hol
 
 @app.command(name="show")
 def show_quota(place: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Show what a WORKSPACE or a WORKSPACE/REPOSITORY holds."""
+    """Show what a WORKSPACE or a WORKSPACE/REPOSITORY holds.
+
+    Parameters
+    ----------
+    place
+        WORKSPACE, or WORKSPACE/REPOSITORY.
+    """
     with reach(url, profile) as node:
         told = node.get(f"{_address(place)}/usage")
     rows = [_row(one) for one in (told, *told.get("repositories", ()))]

@@ -70,7 +70,13 @@ def set_policy(
 
 @app.command(name="list")
 def list_policies(repository: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """List the policies of a repository. A region without one holds what was asked for."""
+    """List the policies of a repository. A region without one holds what was asked for.
+
+    Parameters
+    ----------
+    repository
+        WORKSPACE/REPOSITORY.
+    """
     with reach(url, profile) as node:
         found = node.get(f"/repositories/{place(repository)}/replication")["items"]
     Output(json).rows({"items": found}, ("region", "holds"), [(one["region"], _said(one)) for one in found])
@@ -80,7 +86,15 @@ def list_policies(repository: str, /, *, json: AsJson = False, url: AtUrl = "", 
 def clear_policy(
     repository: str, /, *, region: str, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
 ) -> None:
-    """Take a policy away: what is there may be forgotten from then on."""
+    """Take a policy away: what is there may be forgotten from then on.
+
+    Parameters
+    ----------
+    repository
+        WORKSPACE/REPOSITORY.
+    region
+        The region whose policy it is.
+    """
     at = place(repository)
     with reach(url, profile) as node:
         node.delete(f"/repositories/{at}/replication/{region}")

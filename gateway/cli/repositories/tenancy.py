@@ -45,7 +45,13 @@ def create_repository(
 def list_repositories(
     workspace: AtWorkspace = "", /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
 ) -> None:
-    """List the repositories that you may see, of one workspace or of all."""
+    """List the repositories that you may see, of one workspace or of all.
+
+    Parameters
+    ----------
+    workspace
+        Those of this one; without it of all.
+    """
     with reach(url, profile) as node:
         found = list(node.items("/repositories", workspace=workspace))
     rows = [
@@ -131,6 +137,8 @@ def delete_repository(
 
     Parameters
     ----------
+    repository
+        WORKSPACE/REPOSITORY.
     yes
         Really do it.
     """

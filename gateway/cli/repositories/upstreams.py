@@ -87,7 +87,13 @@ def add_upstream(
 
 @app.command(name="list")
 def list_upstreams(repository: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """List the foreign registries of a repository."""
+    """List the foreign registries of a repository.
+
+    Parameters
+    ----------
+    repository
+        WORKSPACE/REPOSITORY.
+    """
     with reach(url, profile) as node:
         found = node.get(f"/repositories/{place(repository)}/upstreams")["items"]
     rows = [(one["format"], one["name"], one["url"], ", ".join(one["allow"])) for one in found]
@@ -105,7 +111,17 @@ def remove_upstream(
     url: AtUrl = "",
     profile: AsProfile = "",
 ) -> None:
-    """Draw from it no longer."""
+    """Draw from it no longer.
+
+    Parameters
+    ----------
+    repository
+        WORKSPACE/REPOSITORY.
+    format
+        Its format: deb, maven, npm, oci, pypi.
+    name
+        Its name, where a format has several.
+    """
     with reach(url, profile) as node:
         node.delete(f"/repositories/{place(repository)}/upstreams/{_part(format)}/{_part(name)}")
     Output(json).fact({"removed": f"{format}/{name}"}, f"{repository} draws {format} from {name} no longer.")
@@ -129,6 +145,12 @@ def rotate_credential(
 
     Parameters
     ----------
+    repository
+        WORKSPACE/REPOSITORY.
+    format
+        Its format: deb, maven, npm, oci, pypi.
+    name
+        Its name, where a format has several.
     username
         Without one the password is sent as a Bearer.
     password_file
@@ -156,7 +178,17 @@ def allow_name(
     url: AtUrl = "",
     profile: AsProfile = "",
 ) -> None:
-    """Let a package come from upstream although its name was published here."""
+    """Let a package come from upstream although its name was published here.
+
+    Parameters
+    ----------
+    repository
+        WORKSPACE/REPOSITORY.
+    format
+        Its format: deb, maven, npm, oci, pypi.
+    package
+        The name of the package.
+    """
     with reach(url, profile) as node:
         told = node.post(f"/repositories/{place(repository)}/upstreams/{_part(format)}/allow", {"name": package})
     Output(json).fact(told, f"{package} may come from upstream.")
@@ -173,7 +205,17 @@ def disallow_name(
     url: AtUrl = "",
     profile: AsProfile = "",
 ) -> None:
-    """Take `allow` back: a name that was published here comes from here alone."""
+    """Take `allow` back: a name that was published here comes from here alone.
+
+    Parameters
+    ----------
+    repository
+        WORKSPACE/REPOSITORY.
+    format
+        Its format: deb, maven, npm, oci, pypi.
+    package
+        The name of the package.
+    """
     with reach(url, profile) as node:
         node.delete(f"/repositories/{place(repository)}/upstreams/{_part(format)}/allow/{_part(package)}")
     Output(json).fact({"name": package, "allowed": False}, f"{package} may not come from upstream.")

@@ -100,7 +100,15 @@ def list_webhooks(
     url: AtUrl = "",
     profile: AsProfile = "",
 ) -> None:
-    """List the webhooks of a workspace and its repositories, and how far each is."""
+    """List the webhooks of a workspace and its repositories, and how far each is.
+
+    Parameters
+    ----------
+    workspace
+        The workspace.
+    repository
+        Those of this repository alone.
+    """
     with reach(url, profile) as node:
         found = list(node.items(f"/workspaces/{workspace}/webhooks", repository=repository))
     rows = [
@@ -119,7 +127,13 @@ def list_webhooks(
 
 @app.command(name="show")
 def show(webhook: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Show a webhook, and how far it is."""
+    """Show a webhook, and how far it is.
+
+    Parameters
+    ----------
+    webhook
+        WORKSPACE/NAME or WORKSPACE/REPOSITORY/NAME.
+    """
     with reach(url, profile) as node:
         one = node.get(_named(webhook).path)
     queue = one["queue"]
@@ -199,7 +213,13 @@ def update(
 
 @app.command(name="delete")
 def delete(webhook: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Tell this receiver no more."""
+    """Tell this receiver no more.
+
+    Parameters
+    ----------
+    webhook
+        WORKSPACE/NAME or WORKSPACE/REPOSITORY/NAME.
+    """
     with reach(url, profile) as node:
         node.delete(_named(webhook).path)
     Output(json).fact({"deleted": webhook}, f"{webhook} is gone.")
@@ -225,7 +245,13 @@ def rotate(
 
 @app.command(name="ping")
 def ping(webhook: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> int:
-    """Send a ping now, and tell what came of it. Exit code 1 where it was not taken."""
+    """Send a ping now, and tell what came of it. Exit code 1 where it was not taken.
+
+    Parameters
+    ----------
+    webhook
+        WORKSPACE/NAME or WORKSPACE/REPOSITORY/NAME.
+    """
     with reach(url, profile) as node:
         return _tell(Output(json), node.post(_named(webhook).path + "/ping", None))
 
@@ -276,7 +302,15 @@ def deliveries(
 
 @app.command(name="redeliver")
 def redeliver(webhook: str, number: int, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> int:
-    """Send again what one attempt sent, with the same id. Exit code 1 where it was not taken."""
+    """Send again what one attempt sent, with the same id. Exit code 1 where it was not taken.
+
+    Parameters
+    ----------
+    webhook
+        WORKSPACE/NAME or WORKSPACE/REPOSITORY/NAME.
+    number
+        Of the attempt, as webhook deliveries shows it.
+    """
     with reach(url, profile) as node:
         return _tell(Output(json), node.post(f"{_named(webhook).path}/deliveries/{number}/redeliver", None))
 

@@ -145,7 +145,13 @@ def set_profile(name: str, /, *, url: str, token_file: str = "", json: AsJson = 
 
 @app.command(name="use")
 def use_profile(name: str, /, *, json: AsJson = False) -> None:
-    """Use another profile from now on."""
+    """Use another profile from now on.
+
+    Parameters
+    ----------
+    name
+        As profile list shows it.
+    """
     known = load()
     if name not in known.profiles:
         raise Absent(f'There is no profile called "{name}".', "List them with: entrepot profile list.")
@@ -167,7 +173,13 @@ def list_profiles(*, json: AsJson = False) -> None:
 
 @app.command(name="remove")
 def remove_profile(name: str, /, *, json: AsJson = False) -> None:
-    """Forget a profile and its token."""
+    """Forget a profile and its token.
+
+    Parameters
+    ----------
+    name
+        As profile list shows it.
+    """
     known = load()
     if name not in known.profiles:
         raise Absent(f'There is no profile called "{name}".', "List them with: entrepot profile list.")
