@@ -126,6 +126,7 @@ MAY: dict[str, set[str]] = {
         )
     },
     "people in the workspace": {"node admin", "acme admin"},
+    "people in the workspace, or a manager of the team": {"node admin", "acme admin"},
     "grant in the workspace": {"node admin", "acme admin"},
     "own in the workspace": {"node admin", "acme admin"},
     "a token of its identity provider, of kind scim": {"acme idp"},

@@ -13,7 +13,9 @@ from gateway.access.rights.verdicts import Principal, controls, judge, judge_nod
 from gateway.console.calls.services import Services
 from storage.errors import Absent
 from storage.index.catalog import Reading
-from storage.nouns import Token
+from storage.nouns import Teammate, Token
+
+TEAM_MANAGER = "manager"
 
 Check = Callable[[Services, Reading, Principal, Mapping[str, str]], None]
 
@@ -59,6 +61,29 @@ def _history(services: Services, reading: Reading, principal: Principal, at: Map
     if on_node(principal, "admin") and is_slug(ws) and reading.ended(ws) is not None:
         return
     judge_workspace(reading, principal, ws, "admin")
+
+
+def _workspace_member(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    if not is_member(reading, principal, at["workspace"]):
+        judge_workspace(reading, principal, at["workspace"], PEOPLE)
+
+
+def _team(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    """Looked for among the caller's own teams, so that others are told the same of every name (B9)."""
+    mates = own_teams(reading, principal, at["workspace"])
+    if not any(one.team == at["team"] and one.role == TEAM_MANAGER for one in mates):
+        judge_workspace(reading, principal, at["workspace"], PEOPLE)
+
+
+def is_member(reading: Reading, principal: Principal, ws: str) -> bool:
+    """Does it act for a member, without being less? Derived at each use, so it ends with the membership (C6, C8)."""
+    whole = bool(principal.owner) and not principal.grants and principal.only is None
+    return whole and is_slug(ws) and reading.membership(ws, principal.owner) is not None
+
+
+def own_teams(reading: Reading, principal: Principal, ws: str) -> list[Teammate]:
+    """Where the caller is a teammate."""
+    return reading.teams_of(ws, principal.owner) if is_member(reading, principal, ws) else []
 
 
 def _repository_read(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
@@ -116,6 +141,8 @@ BY_CODE = Permission("whoever shows a code, in the body, that a signed-in person
 NODE_ADMIN = Permission("admin on *", _node_admin)
 METRICS = Permission("read on *, unless the metrics are configured open", _metrics)
 WORKSPACE_READ = Permission("something to see in the workspace", _workspace_read)
+WORKSPACE_MEMBER = Permission("a member of the workspace", _workspace_member)
+TEAM_MANAGE = Permission("people in the workspace, or a manager of the team", _team)
 WORKSPACE_PEOPLE = Permission("people in the workspace", _workspace(PEOPLE))
 WORKSPACE_OWN = Permission("own in the workspace", _workspace(OWN))
 WORKSPACE_PROVISION = Permission("a token of its identity provider, of kind scim", _workspace(PROVISION))

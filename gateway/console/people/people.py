@@ -8,24 +8,25 @@ grants, and whatever its tokens could do there (THREATS C6).
 import secrets
 import string
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from itertools import islice
 
 import msgspec
 import trio
 
 from gateway.access.names import slug
-from gateway.access.rights.grants import OWN
+from gateway.access.rights.grants import OWN, PEOPLE
 from gateway.access.rights.rules import OWNER, TEAMS_MAX
 from gateway.access.rights.verdicts import Principal, judge_workspace
 from gateway.console.calls.call import Call, Decision, Reply, Routes, no_content
 from gateway.console.calls.giving import account_of, member_of, told
-from gateway.console.calls.permissions import NODE_ADMIN, WORKSPACE_PEOPLE
+from gateway.console.calls.permissions import NODE_ADMIN, TEAM_MANAGE, WORKSPACE_MEMBER, WORKSPACE_PEOPLE, own_teams
 from gateway.console.people import replies
 from gateway.console.shapes import shown
 from gateway.console.shapes.replies import Page
 from gateway.console.shapes.schemas import EditMembership, EditTeammate, NewService, NewTeam, NewUser
 from storage.commit import Decided
-from storage.errors import Absent, Conflict, Forbidden, Invalid
+from storage.errors import Absent, Conflict, Forbidden, Invalid, Problem
 from storage.index.catalog import Reading
 from storage.nouns import (
     SYSTEM,
@@ -207,11 +208,13 @@ async def remove_member(call: Call) -> Reply:
 # ---------------------------------------------------------------- teams
 
 
-@ROUTES.add("GET", "/workspaces/<workspace>/teams", WORKSPACE_PEOPLE, _PAGE, gives=Page[replies.TeamWithMembers])
+@ROUTES.add("GET", "/workspaces/<workspace>/teams", WORKSPACE_MEMBER, _PAGE, gives=Page[replies.TeamWithMembers])
 async def list_teams(call: Call) -> Reply:
+    """Members see those that are not hidden, and their own; who may manage people sees all."""
     after, limit, ws = call.argument("after"), call.limit(), call.at["workspace"]
     with call.read() as reading:
-        found = list(islice(reading.teams(ws, after), limit + 1))
+        seen = _seen(reading, call.principal, ws)
+        found = list(islice((one for one in reading.teams(ws, after) if seen(one)), limit + 1))
         page = shown.page(found, limit, lambda one: one.name, lambda one: _team(reading, ws, one))
     return Reply(200, page)
 
@@ -230,10 +233,14 @@ async def create_team(call: Call) -> Reply:
     return await call.conclude(ws, decide, lambda _: Reply(201, shown.team(team)))
 
 
-@ROUTES.show("/workspaces/<workspace>/teams/<team>", WORKSPACE_PEOPLE, gives=replies.TeamWithMembers)
+@ROUTES.show("/workspaces/<workspace>/teams/<team>", WORKSPACE_MEMBER, gives=replies.TeamWithMembers)
 def show_team(call: Call, reading: Reading) -> shown.Shown:
+    """A hidden one is to others as absent as one that never was (C5)."""
     ws = call.at["workspace"]
-    return _team(reading, ws, _found_team(reading, ws, call.at["team"]))
+    team = _found_team(reading, ws, call.at["team"])
+    if not _seen(reading, call.principal, ws)(team):
+        raise _no_team()
+    return _team(reading, ws, team)
 
 
 @ROUTES.add("DELETE", "/workspaces/<workspace>/teams/<team>", WORKSPACE_PEOPLE, gives=None)
@@ -251,7 +258,7 @@ async def drop_team(call: Call) -> Reply:
 @ROUTES.add(
     "PUT",
     "/workspaces/<workspace>/teams/<team>/members/<member>",
-    WORKSPACE_PEOPLE,
+    TEAM_MANAGE,
     takes=EditTeammate,
     gives=replies.PlacedTeammate,
 )
@@ -272,7 +279,7 @@ async def put_teammate(call: Call) -> Reply:
     )
 
 
-@ROUTES.show("/workspaces/<workspace>/teams/<team>/members/<member>", WORKSPACE_PEOPLE, gives=replies.PlacedTeammate)
+@ROUTES.show("/workspaces/<workspace>/teams/<team>/members/<member>", TEAM_MANAGE, gives=replies.PlacedTeammate)
 def show_teammate(call: Call, reading: Reading) -> shown.Shown:
     ws, name = call.at["workspace"], call.at["team"]
     _found_team(reading, ws, name)
@@ -283,7 +290,7 @@ def show_teammate(call: Call, reading: Reading) -> shown.Shown:
     raise Absent("There is no such member in this team.")
 
 
-@ROUTES.add("DELETE", "/workspaces/<workspace>/teams/<team>/members/<member>", WORKSPACE_PEOPLE, gives=None)
+@ROUTES.add("DELETE", "/workspaces/<workspace>/teams/<team>/members/<member>", TEAM_MANAGE, gives=None)
 async def remove_teammate(call: Call) -> Reply:
     ws, name = call.at["workspace"], call.at["team"]
 
@@ -301,6 +308,15 @@ async def remove_teammate(call: Call) -> Reply:
 def new_id(prefix: str) -> str:
     """An id that says nothing, and was never given before."""
     return prefix + "".join(secrets.choice(_LETTERS) for _ in range(ID_CHARS))
+
+
+def _seen(reading: Reading, principal: Principal, ws: str) -> Callable[[Team], bool]:
+    """Which teams the caller, a member or somebody who manages people, may know of."""
+    with suppress(Problem):
+        judge_workspace(reading, principal, ws, PEOPLE)
+        return lambda team: True
+    own = {one.team for one in own_teams(reading, principal, ws)}
+    return lambda team: not team.hidden or team.name in own
 
 
 def _draft(principal: Principal, ws: str, action: str, *changes: AnyChange, value: object = None) -> Decided:
@@ -379,8 +395,12 @@ def _found(account: Account | None) -> Account:
 def _found_team(reading: Reading, ws: str, name: str) -> Team:
     team = reading.team(ws, name) if "\0" not in name else None
     if team is None:
-        raise Absent("There is no such team in this workspace.")
+        raise _no_team()
     return team
+
+
+def _no_team() -> Absent:
+    return Absent("There is no such team in this workspace.")
 
 
 def _member(reading: Reading, ws: str, one: Membership) -> shown.Shown:
