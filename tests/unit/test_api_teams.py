@@ -71,3 +71,18 @@ async def test_c5_a_hidden_team_is_known_to_its_members_and_to_who_manages_peopl
     assert await names("bob") == ["ops", "web"]
     assert await status(console, "bob", "GET", "/ops") == 200
     assert await status(console, "eve", "GET", "") == 403
+
+
+async def test_o28_members_learn_why_they_may_not_and_of_nobody_else(console: Console) -> None:
+    async def asked(role: str, of: str, workspace: str = "acme") -> tuple[int, bytes]:
+        at = f"/workspaces/{workspace}/explain?principal={of}&action=publish&repository=main"
+        got = await console.call(role, "GET", at)
+        return got.status, got.body
+
+    status, told = await asked("bob", "user:bob")
+    assert (status, b"nothing allows it" in told) == (200, True)
+    of_others = [await asked("bob", one) for one in ("user:ann", "user:eve", "user:nobody", "service:none")]
+    assert [status for status, _ in of_others] == [403] * 4
+    assert len({told for _, told in of_others}) == 1, "nor whether they are there"
+    assert (await asked("eve", "user:eve"))[0] == 403
+    assert (await asked(ADMIN, "user:ann"))[0] == 200

@@ -102,7 +102,8 @@ def _sorted(files: tuple[str, ...], to: str, format: str, path: str) -> tuple[li
         raise Usage("It is not said what to push.", "Name at least one file.")
     for file in found:
         if not file.is_file():
-            raise Usage(f"There is no file {file}.", "Name files, not directories.")
+            told = f"{file} is no file." if file.exists() else f"There is no file {file}."
+            raise Usage(told, "Name files; a shell spells those of a directory out: DIRECTORY/*.")
     if len(found) > 1 and target.path and target.format != "deb" and not target.path.endswith("/"):
         raise Usage("Several files cannot lie at one path.", "End the path with a slash.")
     return found, target

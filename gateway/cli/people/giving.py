@@ -176,7 +176,7 @@ def explain(
     url: AtUrl = "",
     profile: AsProfile = "",
 ) -> None:
-    """May somebody do something, and which grant says so?
+    """May somebody do something, and which grant says so? You may always ask of yourself.
 
     Parameters
     ----------

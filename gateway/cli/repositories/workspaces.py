@@ -23,6 +23,8 @@ def create(
 
     Parameters
     ----------
+    name
+        What it is called: 1 to 63 of a-z, 0-9, '.', '_' and '-'.
     description
         One line for people.
     """
@@ -47,7 +49,13 @@ def list_workspaces(*, deleted: bool = False, json: AsJson = False, url: AtUrl =
 
 @app.command(name="show")
 def show(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Show one workspace and its repositories, as far as you may see them."""
+    """Show one workspace and its repositories, as far as you may see them.
+
+    Parameters
+    ----------
+    name
+        The workspace.
+    """
     with reach(url, profile) as node:
         found = node.get(f"/workspaces/{name}")
         there = list(node.items("/repositories", workspace=name))
@@ -71,6 +79,8 @@ def edit(
 
     Parameters
     ----------
+    name
+        The workspace.
     description
         One line for people; "" takes it away.
     quota
@@ -101,6 +111,11 @@ def delete(
     """Delete a workspace, for good: nothing of it comes back, and nobody is ever given its name again. Needs to own it.
 
     One that holds repositories is deleted only with --force and its name. Its history stays with the node.
+
+    Parameters
+    ----------
+    name
+        The workspace.
     """
     with reach(url, profile) as node:
         if dry_run:

@@ -68,6 +68,11 @@ def _workspace_member(services: Services, reading: Reading, principal: Principal
         judge_workspace(reading, principal, at["workspace"], PEOPLE)
 
 
+def _asks_of_itself(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    if not is_member(reading, principal, at["workspace"]):
+        judge_workspace(reading, principal, at["workspace"], GRANT)
+
+
 def _team(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
     """Looked for among the caller's own teams, so that others are told the same of every name (B9)."""
     mates = own_teams(reading, principal, at["workspace"])
@@ -147,6 +152,7 @@ WORKSPACE_PEOPLE = Permission("people in the workspace", _workspace(PEOPLE))
 WORKSPACE_OWN = Permission("own in the workspace", _workspace(OWN))
 WORKSPACE_PROVISION = Permission("a token of its identity provider, of kind scim", _workspace(PROVISION))
 WORKSPACE_GRANT = Permission("grant in the workspace", _workspace(GRANT))
+GRANTS_OR_ITSELF = Permission("grant in the workspace, or a member that asks of itself", _asks_of_itself)
 WORKSPACE_ADMIN = Permission("manage the workspace", _workspace("admin"))
 WORKSPACE_HISTORY = Permission("manage the workspace; of a deleted one, admin on *", _history)
 REPOSITORY_READ = Permission("read on the repository", _repository_read)

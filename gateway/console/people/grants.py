@@ -3,12 +3,21 @@
 import msgspec
 
 from gateway.access.names import slug
-from gateway.access.rights.grants import ACTIONS, READ, What
+from gateway.access.rights.grants import ACTIONS, GRANT, READ, What
 from gateway.access.rights.rules import BINDINGS_MAX, account_rules
-from gateway.access.rights.verdicts import Principal, Standing, outlined
+from gateway.access.rights.verdicts import Principal, Standing, judge_workspace, outlined
 from gateway.console.calls.call import Call, Reply, Routes, no_content
-from gateway.console.calls.giving import actions_of, grant_of, judge_all, judge_giving, member_of, subject_of, told
-from gateway.console.calls.permissions import WORKSPACE_GRANT
+from gateway.console.calls.giving import (
+    account_of,
+    actions_of,
+    grant_of,
+    judge_all,
+    judge_giving,
+    member_of,
+    subject_of,
+    told,
+)
+from gateway.console.calls.permissions import GRANTS_OR_ITSELF, WORKSPACE_GRANT
 from gateway.console.people import replies
 from gateway.console.people.people import new_id
 from gateway.console.shapes import shown
@@ -17,7 +26,7 @@ from gateway.console.shapes.schemas import EditRole, NewBinding
 from storage.commit import Decided
 from storage.errors import Absent, Conflict, Invalid
 from storage.index.catalog import Reading
-from storage.nouns import Binding, Draft, DropBinding, DropRole, Grant, PutBinding, PutRole, Role
+from storage.nouns import Account, Binding, Draft, DropBinding, DropRole, Grant, PutBinding, PutRole, Role
 
 ROUTES = Routes("/-/api/v1")
 _PAGE = ("after", "limit")
@@ -128,12 +137,12 @@ async def take(call: Call) -> Reply:
 @ROUTES.add(
     "GET",
     "/workspaces/<workspace>/explain",
-    WORKSPACE_GRANT,
+    GRANTS_OR_ITSELF,
     ("principal", "action", "repository", "format", "package", "tag"),
     gives=replies.Explained,
 )
 async def explain(call: Call) -> Reply:
-    """May a member do this, and which grant says so?"""
+    """May a member do this, and which grant says so? Anybody may ask of himself: who is refused learns why (O28)."""
     ws, action = call.at["workspace"], call.argument("action", READ)
     if action not in ACTIONS:
         raise Invalid("This is no action.", f"One of {', '.join(ACTIONS)}.")
@@ -144,7 +153,7 @@ async def explain(call: Call) -> Reply:
         package = call.services.governed(format, call.services.normalise(format, package)) or ""
     what = What(action, ws, call.argument("repository"), format, package, call.argument("tag"))
     with call.read() as reading:
-        account = member_of(reading, ws, call.argument("principal"))
+        account = _asked_of(reading, call.principal, ws, call.argument("principal"))
         repository = outlined(reading, ws, what.repository)
         if what.repository and not repository.exists:
             raise Absent("There is no such repository.")
@@ -161,6 +170,14 @@ async def explain(call: Call) -> Reply:
             "parts_only": not verdict.allowed and not public and stands.possible(what),
         },
     )
+
+
+def _asked_of(reading: Reading, principal: Principal, ws: str, said: str) -> Account:
+    """The member of this name. Of others nobody learns without `grant`, not even whether they are."""
+    account = account_of(reading, ws, said)
+    if account is None or account.id != principal.owner:
+        judge_workspace(reading, principal, ws, GRANT)
+    return member_of(reading, ws, said)
 
 
 def _binding(reading: Reading, ws: str, id: str) -> Binding:
