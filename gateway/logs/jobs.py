@@ -3,14 +3,13 @@
 import os
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from shutil import which
 from typing import Any
 
 import msgspec
 
-from gateway.logs.pace import LOWEST, PRIORITIES
+from gateway.logs.pace import LOWEST
 from gateway.logs.tasks import Job, Task
 
 COMMAND = (sys.executable, "-P", "-m", "gateway.logs.child")
@@ -37,35 +36,22 @@ class Folders:
 
 
 def carry_out[Result](
-    task: Task,
-    shape: type[Result],
-    *,
-    memory_bytes_max: int,
-    seconds_max: float,
-    threads: int = 1,
-    nice: int = LOWEST,
-    patience_s: float = 0.0,
-) -> Result:
-    """What the task gives. Raises subprocess.SubprocessError where it ends badly or takes too long. Blocks; the process
-    ends with the thread that waits for it.
+    task: Task, shape: type[Result], *, memory_bytes_max: int, seconds_max: float, threads: int = 1, nice: int = LOWEST,
+    wall_s: float = 0.0,
+) -> Result:  # fmt: skip
+    """What the task gives. Raises subprocess.SubprocessError where it ends badly or takes too long: more than
+    `seconds_max` of a core, or than `wall_s` by the clock (0 = twice as long). Blocks; the process ends with the thread
+    that waits for it.
 
     It has its low priority from its first instruction on: to start it takes a tenth of a second, which on a node with
-    one core came out of delivery's time, every two seconds under load. Where delivery leaves it so little of a core
-    that it is not done after a while (`patience_s`, 0 = as long as it may take at all), it begins anew, less low."""
-    *lower, last = (nice, *(one for one in PRIORITIES if one < nice))
-    for one in lower:
-        with suppress(subprocess.TimeoutExpired):
-            return _done(shape, Job(task, memory_bytes_max, seconds_max, os.getpid(), threads, one), patience_s)
-    return _done(shape, Job(task, memory_bytes_max, seconds_max, os.getpid(), threads, last))
-
-
-def _done[Result](shape: type[Result], job: Job, patience_s: float = 0.0) -> Result:
+    one core came out of delivery's time, every two seconds under load."""
+    job = Job(task, memory_bytes_max, seconds_max, os.getpid(), threads, nice)
     done = subprocess.run(
-        (*_lowered(job.nice), *COMMAND),
+        (*_lowered(nice), *COMMAND),
         input=msgspec.msgpack.encode(job),
         capture_output=True,
         check=True,
-        timeout=patience_s or 2 * job.seconds_max,
+        timeout=wall_s or 2 * seconds_max,
         env=ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     answer: Any = msgspec.json.decode(done.stdout, type=shape)

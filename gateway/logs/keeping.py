@@ -22,7 +22,7 @@ from gateway.insight.requestlog import FILE_BYTES_MAX, FILES_MAX
 from gateway.logs import durable, segments
 from gateway.logs.jobs import Folders, carry_out
 from gateway.logs.losses import Interval, Losses
-from gateway.logs.pace import LOWEST, Waiting, left_s, priority
+from gateway.logs.pace import EQUAL, LOWEST, Waiting, left_s, priority
 from gateway.logs.register import Identity, Mark, Register
 from gateway.logs.segments import NODE, OWN, SUFFIX, Slice
 from gateway.logs.shipping import Shipping, Way
@@ -31,8 +31,8 @@ from storage.errors import Invalid
 
 LOOK_SECONDS = 2.0
 BUILD_SECONDS_MAX = 60.0
-PATIENCE_SECONDS = 10.0
-"""At a low priority; the files of a log turn in as many, where a core does nothing but deliver."""
+PATIENCE_SECONDS = 4.0
+"""For a segment at a low priority. Where a core does nothing but deliver, the files of a log turn in twice as many."""
 SEGMENT_BYTES_MAX = 64 << 20
 MAGIC = b"PAR1"
 ROOM_BYTES = FILE_BYTES_MAX * (FILES_MAX - 1)
@@ -126,16 +126,11 @@ class Keeping:
         return taken
 
     def _build(self, part: Slice) -> bool:
-        work = self.folders.work / f"{part.file}.jsonl"
-        if not segments.copied(part, work):
-            return False
         name = part.name(f"{datetime.now(UTC):%Y%m%dT%H%M%S}")
         scratch = self.folders.work / name
-        task = Build(str(self.folders.own), str(work), str(scratch), self._node, self._limits.countries)
-        built = carry_out(
-            task, Built, memory_bytes_max=self._limits.memory_bytes_max, seconds_max=BUILD_SECONDS_MAX,
-            nice=self._nice, patience_s=PATIENCE_SECONDS,
-        )  # fmt: skip
+        built = self._built(part, scratch)
+        if built is None:
+            return False
         if built.lost_ms:
             self._losses.add({}, built.lost_ms)
         if self._register is None:
@@ -144,6 +139,24 @@ class Keeping:
             one = Identity(self._node, part.file, part.start, part.stop)
             self._register.take(one, self.folders.kept / OWN / name, scratch)
         return True
+
+    def _built(self, part: Slice, scratch: Path) -> Built | None:
+        """A segment at `scratch`; None where the lines have gone meanwhile. What gets hardly any of a core at a low
+        priority begins anew at the usual one: it cannot be raised while it runs."""
+        work = self.folders.work / f"{part.file}.jsonl"
+        task = Build(str(self.folders.own), str(work), str(scratch), self._node, self._limits.countries)
+        for nice, wall_s in ((self._nice, PATIENCE_SECONDS if self._nice > EQUAL else 0.0), (EQUAL, 0.0)):
+            if not segments.copied(part, work):
+                return None
+            try:
+                return carry_out(
+                    task, Built, memory_bytes_max=self._limits.memory_bytes_max, seconds_max=BUILD_SECONDS_MAX,
+                    nice=nice, wall_s=wall_s,
+                )  # fmt: skip
+            except subprocess.TimeoutExpired:
+                if not wall_s:
+                    raise
+        return None
 
     # ------------------------------------------------------------ marks, and what was lost
 

@@ -24,6 +24,7 @@ from gateway.config import Logs as Limits
 from gateway.insight.errorlog import report
 from gateway.logs import durable, segments
 from gateway.logs.jobs import Folders, carry_out
+from gateway.logs.pace import EQUAL, LOWEST
 from gateway.logs.register import Register
 from gateway.logs.rollups import Held
 from gateway.logs.tasks import Latest, Made, Merge, Pulled, Tally, Used
@@ -125,6 +126,7 @@ class Merging:
         self._believes = believes
         self._now = now
         self._tried: dict[str, int] = {}
+        self._nice = LOWEST
         self._complained = False
 
     async def run(self) -> None:
@@ -267,9 +269,16 @@ class Merging:
         return sorted(path for path in self._folders.kept.iterdir() if path.is_dir())
 
     def _carry_out[Result](self, task: Merge | Tally | Latest, shape: type[Result]) -> Result:
-        return carry_out(
-            task, shape, memory_bytes_max=self._limits.memory_bytes_max, seconds_max=SECONDS_MAX, threads=THREADS
-        )
+        """What got hardly any of a core is tried at the usual priority next."""
+        nice, self._nice = self._nice, LOWEST
+        try:
+            return carry_out(
+                task, shape, memory_bytes_max=self._limits.memory_bytes_max, seconds_max=SECONDS_MAX, threads=THREADS,
+                nice=nice,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            self._nice = EQUAL
+            raise
 
 
 def _maker(sender: str, path: str) -> str:

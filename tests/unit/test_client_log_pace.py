@@ -1,22 +1,38 @@
 """Do lines become segments in time, also where delivery leaves the work hardly any of a core? THREATS F12."""
 
+import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import Logs
 from gateway.insight.requestlog import RequestLog, fragment, peer_tag, stamp
-from gateway.logs import keeping
-from gateway.logs.jobs import carry_out
+from gateway.logs import keeping, merging
+from gateway.logs.jobs import Folders
 from gateway.logs.keeping import ROOM_BYTES, Keeping
+from gateway.logs.merging import Merging
 from gateway.logs.pace import EQUAL, LOW, LOWEST, PRIORITIES, Waiting, left_s, priority
-from gateway.logs.tasks import Build
+from gateway.logs.register import Register
+from gateway.logs.tasks import Latest
+from tests.harness.believing import Everything
 
 MB = 1 << 20
-TASK = Build("/", "", "", "", "")
+
+
+def kept(root: Path) -> tuple[Keeping, RequestLog]:
+    made = Keeping(root, "tokyo", Logs(), None, None)
+    made.folders.make("origin")
+    return made, RequestLog(made.folders.logs / "access-0.jsonl")
+
+
+def add(log: RequestLog, count: int) -> None:
+    what = fragment("GET", b"/acme/main/generic/x", 200, 1, repository="acme/main")
+    log.pending += (stamp(1.0), peer_tag("192.0.2.1", "http"), what) * count
+    log.close()
 
 
 @pytest.mark.parametrize(
@@ -47,22 +63,47 @@ def test_more_that_waits_is_never_less_urgent(less: int, more: int, seconds: flo
     assert priority(left[0]) in PRIORITIES
 
 
-def test_a_task_that_is_left_no_time_begins_anew_at_a_higher_priority(
+def test_f12_a_segment_that_is_left_no_core_begins_anew_at_the_usual_priority(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has no core while it is low: here it sleeps then."""
-    tried = tmp_path / "tried"
+    """As if it had been ended at the worst point: made, with its source removed, and nothing told."""
+    made, log = kept(tmp_path)
+    add(log, 10)
+    told = f"""
+import os, runpy, sys, time
+from gateway.logs import child
+real = child.run
+def run(engine, task):
+    done = real(engine, task)
+    if os.getpriority(os.PRIO_PROCESS, 0) > {EQUAL}:
+        time.sleep(60)
+    return done
+child.run = run
+child.main()
+"""
+    monkeypatch.setattr("gateway.logs.jobs.COMMAND", (sys.executable, "-P", "-c", told))
+    assert made.take() == 1
+    assert made.look().all == 0
+    (segment,) = (one for one in made.folders.out.iterdir() if one.is_file())
+    assert duckdb.sql(f"select count(*) from '{segment}'").fetchall() == [(10,)]
+
+
+def test_what_got_no_core_is_merged_at_the_usual_priority_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = f"""
 import os, time
 nice = os.getpriority(os.PRIO_PROCESS, 0)
-open({str(tried)!r}, "a").write(f"{{nice}} ")
 if nice > {EQUAL}:
     time.sleep(60)
-print(nice)
+print(0)
 """
     monkeypatch.setattr("gateway.logs.jobs.COMMAND", (sys.executable, "-c", told))
-    assert carry_out(TASK, int, memory_bytes_max=1, seconds_max=60.0, patience_s=2.0) == EQUAL
-    assert tried.read_text().split() == [str(one) for one in PRIORITIES]
+    monkeypatch.setattr(merging, "SECONDS_MAX", 1.0)
+    one = Merging(Folders(tmp_path), Logs(), Register(tmp_path), Everything())
+    with pytest.raises(subprocess.TimeoutExpired):
+        one._carry_out(Latest("/", ()), int)
+    assert one._carry_out(Latest("/", ()), int) == 0
+    with pytest.raises(subprocess.TimeoutExpired):
+        one._carry_out(Latest("/", ()), int)
 
 
 def test_f12_a_log_that_fills_in_seconds_is_taken_at_deliverys_own_priority(
@@ -70,7 +111,7 @@ def test_f12_a_log_that_fills_in_seconds_is_taken_at_deliverys_own_priority(
 ) -> None:
     """And at the lowest again, once little comes."""
     asked: list[int] = []
-    real = carry_out
+    real = keeping.carry_out
 
     def seen(*told: object, nice: int, **more: object) -> object:
         asked.append(nice)
@@ -78,26 +119,15 @@ def test_f12_a_log_that_fills_in_seconds_is_taken_at_deliverys_own_priority(
 
     monkeypatch.setattr(keeping, "carry_out", seen)
     monkeypatch.setattr(keeping, "ROOM_BYTES", 20 * MB)
-    made = Keeping(tmp_path, "tokyo", Logs(), None, None)
-    made.folders.make("origin")
-    log = RequestLog(made.folders.logs / "access-0.jsonl")
-    what = fragment("GET", b"/acme/main/generic/x", 200, 1, repository="acme/main")
-
-    def add(count: int) -> None:
-        log.pending += (stamp(1.0), peer_tag("192.0.2.1", "http"), what) * count
-        log.flush()
-
-    add(10)
-    log.close()
+    made, log = kept(tmp_path)
+    add(log, 10)
     made.look()
     made.take()
-    add(100_000)
-    log.close()
+    add(log, 100_000)
     assert made.look().all > 10 * MB
     made.take()
     made.look()
     made.look()
-    add(10)
-    log.close()
+    add(log, 10)
     made.take()
     assert asked == [LOWEST, EQUAL, LOWEST]
