@@ -188,6 +188,8 @@ class Worker:
     async def _look_after(self, packages: Packages) -> None:
         """What must be done now and then."""
         parts = self._parts
+        if parts.number == 0:
+            await self._forget_gone()
         while True:
             await trio.sleep(REAP_SECONDS)
             parts.store.reap()
