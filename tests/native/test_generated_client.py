@@ -29,8 +29,9 @@ from acme.api.searching import searching_search as search
 from acme.api.holding import holding_list_packages as list_packages
 from acme.models import (
     EditRepository, NewGrant, NewRepository, NewToken, NewWorkspace, PageFound, Refused,
-    RepositoryWithFormats, SearchingSearchSort,
+    RepositoryWithFormats, SearchingSearchSort, SomeOfPageFound, SomeOfPageRepository, SomeOfRepositoryWithFormats,
 )
+from acme.types import Unset
 
 url, token = sys.argv[1:]
 node = AuthenticatedClient(base_url=url, token=token, raise_on_unexpected_status=True)
@@ -75,8 +76,14 @@ unchanged = show_repository.sync_detailed("shop", "tools", client=node, if_none_
 assert unchanged.status_code == 304
 
 # who asks for some members gets those
-some = node.get_httpx_client().get("/-/api/v1/repositories/shop/tools", params={"fields": "name,public"})
-assert some.json() == {"name": "tools", "public": True}
+some = show_repository.sync("shop", "tools", client=node, fields="name,public")
+assert isinstance(some, SomeOfRepositoryWithFormats), some
+assert some.to_dict() == {"name": "tools", "public": True} and isinstance(some.upstreams, Unset)
+some = list_repositories.sync(client=node, workspace="shop", fields="name", limit=2)
+assert isinstance(some, SomeOfPageRepository), some
+assert [one.to_dict() for one in some.items] == [{"name": "alpha"}, {"name": "beta"}] and some.next_
+whole = list_repositories.sync(client=node, workspace="shop", limit=2)
+assert not isinstance(whole, SomeOfPageRepository) and whole.items[0].public is False
 
 # limits are told
 grants = [NewGrant("shop/tools")]
@@ -97,7 +104,10 @@ assert found("name:^web") == ["main/web-app", "main/web-shop"]
 assert found("web NOT shop") == ["main/web-app"]
 assert found('(name:"app" OR name:shop) format:npm workspace:demo') == ["main/web-app", "main/web-shop"]
 assert found("name:^web version:>=2 version:<3") == ["main/web-shop"]
-assert found("size:>=1m") == []
+assert found("size:>=1m") == [] and found("size:>=1") == ["main/web-app", "main/web-shop"]
+some = search.sync(client=node, q="web-app", fields="name,versions.name")
+assert isinstance(some, SomeOfPageFound), some
+assert [one.to_dict() for one in some.items] == [{"name": "web-app", "versions": [{"name": "1.0.0"}]}]
 assert found("web", sort=SearchingSearchSort.UPDATED) == ["main/web-shop", "main/web-app"]
 assert found("-quarantined:true uploaded:>2020-01-01 repository:main") == ["main/web-app", "main/web-shop"]
 assert isinstance(search.sync(client=node, q="size:huge"), Refused)

@@ -16,6 +16,7 @@ from gateway.console.calls.permissions import ANYBODY, BY_ASKING, BY_CODE, BY_PR
 from gateway.console.calls.problems import MEDIA
 from gateway.console.document import manners as described
 from gateway.console.document.arguments import ARGUMENTS, needed
+from gateway.console.document.selecting import Selecting
 from gateway.console.shapes.replies import Refused
 
 OPENAPI = "3.1.0"
@@ -75,11 +76,14 @@ def document(routes: Sequence[Route], version: str) -> Object:
     shapes = [shape for route in routes for shape in (route.takes, route.gives) if _is_shaped(shape)]
     schemas, components = msgspec.json.schema_components([*shapes, Refused], ref_template=_REF)
     known = {id(shape): schema for shape, schema in zip(shapes, schemas, strict=False)}
+    selecting = Selecting(components)
     things = {route.rule for route in routes if route.shows is not None}
     paths: dict[str, Object] = {}
     for route in routes:
         at = _PART.sub(r"{\2}", route.rule)
-        paths.setdefault(at, {})[route.method.lower()] = _operation(route, known, schemas[-1], route.rule in things)
+        paths.setdefault(at, {})[route.method.lower()] = _operation(
+            route, known, schemas[-1], selecting, thing=route.rule in things
+        )
     return {
         "openapi": OPENAPI,
         "info": {"title": "Entrepot", "version": version, "summary": "The management API of a node."},
@@ -104,7 +108,7 @@ def _is_shaped(shape: object) -> bool:
     return shape is not None and shape is not str
 
 
-def _operation(route: Route, known: dict[int, Object], refused: Object, thing: bool) -> Object:
+def _operation(route: Route, known: dict[int, Object], refused: Object, selecting: Selecting, *, thing: bool) -> Object:
     group = route.handler.__module__.rpartition(".")[2]
     name = getattr(route.handler, "__name__", "")
     told = inspect.getdoc(route.handler) or ""
@@ -118,7 +122,7 @@ def _operation(route: Route, known: dict[int, Object], refused: Object, thing: b
             *([{}] if route.permission in (ANYBODY, BY_PROOF, BY_ASKING, BY_CODE) else []),
             *({one: []} for one in _SECURITY),
         ],
-        "responses": _responses(route, known, refused),
+        "responses": _responses(route, known, refused, selecting),
     }
     if route.takes is not None:
         media = route.dialect or JSON
@@ -126,10 +130,12 @@ def _operation(route: Route, known: dict[int, Object], refused: Object, thing: b
     return operation
 
 
-def _responses(route: Route, known: dict[int, Object], refused: Object) -> Object:
+def _responses(route: Route, known: dict[int, Object], refused: Object, selecting: Selecting) -> Object:
     content: Object = {}
     if _is_shaped(route.gives):
-        content[route.dialect or JSON] = {"schema": known[id(route.gives)]}
+        whole = known[id(route.gives)]
+        schema = selecting.either(whole, of_items=route.lists) if route.selects else whole
+        content[route.dialect or JSON] = {"schema": schema}
     if route.media:
         content[route.media.partition(";")[0]] = {"schema": {"type": "string"}}
     responses: Object = {}
