@@ -4,8 +4,6 @@ One meaning each, everywhere. All are frozen msgspec structs: they go to the jou
 msgpack, so a field is only ever appended, with a default. Times are milliseconds since 1970 UTC (`_ms`), sizes bytes.
 """
 
-import msgspec
-
 from storage.contents import (
     Binned,
     Change,
@@ -26,14 +24,17 @@ from storage.contents import (
     View,
 )
 from storage.hooks import DropWebhook, PutWebhook
+from storage.providers import ClaimRule, DropProvider, People, Provider, PutProvider, Saml, SamlPair
 from storage.spaces import DropWorkspace, NetworkRule, PutWorkspace, Workspace
 
 __all__ = (
     "Binned",
     "Change",
+    "ClaimRule",
     "DropBinned",
     "DropFile",
     "DropPackage",
+    "DropProvider",
     "DropTag",
     "DropVersion",
     "DropWorkspace",
@@ -41,12 +42,17 @@ __all__ = (
     "NetworkRule",
     "Noun",
     "Package",
+    "People",
+    "Provider",
     "PutBinned",
     "PutFile",
     "PutPackage",
+    "PutProvider",
     "PutTag",
     "PutVersion",
     "PutWorkspace",
+    "Saml",
+    "SamlPair",
     "Version",
     "View",
     "Workspace",
@@ -271,60 +277,6 @@ class Entitlement(Noun, frozen=True):
     metadata: dict[str, str] = {}  # noqa: RUF012  # a msgspec.Struct by way of Noun
 
 
-class ClaimRule(Noun, frozen=True):
-    """Who shows all of these claims, with exactly these values, is the service account `account` (its id)."""
-
-    claims: dict[str, str]
-    account: str
-
-
-class People(Noun, frozen=True):
-    """How an issuer's word on somebody becomes a managed user. The claim `name` is its userName, at one of the mail
-    `domains`, () = any; `claims` must all be there. `joins`: who is not known yet is made. Of the Teams that values of
-    the claim `groups` lead to (`teams`: value → Team), one is in those and no others."""
-
-    name: str
-    scopes: tuple[str, ...] = ()
-    domains: tuple[str, ...] = ()
-    claims: dict[str, str] = msgspec.field(default_factory=dict)
-    joins: bool = False
-    groups: str = ""
-    teams: dict[str, str] = msgspec.field(default_factory=dict)
-
-
-class Saml(Noun, frozen=True):
-    """How a Provider speaks SAML 2.0: it takes requests by redirect at `sign_on`, and signs with the keys of these
-    `certificates` (DER). `subject` is the attribute by which it tells people apart, "" = their NameID. `unsolicited`:
-    it may send people here who did not begin here."""
-
-    sign_on: str
-    certificates: tuple[bytes, ...]
-    subject: str = ""
-    unsolicited: bool = False
-
-
-class Provider(Noun, frozen=True):
-    """Somebody else who says who is who: an OpenID issuer whose identity tokens for `audience` a Workspace takes in
-    exchange for tokens of its service accounts, which are good for `lifetime_s`; with `people`, at which its managed
-    users sign in, and `audience` is what this node is called there; with `saml` it speaks that, and `issuer` is its
-    entityID. `private_network`: it may be elsewhere than on the public Internet, and speak plain http. From
-    `disabled_ms` on nobody is believed because of it, 0 = it is not. `trust` counts how often it began to be believed
-    anew, or by other means: what it has let in before is over."""
-
-    id: str
-    name: str
-    issuer: str
-    audience: str
-    rules: tuple[ClaimRule, ...]
-    lifetime_s: int
-    private_network: bool = False
-    at_ms: int = 0
-    people: People | None = None
-    saml: Saml | None = None
-    disabled_ms: int = 0
-    trust: int = 0
-
-
 class Exchange(Noun, frozen=True):
     """What a Token was given for: the identity token of `subject` by `issuer`, which a Provider (its id) vouched for.
     The Token is kept until `until_ms`, so that its id, which follows from the identity token, is not given twice.
@@ -515,16 +467,6 @@ class PutBinding(Change, frozen=True, tag="pb"):
 
 class DropBinding(Change, frozen=True, tag="db"):
     subject: str
-    id: str
-
-
-class PutProvider(Change, frozen=True, tag="pi"):
-    provider: Provider
-
-
-class DropProvider(Change, frozen=True, tag="di"):
-    """Drops the Provider; the Tokens that rest on it can do nothing from then on."""
-
     id: str
 
 

@@ -21,6 +21,8 @@ from gateway.access.limits.rates import Rates, Table
 from gateway.access.peers.authority import FILE_NAME as AUTHORITY_NAME
 from gateway.access.peers.authority import Authority
 from gateway.access.rights.geography import Geography
+from gateway.access.secrets.samlkeys import FILE_NAME as SAML_KEYS_NAME
+from gateway.access.secrets.samlkeys import SamlKeys
 from gateway.access.secrets.signing import FILE_NAME as SIGNING_NAME
 from gateway.access.secrets.signing import SigningKeys
 from gateway.access.secrets.upstreams import FILE_NAME as SECRETS_NAME
@@ -65,6 +67,7 @@ class Parts:
         self.reactor: Reactor | None = None
         self.secrets = Secrets(self.root / SECRETS_NAME)
         self.signing = SigningKeys(self.root / SIGNING_NAME)
+        self.saml_keys = SamlKeys(self.root / SAML_KEYS_NAME)
         self.authority = Authority(self.root / AUTHORITY_NAME)
         self.history = History(store.index, store.journal) if store.journal is not None else None
         self.heads = Heads(self.root, store.identity.id)

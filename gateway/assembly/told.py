@@ -53,6 +53,7 @@ def services_of(parts: Parts) -> Services:
         commit=committer.commit if committer is not None else None,
         secrets=parts.secrets if is_origin else None,
         signing=parts.signing if is_origin else None,
+        saml_keys=parts.saml_keys if is_origin else None,
         reserved=store.quotas.reserved,
         work=parts.chores,
         authority=parts.authority if is_origin else None,

@@ -18,7 +18,7 @@ from gateway.console.document import explaining, openapi
 from gateway.console.history import audit, exporting, traffic
 from gateway.console.nodes import edges, facts, hosts, upkeep
 from gateway.console.packages import copying, holding, pulls, removing, searching, withholding
-from gateway.console.people import credentials, disabling, entitlements, grants, oidc, people, saml
+from gateway.console.people import credentials, disabling, entitlements, grants, oidc, people, saml, samlkeys
 from gateway.console.repositories import deleting, networks, quotas, replication, rotating, signing, tenancy, upstreams
 from gateway.console.scim import discovery, groups, users
 from gateway.console.scim import searching as scim_searching
@@ -73,6 +73,7 @@ ROUTES: tuple[Route, ...] = (
     *oidc.ROUTES.all,
     *disabling.ROUTES.all,
     *saml.ROUTES.all,
+    *samlkeys.ROUTES.all,
     *webhooks.ROUTES.all,
     *scim_tokens.ROUTES.all,
     *discovery.ROUTES.all,

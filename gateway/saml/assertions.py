@@ -52,14 +52,17 @@ class Assertion(NamedTuple):
 
 
 def assertion_of(sent: Sent, proven: Sequence[Element], expected: Expected) -> Assertion:
-    """Raises Unauthenticated, Forbidden, Invalid."""
+    """What is said by what is `proven`: the Response, the Assertion that is in it or was, encrypted, or both. Raises
+    Unauthenticated, Forbidden, Invalid."""
     response = next((one for one in proven if one.name == f"{names.PROTOCOL} Response"), None)
     assertion = next((one for one in proven if one.name == f"{names.ASSERTION} Assertion"), None)
-    if response is not None:
+    if response is not None and next(every(response, names.ASSERTION, "EncryptedAssertion"), None) is None:
         within = only(response, names.ASSERTION, "Assertion")
         if assertion is not None and assertion.attributes.get("ID") != within.attributes.get("ID"):
             raise Invalid("Two things are signed in this answer.", "Begin again.")
-        assertion, sent = assertion or within, _said_by(response)
+        assertion = assertion or within
+    if response is not None:
+        sent = _said_by(response)
     if assertion is None:
         raise Unauthenticated("The identity provider has signed no assertion.", "Have it sign its assertions.")
     _check_response(sent, expected, signed=response is not None)

@@ -16,8 +16,19 @@ class Sealed(msgspec.Struct, frozen=True, array_like=True):
     payload: bytes
 
 
+class Envelope(msgspec.Struct, frozen=True, array_like=True):
+    """An encrypted assertion: its `content` by `cipher`, and the key to it, `wrapped` by RSA-OAEP with these hashes."""
+
+    cipher: str
+    digest: str
+    mask: str
+    wrapped: bytes
+    content: bytes
+
+
 class Sent(msgspec.Struct, frozen=True, array_like=True):
-    """A Response. What stands here beside `seals` is signed only where one of them is about the "Response"."""
+    """A Response. What stands here beside `seals` is signed only where one of them is about the "Response". What its
+    `envelope` holds is not known yet."""
 
     seals: tuple[Sealed, ...] = ()
     version: str = ""
@@ -25,6 +36,7 @@ class Sent(msgspec.Struct, frozen=True, array_like=True):
     in_response_to: str = ""
     issuer: str = ""
     status: str = ""
+    envelope: Envelope | None = None
 
 
 class Described(msgspec.Struct, frozen=True, array_like=True):

@@ -5,7 +5,8 @@ place. signxml checks the signature here, and says which bytes it is over; the n
 (`proving.py`), so that not even a broken child can make somebody out of nobody.
 
 What signature wrapping lives on is refused before anything is verified: there is one Assertion, a child of the
-Response; every signature is a child of one of these two and refers to its own parent; every id is there once.
+Response; every signature is a child of one of these two and refers to its own parent; every id is there once. One that
+is encrypted is handed out as it is, and comes back here once it is opened (`opening.py`): alone, and as hostile.
 """
 
 import base64
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from cryptography import x509
 from lxml import etree
 from signxml.algorithms import DigestAlgorithm, SignatureMethod
@@ -21,7 +23,8 @@ from signxml.exceptions import SignXMLException
 from signxml.verifier import SignatureConfiguration, XMLVerifier
 
 from formats.kit import xmls
-from gateway.saml import names
+from gateway.saml import names, trees
+from gateway.saml.envelopes import envelope_of
 from gateway.saml.shapes import Described, Sealed, Sent
 from storage.errors import Invalid, Unauthenticated
 
@@ -31,7 +34,7 @@ DEPTH_MAX = 32
 ELEMENTS_MAX = 10_000
 _SPACES = {"p": names.PROTOCOL, "a": names.ASSERTION, "m": names.METADATA, "ds": names.SIGNATURE, "ec": names.EXCLUSIVE}
 _IDS = ("ID", "Id", "id", "{http://www.w3.org/XML/1998/namespace}id")
-_AT = {"Response": "./", "Assertion": f"./{{{names.ASSERTION}}}Assertion/"}
+_ASSERTION, _ENCRYPTED = (f"{{{names.ASSERTION}}}{one}" for one in ("Assertion", "EncryptedAssertion"))
 _METHODS = frozenset(SignatureMethod(one) for one in names.METHODS)
 _DIGESTS = frozenset(DigestAlgorithm(one) for one in names.HASHES)
 _FAULTS = (SignXMLException, etree.LxmlError, binascii.Error, ValueError, TypeError, AttributeError, LookupError)
@@ -43,15 +46,37 @@ def response(certificates: Sequence[bytes], raw: bytes) -> Sent:
     root = _tree(raw, RESPONSE_BYTES_MAX)
     if root.tag != f"{{{names.PROTOCOL}}}Response":
         raise Invalid("This is no answer of an identity provider.", "Begin again.")
-    status = root.find("./p:Status/p:StatusCode", _SPACES)
-    told = {"status": "" if status is None else status.get("Value", "")}
-    issuer = root.find("./a:Issuer", _SPACES)
-    told["issuer"] = "" if issuer is None else _text(issuer)
-    for name, attribute in (("version", "Version"), ("destination", "Destination"), ("in_response_to", "InResponseTo")):
-        told[name] = root.get(attribute, "")
-    if told["status"] != names.SUCCESS:
-        return Sent(seals=(), **told)
-    return Sent(seals=tuple(_sealed(raw, one, certificates) for one in _signatures(root)), **told)
+    said = _said_by(root)
+    if said.status != names.SUCCESS:
+        return said
+    encrypted = next(root.iter(_ENCRYPTED), None) is not None
+    found = _signatures(root, _encrypted_in(root) if encrypted else _assertion_in(root))
+    if not found and not encrypted:
+        raise Unauthenticated("The identity provider has not signed what it says.", "Have it sign its assertions.")
+    seals = tuple(_sealed(raw, one, certificates) for one in found)
+    return msgspec.structs.replace(said, seals=seals, envelope=envelope_of(trees.read(raw)) if encrypted else None)
+
+
+def _said_by(root: etree._Element) -> Sent:
+    """What stands at its top."""
+    status, issuer = root.find("./p:Status/p:StatusCode", _SPACES), root.find("./a:Issuer", _SPACES)
+    return Sent(
+        (),
+        root.get("Version", ""),
+        root.get("Destination", ""),
+        root.get("InResponseTo", ""),
+        "" if issuer is None else _text(issuer),
+        "" if status is None else status.get("Value", ""),
+    )
+
+
+def assertion(certificates: Sequence[bytes], raw: bytes) -> Sent:
+    """The seals of what was in an envelope: an Assertion whose signature, if it has one, is good by one of these
+    certificates. Raises Invalid, Unauthenticated."""
+    root = _tree(raw, RESPONSE_BYTES_MAX)
+    if root.tag != _ASSERTION or len(list(root.iter(_ASSERTION, _ENCRYPTED))) != 1:
+        raise Invalid("An answer of an identity provider has one assertion.", "Begin again.")
+    return Sent(seals=tuple(_sealed(raw, one, certificates) for one in _signatures(root, root)))
 
 
 def metadata(entity_id: str, raw: bytes) -> Described:
@@ -81,31 +106,44 @@ def metadata(entity_id: str, raw: bytes) -> Described:
     return Described(found[0].get("entityID", ""), sign_on, certificates, _until_ms(found[0], role))
 
 
-READERS: Mapping[str, Callable[[Any, bytes], object]] = {"response": response, "metadata": metadata}
+READERS: Mapping[str, Callable[[Any, bytes], object]] = {
+    "response": response,
+    "assertion": assertion,
+    "metadata": metadata,
+}
 """What the sandbox is asked for by name."""
 
 
 # ---------------------------------------------------------------- signatures
 
 
-def _signatures(root: etree._Element) -> Iterator[etree._Element]:
-    """Those of the Response and of its Assertion, the Assertion's last. Raises Invalid, Unauthenticated."""
-    if next(root.iter(f"{{{names.ASSERTION}}}EncryptedAssertion"), None) is not None:
-        raise Invalid("The identity provider encrypts what it says.", "Have it sign only; the way here is TLS.")
-    assertions = list(root.iter(f"{{{names.ASSERTION}}}Assertion"))
+def _assertion_in(root: etree._Element) -> etree._Element:
+    """The only one, a child of the Response. Raises Invalid."""
+    assertions = list(root.iter(_ASSERTION))
     if len(assertions) != 1 or assertions[0].getparent() is not root:
         raise Invalid("An answer of an identity provider has one assertion.", "Begin again.")
+    return assertions[0]
+
+
+def _encrypted_in(root: etree._Element) -> etree._Element:
+    """The Response, which has one encrypted assertion and no other. Raises Invalid."""
+    found = list(root.iter(_ASSERTION, _ENCRYPTED))
+    if len(found) != 1 or found[0].getparent() is not root:
+        raise Invalid("An answer of an identity provider has one assertion.", "Begin again.")
+    return root
+
+
+def _signatures(root: etree._Element, assertion: etree._Element) -> list[etree._Element]:
+    """Those of the document and of its Assertion, the Assertion's last. Raises Invalid."""
     ids = [one.get(name) for one in root.iter(etree.Element) for name in _IDS if one.get(name) is not None]
     if len(set(ids)) != len(ids):
         raise Invalid("Something in this answer has the name of something else.", "Begin again.")
-    signed = (root, assertions[0])
+    signed = (root, assertion)
     found = list(root.iter(f"{{{names.SIGNATURE}}}Signature"))
     parents = [one.getparent() for one in found]
-    if not found:
-        raise Unauthenticated("The identity provider has not signed what it says.", "Have it sign its assertions.")
     if any(parent not in signed for parent in parents) or len(set(map(id, parents))) != len(parents):
         raise Invalid("A signature is where none belongs.", "Begin again.")
-    return iter(sorted(found, key=lambda one: one.getparent() is not root))
+    return sorted(found, key=lambda one: one.getparent() is not root)
 
 
 def _sealed(raw: bytes, signature: etree._Element, certificates: Sequence[bytes]) -> Sealed:
@@ -122,7 +160,7 @@ def _sealed(raw: bytes, signature: etree._Element, certificates: Sequence[bytes]
                 parser=_parser(),
                 id_attribute="ID",
                 expect_config=SignatureConfiguration(
-                    location=_AT[about],
+                    location="./" if parent.getparent() is None else f"./{_ASSERTION}/",
                     signature_methods=_METHODS,
                     digest_algorithms=_DIGESTS,
                     ignore_ambiguous_key_info=True,  # the key is the one that was configured, whatever it says

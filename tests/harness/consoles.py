@@ -13,6 +13,7 @@ from formats.kit.contract import order_of
 from gateway.access import tokens
 from gateway.access.peers.authority import Authority
 from gateway.access.rights.grants import PROVISION
+from gateway.access.secrets.samlkeys import SamlKeys
 from gateway.access.secrets.signing import SigningKeys
 from gateway.access.secrets.upstreams import Secrets
 from gateway.access.signin import sessions
@@ -118,6 +119,7 @@ class Console:
     """An application over `acme` and `other`, each with `main` (private) and `open` (public), and tokens by role."""
 
     def __init__(self, root: Path, **services: Any) -> None:
+        self.root = root
         self.ledger = Ledger(root)
         self.health = Health()
         self.now_ms = NOW_MS
@@ -152,6 +154,7 @@ class Console:
             "commit": self.ledger.commit,
             "secrets": self.secrets,
             "signing": self.signing,
+            "saml_keys": SamlKeys(root / "samlkeys.json"),
             "authority": Authority(root / "authority.json"),
             "telling": self.telling,
             "now_ms": lambda: self.now_ms,

@@ -22,8 +22,7 @@ WORKERS = 4
 
 
 class SamlProvider:
-    """A running identity provider at `url`. `people` are the attributes of each login; `back` is where its one client
-    takes answers, known as `audience`."""
+    """A running identity provider at `url`. `people` are the attributes of each login."""
 
     def __init__(
         self, folder: Path, people: Mapping[str, Mapping[str, Sequence[str]]], signers: Sequence[Signer]
@@ -38,6 +37,7 @@ class SamlProvider:
         for number, one in enumerate(signers):
             (folder / "cert" / f"{number}.pem").write_text(one.key_pem)
             (folder / "cert" / f"{number}.crt").write_text(one.pem)
+        self.client = folder / "metadata" / "client.xml"
         self._write_config()
         self.write_metadata()
         self._log = (folder / "log" / "server").open("wb")
@@ -64,19 +64,13 @@ class SamlProvider:
         assert answer.status_code == 200, answer.text
         return answer.text
 
-    def know(self, audience: str, back: str) -> None:
-        """Its client from now on."""
-        client: dict[str, object] = {
-            "AssertionConsumerService": back,
-            "NameIDFormat": "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress",
-            "simplesaml.nameidattribute": "mail",
-            "simplesaml.attributes": True,
-        }
-        text = f"<?php\n$metadata[{_php(audience)}] = {_php(client)};\n"
-        (self.folder / "metadata" / "saml20-sp-remote.php").write_text(text)
+    def know(self, description: str) -> None:
+        """Its client from now on, by the metadata that this tells of itself."""
+        self.client.write_text(description)
 
-    def write_metadata(self, *, signing: int = 0, weak: bool = False) -> None:
-        """Which of its keys it signs with; the others are told as new ones."""
+    def write_metadata(self, *, signing: int = 0, weak: bool = False, **more: object) -> None:
+        """Which of its keys it signs with; the others are told as new ones. `more` is as its manual has it, with `__`
+        for a point."""
         hash = "http://www.w3.org/2000/09/xmldsig#rsa-sha1" if weak else (
             "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256")  # fmt: skip
         told: dict[str, object] = {
@@ -86,7 +80,8 @@ class SamlProvider:
             "certificate": f"{signing}.crt",
             "signature.algorithm": hash,
             "NameIDFormat": "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress",
-        }
+            "simplesaml.nameidattribute": "mail",
+        } | {name.replace("__", "."): value for name, value in more.items()}
         if len(self.signers) > 1 and not signing:
             told |= {"new_privatekey": "1.pem", "new_certificate": "1.crt"}
         text = f"<?php\n$metadata['__DYNAMIC:1__'] = {_php(told)};\n"
@@ -113,7 +108,10 @@ class SamlProvider:
             "timezone": "UTC",
         }
         text = f"<?php\n$config = {_php(config)} + ['session.cookie.secure' => false, 'authproc.idp' => [],\n"
-        text += "'module.enable' => ['exampleauth' => true], 'metadata.sources' => [['type' => 'flatfile']]];\n"
+        client = _php(self.client)
+        known = f"file_exists({client}) ? [['type' => 'xml', 'file' => {client}]] : []"
+        text += "'module.enable' => ['exampleauth' => true],\n"
+        text += f"'metadata.sources' => array_merge([['type' => 'flatfile']], {known})];\n"
         (folder / "config" / "config.php").write_text(text)
         people = ", ".join(f"{_php(f'{name}:{PASSWORD}')} => {_php(one)}" for name, one in self.people.items())
         sources = f"<?php\n$config = ['people' => ['exampleauth:UserPass', {people}]];\n"

@@ -44,6 +44,12 @@ class World(NamedTuple):
     def begin(self, provider: str = "corp") -> str:
         return f"{self.edge}/-/sign-in/saml/demo/{provider}?next=/-/account"
 
+    def introduce(self) -> None:
+        """Tell the provider what this node tells of itself now."""
+        told = httpx2.get(f"{self.edge}/-/sign-in/saml/demo/corp/metadata", trust_env=False, verify=False)
+        assert told.status_code == 200, told.text
+        self.provider.know(told.text)
+
     def says(self, *arguments: str) -> Any:
         code, told, errors = self.pair.entrepot(*arguments, node=self.pair.edge)
         assert code == 0, errors
@@ -63,7 +69,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         made = world.says("sso", "add-saml", "demo/corp", *known, *who, "--subject-attribute", "uid")
         assert made["people"]["back"] == "/-/sign-in/saml/demo/corp/return"
         assert len(made["saml"]["certificates"]) == 2, "the one it has and the one that will take over"
-        idp.know(f"{back}/metadata", f"{back}/return")
+        world.introduce()
         yield world
 
 
@@ -192,6 +198,42 @@ def test_keys_take_over_and_sha1_does_not(world: World, tmp_path: Path) -> None:
         refused = cat.bring(*cat.answer_of(world.begin(), "cat"))
         assert (refused.status_code, "not taken" in refused.text) == (401, True)
     world.provider.write_metadata(signing=1)
+
+
+def _enters(world: World, login: str) -> str:
+    """What a browser brought from the provider, by which it is in."""
+    with Walker() as walker:
+        to, fields = walker.answer_of(world.begin(), login)
+        entered = walker.bring(to, fields)
+        assert (entered.status_code, entered.url.path) == (200, "/-/account"), entered.text
+        return base64.b64decode(fields["SAMLResponse"]).decode()
+
+
+def test_c9_what_the_provider_encrypts_for_this_node_is_read(world: World) -> None:
+    """By the key in this node's own metadata, inside a signed answer and without; a new key takes over, and what is
+    for a key that was retired is for nobody."""
+    try:
+        for whole in (True, False):
+            world.provider.write_metadata(signing=1, assertion__encryption=True, saml20__sign__response=whole)
+            said = _enters(world, "ann")
+            assert ("EncryptedAssertion" in said, "ann@acme" in said) == (True, False)
+        made = world.says("sso", "key", "add", "demo/corp")
+        _enters(world, "cat")
+        old = world.provider.client.read_text()
+        world.introduce()
+        assert world.provider.client.read_text() != old
+        _enters(world, "cat")
+        first, second = world.says("sso", "key", "list", "demo/corp")["items"]
+        assert second["id"] == made["id"]
+        world.says("sso", "key", "retire", "demo/corp", first["id"])
+        _enters(world, "ann")
+        world.provider.know(old)
+        with Walker() as cat:
+            refused = cat.bring(*cat.answer_of(world.begin(), "cat"))
+            assert (refused.status_code, "cannot be read here" in refused.text) == (401, True)
+    finally:
+        world.provider.write_metadata(signing=1)
+        world.introduce()
 
 
 def test_the_node_describes_itself(world: World) -> None:

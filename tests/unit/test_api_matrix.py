@@ -80,6 +80,7 @@ HIDDEN: dict[str, str] = {
     "<path:package>": "thing",
     "<person>": "usr_managed",
     "<group>": "grp_staff",
+    "<key>": "key_old",
 }
 STATES: tuple[dict[str, str], ...] = (
     {},
@@ -90,7 +91,7 @@ STATES: tuple[dict[str, str], ...] = (
     {"<person>": "usr_none", "<group>": "grp_none"},
     {"<provider>": "none", "<webhook>": "none", "<number>": "2"},
     {"<webhook>": "whole"},
-    {"<passkey>": "pky_none"},
+    {"<passkey>": "pky_none", "<key>": "key_none"},
     {"<id>": "tok_0000000000000000", "<path:package>": "none", "<name>": "none", "<fingerprint>": "1" * 40},
 )
 

@@ -10,7 +10,7 @@ from gateway.console.api import PAGES, ROUTES
 from gateway.console.calls import permissions
 from gateway.console.calls.call import Route
 from storage.index.bins import id_of
-from storage.nouns import ClaimRule, People, Provider, PutProvider, Saml
+from storage.nouns import ClaimRule, People, Provider, PutProvider, Saml, SamlPair
 from tests.harness.consoles import Console
 from tests.harness.saml_answers import Signer, metadata
 
@@ -181,6 +181,7 @@ def address(route: Route, console: Console) -> str:
         "<code>": "absent",
         "<webhook>": "builds",
         "<number>": "1",
+        "<key>": "key_old",
     }
     path = route.rule
     for part, value in parts.items():
@@ -222,7 +223,8 @@ async def filled(root: Path) -> Console:
     console.add_package("acme", "main", "npm", "thing", "next")
     provider = Provider("idp_ci", "ci", "https://ci.example", "a", (ClaimRule({"a": "b"}, "svc_robot"),), 60)
     console.add_people("acme", PutProvider(provider))
-    saml = Saml("https://corp.example/sso", (SAML_SIGNER.der,))
+    pairs = tuple(SamlPair(one, SAML_SIGNER.der, SAML_SIGNER.der) for one in ("key_old", "key_new"))
+    saml = Saml("https://corp.example/sso", (SAML_SIGNER.der,), pairs=pairs)
     corp = Provider("idp_corp", "corp", CORP, "entrepot", (), 0, people=People("email"), saml=saml)
     console.add_people("acme", PutProvider(corp))
     console.add_customer("acme")

@@ -254,13 +254,6 @@ def test_d6_xml_that_is_no_answer_is_told_so(document: bytes) -> None:
             read()
 
 
-def test_what_is_encrypted_cannot_be_read() -> None:
-    document = signed(good(), OURS)
-    etree.SubElement(document, f"{A}EncryptedAssertion")
-    with pytest.raises(Invalid, match="encrypts"):
-        proven(document)
-
-
 # ---------------------------------------------------------------- for whom, where, and when
 
 

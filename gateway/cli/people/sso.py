@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cyclopts import App
 
+from gateway.cli.people import samlkeys
 from gateway.cli.terminal.client import reach
 from gateway.cli.terminal.output import Output, Usage
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, Owned, owned
@@ -12,6 +13,7 @@ from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, Owned, owned
 DOCUMENT_CHARS_MAX = 256 << 10
 
 app = App(name="sso", help="Let people sign in at an identity provider.")
+app.command(samlkeys.app)
 
 
 @app.command(name="add")

@@ -1,6 +1,6 @@
 """What does the management API need of its node?
 
-The node assembly makes one `Services` for each worker. An edge gives no `commit`, `secrets`, `signing`,
+The node assembly makes one `Services` for each worker. An edge gives no `commit`, `secrets`, `signing`, `saml_keys`,
 `authority`, `history`, `heads`, `questions`, `register`, `signing_in`, `documents`, `reports` or
 `telling`: it answers reads from its own index, and its front relays writes to the origin before they come here.
 """
@@ -20,6 +20,7 @@ from gateway.access.limits.tolls import Used
 from gateway.access.peers.authority import Authority
 from gateway.access.rights.networks import CountryOf, without_file
 from gateway.access.rights.verdicts import Principal
+from gateway.access.secrets.samlkeys import SamlKeys
 from gateway.access.secrets.signing import SigningKeys
 from gateway.access.secrets.upstreams import Secrets
 from gateway.access.signin.issuers import Issuers
@@ -159,6 +160,7 @@ class Services:
     commit: Commit | None = None
     secrets: Secrets | None = None
     signing: SigningKeys | None = None
+    saml_keys: SamlKeys | None = None
     reserved: Reserved = nothing
     work: Mapping[str, Work] = MappingProxyType({})
     authority: Authority | None = None

@@ -69,6 +69,9 @@ async def keep_secret(services: Services, ws: str, id: str, issuer: str, client_
 
 
 async def forget_secret(services: Services, ws: str, id: str) -> None:
+    """All that is kept for a provider: what it knows this node by, and the keys that it knows of it."""
+    if services.saml_keys is not None:
+        await trio.to_thread.run_sync(services.saml_keys.forget, ws, id)
     if services.secrets is not None:
         await trio.to_thread.run_sync(services.secrets.remove, _place(ws, id))
 

@@ -161,12 +161,22 @@ class Certificate(Told, frozen=True):
     expires_ms: int  # of the form alone: its key is believed for as long as it stands here
 
 
+class SamlPair(Told, frozen=True):
+    """Two keys of this node's, by their certificates, which stand in its metadata."""
+
+    id: str
+    signing: Certificate
+    encryption: Certificate
+    created_ms: int
+
+
 class Saml(Told, frozen=True):
     description: str  # this node's own metadata, behind its address
     sign_on: str
     certificates: tuple[Certificate, ...]
     subject: str
     unsolicited: bool
+    keys: tuple[SamlPair, ...]
 
 
 class Provider(Told, frozen=True):

@@ -15,14 +15,15 @@ from gateway.console.calls.call import Call, Reply, Routes
 from gateway.console.calls.giving import judge_passing_on
 from gateway.console.calls.permissions import WORKSPACE_PEOPLE
 from gateway.console.people.federating import check_room, check_teams, people_of
-from gateway.console.people.oidc import named, told_of
+from gateway.console.people.oidc import told_of
 from gateway.console.people.people import new_id
 from gateway.console.people.replies import Provider as Told
+from gateway.console.people.samlkeys import concluded, new_pair, saml_named
 from gateway.console.shapes.schemas import NewMetadata, NewPeople, NewSamlProvider
 from gateway.saml.proving import key_of
 from gateway.saml.shapes import Described
 from storage.commit import Decided
-from storage.errors import Absent, Conflict, Invalid, Unavailable
+from storage.errors import Conflict, Invalid, Unavailable
 from storage.index.catalog import Reading
 from storage.nouns import Draft, Provider, PutProvider, Saml
 
@@ -47,7 +48,11 @@ async def add_provider(call: Call) -> Reply:
         )
     )
     described = await _described(call, body.metadata, body.entity_id, private_network=body.private_network)
-    saml = Saml(described.sign_on, described.certificates, body.subject, body.unsolicited)
+    with call.read() as reading:
+        judge_workspace(reading, call.principal, ws, OWN)
+    id = new_id("idp_")
+    pair = await new_pair(call, ws, id)
+    saml = Saml(described.sign_on, described.certificates, body.subject, body.unsolicited, (pair,))
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         judge_passing_on(principal)
@@ -58,11 +63,11 @@ async def add_provider(call: Call) -> Reply:
         if any(one.saml is not None and one.issuer == described.entity_id for one in check_room(reading, ws, name)):
             raise Conflict("This identity provider is there already.", "Give it fresh metadata, or remove it first.")
         made = Provider(
-            new_id("idp_"), name, described.entity_id, body.audience, (), 0, body.private_network, now_ms, people, saml
+            id, name, described.entity_id, body.audience, (), 0, body.private_network, now_ms, people, saml
         )  # fmt: skip
         return Decided(Draft(ws, "", principal.id, "saml.add", (PutProvider(made),)), told_of(reading, ws, made))
 
-    return await call.conclude(ws, decide, lambda told: Reply(201, told))
+    return await concluded(call, ws, id, pair, decide)
 
 
 @ROUTES.add("PUT", "/workspaces/<workspace>/saml/<provider>", WORKSPACE_PEOPLE, takes=NewMetadata, gives=Told)
@@ -72,28 +77,21 @@ async def renew_provider(call: Call) -> Reply:
     body = await call.body(NewMetadata)
     ws, name = call.at["workspace"], call.at["provider"]
     with call.read() as reading:
-        before = _saml(reading, ws, name)
+        before, _ = saml_named(reading, ws, name)
     described = await _described(call, body.metadata, before.issuer, private_network=before.private_network)
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         judge_passing_on(principal)
         judge_workspace(reading, principal, ws, OWN)
-        now = _saml(reading, ws, name)
-        if now.id != before.id or now.saml is None:
+        now, saml = saml_named(reading, ws, name)
+        if now.id != before.id:
             raise Conflict("Another provider has this name by now.", "Look again.")
-        fresh = msgspec.structs.replace(now.saml, sign_on=described.sign_on, certificates=described.certificates)
-        given_up = set(now.saml.certificates) - set(fresh.certificates)
+        fresh = msgspec.structs.replace(saml, sign_on=described.sign_on, certificates=described.certificates)
+        given_up = set(saml.certificates) - set(fresh.certificates)
         after = msgspec.structs.replace(now, saml=fresh, trust=now.trust + bool(given_up))
         return Decided(Draft(ws, "", principal.id, "saml.renew", (PutProvider(after),)), told_of(reading, ws, after))
 
     return await call.conclude(ws, decide, lambda told: Reply(200, told))
-
-
-def _saml(reading: Reading, ws: str, name: str) -> Provider:
-    found = named(reading, ws, name)
-    if found.saml is None:
-        raise Absent("There is no such SAML provider in this workspace.")
-    return found
 
 
 async def _described(call: Call, metadata: str, entity_id: str, *, private_network: bool) -> Described:

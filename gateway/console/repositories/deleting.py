@@ -51,7 +51,7 @@ async def delete_workspace(call: Call) -> Reply:
 
     reply = await call.conclude(SYSTEM, decide, lambda told: Reply(200, told))
     with trio.CancelScope(shield=True):  # who hangs up must not leave secrets behind
-        for kept in (call.services.signing, call.services.secrets):
+        for kept in (call.services.signing, call.services.secrets, call.services.saml_keys):
             if kept is not None:
                 await trio.to_thread.run_sync(kept.remove_workspace, name)
     return reply

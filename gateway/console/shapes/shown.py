@@ -29,6 +29,7 @@ from storage.nouns import (
     Replication,
     Repository,
     Role,
+    SamlPair,
     Team,
     Token,
     Upstream,
@@ -223,8 +224,18 @@ def provider(noun: Provider, name_of: Callable[[str], str], back: str) -> Shown:
             "certificates": [_certificate(one) for one in noun.saml.certificates],
             "subject": noun.saml.subject,
             "unsolicited": noun.saml.unsolicited,
+            "keys": [saml_pair(one) for one in noun.saml.pairs],
         }
     return told
+
+
+def saml_pair(noun: SamlPair) -> Shown:
+    return {
+        "id": noun.id,
+        "signing": _certificate(noun.signing),
+        "encryption": _certificate(noun.encryption),
+        "created_ms": noun.at_ms,
+    }
 
 
 def _certificate(der: bytes) -> Shown:

@@ -9,10 +9,8 @@ An answer to no request is taken where the provider is set up so. There is no co
 is of is asked first: nobody is signed in as somebody else by following a link.
 """
 
-import base64
 import hmac
 import logging
-from binascii import Error as NotBase64
 
 import trio
 from quart import Response
@@ -25,14 +23,13 @@ from gateway.console.calls import cookies
 from gateway.console.calls.services import latest_ms_of
 from gateway.console.people.federating import back_of, begin_of
 from gateway.console.signin.addresses import SIGN_IN, base_of, onward
+from gateway.console.signin.answers import said_in
 from gateway.console.signin.visits import Pages, Visit, seen_other
 from gateway.console.signin.vouched import enter, providers_of, speaks_openid
-from gateway.saml import requests
-from gateway.saml.assertions import Assertion, Expected, assertion_of, check_status
+from gateway.saml import descriptions, requests
+from gateway.saml.assertions import Assertion
 from gateway.saml.names import TRANSIENT
-from gateway.saml.proving import prove
-from gateway.saml.shapes import Sent
-from storage.errors import Absent, Forbidden, Invalid, Unauthenticated, Unavailable
+from storage.errors import Absent, Forbidden, Invalid, Unauthenticated
 from storage.nouns import People, Provider, Saml
 
 PAGES = Pages()
@@ -73,8 +70,9 @@ async def leave(visit: Visit) -> Response:
 @PAGES.add("GET", f"{AT}/metadata", signed_in=False)
 async def describe(visit: Visit) -> Response:
     """This node, as the provider's administrator wants to know it."""
-    ws, provider, _ = _asked(visit)
-    return Response(requests.description(provider.audience, _here(visit, ws, provider)), content_type=requests.MEDIA)
+    ws, provider, saml = _asked(visit)
+    told = descriptions.description(provider.audience, _here(visit, ws, provider), saml.pairs)
+    return Response(told, content_type=descriptions.MEDIA)
 
 
 @PAGES.add("POST", f"{AT}/return", signed_in=False, checked=False, field_chars_max=ANSWER_CHARS_MAX)
@@ -83,7 +81,7 @@ async def come_back(visit: Visit) -> Response:
     visit.services.spend(ANONYMOUS, visit.peer)  # to look into it costs more than to send it
     ws, provider, saml = _asked(visit)
     try:
-        said = await _proven(visit, ws, provider, saml)
+        said = await said_in(visit, ws, provider, saml, _here(visit, ws, provider))
         word = _word_of(provider, saml, said)
         arrival = Arrival(
             ws, provider.id, said.in_response_to, visit.field("RelayState"), word, said.session_until_ms
@@ -138,24 +136,6 @@ async def _enter(visit: Visit, ws: str, provider: Provider, code: str, next: str
 
 
 # ---------------------------------------------------------------- what the answer says
-
-
-async def _proven(visit: Visit, ws: str, provider: Provider, saml: Saml) -> Assertion:
-    """Raises Unauthenticated, Forbidden, Invalid."""
-    documents = visit.services.documents
-    if documents is None:
-        raise Unavailable("This node reads no answers of identity providers.", "Ask the origin.", retry_after_s=5)
-    try:
-        raw = base64.b64decode("".join(visit.field("SAMLResponse").split()).encode(), validate=True)
-    except (NotBase64, ValueError):
-        raise Invalid("This is no answer of an identity provider.", "Begin again.") from None
-    if not raw:
-        raise Invalid("This is no answer of an identity provider.", "Begin again.")
-    sent = await documents.read("response", list(saml.certificates), raw, Sent)
-    check_status(sent)
-    proven = [prove(one, saml.certificates) for one in sent.seals]
-    here, now_ms = _here(visit, ws, provider), visit.services.now_ms()
-    return assertion_of(sent, proven, Expected(provider.issuer, provider.audience, here, now_ms, saml.unsolicited))
 
 
 def _word_of(provider: Provider, saml: Saml, said: Assertion) -> Word:

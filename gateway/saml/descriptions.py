@@ -1,0 +1,34 @@
+"""What is an identity provider told of this node? SAML 2.0 Metadata section 2.4: a service provider's role."""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from html import escape
+
+from gateway.saml import names
+from storage.nouns import SamlPair
+
+MEDIA = "application/samlmetadata+xml"
+
+
+def description(audience: str, here: str, pairs: Sequence[SamlPair]) -> str:
+    """This node, called `audience`, as an identity provider's administrator is shown it; answers come to `here`. Of
+    several pairs of keys the provider is to know all that sign, and to encrypt for the last."""
+    keys = [_key("signing", one.signing) for one in pairs] + [_key("encryption", one.encryption) for one in pairs[-1:]]
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f'<EntityDescriptor xmlns="{names.METADATA}" entityID="{escape(audience)}">'
+        f'<SPSSODescriptor AuthnRequestsSigned="false" WantAssertionsSigned="true" '
+        f'protocolSupportEnumeration="{names.PROTOCOL}">{"".join(keys)}'
+        f'<AssertionConsumerService index="0" isDefault="true" Binding="{names.BY_POST}" Location="{escape(here)}"/>'
+        "</SPSSODescriptor></EntityDescriptor>\n"
+    )
+
+
+def _key(use: str, certificate: bytes) -> str:
+    """Metadata section 2.4.1.1. What can be read of what is encrypted, best first."""
+    ways = "".join(f'<EncryptionMethod Algorithm="{one}"/>' for one in (*names.CIPHERS, names.OAEP_11, names.OAEP))
+    return (
+        f'<KeyDescriptor use="{use}"><ds:KeyInfo xmlns:ds="{names.SIGNATURE}"><ds:X509Data><ds:X509Certificate>'
+        f"{b64encode(certificate).decode()}</ds:X509Certificate></ds:X509Data></ds:KeyInfo>"
+        f"{ways if use == 'encryption' else ''}</KeyDescriptor>"
+    )
