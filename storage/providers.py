@@ -40,13 +40,16 @@ class Saml(Noun, frozen=True):
     """How a Provider speaks SAML 2.0: it takes requests by redirect at `sign_on`, and signs with the keys of these
     `certificates` (DER). `subject` is the attribute by which it tells people apart, "" = their NameID. `unsolicited`:
     it may send people here who did not begin here. `pairs` are the keys that it is told of this node, the older first:
-    with that one this node signs, and for the last one the provider is to encrypt; what is for any of them is read."""
+    with that one this node signs, and for the last one the provider is to encrypt; what is for any of them is read.
+    Requests are signed where it `wants_signed` ones, as its metadata has it, or this node `signs` them anyway."""
 
     sign_on: str
     certificates: tuple[bytes, ...]
     subject: str = ""
     unsolicited: bool = False
     pairs: tuple[SamlPair, ...] = ()
+    wants_signed: bool = False
+    signs: bool = False
 
 
 class Provider(Noun, frozen=True):

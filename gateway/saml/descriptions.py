@@ -10,14 +10,15 @@ from storage.nouns import SamlPair
 MEDIA = "application/samlmetadata+xml"
 
 
-def description(audience: str, here: str, pairs: Sequence[SamlPair]) -> str:
+def description(audience: str, here: str, pairs: Sequence[SamlPair], *, signs: bool) -> str:
     """This node, called `audience`, as an identity provider's administrator is shown it; answers come to `here`. Of
-    several pairs of keys the provider is to know all that sign, and to encrypt for the last."""
+    several pairs of keys the provider is to know all that sign, and to encrypt for the last. `signs`: its requests are
+    signed."""
     keys = [_key("signing", one.signing) for one in pairs] + [_key("encryption", one.encryption) for one in pairs[-1:]]
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f'<EntityDescriptor xmlns="{names.METADATA}" entityID="{escape(audience)}">'
-        f'<SPSSODescriptor AuthnRequestsSigned="false" WantAssertionsSigned="true" '
+        f'<SPSSODescriptor AuthnRequestsSigned="{str(signs).lower()}" WantAssertionsSigned="true" '
         f'protocolSupportEnumeration="{names.PROTOCOL}">{"".join(keys)}'
         f'<AssertionConsumerService index="0" isDefault="true" Binding="{names.BY_POST}" Location="{escape(here)}"/>'
         "</SPSSODescriptor></EntityDescriptor>\n"

@@ -29,6 +29,8 @@ METHODS = {
     for hash in ("sha256", "sha384", "sha512")
 }
 """Nothing with SHA-1, which no longer stands for what it is of; no HMAC, whose key would be the certificate."""
+RSA_SHA256 = f"{MORE_SIGNATURE}rsa-sha256"
+"""What this node signs with."""
 
 CIPHERS = {
     f"{ENCRYPTION_11}aes128-gcm": ("gcm", 16),

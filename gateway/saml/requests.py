@@ -1,24 +1,21 @@
-"""What is an identity provider asked? SAML 2.0 Bindings section 3.4: a request by redirect."""
+"""What is an identity provider asked? SAML 2.0 Core section 3.4."""
 
-import zlib
-from base64 import b64encode
 from datetime import UTC, datetime
 from html import escape
-from urllib.parse import quote, urlencode
 
 from gateway.saml import names
 
 
-def address(sign_on: str, audience: str, here: str, id: str, relay: str, now_ms: int) -> str:
-    """Where to send a browser: to `sign_on`, with a request of this id whose answer is to come to `here`."""
-    at = datetime.fromtimestamp(now_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    request = (
+def sign_in(sign_on: str, audience: str, here: str, id: str, now_ms: int) -> str:
+    """To say at `sign_on` who somebody is; the answer to the request of this id is to come to `here`."""
+    return (
         f'<p:AuthnRequest xmlns:p="{names.PROTOCOL}" xmlns="{names.ASSERTION}" ID="{escape(id)}" Version="2.0" '
-        f'IssueInstant="{at}" Destination="{escape(sign_on)}" ProtocolBinding="{names.BY_POST}" '
+        f'IssueInstant="{instant(now_ms)}" Destination="{escape(sign_on)}" ProtocolBinding="{names.BY_POST}" '
         f'AssertionConsumerServiceURL="{escape(here)}"><Issuer>{escape(audience)}</Issuer>'
         '<p:NameIDPolicy AllowCreate="true"/></p:AuthnRequest>'
     )
-    packed = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    deflated = packed.compress(request.encode()) + packed.flush()
-    asked = urlencode({"SAMLRequest": b64encode(deflated).decode(), "RelayState": relay}, quote_via=quote)
-    return f"{sign_on}{'&' if '?' in sign_on else '?'}{asked}"
+
+
+def instant(now_ms: int) -> str:
+    """A time as SAML writes it (Core section 1.3.3)."""
+    return datetime.fromtimestamp(now_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -41,9 +41,11 @@ class Sent(msgspec.Struct, frozen=True, array_like=True):
 
 class Described(msgspec.Struct, frozen=True, array_like=True):
     """What an identity provider's metadata says: its name, where its single sign-on service takes requests by
-    redirect, the certificates that it signs with (DER), and until when that is so, 0 = it does not say."""
+    redirect, the certificates that it signs with (DER), until when that is so, 0 = it does not say, and whether it
+    wants those requests signed."""
 
     entity_id: str
     sign_on: str
     certificates: tuple[bytes, ...]
     until_ms: int = 0
+    wants_signed: bool = False

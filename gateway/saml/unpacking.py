@@ -103,7 +103,8 @@ def metadata(entity_id: str, raw: bytes) -> Described:
     if not sign_on:
         raise Invalid("The identity provider takes no requests by redirect.", "Turn that binding on there.")
     certificates = tuple(dict.fromkeys(_certificates(role)))
-    return Described(found[0].get("entityID", ""), sign_on, certificates, _until_ms(found[0], role))
+    wants_signed = role.get("WantAuthnRequestsSigned", "").strip() in ("true", "1")
+    return Described(found[0].get("entityID", ""), sign_on, certificates, _until_ms(found[0], role), wants_signed)
 
 
 READERS: Mapping[str, Callable[[Any, bytes], object]] = {

@@ -65,8 +65,10 @@ class Signer:
         return signer.sign(element, key=self.key, cert=[self.certificate], reference_uri=f"#{element.get('ID')}")
 
 
-def metadata(*signers: Signer, entity_id: str = IDP, sign_on: str = SIGN_ON, more: str = "") -> str:
-    """The document that describes an identity provider."""
+def metadata(
+    *signers: Signer, entity_id: str = IDP, sign_on: str = SIGN_ON, more: str = "", role: str = "", places: str = ""
+) -> str:
+    """The document that describes an identity provider; `role` are attributes of that, `places` what it has besides."""
     keys = "".join(
         f'<KeyDescriptor use="signing"><ds:KeyInfo><ds:X509Data><ds:X509Certificate>'
         f"{base64.encodebytes(one.der).decode()}</ds:X509Certificate></ds:X509Data></ds:KeyInfo></KeyDescriptor>"
@@ -74,7 +76,7 @@ def metadata(*signers: Signer, entity_id: str = IDP, sign_on: str = SIGN_ON, mor
     )
     return (
         f'<EntityDescriptor xmlns="{names.METADATA}" xmlns:ds="{names.SIGNATURE}" entityID="{entity_id}" {more}>'
-        f'<IDPSSODescriptor protocolSupportEnumeration="{names.PROTOCOL}">{keys}'
+        f'<IDPSSODescriptor protocolSupportEnumeration="{names.PROTOCOL}" {role}>{keys}{places}'
         f'<SingleSignOnService Binding="{names.BY_POST}" Location="{sign_on}/post"/>'
         f'<SingleSignOnService Binding="{names.BY_REDIRECT}" Location="{sign_on}"/>'
         "</IDPSSODescriptor></EntityDescriptor>"

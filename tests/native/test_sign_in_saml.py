@@ -236,6 +236,29 @@ def test_c9_what_the_provider_encrypts_for_this_node_is_read(world: World) -> No
         world.introduce()
 
 
+def test_c9_a_provider_that_wants_signed_requests_gets_them(world: World, tmp_path: Path) -> None:
+    """It says so in its metadata, and takes those by the key that it was told alone."""
+    try:
+        world.provider.write_metadata(signing=1, validate__authnrequest=True)
+        with Walker() as cat, pytest.raises(AssertionError):
+            cat.answer_of(world.begin(), "cat")
+        (tmp_path / "fresh.xml").write_text(world.provider.metadata())
+        told = world.says("sso", "renew-saml", "demo/corp", "--metadata", str(tmp_path / "fresh.xml"))
+        assert told["saml"]["wants_signed"]
+        _enters(world, "cat")
+        made, old = world.says("sso", "key", "add", "demo/corp"), told["saml"]["keys"][0]["id"]
+        _enters(world, "cat")
+        world.says("sso", "key", "retire", "demo/corp", old)
+        with Walker() as cat, pytest.raises(AssertionError):
+            cat.answer_of(world.begin(), "cat")
+        world.introduce()
+        _enters(world, "cat")
+        assert [one["id"] for one in world.says("sso", "key", "list", "demo/corp")["items"]] == [made["id"]]
+    finally:
+        world.provider.write_metadata(signing=1)
+        world.introduce()
+
+
 def test_the_node_describes_itself(world: World) -> None:
     with Walker() as anybody:
         told = anybody.http.get(f"{world.edge}/-/sign-in/saml/demo/corp/metadata")

@@ -389,6 +389,12 @@ def test_metadata_tells_where_and_with_which_keys() -> None:
         described("", metadata(OURS).replace(names.BY_REDIRECT, "urn:x").encode())
 
 
+@pytest.mark.parametrize(("said", "wanted"), [("true", True), ("1", True), ("false", False), ("0", False)])
+def test_metadata_tells_whether_requests_are_to_be_signed(said: str, wanted: bool) -> None:
+    assert described("", metadata(OURS, role=f'WantAuthnRequestsSigned="{said}"').encode()).wants_signed is wanted
+    assert not described("", metadata(OURS).encode()).wants_signed
+
+
 def test_weak_keys_are_not_taken() -> None:
     for weak in (Signer(rsa.generate_private_key(65537, 1024)), Signer(ec.generate_private_key(ec.SECP192R1()))):
         with pytest.raises(Invalid, match="key that is not taken"):

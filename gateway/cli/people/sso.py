@@ -101,6 +101,7 @@ def add_saml_provider(
     groups_attribute: str = "",
     team: tuple[str, ...] = (),
     unsolicited: bool = False,
+    sign_requests: bool = False,
     private_network: bool = False,
     json: AsJson = False,
     url: AtUrl = "",
@@ -134,6 +135,8 @@ def add_saml_provider(
         GROUP=TEAM: who is in that group is in that team, and who is not is not; may be given several times.
     unsolicited
         People may begin there, too; they are asked here whether they meant to.
+    sign_requests
+        Sign what it is asked, also where its metadata does not want that.
     private_network
         The identity provider may be reached by plain http. Needs admin on everything.
     """
@@ -152,6 +155,7 @@ def add_saml_provider(
         "entity_id": entity_id,
         "subject": subject_attribute,
         "unsolicited": unsolicited,
+        "sign_requests": sign_requests,
         "private_network": private_network,
         "people": people,
     }
@@ -164,6 +168,7 @@ def renew_saml_provider(
     /,
     *,
     metadata: str,
+    sign_requests: bool | None = None,
     json: AsJson = False,
     url: AtUrl = "",
     profile: AsProfile = "",
@@ -176,10 +181,14 @@ def renew_saml_provider(
         WORKSPACE/NAME.
     metadata
         A file with the metadata document of the identity provider, - for stdin.
+    sign_requests
+        Sign what it is asked, also where its metadata does not want that; else as before.
     """
     at, document = owned(provider), _document(metadata)
     with reach(url, profile) as node:
-        told = node.put(f"/workspaces/{at.workspace}/saml/{at.name}", {"metadata": document})
+        told = node.put(
+            f"/workspaces/{at.workspace}/saml/{at.name}", {"metadata": document, "sign_requests": sign_requests}
+        )
     Output(json).fact(told, "\n".join(one["sha256"] for one in told["saml"]["certificates"]))
 
 

@@ -176,6 +176,8 @@ class Saml(Told, frozen=True):
     certificates: tuple[Certificate, ...]
     subject: str
     unsolicited: bool
+    sign_requests: bool  # in any case, also where its metadata does not want it
+    wants_signed: bool  # its metadata does
     keys: tuple[SamlPair, ...]
 
 

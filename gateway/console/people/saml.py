@@ -52,7 +52,10 @@ async def add_provider(call: Call) -> Reply:
         judge_workspace(reading, call.principal, ws, OWN)
     id = new_id("idp_")
     pair = await new_pair(call, ws, id)
-    saml = Saml(described.sign_on, described.certificates, body.subject, body.unsolicited, (pair,))
+    saml = Saml(
+        described.sign_on, described.certificates, body.subject, body.unsolicited, (pair,), described.wants_signed,
+        body.sign_requests,
+    )  # fmt: skip
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         judge_passing_on(principal)
@@ -86,7 +89,13 @@ async def renew_provider(call: Call) -> Reply:
         now, saml = saml_named(reading, ws, name)
         if now.id != before.id:
             raise Conflict("Another provider has this name by now.", "Look again.")
-        fresh = msgspec.structs.replace(saml, sign_on=described.sign_on, certificates=described.certificates)
+        fresh = msgspec.structs.replace(
+            saml,
+            sign_on=described.sign_on,
+            certificates=described.certificates,
+            wants_signed=described.wants_signed,
+            signs=saml.signs if body.sign_requests is None else body.sign_requests,
+        )
         given_up = set(saml.certificates) - set(fresh.certificates)
         after = msgspec.structs.replace(now, saml=fresh, trust=now.trust + bool(given_up))
         return Decided(Draft(ws, "", principal.id, "saml.renew", (PutProvider(after),)), told_of(reading, ws, after))

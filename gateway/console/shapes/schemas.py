@@ -397,7 +397,8 @@ Description = Annotated[str, msgspec.Meta(min_length=1, max_length=256 << 10)]
 
 class NewSamlProvider(Body, frozen=True):
     """`metadata` is the provider's own document; `entity_id` says which is meant where it describes several. `audience`
-    is what this node is called there. `subject` and `unsolicited` as in storage.nouns.Saml."""
+    is what this node is called there. `subject` and `unsolicited` as in storage.nouns.Saml. Requests are signed where
+    the metadata wants that, and with `sign_requests` in any case."""
 
     name: Name
     metadata: Description
@@ -405,12 +406,16 @@ class NewSamlProvider(Body, frozen=True):
     entity_id: Annotated[str, msgspec.Meta(max_length=1_024)] = ""
     subject: Name = ""
     unsolicited: bool = False
+    sign_requests: bool = False
     private_network: bool = False
     people: SamlPeople = msgspec.field(default_factory=SamlPeople)
 
 
 class NewMetadata(Body, frozen=True):
+    """`sign_requests` as in NewSamlProvider; null = as before."""
+
     metadata: Description
+    sign_requests: bool | None = None
 
 
 class IdentityToken(Body, frozen=True):

@@ -224,6 +224,8 @@ def provider(noun: Provider, name_of: Callable[[str], str], back: str) -> Shown:
             "certificates": [_certificate(one) for one in noun.saml.certificates],
             "subject": noun.saml.subject,
             "unsolicited": noun.saml.unsolicited,
+            "sign_requests": noun.saml.signs,
+            "wants_signed": noun.saml.wants_signed,
             "keys": [saml_pair(one) for one in noun.saml.pairs],
         }
     return told

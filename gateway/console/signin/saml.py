@@ -13,6 +13,7 @@ import hmac
 import logging
 
 import trio
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from quart import Response
 
 from gateway.access.rights.verdicts import ANONYMOUS
@@ -26,10 +27,10 @@ from gateway.console.signin.addresses import SIGN_IN, base_of, onward
 from gateway.console.signin.answers import said_in
 from gateway.console.signin.visits import Pages, Visit, seen_other
 from gateway.console.signin.vouched import enter, providers_of, speaks_openid
-from gateway.saml import descriptions, requests
+from gateway.saml import descriptions, redirects, requests
 from gateway.saml.assertions import Assertion
 from gateway.saml.names import TRANSIENT
-from storage.errors import Absent, Forbidden, Invalid, Unauthenticated
+from storage.errors import Absent, Forbidden, Invalid, Unauthenticated, Unavailable
 from storage.nouns import People, Provider, Saml
 
 PAGES = Pages()
@@ -52,14 +53,10 @@ async def leave(visit: Visit) -> Response:
     ws, provider, saml = _asked(visit)
     now_ms = visit.services.now_ms()
     going = flows.set_out(ws, provider.id, onward(visit.argument("next")), now_ms)
-    address = requests.address(
-        saml.sign_on,
-        provider.audience,
-        _here(visit, ws, provider),
-        _request_id(going, visit.form_cookie),
-        flows.derived("relay", going, visit.form_cookie),
-        now_ms,
-    )
+    id, relay = _request_id(going, visit.form_cookie), flows.derived("relay", going, visit.form_cookie)
+    request = requests.sign_in(saml.sign_on, provider.audience, _here(visit, ws, provider), id, now_ms)
+    key = await signer(visit, ws, provider, saml) if signs(saml) else None
+    address = redirects.address(saml.sign_on, redirects.ASKING, request, relay, key)
     return seen_other(
         address,
         cookies.set_cookie(cookies.FORM, visit.form_cookie, secure=visit.secure),
@@ -71,7 +68,7 @@ async def leave(visit: Visit) -> Response:
 async def describe(visit: Visit) -> Response:
     """This node, as the provider's administrator wants to know it."""
     ws, provider, saml = _asked(visit)
-    told = descriptions.description(provider.audience, _here(visit, ws, provider), saml.pairs)
+    told = descriptions.description(provider.audience, _here(visit, ws, provider), saml.pairs, signs=signs(saml))
     return Response(told, content_type=descriptions.MEDIA)
 
 
@@ -168,6 +165,19 @@ def _people(provider: Provider) -> People:
 def _check_place(arrival: Arrival, ws: str, provider: Provider) -> None:
     if (arrival.workspace, arrival.provider) != (ws, provider.id):
         raise Forbidden("This answer is another identity provider's.", "Begin again.")
+
+
+def signs(saml: Saml) -> bool:
+    """Are requests to this provider signed?"""
+    return saml.signs or saml.wants_signed
+
+
+async def signer(visit: Visit, ws: str, provider: Provider, saml: Saml) -> RSAPrivateKey:
+    """The key that the provider has known for longest. Raises Unavailable, Damaged."""
+    keys = visit.services.saml_keys
+    if keys is None or not saml.pairs:
+        raise Unavailable("This node has no key that your identity provider knows.", "Make one: entrepot sso key add.")
+    return await trio.to_thread.run_sync(keys.signer, ws, provider.id, saml.pairs[0].id)
 
 
 def _request_id(going: flows.Going, cookie: str) -> str:
