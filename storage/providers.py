@@ -41,7 +41,8 @@ class Saml(Noun, frozen=True):
     `certificates` (DER). `subject` is the attribute by which it tells people apart, "" = their NameID. `unsolicited`:
     it may send people here who did not begin here. `pairs` are the keys that it is told of this node, the older first:
     with that one this node signs, and for the last one the provider is to encrypt; what is for any of them is read.
-    Requests are signed where it `wants_signed` ones, as its metadata has it, or this node `signs` them anyway."""
+    Requests are signed where it `wants_signed` ones, as its metadata has it, or this node `signs` them anyway. People
+    are signed out there by a request to `logout`, and answers to its own go to `logout_answers`; "" = nowhere."""
 
     sign_on: str
     certificates: tuple[bytes, ...]
@@ -50,6 +51,8 @@ class Saml(Noun, frozen=True):
     pairs: tuple[SamlPair, ...] = ()
     wants_signed: bool = False
     signs: bool = False
+    logout: str = ""
+    logout_answers: str = ""
 
 
 class Provider(Noun, frozen=True):

@@ -23,7 +23,18 @@ from gateway.console.repositories import deleting, networks, quotas, replication
 from gateway.console.scim import discovery, groups, users
 from gateway.console.scim import searching as scim_searching
 from gateway.console.scim import tokens as scim_tokens
-from gateway.console.signin import accounts, logins, openid, passkeys, programs, recovery, registered, sessions, visits
+from gateway.console.signin import (
+    accounts,
+    logins,
+    logouts,
+    openid,
+    passkeys,
+    programs,
+    recovery,
+    registered,
+    sessions,
+    visits,
+)
 from gateway.console.signin import credentials as own_credentials
 from gateway.console.signin import saml as saml_pages
 from gateway.console.webhooks import webhooks
@@ -100,6 +111,7 @@ PAGES: tuple[visits.Page, ...] = (
     *passkeys.PAGES.all,
     *openid.PAGES.all,
     *saml_pages.PAGES.all,
+    *logouts.PAGES.all,
 )
 """What people see in a browser: no part of the API, and declared as it is."""
 SHOWS = {route.rule: route.shows for route in ROUTES if route.shows is not None}

@@ -6,13 +6,12 @@ who asks for it afterwards must hold the cookie that the request was made with.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import NamedTuple
 
 from formats.kit.xmls import Element
 from gateway.saml import names
-from gateway.saml.shapes import Sent
-from gateway.saml.trees import every, only
+from gateway.saml.shapes import Name, Sent
+from gateway.saml.trees import every, moment_ms, only
 from storage.errors import Forbidden, Invalid, Problem, Unauthenticated
 
 SKEW_MS = 60_000
@@ -37,18 +36,18 @@ class Expected(NamedTuple):
 class Assertion(NamedTuple):
     """Of whom it speaks, and which request it answers, "" = none. It may be over sooner than `until_ms`, but is known
     by that: it follows from what is signed, not from when or how it is brought, so that it is the same each time.
-    What it vouches for ends at `session_until_ms`, 0 = it does not say.
+    What it vouches for ends at `session_until_ms`, 0 = it does not say; the provider knows that by `sessions`.
     `values` are the attributes with one value, `lists` all of them.
     """
 
     id: str
     until_ms: int
     in_response_to: str
-    name_id: str
-    name_format: str
+    name: Name
     values: Mapping[str, str]
     lists: Mapping[str, tuple[str, ...]]
     session_until_ms: int = 0
+    sessions: tuple[str, ...] = ()
 
 
 def assertion_of(sent: Sent, proven: Sequence[Element], expected: Expected) -> Assertion:
@@ -75,15 +74,25 @@ def assertion_of(sent: Sent, proven: Sequence[Element], expected: Expected) -> A
     subject = only(assertion, names.ASSERTION, "Subject")
     in_response_to = _confirmed(subject, sent, expected)
     session_until_ms = _session_until_ms(assertion, expected.now_ms)
-    name = only(subject, names.ASSERTION, "NameID")
-    if not name.text or len(name.text) > CHARS_MAX or not name.text.isprintable() or name.children:
-        raise Invalid("The identity provider names nobody.", "Have it send a NameID.")
+    name = name_of(subject)
     lists = dict(_attributes(assertion))
     values = {key: found[0] for key, found in lists.items() if len(found) == 1} | {NAME_ID: name.text}
-    format = name.attributes.get("Format", "")
-    return Assertion(
-        assertion.attributes["ID"], until_ms, in_response_to, name.text, format, values, lists, session_until_ms
-    )
+    sessions = tuple(_indexes(assertion))
+    id = assertion.attributes["ID"]
+    return Assertion(id, until_ms, in_response_to, name, values, lists, session_until_ms, sessions)
+
+
+def name_of(within: Element) -> Name:
+    """The NameID of a subject, or of a request about one. Raises Invalid."""
+    found = only(within, names.ASSERTION, "NameID")
+    told = [found.attributes.get(one, "") for one in ("Format", "NameQualifier", "SPNameQualifier")]
+    if (
+        not found.text
+        or found.children
+        or any(len(one) > CHARS_MAX or not one.isprintable() for one in (found.text, *told))
+    ):
+        raise Invalid("The identity provider names nobody.", "Have it send a NameID.")
+    return Name(found.text, *told)
 
 
 def check_status(sent: Sent) -> None:
@@ -133,9 +142,9 @@ def _check_conditions(assertion: Element, expected: Expected) -> None:
             raise elsewhere()
     if not restrictions:  # it would be good at whoever else believes this provider
         raise elsewhere()
-    if _ms(conditions, "NotBefore", 0) > expected.now_ms + SKEW_MS:
+    if moment_ms(conditions, "NotBefore", 0) > expected.now_ms + SKEW_MS:
         raise _out_of_time()
-    if _ms(conditions, "NotOnOrAfter", expected.now_ms) <= expected.now_ms - SKEW_MS:
+    if moment_ms(conditions, "NotOnOrAfter", expected.now_ms) <= expected.now_ms - SKEW_MS:
         raise _out_of_time()
 
 
@@ -149,7 +158,7 @@ def _confirmed(subject: Element, sent: Sent, expected: Expected) -> str:
         if data.attributes.get("Recipient") != expected.here:
             continue
         answers = data.attributes.get("InResponseTo", "")
-        if _ms(data, "NotOnOrAfter", 0) <= expected.now_ms - SKEW_MS:
+        if moment_ms(data, "NotOnOrAfter", 0) <= expected.now_ms - SKEW_MS:
             late = True
             continue
         if sent.in_response_to not in ("", answers):
@@ -161,7 +170,7 @@ def _confirmed(subject: Element, sent: Sent, expected: Expected) -> str:
 
 
 def _issued_ms(assertion: Element, now_ms: int) -> int:
-    issued_ms = _ms(assertion, "IssueInstant", 0)
+    issued_ms = moment_ms(assertion, "IssueInstant", 0)
     if not now_ms - LIFE_MS_MAX - SKEW_MS < issued_ms <= now_ms + SKEW_MS:
         raise _out_of_time()
     return issued_ms
@@ -173,10 +182,17 @@ def _session_until_ms(assertion: Element, now_ms: int) -> int:
     statements = list(every(assertion, names.ASSERTION, "AuthnStatement"))
     if not statements:
         raise Unauthenticated("The identity provider does not say that somebody signed in.", "Begin again.")
-    ends = [_ms(one, "SessionNotOnOrAfter", 0) for one in statements if "SessionNotOnOrAfter" in one.attributes]
+    ends = [moment_ms(one, "SessionNotOnOrAfter", 0) for one in statements if "SessionNotOnOrAfter" in one.attributes]
     if any(one <= now_ms for one in ends):
         raise _out_of_time()
     return min(ends, default=0)
+
+
+def _indexes(assertion: Element) -> Iterator[str]:
+    for one in every(assertion, names.ASSERTION, "AuthnStatement"):
+        index = one.attributes.get("SessionIndex", "")
+        if 0 < len(index) <= CHARS_MAX:
+            yield index
 
 
 def _attributes(assertion: Element) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -189,20 +205,6 @@ def _attributes(assertion: Element) -> Iterator[tuple[str, tuple[str, ...]]]:
             if name != NAME_ID and left >= 0 and value.text and len(value.text) <= CHARS_MAX:
                 found.setdefault(name, []).append(value.text)
     return ((name, tuple(values)) for name, values in found.items())
-
-
-def _ms(element: Element, name: str, without: int) -> int:
-    """A time as milliseconds since 1970 UTC; `without` where there is none. Raises Invalid."""
-    text = element.attributes.get(name)
-    if text is None:
-        return without
-    try:
-        at = datetime.fromisoformat(text)
-        if at.tzinfo is None:
-            raise ValueError
-        return int(at.timestamp() * 1000)
-    except (ValueError, OverflowError):
-        raise Invalid(f"The {name} of this answer is no time.") from None
 
 
 def _out_of_time() -> Problem:

@@ -10,16 +10,21 @@ from storage.nouns import SamlPair
 MEDIA = "application/samlmetadata+xml"
 
 
-def description(audience: str, here: str, pairs: Sequence[SamlPair], *, signs: bool) -> str:
-    """This node, called `audience`, as an identity provider's administrator is shown it; answers come to `here`. Of
+def description(audience: str, here: str, logout: str, pairs: Sequence[SamlPair], *, signs: bool) -> str:
+    """This node, called `audience`, as an identity provider's administrator is shown it; answers come to `here`, and
+    what is said of signing out to `logout`. Of
     several pairs of keys the provider is to know all that sign, and to encrypt for the last. `signs`: its requests are
     signed."""
     keys = [_key("signing", one.signing) for one in pairs] + [_key("encryption", one.encryption) for one in pairs[-1:]]
+    logouts = (
+        f'<SingleLogoutService Binding="{one}" Location="{escape(logout)}"/>'
+        for one in (names.BY_REDIRECT, names.BY_POST)
+    )
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f'<EntityDescriptor xmlns="{names.METADATA}" entityID="{escape(audience)}">'
         f'<SPSSODescriptor AuthnRequestsSigned="{str(signs).lower()}" WantAssertionsSigned="true" '
-        f'protocolSupportEnumeration="{names.PROTOCOL}">{"".join(keys)}'
+        f'protocolSupportEnumeration="{names.PROTOCOL}">{"".join(keys)}{"".join(logouts) if pairs else ""}'
         f'<AssertionConsumerService index="0" isDefault="true" Binding="{names.BY_POST}" Location="{escape(here)}"/>'
         "</SPSSODescriptor></EntityDescriptor>\n"
     )

@@ -47,8 +47,7 @@ def key_of(der: bytes) -> PublicKey:
 
 def prove(sealed: Sealed, certificates: Sequence[bytes]) -> Element:
     """The element that one of these certificates' keys has signed. Raises Unauthenticated, Invalid."""
-    if not any(_is_signed(sealed, key_of(one)) for one in certificates):
-        raise _unproven()
+    check_signed(sealed.method, sealed.signature, sealed.signed_info, certificates)
     info = read(sealed.signed_info)
     reference = only(info, names.SIGNATURE, "Reference")
     method = only(info, names.SIGNATURE, "SignatureMethod").attributes.get("Algorithm")
@@ -67,17 +66,23 @@ def prove(sealed: Sealed, certificates: Sequence[bytes]) -> Element:
     return proven
 
 
-def _is_signed(sealed: Sealed, key: PublicKey) -> bool:
-    family, hash = names.METHODS.get(sealed.method, ("", ""))
+def check_signed(method: str, signature: bytes, said: bytes, certificates: Sequence[bytes]) -> None:
+    """Raises Unauthenticated where none of these certificates' keys has signed this, in this way."""
+    if not any(_is_signed(method, signature, said, key_of(one)) for one in certificates):
+        raise _unproven()
+
+
+def _is_signed(method: str, signature: bytes, said: bytes, key: PublicKey) -> bool:
+    family, hash = names.METHODS.get(method, ("", ""))
     try:
         if family == "rsa" and isinstance(key, rsa.RSAPublicKey):
-            key.verify(sealed.signature, sealed.signed_info, padding.PKCS1v15(), _HASHES[hash])
+            key.verify(signature, said, padding.PKCS1v15(), _HASHES[hash])
         elif family == "ecdsa" and isinstance(key, ec.EllipticCurvePublicKey):
             half = (key.key_size + 7) // 8
-            if len(sealed.signature) != 2 * half:
+            if len(signature) != 2 * half:
                 return False
-            r, s = (int.from_bytes(one) for one in (sealed.signature[:half], sealed.signature[half:]))
-            key.verify(encode_dss_signature(r, s), sealed.signed_info, ec.ECDSA(_HASHES[hash]))
+            r, s = (int.from_bytes(one) for one in (signature[:half], signature[half:]))
+            key.verify(encode_dss_signature(r, s), said, ec.ECDSA(_HASHES[hash]))
         else:
             return False
     except InvalidSignature:

@@ -39,13 +39,25 @@ class Sent(msgspec.Struct, frozen=True, array_like=True):
     envelope: Envelope | None = None
 
 
+class Name(msgspec.Struct, frozen=True, array_like=True):
+    """What a provider calls somebody, and in whose words (Core section 2.2.2); "" = left out."""
+
+    text: str
+    format: str = ""
+    qualifier: str = ""
+    sp_qualifier: str = ""
+
+
 class Described(msgspec.Struct, frozen=True, array_like=True):
     """What an identity provider's metadata says: its name, where its single sign-on service takes requests by
     redirect, the certificates that it signs with (DER), until when that is so, 0 = it does not say, and whether it
-    wants those requests signed."""
+    wants those requests signed. `logout` is where its single logout service takes requests by redirect, and
+    `logout_answers` answers; "" = nowhere."""
 
     entity_id: str
     sign_on: str
     certificates: tuple[bytes, ...]
     until_ms: int = 0
     wants_signed: bool = False
+    logout: str = ""
+    logout_answers: str = ""

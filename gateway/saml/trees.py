@@ -5,6 +5,7 @@ and what is refused of a document type, is formats.kit.xmls.
 """
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from formats.kit import xmls
 from formats.kit.xmls import Element
@@ -32,3 +33,17 @@ def only(within: Element, namespace: str, name: str) -> Element:
     if len(found) != 1:
         raise Invalid(f"What the identity provider sent has {len(found)} of {name}, where one is due.")
     return found[0]
+
+
+def moment_ms(element: Element, name: str, without: int) -> int:
+    """A time as milliseconds since 1970 UTC; `without` where there is none. Raises Invalid."""
+    text = element.attributes.get(name)
+    if text is None:
+        return without
+    try:
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is None:
+            raise ValueError
+        return int(at.timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise Invalid(f"The {name} of this answer is no time.") from None

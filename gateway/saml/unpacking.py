@@ -79,6 +79,18 @@ def assertion(certificates: Sequence[bytes], raw: bytes) -> Sent:
     return Sent(seals=tuple(_sealed(raw, one, certificates) for one in _signatures(root, root)))
 
 
+def message(certificates: Sequence[bytes], raw: bytes) -> Sent:
+    """The seal of a message about signing out, which is one whole and signed as that. Raises Invalid,
+    Unauthenticated."""
+    root = _tree(raw, RESPONSE_BYTES_MAX)
+    if root.tag not in (f"{{{names.PROTOCOL}}}LogoutRequest", f"{{{names.PROTOCOL}}}LogoutResponse"):
+        raise Invalid("This is no message about signing out.")
+    found = _signatures(root, root)
+    if not found:
+        raise Unauthenticated("The identity provider has not signed this.", "Have it sign what it says of signing out.")
+    return Sent(seals=tuple(_sealed(raw, one, certificates) for one in found))
+
+
 def metadata(entity_id: str, raw: bytes) -> Described:
     """The identity provider of this name, "" = the only one that is described. Raises Invalid."""
     root = _tree(raw, METADATA_BYTES_MAX)
@@ -104,12 +116,16 @@ def metadata(entity_id: str, raw: bytes) -> Described:
         raise Invalid("The identity provider takes no requests by redirect.", "Turn that binding on there.")
     certificates = tuple(dict.fromkeys(_certificates(role)))
     wants_signed = role.get("WantAuthnRequestsSigned", "").strip() in ("true", "1")
-    return Described(found[0].get("entityID", ""), sign_on, certificates, _until_ms(found[0], role), wants_signed)
+    logout, answers = _logout(role)
+    return Described(
+        found[0].get("entityID", ""), sign_on, certificates, _until_ms(found[0], role), wants_signed, logout, answers
+    )
 
 
 READERS: Mapping[str, Callable[[Any, bytes], object]] = {
     "response": response,
     "assertion": assertion,
+    "message": message,
     "metadata": metadata,
 }
 """What the sandbox is asked for by name."""
@@ -230,6 +246,15 @@ def _certificates(role: etree._Element) -> Iterator[bytes]:
                 yield base64.b64decode("".join(_text(one).split()), validate=True)
             except binascii.Error:
                 raise Invalid("A certificate in the metadata cannot be read.") from None
+
+
+def _logout(role: etree._Element) -> tuple[str, str]:
+    """Where its single logout service takes requests by redirect, and answers; "" twice where it does not."""
+    for one in role.findall("./m:SingleLogoutService", _SPACES):
+        location = one.get("Location", "")
+        if one.get("Binding") == names.BY_REDIRECT and location:
+            return location, one.get("ResponseLocation", "") or location
+    return "", ""
 
 
 def _until_ms(*described: etree._Element) -> int:

@@ -100,8 +100,10 @@ def response(
     now_ms: int = NOW_MS,
     attributes: dict[str, list[str]] | None = None,
     session_s: float | None = None,
+    index: str = "",
 ) -> Element:
-    """A good Response that nobody has signed yet. Who it is of is signed in at the provider for `session_s` more."""
+    """A good Response that nobody has signed yet. Who it is of is signed in at the provider for `session_s` more, as
+    the session `index`."""
     said = ""
     for key, values in (attributes or {}).items():
         told = "".join(f"<a:AttributeValue>{one}</a:AttributeValue>" for one in values)
@@ -109,6 +111,7 @@ def response(
     request = f'InResponseTo="{answers}"' if answers else ""
     soon, early = at(300, now_ms), at(-5, now_ms)
     until = "" if session_s is None else f'SessionNotOnOrAfter="{at(session_s, now_ms)}"'
+    until += f' SessionIndex="{index}"' if index else ""
     return etree.fromstring(
         f'<p:Response xmlns:p="{names.PROTOCOL}" xmlns:a="{names.ASSERTION}" ID="_r{id}" Version="2.0" {request} '
         f'IssueInstant="{early}" Destination="{here}"><a:Issuer>{issuer}</a:Issuer>'

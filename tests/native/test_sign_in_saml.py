@@ -20,6 +20,7 @@ from tests.harness.chromium import WAIT_SECONDS_MAX, chromium
 from tests.harness.pairs import Pair
 from tests.harness.saml_answers import Signer
 from tests.harness.saml_provider import PASSWORD, SESSION_SECONDS, SamlProvider
+from tests.harness.waiting import until
 
 pytestmark = pytest.mark.native
 
@@ -102,6 +103,10 @@ class Walker:
             while page.is_redirect:
                 assert page.next_request is not None
                 page = self.http.get(str(page.next_request.url))
+        return self.form_of(page)
+
+    def form_of(self, page: httpx2.Response) -> tuple[str, dict[str, str]]:
+        """Where the form on a page leads, and what it holds."""
         action = _ACTION.search(page.text)
         assert action is not None, page.text
         return unescape(action[1]), {key: unescape(value) for key, value in _FIELD.findall(page.text)}
@@ -257,6 +262,64 @@ def test_c9_a_provider_that_wants_signed_requests_gets_them(world: World, tmp_pa
     finally:
         world.provider.write_metadata(signing=1)
         world.introduce()
+
+
+def _is_in(world: World, walker: Walker) -> bool:
+    return walker.http.get(f"{world.edge}/-/api/v1/whoami").status_code == 200
+
+
+def _in(world: World, walker: Walker, login: str) -> None:
+    entered = walker.bring(*walker.answer_of(world.begin(), login))
+    assert (entered.status_code, entered.url.path) == (200, "/-/account"), entered.text
+
+
+def _out(world: World, walker: Walker) -> httpx2.Response:
+    """By the button on the account's page; where its page leads on to."""
+    page = walker.go(f"{world.edge}/-/account")
+    fields = {"form": dict(_FIELD.findall(page.text))["form"]}
+    seen = walker.http.post(f"{world.edge}/-/sign-out", data=fields, headers={"Origin": world.edge})
+    onward = re.search(r'content="0;url=([^"]+)"', seen.text)
+    assert onward is not None, seen.text
+    return walker.go(unescape(onward[1]))
+
+
+def test_c6_signing_out_at_one_is_signing_out_at_both(world: World, tmp_path: Path) -> None:
+    """Begun here, through an edge, and begun there, by address and by form; whoever else is in stays so."""
+    try:
+        world.provider.write_metadata(signing=1, sign__logout=True, validate__logout=True)
+        (tmp_path / "fresh.xml").write_text(world.provider.metadata())
+        world.says("sso", "renew-saml", "demo/corp", "--metadata", str(tmp_path / "fresh.xml"))
+        world.introduce()
+        with Walker() as ann, Walker() as cat, Walker() as again:
+            for walker, login in ((ann, "ann"), (cat, "cat"), (again, "ann")):
+                _in(world, walker, login)
+            done = _out(world, ann)
+            assert ("signed you out, too" in done.text, _is_in(world, ann)) == (True, False), done.text
+            page = ann.go(world.begin())
+            assert "SAMLResponse" not in page.text, "the provider knows nobody in this browser any more"
+            assert (_is_in(world, cat), _is_in(world, again)) == (True, True)
+            ended = cat.go(f"{world.provider.url}/saml2/idp/SingleLogoutService.php?ReturnTo={world.provider.url}/")
+            assert ended.status_code == 200, ended.text
+            until(lambda: not _is_in(world, cat))
+            assert _is_in(world, again)
+            world.provider.know(_by_form(world.provider.client.read_text()))
+            _in(world, cat, "cat")
+            page = cat.go(f"{world.provider.url}/saml2/idp/SingleLogoutService.php?ReturnTo={world.provider.url}/")
+            to, fields = cat.form_of(page)
+            assert to == f"{world.edge}/-/sign-in/saml/demo/corp/logout"
+            back = cat.http.post(to, data=fields, headers={"Cookie": ""})
+            assert (back.status_code, "SAMLResponse=" in back.headers["location"]) == (303, True), back.text
+            until(lambda: not _is_in(world, cat))
+            assert cat.http.post(to, data=fields).status_code == 401, "it is taken once"
+            assert _is_in(world, again)
+    finally:
+        world.provider.write_metadata(signing=1)
+        world.introduce()
+
+
+def _by_form(description: str) -> str:
+    """This node as one that hears of signing out by forms alone."""
+    return re.sub(r'<SingleLogoutService Binding="[^"]+Redirect" [^>]*/>', "", description)
 
 
 def test_the_node_describes_itself(world: World) -> None:

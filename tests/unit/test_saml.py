@@ -41,7 +41,7 @@ def good(**more: Any) -> Any:
 
 def test_whom_the_provider_signs_for_is_known() -> None:
     said = proven(signed(good(attributes={"mail": ["ann@acme.example"], "groups": ["a", "b"]}), OURS))
-    assert (said.id, said.in_response_to, said.name_id) == ("_a1", REQUEST, "ann@acme.example")
+    assert (said.id, said.in_response_to, said.name.text) == ("_a1", REQUEST, "ann@acme.example")
     assert said.values == {"mail": "ann@acme.example", "NameID": "ann@acme.example"}
     assert said.lists == {"mail": ("ann@acme.example",), "groups": ("a", "b")}
     assert said.until_ms == NOW_MS + 3_655_000
@@ -66,7 +66,7 @@ def test_c13_an_assertion_is_known_again_however_it_is_brought() -> None:
 def test_answers_and_assertions_are_taken_signed_with_what_is_strong(whole: bool, signer: Signer, hash: str) -> None:
     family = "RSA" if signer is OURS else "ECDSA"
     document = signed(good(), signer, whole=whole, method=f"{family}_{hash.upper()}", digest=hash)
-    assert proven(document, signer).name_id == "ann@acme.example"
+    assert proven(document, signer).name.text == "ann@acme.example"
 
 
 def test_one_certificate_takes_over_from_another() -> None:
@@ -203,11 +203,11 @@ def test_c9_a_signature_is_wrapped_around_nothing_else(wrap: Callable[[Any], Any
 
 @pytest.mark.parametrize("name", ["ann@acme.example<!---->.evil.example", "<!--x-->ann@acme.example.evil.example"])
 def test_c9_a_comment_ends_no_name(name: str) -> None:
-    assert proven(signed(good(name=name), OURS)).name_id.endswith("evil.example")
+    assert proven(signed(good(name=name), OURS)).name.text.endswith("evil.example")
     document = raw(signed(good(name="ann@acme.example.evil.example"), OURS))
     cut = document.replace(b"example.evil", b"example<!-- -->.evil")
     assert cut != document
-    assert proven(cut).name_id == "ann@acme.example.evil.example"
+    assert proven(cut).name.text == "ann@acme.example.evil.example"
 
 
 def test_d4_what_a_broken_sandbox_says_is_not_believed() -> None:

@@ -5,7 +5,7 @@ is kept here for a moment, under a code that its browser takes along to the next
 An assertion is taken once: its id is kept for as long as it could be used.
 
     arrivals    ends (u64 ms, big-endian), sha256 of the code (32 bytes)         -> Arrival
-    assertions  ends (u64 ms, big-endian), sha256 of provider and id (32 bytes)  -> nothing
+    assertions  ends (u64 ms, big-endian), sha256 of provider and id (32 bytes)  -> nothing; messages of logout, too
 
 Both are ordered by their ends, so that what is over goes first.
 """
@@ -19,6 +19,7 @@ import lmdb
 import msgspec
 
 from gateway.access.signin.vouching import Word
+from gateway.saml.shapes import Name
 from storage.errors import Damaged, Forbidden, Unauthenticated, Unavailable
 
 WAIT_MS = 120_000
@@ -30,7 +31,8 @@ _END = 8
 
 class Arrival(msgspec.Struct, frozen=True, array_like=True):
     """Of whom which provider (its id) of which Workspace speaks, and in answer to which request, "" = to none. `relay`
-    is what came back of what was sent along. A session that begins by it is over at `until_ms`, 0 = nothing is said."""
+    is what came back of what was sent along. A session that begins by it is over at `until_ms`, 0 = nothing is said,
+    and is known there by `name` and `sessions`."""
 
     workspace: str
     provider: str
@@ -38,6 +40,8 @@ class Arrival(msgspec.Struct, frozen=True, array_like=True):
     relay: str
     word: Word
     until_ms: int = 0
+    name: Name = Name("")
+    sessions: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return "Arrival(hidden)"
@@ -58,17 +62,29 @@ class Arrivals:
         """Keep it, and give back the code that fetches it. Raises Unauthenticated for an assertion that was used
         before, or is over, and Unavailable where too many wait."""
         code = _until(now_ms + WAIT_MS) + secrets.token_bytes(RANDOM_BYTES)
-        used = _key(_until(until_ms), f"{arrival.provider}\0{assertion}".encode())
         with self._env.begin(write=True) as txn:
-            for table, most in ((self._arrivals, ARRIVALS_MAX), (self._assertions, ASSERTIONS_MAX)):
-                _purge(txn, table, now_ms)
-                if txn.stat(table)["entries"] >= most:
-                    raise Unavailable("Too many people sign in at once.", "Try again.", retry_after_s=60)
-            if until_ms <= now_ms or txn.get(used, db=self._assertions) is not None:
-                raise Unauthenticated("This answer of your identity provider was used before.", "Begin again.")
-            txn.put(used, b"", db=self._assertions)
+            self._room(txn, self._arrivals, ARRIVALS_MAX, now_ms)
+            self._use(txn, arrival.provider, assertion, until_ms, now_ms)
             txn.put(_key(code[:_END], code), msgspec.msgpack.encode(arrival), db=self._arrivals)
         return base64.urlsafe_b64encode(code).decode()
+
+    def use(self, provider: str, message: str, until_ms: int, now_ms: int) -> None:
+        """Take another message of a provider's, once. Raises as `add` does."""
+        with self._env.begin(write=True) as txn:
+            self._use(txn, provider, message, until_ms, now_ms)
+
+    def _use(self, txn: Any, provider: str, message: str, until_ms: int, now_ms: int) -> None:
+        self._room(txn, self._assertions, ASSERTIONS_MAX, now_ms)
+        used = _key(_until(until_ms), f"{provider}\0{message}".encode())
+        if until_ms <= now_ms or txn.get(used, db=self._assertions) is not None:
+            raise Unauthenticated("This answer of your identity provider was used before.", "Begin again.")
+        txn.put(used, b"", db=self._assertions)
+
+    def _room(self, txn: Any, table: Any, most: int, now_ms: int) -> None:
+        """What is over goes. Raises Unavailable where there is no room still."""
+        _purge(txn, table, now_ms)
+        if txn.stat(table)["entries"] >= most:
+            raise Unavailable("Too many people sign in at once.", "Try again.", retry_after_s=60)
 
     def look(self, code: str, now_ms: int) -> Arrival:
         """Raises Forbidden for a code of nothing."""

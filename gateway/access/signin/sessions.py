@@ -60,15 +60,23 @@ def mint() -> tuple[str, str]:
 
 
 def begun(
-    reading: Knows, account: str, method: str, agent: str, limits: Limits, now_ms: int, voucher: Voucher | None = None
+    reading: Knows,
+    account: str,
+    method: str,
+    agent: str,
+    limits: Limits,
+    now_ms: int,
+    voucher: Voucher | None = None,
+    minted: tuple[str, str] | None = None,
 ) -> tuple[str, Token]:
     """A session of the Account, whose person has shown by `method` who it is: its text and the Token to store.
 
-    `agent` is what the person sees it by in a list ("Firefox on Linux"); `voucher` is who else says who it is. Raises
-    Unauthenticated for a closed account, and where the voucher does not count (any more).
+    `agent` is what the person sees it by in a list ("Firefox on Linux"); `voucher` is who else says who it is, and
+    `minted` what `mint` gave for it. Raises Unauthenticated for a closed account, and where the voucher does not count
+    (any more).
     """
     living_account(reading, account)
-    text, id = mint()
+    text, id = minted or mint()
     ends_ms = now_ms + limits.session_seconds_max * 1000
     if voucher is not None and voucher.until_ms:
         ends_ms = min(ends_ms, voucher.until_ms)

@@ -15,7 +15,8 @@ entry; what was left by one that broke off means nothing, and goes with the next
     answered   its end (u64 ms), challenge of a passkey   -> nothing
     seals      what it seals                              -> key (32 bytes)
 
-Beside them lie those who were vouched for and are not in yet (`arrivals.py`).
+Beside them lie those who were vouched for and are not in yet (`arrivals.py`), and by what their providers know those
+who are (`leaving.py`).
 """
 
 import os
@@ -27,6 +28,7 @@ import lmdb
 import msgspec
 
 from gateway.access.signin.arrivals import Arrivals
+from gateway.access.signin.leaving import Subjects
 from gateway.access.signin.logins import Login
 from gateway.access.signin.onetime import recovery_hash, step_of
 from storage.errors import Damaged, Unavailable
@@ -73,8 +75,9 @@ class Vault:
             if txn.get(CHALLENGES, db=seals) is None:
                 txn.put(CHALLENGES, secrets.token_bytes(SEAL_BYTES), db=seals)
             self.seal = bytes(txn.get(CHALLENGES, db=seals) or b"")
-            """Seals the challenges of passkeys."""
+            """Seals the challenges of passkeys, and what providers are asked."""
             self.arrivals = Arrivals(self._env, txn)
+            self.subjects = Subjects(self._env, txn)
 
     def __repr__(self) -> str:
         return "<Vault>"

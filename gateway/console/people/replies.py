@@ -178,6 +178,7 @@ class Saml(Told, frozen=True):
     unsolicited: bool
     sign_requests: bool  # in any case, also where its metadata does not want it
     wants_signed: bool  # its metadata does
+    logout: str  # where people are signed out there; "" = nowhere
     keys: tuple[SamlPair, ...]
 
 

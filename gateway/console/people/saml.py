@@ -54,7 +54,7 @@ async def add_provider(call: Call) -> Reply:
     pair = await new_pair(call, ws, id)
     saml = Saml(
         described.sign_on, described.certificates, body.subject, body.unsolicited, (pair,), described.wants_signed,
-        body.sign_requests,
+        body.sign_requests, described.logout, described.logout_answers,
     )  # fmt: skip
 
     def decide(reading: Reading, principal: Principal) -> Decided:
@@ -94,6 +94,8 @@ async def renew_provider(call: Call) -> Reply:
             sign_on=described.sign_on,
             certificates=described.certificates,
             wants_signed=described.wants_signed,
+            logout=described.logout,
+            logout_answers=described.logout_answers,
             signs=saml.signs if body.sign_requests is None else body.sign_requests,
         )
         given_up = set(saml.certificates) - set(fresh.certificates)
@@ -118,7 +120,8 @@ async def _described(call: Call, metadata: str, entity_id: str, *, private_netwo
         key_of(one)
     if 0 < told.until_ms <= call.services.now_ms():
         raise Invalid("The metadata is over.", "Fetch it again.")
-    at = place(told.sign_on)
-    if not told.sign_on.isascii() or "#" in told.sign_on or (at.scheme != "https" and not private_network):
-        raise Invalid("The identity provider takes people at an address that is not used.", "It must be https.")
+    for address in filter(None, (told.sign_on, told.logout, told.logout_answers)):
+        at = place(address)
+        if not address.isascii() or "#" in address or (at.scheme != "https" and not private_network):
+            raise Invalid("The identity provider takes people at an address that is not used.", "It must be https.")
     return told

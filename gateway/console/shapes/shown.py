@@ -226,6 +226,7 @@ def provider(noun: Provider, name_of: Callable[[str], str], back: str) -> Shown:
             "unsolicited": noun.saml.unsolicited,
             "sign_requests": noun.saml.signs,
             "wants_signed": noun.saml.wants_signed,
+            "logout": noun.saml.logout,
             "keys": [saml_pair(one) for one in noun.saml.pairs],
         }
     return told

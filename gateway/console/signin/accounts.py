@@ -14,6 +14,7 @@ from gateway.console.calls import cookies
 from gateway.console.calls.services import latest_ms_of
 from gateway.console.signin import methods
 from gateway.console.signin.addresses import ACCOUNT, SIGN_IN, SIGN_OUT, onward
+from gateway.console.signin.logouts import goodbye
 from gateway.console.signin.visits import Pages, Visit, seen_other
 from storage.errors import Absent, TooMany, Unauthenticated, Unavailable
 from storage.index.catalog import Reading
@@ -56,7 +57,10 @@ async def sign_out(visit: Visit) -> Response:
         now_ms = visit.services.now_ms()
         return [PutToken(sessions.ended(sessions.session_of(reading, visit.text, now_ms), now_ms))]
 
+    token = visit.token
     serial = await visit.change("session.end", decide)
+    if token is not None and (page := await goodbye(visit, token, serial)) is not None:
+        return page
     gone = cookies.set_cookie(cookies.SESSION, "", secure=visit.secure)
     return seen_other(SIGN_IN, gone, serial=serial)
 

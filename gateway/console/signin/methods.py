@@ -3,7 +3,7 @@
 A further way has pages of its own, and one entry in OFFERED. When it knows who somebody is, it calls `enter`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from quart import Response
@@ -46,27 +46,29 @@ async def enter(
     next: str,
     still: Still = nothing_more,
     voucher: sessions.Voucher | None = None,
+    first: Callable[[str], Awaitable[None]] | None = None,
 ) -> Response:
     """Begin a session for the Account (its id), known by `method` ("password and totp"), and go on to `next`. It lives
-    no longer than its `voucher`, if it has one, is believed.
+    no longer than its `voucher`, if it has one, is believed. `first` is told its id before it begins.
 
     The session is a new one, whatever the browser brought along (C13: no fixation); what it brought ends. Raises
     Unauthenticated for a closed account.
     """
     services = visit.services
-    minted: list[str] = []
+    text, id = minted = sessions.mint()
+    if first is not None:
+        await first(id)
 
     def decide(reading: Reading) -> Decided:
         more = still(reading) or ()
         now_ms = services.now_ms()
-        text, token = sessions.begun(reading, account, method, visit.agent, services.sign_in, now_ms, voucher)
+        _, token = sessions.begun(reading, account, method, visit.agent, services.sign_in, now_ms, voucher, minted)
         changes: list[AnyChange] = [PutToken(token), *more]
         before = reading.token_by_id(visit.token.id) if visit.token is not None else None
         if before is not None:
             changes.append(PutToken(sessions.ended(before, now_ms)))
-        minted[:] = [text]
         return Decided(Draft(SYSTEM, "", account, "session.begin", tuple(changes)), None)
 
     serial = await visit.commit(decide)
-    set_cookie = cookies.set_cookie(cookies.SESSION, minted[0], secure=visit.secure)
+    set_cookie = cookies.set_cookie(cookies.SESSION, text, secure=visit.secure)
     return seen_other(onward(next), set_cookie, serial=serial)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from quart import Response
 
 from gateway.access.rights.verdicts import ANONYMOUS
-from gateway.access.signin import flows
+from gateway.access.signin import flows, leaving
 from gateway.access.signin.arrivals import Arrival, Arrivals
 from gateway.access.signin.vouching import Word, person_of, refused
 from gateway.console.calls import cookies
@@ -50,7 +50,7 @@ _log = logging.getLogger("entrepot.signin")
 @PAGES.add("GET", AT, signed_in=False)
 async def leave(visit: Visit) -> Response:
     """Off to the provider."""
-    ws, provider, saml = _asked(visit)
+    ws, provider, saml = asked(visit)
     now_ms = visit.services.now_ms()
     going = flows.set_out(ws, provider.id, onward(visit.argument("next")), now_ms)
     id, relay = _request_id(going, visit.form_cookie), flows.derived("relay", going, visit.form_cookie)
@@ -67,8 +67,11 @@ async def leave(visit: Visit) -> Response:
 @PAGES.add("GET", f"{AT}/metadata", signed_in=False)
 async def describe(visit: Visit) -> Response:
     """This node, as the provider's administrator wants to know it."""
-    ws, provider, saml = _asked(visit)
-    told = descriptions.description(provider.audience, _here(visit, ws, provider), saml.pairs, signs=signs(saml))
+    ws, provider, saml = asked(visit)
+    base = f"{base_of(visit.asked, visit.services.sign_in.url)}{begin_of(ws, provider)}"
+    told = descriptions.description(
+        provider.audience, f"{base}/return", f"{base}/logout", saml.pairs, signs=signs(saml)
+    )
     return Response(told, content_type=descriptions.MEDIA)
 
 
@@ -76,12 +79,13 @@ async def describe(visit: Visit) -> Response:
 async def come_back(visit: Visit) -> Response:
     """The provider's answer, in whatever browser: proven, used up, and kept for the next page."""
     visit.services.spend(ANONYMOUS, visit.peer)  # to look into it costs more than to send it
-    ws, provider, saml = _asked(visit)
+    ws, provider, saml = asked(visit)
     try:
         said = await said_in(visit, ws, provider, saml, _here(visit, ws, provider))
         word = _word_of(provider, saml, said)
         arrival = Arrival(
-            ws, provider.id, said.in_response_to, visit.field("RelayState"), word, said.session_until_ms
+            ws, provider.id, said.in_response_to, visit.field("RelayState"), word, said.session_until_ms, said.name,
+            said.sessions,
         )  # fmt: skip
         now_ms = latest_ms_of(visit.services)
         code = await trio.to_thread.run_sync(_arrivals(visit).add, arrival, said.id, said.until_ms, now_ms)
@@ -94,7 +98,7 @@ async def come_back(visit: Visit) -> Response:
 @PAGES.add("GET", f"{AT}/finish", signed_in=False)
 async def finish(visit: Visit) -> Response:
     """Who answers a request of this browser is in; who answers none is asked whether he wants that."""
-    ws, provider, _ = _asked(visit)
+    ws, provider, _ = asked(visit)
     code, now_ms = visit.argument("code"), latest_ms_of(visit.services)
     waiting = await trio.to_thread.run_sync(_arrivals(visit).look, code, now_ms)
     _check_place(waiting, ws, provider)
@@ -115,7 +119,7 @@ async def finish(visit: Visit) -> Response:
 @PAGES.add("POST", f"{AT}/finish", signed_in=False)
 async def confirm(visit: Visit) -> Response:
     """Who began at the provider says that he did."""
-    ws, provider, saml = _asked(visit)
+    ws, provider, saml = asked(visit)
     code, now_ms = visit.field("code"), latest_ms_of(visit.services)
     waiting = await trio.to_thread.run_sync(_arrivals(visit).look, code, now_ms)
     _check_place(waiting, ws, provider)
@@ -127,7 +131,16 @@ async def confirm(visit: Visit) -> Response:
 async def _enter(visit: Visit, ws: str, provider: Provider, code: str, next: str) -> Response:
     arrival = await trio.to_thread.run_sync(_arrivals(visit).take, code, latest_ms_of(visit.services))
     person = person_of(_people(provider), arrival.word)
-    response = await enter(visit, ws, provider, person, next, arrival.until_ms)
+
+    async def keep(session: str) -> None:
+        """By what the provider will name this session when it is to end."""
+        known = leaving.known_as(provider.id, provider.issuer, provider.audience, arrival.name)
+        now_ms = latest_ms_of(visit.services)
+        until_ms = now_ms + visit.services.sign_in.session_seconds_max * 1000
+        subject = leaving.Subject(provider.id, known, arrival.name, arrival.sessions, until_ms)
+        await trio.to_thread.run_sync(visit.signing_in.vault.subjects.put, session, subject, now_ms)
+
+    response = await enter(visit, ws, provider, person, next, arrival.until_ms, keep)
     response.headers.add(*cookies.set_cookie(GOING, "", secure=visit.secure))
     return response
 
@@ -137,8 +150,8 @@ async def _enter(visit: Visit, ws: str, provider: Provider, code: str, next: str
 
 def _word_of(provider: Provider, saml: Saml, said: Assertion) -> Word:
     """Raises Unauthenticated where the subject is another one each time."""
-    subject = said.values.get(saml.subject, "") if saml.subject else said.name_id
-    if not subject or (not saml.subject and said.name_format == TRANSIENT):
+    subject = said.values.get(saml.subject, "") if saml.subject else said.name.text
+    if not subject or (not saml.subject and said.name.format == TRANSIENT):
         raise refused("It does not tell by what it knows you again.")
     shown, email = (next((said.values[one] for one in names if one in said.values), "") for names in (_SHOWN, _EMAIL))
     return Word(f"saml {provider.issuer} {subject}", shown, email, said.values, said.lists)
@@ -147,7 +160,7 @@ def _word_of(provider: Provider, saml: Saml, said: Assertion) -> Word:
 # ---------------------------------------------------------------- where, and what for
 
 
-def _asked(visit: Visit) -> tuple[str, Provider, Saml]:
+def asked(visit: Visit) -> tuple[str, Provider, Saml]:
     """The Workspace and the provider that the address names. Raises Absent."""
     at = visit.asked.view_args or {}
     ws, name = str(at.get("workspace", "")), str(at.get("provider", ""))

@@ -5,7 +5,7 @@ signed in once is known by issuer and subject from then on: a name that changes 
 is not known is made where the provider is set up so; who was deactivated or removed stays so.
 """
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import msgspec
 import trio
@@ -51,9 +51,17 @@ def speaks_openid(provider: Provider) -> bool:
     return provider.saml is None
 
 
-async def enter(visit: Visit, ws: str, provider: Provider, person: Person, next: str, until_ms: int = 0) -> Response:
+async def enter(
+    visit: Visit,
+    ws: str,
+    provider: Provider,
+    person: Person,
+    next: str,
+    until_ms: int = 0,
+    first: Callable[[str], Awaitable[None]] | None = None,
+) -> Response:
     """Begin the session of whom the provider vouches for, until `until_ms` at most where that is told, and go on to
-    `next`. Raises Unauthenticated."""
+    `next`. `first` is told the session's id before it begins. Raises Unauthenticated."""
     account = await _account_of(visit, ws, provider, person)
     await _join_teams(visit, ws, provider, person, account)
 
@@ -61,7 +69,7 @@ async def enter(visit: Visit, ws: str, provider: Provider, person: Person, next:
         _check(reading, ws, provider, person, account.id)
 
     method, voucher = f"{protocol_of(provider)} {provider.name}", Voucher(ws, provider, until_ms)
-    return await methods.enter(visit, account.id, method, next, still, voucher)
+    return await methods.enter(visit, account.id, method, next, still, voucher, first)
 
 
 async def _account_of(visit: Visit, ws: str, provider: Provider, person: Person) -> Account:
