@@ -6,6 +6,7 @@ from pathlib import Path
 from cyclopts import App
 
 from gateway.cli.people import samlkeys
+from gateway.cli.people.joining import Joining
 from gateway.cli.terminal.client import reach
 from gateway.cli.terminal.output import Output, Usage
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, Owned, owned
@@ -14,6 +15,7 @@ DOCUMENT_CHARS_MAX = 256 << 10
 
 app = App(name="sso", help="Let people sign in at an identity provider.")
 app.command(samlkeys.app)
+EVERYBODY = Joining()
 
 
 @app.command(name="add")
@@ -24,13 +26,8 @@ def add_provider(
     issuer: str,
     client_id: str,
     client_secret_file: str = "",
-    name_claim: str = "preferred_username",
+    who: Joining = EVERYBODY,
     scope: tuple[str, ...] = (),
-    domain: tuple[str, ...] = (),
-    require: tuple[str, ...] = (),
-    join: bool = False,
-    groups_claim: str = "",
-    team: tuple[str, ...] = (),
     private_network: bool = False,
     json: AsJson = False,
     url: AtUrl = "",
@@ -48,34 +45,13 @@ def add_provider(
         What this registry is called there.
     client_secret_file
         A file with the secret that it gave, - for stdin; none for a public client.
-    name_claim
-        The claim that is a person's userName here: preferred_username, upn, or email, which must then be verified.
     scope
         What to ask for beside openid; may be given several times. Else profile and email.
-    domain
-        Only names at this mail domain; may be given several times.
-    require
-        CLAIM=VALUE that everybody must have; may be given several times.
-    join
-        Who is not known yet becomes a member. Without it only those sign in whom SCIM has brought.
-    groups_claim
-        The claim that lists a person's groups.
-    team
-        GROUP=TEAM: who is in that group is in that team, and who is not is not; may be given several times.
     private_network
         The issuer is not on the public Internet. Needs admin on everything.
     """
     at = owned(provider)
-    people = {
-        "client_secret": _secret(client_secret_file),
-        "name": name_claim,
-        "scopes": list(scope),
-        "domains": list(domain),
-        "claims": _pairs(require, "CLAIM=VALUE"),
-        "joins": join,
-        "groups": groups_claim,
-        "teams": _pairs(team, "GROUP=TEAM"),
-    }
+    people = who.told("preferred_username") | {"client_secret": _secret(client_secret_file), "scopes": list(scope)}
     body = {"name": at.name, "issuer": issuer, "audience": client_id, "private_network": private_network}
     with reach(url, profile) as node:
         made = node.post(f"/workspaces/{at.workspace}/providers", body | {"people": people})
@@ -93,13 +69,8 @@ def add_saml_provider(
     metadata: str,
     audience: str = "",
     entity_id: str = "",
-    name_attribute: str = "NameID",
+    who: Joining = EVERYBODY,
     subject_attribute: str = "",
-    domain: tuple[str, ...] = (),
-    require: tuple[str, ...] = (),
-    join: bool = False,
-    groups_attribute: str = "",
-    team: tuple[str, ...] = (),
     unsolicited: bool = False,
     sign_requests: bool = False,
     private_network: bool = False,
@@ -119,20 +90,8 @@ def add_saml_provider(
         The entityID of this registry there; else the address of its own metadata.
     entity_id
         Which identity provider is meant, where the document describes several.
-    name_attribute
-        The attribute that is a person's userName here, by its Name; NameID for that itself.
     subject_attribute
         The attribute that is the same for nobody else, ever; else it is the NameID.
-    domain
-        Only names at this mail domain; may be given several times.
-    require
-        ATTRIBUTE=VALUE that everybody must have; may be given several times.
-    join
-        Who is not known yet becomes a member. Without it only those sign in whom SCIM has brought.
-    groups_attribute
-        The attribute that lists a person's groups.
-    team
-        GROUP=TEAM: who is in that group is in that team, and who is not is not; may be given several times.
     unsolicited
         People may begin there, too; they are asked here whether they meant to.
     sign_requests
@@ -141,14 +100,6 @@ def add_saml_provider(
         The identity provider may be reached by plain http. Needs admin on everything.
     """
     at = owned(provider)
-    people = {
-        "name": name_attribute,
-        "domains": list(domain),
-        "claims": _pairs(require, "ATTRIBUTE=VALUE"),
-        "joins": join,
-        "groups": groups_attribute,
-        "teams": _pairs(team, "GROUP=TEAM"),
-    }
     body = {
         "name": at.name,
         "metadata": _document(metadata),
@@ -157,7 +108,7 @@ def add_saml_provider(
         "unsolicited": unsolicited,
         "sign_requests": sign_requests,
         "private_network": private_network,
-        "people": people,
+        "people": who.told("NameID"),
     }
     _add_saml(at, body, audience, url, profile, Output(json))
 
@@ -249,13 +200,3 @@ def _secret(file: str) -> str:
     if not text.strip():
         raise Usage("There is no client secret in this file.", "Check --client-secret-file.")
     return text.strip()
-
-
-def _pairs(texts: tuple[str, ...], form: str) -> dict[str, str]:
-    pairs = [one.partition("=") for one in texts]
-    if not all(name and equals and value for name, equals, value in pairs):
-        raise Usage("This is not understood.", f"Write it as {form}.")
-    found = {name: value for name, _, value in pairs}
-    if len(found) != len(pairs):
-        raise Usage("Something is named twice.", f"Write {form} once for each.")
-    return found
