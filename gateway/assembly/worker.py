@@ -212,6 +212,7 @@ class Worker:
         parts = self._parts
         if parts.store.committer is not None:
             try:
-                await trio.to_thread.run_sync(forget_gone, parts.store.catalog, parts.signing, parts.secrets)
+                kept = (parts.signing, parts.secrets, parts.saml_keys)
+                await trio.to_thread.run_sync(forget_gone, parts.store.catalog, *kept)
             except (Problem, OSError) as problem:
                 report("error", "secrets of what was deleted are still kept", why=str(problem))

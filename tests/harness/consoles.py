@@ -125,6 +125,7 @@ class Console:
         self.now_ms = NOW_MS
         self.secrets = Secrets(root / "secrets.json")
         self.signing = SigningKeys(root / "signing.json")
+        self.saml_keys = SamlKeys(root / "samlkeys.json")
         self.vault = Vault(root / "signin")
         limits = SignIn(password_memory_kib=64, password_passes=1)
         tries = Tries(root / TRIES_FILE, limits)
@@ -154,7 +155,7 @@ class Console:
             "commit": self.ledger.commit,
             "secrets": self.secrets,
             "signing": self.signing,
-            "saml_keys": SamlKeys(root / "samlkeys.json"),
+            "saml_keys": self.saml_keys,
             "authority": Authority(root / "authority.json"),
             "telling": self.telling,
             "now_ms": lambda: self.now_ms,

@@ -148,11 +148,17 @@ def test_what_a_crash_left_of_secrets_goes_and_nothing_else(console: Console) ->
     for ws, repo in (("acme", "main"), ("acme", "gone"), ("never", "main")):
         console.secrets.set(Place(ws, repo, "npm", "x"), Credential(url, "p"))
         console.signing.ensure(ws, repo, 1)
+    for ws in ("acme", "other"):
+        console.secrets.set(Place(ws, "-", "oidc", "idp_x"), Credential(url, "p"))
+        console.saml_keys.add(ws, "idp_y", (), 1)
     console.ledger.write(Draft(SYSTEM, "", "t", "t", (DropWorkspace("other"),)))
     console.signing.ensure("other", "main", 1)
     for _ in range(2):
-        forget_gone(console.ledger.catalog, console.signing, console.secrets)
+        forget_gone(console.ledger.catalog, console.signing, console.secrets, console.saml_keys)
         assert list(console.signing._file.read()) == ["acme/main"]
+        assert list(console.saml_keys._file.read()) == ["acme/idp_y"]
+        assert console.secrets.get(Place("acme", "-", "oidc", "idp_x"), url) is not None, "a provider is no repository"
+        assert console.secrets.get(Place("other", "-", "oidc", "idp_x"), url) is None
         assert console.secrets.get(Place("acme", "main", "npm", "x"), url) is not None
         for ws, repo in (("acme", "gone"), ("never", "main")):
             assert console.secrets.get(Place(ws, repo, "npm", "x"), url) is None

@@ -10,7 +10,7 @@ The certificates are a form, as SAML metadata has it: whoever takes one takes it
 
 import datetime
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -90,8 +90,16 @@ class SamlKeys:
 
     def remove_workspace(self, workspace: str) -> None:
         """Forget the pairs of all providers of a Workspace."""
-        gone = f"{workspace}/"
-        self._file.change(lambda now: {key: value for key, value in now.items() if not key.startswith(gone)})
+        self.retain(lambda at: at != workspace)
+
+    def retain(self, wanted: Callable[[str], bool]) -> None:
+        """Forget those of every Workspace that is not `wanted`, asked under the lock."""
+
+        def is_wanted(place: str) -> bool:
+            return wanted(place.partition("/")[0])
+
+        if not all(map(is_wanted, self._file.read())):
+            self._file.change(lambda now: {key: value for key, value in now.items() if is_wanted(key)})
 
     def signer(self, workspace: str, provider: str, id: str) -> RSAPrivateKey:
         """Raises Damaged where it is lost."""
