@@ -43,6 +43,7 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<paren>[()])|(?P<not>-(?=[^\s]))|"
     r'(?:(?P<field>[a-z_]+):)?(?P<op>>=|<=|~=|>|<|=)?(?:"(?P<phrase>[^"]*)"|(?P<word>[^\s()"]+)))'
 )
+_VALUELESS = re.compile(r"[a-z_]+:|[<>~]?=|[<>]")
 _PART = re.compile(r"\d{1,9}(\.\d{1,9})?")
 _SIZE = re.compile(r"(\d{1,15})([kmg]?)b?", re.IGNORECASE)
 
@@ -311,6 +312,8 @@ def _tokens(text: str) -> list[_Token]:
             found.append(_Token("NOT"))
         elif match["word"] in ("AND", "OR", "NOT") and not match["field"] and not match["op"]:
             found.append(_Token(match["word"]))
+        elif match["phrase"] is None and _VALUELESS.fullmatch(match["word"]):  # nobody means "name:" or ">=" as a name
+            found.append(_Token("term", match["field"] or match["word"].rstrip(":<>=~"), "", ""))
         else:
             word = match["phrase"] if match["phrase"] is not None else match["word"]
             found.append(_Token("term", match["field"] or "", match["op"] or "", word))

@@ -322,7 +322,7 @@ async def test_pages_follow_each_other_without_gap_or_repetition(
     "query",
     [
         "(", ")", "a)", "(a", "NOT", "a AND", "OR a", "a OR", '"open', "nonsense:x", "name:>x", "size:~=1", "size:x",
-        "uploaded:yesterday", "quarantined:perhaps", "downloads:many",
+        "uploaded:yesterday", "quarantined:perhaps", "downloads:many", "name:", "version:>=", "size:<", "nonsense:",
         "license:>MIT", "uploaded:1970-13-01", "^", "name:^", "(" * (DEPTH_MAX + 2) + "a", "NOT " * 30 + "a",
         "a " * (TERMS_MAX + 1), "a" * 501, "a\0b",
     ],
