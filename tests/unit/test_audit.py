@@ -23,6 +23,7 @@ from storage.journal import frames
 from storage.journal.frames import HEADER_BYTES
 from storage.nouns import (
     SYSTEM,
+    Account,
     AnyChange,
     Draft,
     DropPackage,
@@ -30,6 +31,7 @@ from storage.nouns import (
     DropTag,
     Entry,
     Package,
+    PutAccount,
     PutPackage,
     PutRepository,
     PutTag,
@@ -264,6 +266,25 @@ async def test_f11_an_export_proves_itself_byte_by_byte(world: Console) -> None:
     assert check_export(lines, key="A" * 43).checked.problems, "another key than the one that is trusted"
     with pytest.raises(Damaged):
         check_export([])
+
+
+async def test_what_an_account_did_by_any_of_its_tokens(tmp_path: Path) -> None:
+    """An administrator who asks what ann did does not know what her tokens are called."""
+    with opened(tmp_path / "store") as store:
+        history = await filled(store)
+        accounts = [PutAccount(Account(f"usr_{one}", "user", one)) for one in ("ann", "anna")]
+        tokens = [
+            PutToken(Token(f"tok_{one}", name, bytes([number]) * 32, (), owner=f"usr_{one}"))
+            for number, (one, name) in enumerate((("ann", "box"), ("anna", "ann")), start=40)
+        ]
+        await write(store, *accounts, *tokens, workspace=SYSTEM, repository="", action="account.create")
+        await write(store, PutPackage("npm", Package("by-ann")), actor="tok_ann", action="publish")
+        await write(store, PutPackage("npm", Package("by-anna")), actor="tok_anna", action="publish")
+        console = Console(tmp_path / "console", history=history, heads=Heads(tmp_path / "store", store.identity.id))
+        for said, names in (("ann", ["ann (box)"]), ("anna", ["anna (ann)"]), ("tok_ann", ["ann (box)"]), ("an", [])):
+            got = await console.call("node admin", "GET", f"/workspaces/acme/audit?actor={said}")
+            assert [one["actor"]["name"] for one in got.json["items"]] == names
+        console.ledger.close()
 
 
 async def test_filters_pages_and_who_may_look(world: Console) -> None:

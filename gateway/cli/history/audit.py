@@ -56,7 +56,7 @@ def list_entries(
     repository
         Of this repository alone.
     actor
-        By this id or name.
+        By this user or service account, by any of its tokens; or by the token with this id.
     action
         Like key.add, or all of a kind: key.
     trace

@@ -63,7 +63,7 @@ ARGUMENTS: dict[str, Object] = {
         f"An action. To be explained: one of {', '.join(ACTIONS)}. In the audit: what was done, like key.add, or "
         "a kind of that, like key."
     ),
-    "actor": _text("Done by this one: an id, or what that was called then."),
+    "actor": _text("Done by this one: an id, what that was called then, or the account that it acted for."),
     "journal": _text("The history that the serial is of: the workspace's own, or - for the node's."),
     "trace": _text("Done in the trace with this id (32 hex digits)."),
     "since_ms": _time("Not older than this"),

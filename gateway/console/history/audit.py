@@ -150,7 +150,7 @@ def _filter(call: Call) -> Callable[[Kept], bool]:
     def wanted(kept: Kept) -> bool:
         entry = kept.entry
         return (
-            (not actor or actor in (entry.actor, entry.actor_name))
+            (not actor or actor in (entry.actor, entry.actor_name, entry.actor_name.partition(" (")[0]))
             and (not action or entry.action == action or entry.action.startswith(f"{action}."))
             and (not repository or entry.repository == repository)
             and (not trace or trace_of(entry) == trace)
