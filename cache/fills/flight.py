@@ -289,7 +289,7 @@ class _Bypasses:
         self, opener: Callable[[], Source], offset: int, length: int, at_once: AtOnce | None = None
     ) -> "Bypass | None":
         """A range of its own from what `at_once` brings, or else `opener` opens; None where it cannot be had now, or
-        not from there on."""
+        not from there on. `length` -1: all of it, as its source tells."""
         if not self.enter():
             return None
         bypass: Bypass | None = None
@@ -299,7 +299,7 @@ class _Bypasses:
             if begun is None:
                 begun = await trio.to_thread.run_sync(_begun, opener, offset, length, limiter=self.threads)
             if begun is not None:
-                bypass = Bypass(*begun, length, self)
+                bypass = Bypass(*begun, begun[0].length if length < 0 else length, self)
             return bypass
         except Problem:
             return None
@@ -315,8 +315,10 @@ def _begun(opener: Callable[[], Source], offset: int, length: int) -> tuple[Sour
     """
     source = opener()
     try:
-        if source.offset == offset and (source.length < 0 or source.length >= length):
-            first = bytearray(min(length, _FIRST_BYTES_MAX) if source.ready(0) else 0)
+        told = source.length >= 0 if length < 0 else source.length < 0 or source.length >= length
+        if source.offset == offset and told:
+            most = source.length if length < 0 else length
+            first = bytearray(min(most, _FIRST_BYTES_MAX) if source.ready(0) else 0)
             count = source.readinto(memoryview(first)) if first else 0
             return source, bytes(first[:count])
     except BaseException:
@@ -332,7 +334,7 @@ class Bypass:
     def __init__(self, source: Source, first: bytes, length: int, bypasses: _Bypasses) -> None:
         self._source = source
         self._first = first
-        self._left = length
+        self.length = self._left = length
         self._bypasses = bypasses
         self._buffer = memoryview(bytearray(min(length, 256 << 10)))
         self._closed = False
@@ -435,7 +437,7 @@ class Flights:
         self, opener: Callable[[], Source], offset: int, length: int, at_once: AtOnce | None = None
     ) -> "Bypass | None":
         """A range that is fetched alone and not kept; None where it cannot be had so. `at_once` asks for it on the
-        loop, where that goes; `opener` in a thread."""
+        loop, where that goes; `opener` in a thread. `length` -1: the whole, of which its source tells the length."""
         return await self._bypasses.one(opener, offset, length, at_once)
 
     async def join(

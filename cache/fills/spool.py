@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-from storage import errors
+from storage import disk, errors
 from storage.errors import Full, Problem, Unavailable, UpstreamFailed
 
 SLOW_REMOVAL_BYTES = 32 << 20
@@ -163,7 +163,9 @@ class Slot:
     def write(self, state: State) -> None:
         """Only the leader may."""
         assert self.leads
-        if os.pwrite(self._file.number, encode(state), 0) != STATE_BYTES:
+        with disk.room("to fetch into"):
+            count = os.pwrite(self._file.number, encode(state), 0)
+        if count != STATE_BYTES:
             raise Full("There is no room left to fetch into.", "Free disk space.")
         self._last = state
 

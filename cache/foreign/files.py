@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import msgspec
@@ -25,6 +25,7 @@ from cache.asking.upstream import Remote
 from cache.fills.flight import Fill, Flights
 from cache.foreign.budget import Budget
 from cache.foreign.freshness import Held, Standing, Terms, absent, failed, found, left_s, resting, standing, unchanged
+from cache.foreign.heads import Wanted, announced, check, media_of, passed_on
 from cache.foreign.knowledge import EDGE_FRESH_S, EDGE_NEGATIVE_S, WORDS_MAX, SecretOf, key_of, purged
 from cache.keeping.shelf import Shelf
 from storage.digest import Hasher
@@ -40,37 +41,8 @@ JUST_NOW_MS = 5_000
 DETAIL = "entrepot-detail"
 """The header in which a parent tells an edge, beside its dialect, what its upstream did; percent-encoded."""
 
-_HEADER_CHARACTERS_MAX = 2000
 _TAG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
-_MEDIA = re.compile(r"[a-z0-9!#$&^_.+-]{1,100}/[a-z0-9!#$&^_.+-]{1,100}(?:; ?[a-z0-9-]{1,20}=[a-z0-9._-]{1,60})?")
-_HEX = re.compile(r"[0-9a-f]+")
-_HEX_CHARACTERS = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128}
 log = logging.getLogger("entrepot.cache")
-
-
-class Wanted(Protocol):
-    """A file as its room asks for it (formats.kit.contract.Pull)."""
-
-    @property
-    def path(self) -> str: ...
-    @property
-    def accept(self) -> str: ...
-    @property
-    def immutable(self) -> bool: ...
-    @property
-    def bytes_max(self) -> int: ...
-    @property
-    def digests(self) -> dict[str, str]: ...
-    @property
-    def announced(self) -> tuple[tuple[str, str], ...]: ...
-    @property
-    def also(self) -> tuple[str, ...]: ...
-    @property
-    def headers(self) -> tuple[str, ...]: ...
-    @property
-    def looked(self) -> str: ...
-    @property
-    def lies_at(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +123,14 @@ class Arriving:
 
     fill: Fill
     record: Record
+
+
+class Passing(NamedTuple):
+    """A file that is handed on and not kept: its bytes, what its head tells, and the digests that must hold."""
+
+    source: Source
+    record: Record
+    digests: dict[str, str]
 
 
 class ForeignFiles:
@@ -348,6 +328,26 @@ class ForeignFiles:
             raise problem
         self.failed(spot)
 
+    def passing(self, where: Where, wanted: Wanted) -> "Passing | None":
+        """The file from the first upstream that has it, to be handed on and not kept: for a full disk. None where what
+        is held may be used now. Blocking. Raises as `of` does, and keeps no word of it."""
+        for spot in self._spots(where, wanted):
+            record = self._record(RECORD, spot)
+            if record is not None and self._good(spot, record) and record.held.known:
+                return None
+            if spot.asks_nobody or (record is not None and self._good(spot, record)):
+                continue
+            with contextlib.suppress(Absent):
+                source = self.stream(spot, spot.headers, 0)
+                try:
+                    check(source, wanted)
+                    head = self._head_of(spot, source)
+                    return Passing(source, head, head.digests | wanted.digests)
+                except BaseException:
+                    source.close()
+                    raise
+        raise Absent(f"There is no file {wanted.path} here, nor upstream.")
+
     # ------------------------------------------------------------ what the fetching thread writes down
 
     def renewed(self, spot: Spot, headers: Mapping[str, str]) -> None:
@@ -369,18 +369,19 @@ class ForeignFiles:
 
     def begun(self, spot: Spot, source: Source) -> Record:
         """After the head of a 200: what is known before the bytes."""
-        held = found(source.headers, b"", 0, self._now_ms(), spot.terms)
-        media = source.headers.get("content-type", "").strip()
-        kept = tuple((name, _kept(source.headers[name])) for name in spot.wanted.headers if name in source.headers)
-        record = Record(
-            held,
-            source.offset + source.length if source.length >= 0 else -1,
-            media if _MEDIA.fullmatch(media.lower()) else "application/octet-stream",
-            tuple((name, value) for name, value in kept if value),
-            announced(spot.wanted, source.headers),
-        )
+        record = self._head_of(spot, source)
         self._write(HEAD, spot, record)
         return record
+
+    def _head_of(self, spot: Spot, source: Source) -> Record:
+        held = found(source.headers, b"", 0, self._now_ms(), spot.terms)
+        return Record(
+            held,
+            source.offset + source.length if source.length >= 0 else -1,
+            media_of(source.headers),
+            passed_on(spot.wanted, source.headers),
+            announced(spot.wanted, source.headers),
+        )
 
     def finished(self, spot: Spot, head: Record, sha256: bytes, size: int, digests: Mapping[str, str]) -> None:
         """The bytes are stored."""
@@ -447,7 +448,7 @@ class _Fetching:
             self._look(offset)
             source = self._files.stream(self._spot, headers, offset)
             try:
-                self._check(source)
+                check(source, self._spot.wanted)
                 self._head = self._files.begun(self._spot, source)
             except BaseException:
                 source.close()
@@ -471,16 +472,6 @@ class _Fetching:
             return
         if self._files.look(spot) == before.held.content.hex():
             raise Unchanged("What is held is what is there.")
-
-    def _check(self, source: Source) -> None:
-        """Raises UpstreamFailed for a web page where a file was meant, and for what is too large."""
-        wanted = self._spot.wanted
-        media = source.headers.get("content-type", "").partition(";")[0].strip().lower()
-        name = wanted.path.partition("?")[0].rpartition("/")[2]
-        if media == "text/html" and "html" not in wanted.accept and not name.endswith((".html", ".htm")):
-            raise UpstreamFailed("The upstream answers with a web page.", "It may want a credential.")
-        if source.length > wanted.bytes_max:
-            raise UpstreamFailed(f"The upstream's file has more than {wanted.bytes_max} bytes.")
 
     def remember(self, sha256: bytes, size: int) -> None:
         """The bytes are stored."""
@@ -556,19 +547,3 @@ def _conditions(record: Record, *, parent: bool) -> dict[str, str]:
     if record.held.modified:
         conditions["if-modified-since"] = record.held.modified
     return conditions
-
-
-def announced(wanted: Wanted, headers: Mapping[str, str]) -> dict[str, str]:
-    """The digests that an answer's own headers announce, as far as they are digests."""
-    told: dict[str, str] = {}
-    for header, algorithm in wanted.announced:
-        value = headers.get(header, "").strip().lower().removeprefix(algorithm + ":")
-        if len(value) == _HEX_CHARACTERS.get(algorithm) and _HEX.fullmatch(value):
-            told[algorithm] = value
-    return told
-
-
-def _kept(value: str) -> str:
-    """A header's value that may be passed on, "" for one that may not."""
-    fit = len(value) <= _HEADER_CHARACTERS_MAX and value.isascii() and value.isprintable()
-    return value if fit else ""

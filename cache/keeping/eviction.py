@@ -44,6 +44,8 @@ PAUSE_SECONDS = 0.05
 GROWTH_SHARE = 1 / 64
 FREE_BYTES_MIN = 256 << 20
 BALLAST_BYTES = 4 << 20
+ROOM_BYTES_MIN = 4 << 20
+"""A disk with less is full: what is not here goes past the cache."""
 TOUCHED_MAX = 1 << 16
 MIXED_SHARE_MIN = 1 / 8
 """So much of a pack that others share must be of those who have too much: the rest of it is written on for that."""
@@ -291,6 +293,7 @@ class Evictor:
         self._token: trio.lowlevel.TrioToken | None = None
         self._grown = 0
         self._grown_lanes: Counter[int] = Counter()
+        self._told_full = False
 
     def __repr__(self) -> str:
         return f"<Evictor {self._queues!r}>"
@@ -308,7 +311,7 @@ class Evictor:
 
     def has_room(self, size: int) -> bool:
         """Can an object of `size` bytes be kept? Where not, room is made; until then it goes past the cache."""
-        if disk.free_bytes(self._shelf.root) >= max(size, 0) + BALLAST_BYTES:
+        if disk.free_bytes(self._shelf.root) >= max(size, 0) + ROOM_BYTES_MIN:
             return True
         self.urge()
         return False
@@ -346,11 +349,27 @@ class Evictor:
                 work = self.make_room if ours else self.hand_over
                 try:
                     await trio.to_thread.run_sync(work, touched)
+                    if ours:
+                        self._tell(disk.free_bytes(self._shelf.root))
                     await trio.to_thread.run_sync(self._shelf.trim)  # closing a large file that is gone takes long
                 except (Problem, OSError, lmdb.Error) as problem:
                     log.error("the cache cannot make room: %s", problem)
         finally:
             os.close(fd)
+
+    def _tell(self, free_bytes: int) -> None:
+        """The operator hears once that the disk is full although room was made, and once that it is not any more."""
+        if not self._told_full and free_bytes < ROOM_BYTES_MIN:
+            log.warning(
+                "the disk of %s is full (%d bytes free), and not by the cache: what is here is served on, what is not "
+                "goes past the cache. Free some space",
+                self._shelf.root.parent,
+                free_bytes,
+            )
+            self._told_full = True
+        elif self._told_full and free_bytes >= 2 * ROOM_BYTES_MIN:
+            log.warning("there is room on the disk again: what is fetched is kept")
+            self._told_full = False
 
     async def _awaited(self) -> bool:
         """Wait for the next look; True where it came early. Another process calls by a file."""

@@ -8,6 +8,7 @@ the record, large ones are blobs of the cache shelf, so that they are sent from 
 import gzip
 import hashlib
 from collections.abc import Iterable
+from contextlib import suppress
 
 import msgspec
 import zstandard
@@ -15,6 +16,7 @@ import zstandard
 from cache.keeping.shelf import Shelf
 from storage.blobs.intake import Intake
 from storage.blobs.shelf import BlobShelf, Located
+from storage.errors import Full
 
 KIND = "document"
 INLINE_BYTES_MAX = 16 << 10
@@ -84,7 +86,8 @@ class Renders:
     ) -> Rendered:
         """Keep a freshly rendered document; returns it as `find` would."""
         rendered = self.made(body, media, headers, depends, foreign)
-        self._shelf.put(KIND, _shortened(key), msgspec.msgpack.encode(rendered))
+        with suppress(Full):
+            self._shelf.put(KIND, _shortened(key), msgspec.msgpack.encode(rendered))
         return rendered
 
     def made(
@@ -103,11 +106,12 @@ class Renders:
     def _form(self, data: bytes) -> Form:
         if len(data) <= INLINE_BYTES_MAX:
             return Form(len(data), data=data)
-        with self._intake.stage() as staged:
+        with suppress(Full), self._intake.stage() as staged:
             staged.write(data)
             staged.seal()
             self._blobs.put(staged)
             return Form(len(data), sha256=staged.sha256)
+        return Form(len(data), data=data)  # the disk is full: it is answered, and soon forgotten
 
 
 def _shortened(key: bytes) -> bytes:

@@ -6,16 +6,20 @@ Three tables in the cache's LMDB environment, shared by the worker processes of 
     records_age    age number (8)            the key above
     records_sum    "bytes", "next"           what all records weigh; the next age number
 
-Numbers are big-endian. The environment is not synced, so after a crash a value may be torn: each carries a checksum,
-and one that does not hold is forgotten. The oldest are dropped when all weigh more than `bytes_max`; a record written
-again is young again. A read costs a few microseconds; everything here is synchronous and bounded.
+On a full disk what is to be written is held in the memory of its process for HELD_SECONDS, so that what was just asked
+for can be answered; a process reads what it holds first. Numbers are big-endian. The environment is not synced, so
+after a crash a value may be torn: each carries a checksum, and one that does not hold is forgotten. The oldest are
+dropped when all weigh more than `bytes_max`; a record written again is young again. A read costs a few microseconds;
+everything here is synchronous and bounded.
 """
 
 import hashlib
 import struct
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import lmdb
 import xxhash
@@ -28,6 +32,8 @@ _NUMBER = struct.Struct(">Q")
 _KEY_BYTES_MAX = 480
 _OVERHEAD_BYTES = 64
 _DROPS_MAX = 256
+HELD_SECONDS = 20.0
+HELD_BYTES_MAX = 32 << 20
 
 
 class Shelf:
@@ -41,6 +47,7 @@ class Shelf:
         self._records = env.open_db(b"records")
         self._age = env.open_db(b"records_age")
         self._sum = env.open_db(b"records_sum")
+        self._held = Held()
 
     def close(self) -> None:
         """Before its environment is closed: nothing is written any more."""
@@ -52,6 +59,8 @@ class Shelf:
     def get(self, kind: str, key: bytes) -> bytes | None:
         """The value, or None where there is none that can be trusted."""
         name = _name(kind, key)
+        if self._held and (held := self._held.get(name)) is not None:
+            return held or None
         with self._env.begin(db=self._records, buffers=True) as reading:
             row = reading.get(name)
             if row is None:
@@ -69,6 +78,8 @@ class Shelf:
         with self._env.begin(db=self._records, buffers=True) as reading:
 
             def get(kind: str, key: bytes) -> memoryview | None:
+                if self._held and (held := self._held.get(_name(kind, key))) is not None:
+                    return memoryview(held) if held else None
                 row = reading.get(_name(kind, key))
                 if row is None or len(row) < 16 or bytes(row[:8]) != xxhash.xxh3_64_digest(row[8:]):
                     return None
@@ -78,19 +89,32 @@ class Shelf:
             yield get
 
     def put(self, kind: str, key: bytes, value: bytes) -> None:
-        """Keep it, unless it is too large to be kept at all. Raises Full when the disk is."""
+        """Keep it, unless it is too large to be kept at all. Raises Full when the disk is, and memory has no room."""
         if len(value) > self._value_bytes_max:
             self.drop(kind, key)
             return
         name = _name(kind, key)
-        with self._writing() as writing:
-            self._put(writing, name, value)
+        try:
+            with self._writing() as writing:
+                self._put(writing, name, value)
+        except Full:
+            if not value or not self._held.put(name, value):
+                raise
+        else:
+            self._held.forget(name)
 
     def drop(self, kind: str, key: bytes) -> None:
         """Forget it. What was never there is forgotten too."""
-        with self._writing() as writing:
-            used = self._number(writing, b"bytes") - self._forget(writing, _name(kind, key))
-            writing.put(b"bytes", _NUMBER.pack(max(0, used)), db=self._sum)
+        name = _name(kind, key)
+        try:
+            with self._writing() as writing:
+                used = self._number(writing, b"bytes") - self._forget(writing, name)
+                writing.put(b"bytes", _NUMBER.pack(max(0, used)), db=self._sum)
+        except Full:
+            if not self._held.put(name, b""):
+                raise
+        else:
+            self._held.forget(name)
 
     def drop_kind(self, kind: str) -> int:
         """Forget all records of a kind, some at a time; how many."""
@@ -139,14 +163,14 @@ class Shelf:
         """
         name = _name("claim", key)
         now = time.monotonic_ns()
-        with self._writing() as writing:
+        with suppress(Full), self._writing() as writing:
             row = writing.get(name, db=self._records)
             if row is not None and len(row) == 24:
                 until = _NUMBER.unpack(row[16:])[0]
                 if now < until <= now + int(600e9):
                     return False
             self._put(writing, name, _NUMBER.pack(now + int(min(seconds, 600) * 1e9)))
-            return True
+        return True  # on a full disk nobody is kept from asking
 
     def release(self, key: bytes) -> None:
         self.drop("claim", key)
@@ -201,6 +225,55 @@ class Shelf:
     def _number(self, writing: Txn, name: bytes) -> int:
         row = writing.get(name, db=self._sum)
         return int(_NUMBER.unpack(row)[0]) if row is not None else 0
+
+
+class Held:
+    """What a full disk did not take: values by name, for a while; b"" = forgotten. From any thread."""
+
+    def __init__(self, bytes_max: int = HELD_BYTES_MAX, seconds: float = HELD_SECONDS) -> None:
+        self._bytes_max = bytes_max
+        self._seconds = seconds
+        self._values: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def __bool__(self) -> bool:
+        return bool(self._values)
+
+    def get(self, name: bytes) -> bytes | None:
+        """None where nothing is held under this name."""
+        with self._lock:
+            self._end()
+            found = self._values.get(name)
+        return found[1] if found is not None else None
+
+    def put(self, name: bytes, value: bytes) -> bool:
+        """False where it is too large. The oldest makes room."""
+        weight = len(name) + len(value) + _OVERHEAD_BYTES
+        if weight > self._bytes_max:
+            return False
+        with self._lock:
+            self._drop(name)
+            self._end()
+            while self._bytes + weight > self._bytes_max:
+                self._drop(next(iter(self._values)))
+            self._values[name] = (time.monotonic() + self._seconds, value)
+            self._bytes += weight
+        return True
+
+    def forget(self, name: bytes) -> None:
+        if self._values:
+            with self._lock:
+                self._drop(name)
+
+    def _end(self) -> None:
+        now_s = time.monotonic()
+        while self._values and next(iter(self._values.values()))[0] < now_s:
+            self._drop(next(iter(self._values)))
+
+    def _drop(self, name: bytes) -> None:
+        if (found := self._values.pop(name, None)) is not None:
+            self._bytes -= len(name) + len(found[1]) + _OVERHEAD_BYTES
 
 
 def _name(kind: str, key: bytes) -> bytes:

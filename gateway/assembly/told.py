@@ -9,6 +9,7 @@ from msgspec import to_builtins
 from cache.asking.addresses import inside_only
 from cache.asking.greeting import status_of as greeted
 from cache.foreign.noted import noted_in
+from cache.keeping.eviction import ROOM_BYTES_MIN
 from formats import ROOMS
 from gateway.access.clock import latest_ms
 from gateway.assembly import rooms
@@ -109,6 +110,8 @@ def status_of(parts: Parts) -> dict[str, object]:
         "role": parts.config.role,
         "serials": heads,
         "cache_bytes": sum(one.bytes for one in parts.store.cached.packs()),
+        "disk_free_bytes": (free := free_bytes(parts.root)),
+        "disk_full": free < ROOM_BYTES_MIN,
         "workers": parts.config.workers,
         "region": parts.holding.region,
         "replication": [one.told(now_ms()) for one in parts.replicated.read()],

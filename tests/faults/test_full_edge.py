@@ -12,6 +12,7 @@ import pytest
 
 from cache.keeping.eviction import LOOK_SECONDS
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair
+from tests.harness.upstreams import Item, noise, upstream
 from tests.harness.waiting import until
 
 pytestmark = [
@@ -20,6 +21,7 @@ pytestmark = [
 ]
 
 DISK = "96m"
+FULL = "is full"
 SIZES = (900, 60_000, 400_000, 3_000_000)
 
 
@@ -117,7 +119,78 @@ def test_e5_on_a_full_disk_a_guaranteed_repository_keeps_its_share(tmp_path: Pat
         assert "Traceback" not in pair.words()
 
 
+def foreign_body(n: int) -> bytes:
+    return noise((900, 60_000, 400_000, 3_000_000)[n % 4], n)
+
+
+def jar_of(n: int) -> str:
+    return f"a/b/{n}/b-{n}.jar"
+
+
+def wheel_of(n: int) -> str:
+    return f"six-{n}.0-py3-none-any.whl"
+
+
+def test_e5_a_full_edge_passes_foreign_files_and_pages_on_and_tells_its_operator(tmp_path: Path) -> None:
+    """By path (maven), by a page that is learned (pypi), and a page of its own that nobody asked for before."""
+    folder = tmp_path / "pair"
+    with small_disk(folder / "edge"), upstream() as server, Pair(folder, workers=2) as pair:
+        anchors = []
+        for n in range(16):
+            body = foreign_body(n)
+            server.items[f"/{jar_of(n)}"] = server.items[f"/files/{wheel_of(n)}"] = Item(body)
+            digest = hashlib.sha256(body).hexdigest()
+            anchors.append(f'<a href="../../files/{wheel_of(n)}#sha256={digest}">{wheel_of(n)}</a>')
+        page = "<!DOCTYPE html><html><body>" + "\n".join(anchors) + "</body></html>"
+        server.items["/simple/six/"] = Item(page.encode(), headers={"Content-Type": "text/html"})
+        for format, at in (("maven", ""), ("pypi", "simple/")):
+            code, _, errors = pair.entrepot(
+                "upstream", "add", PUBLIC, format, f"{server.url}/{at}", "--private-network"
+            )
+            assert code == 0, errors
+
+        def got(path: str) -> tuple[int, bytes]:
+            said = pair.edge.ask("GET", f"/{PUBLIC}/{path}", pair.token)
+            return said.status, said.body
+
+        def jar(n: int) -> bool:
+            return got(f"maven/{jar_of(n)}") == (200, foreign_body(n))
+
+        def wheel(n: int) -> bool:
+            return got(f"pypi/files/six/{n}.0/{wheel_of(n)}") == (200, foreign_body(n))
+
+        until(lambda: jar(0), "the edge hears of the upstream")
+        assert all(jar(n) for n in range(4))
+        filler = folder / "edge" / "filler"
+        for turn in range(2):
+            fill(filler)
+            assert os.statvfs(folder / "edge").f_bavail == 0
+            status, listed = got("pypi/simple/six/")
+            assert status == 200
+            assert wheel_of(7).encode() in listed
+            assert [n for n in range(8) if not jar(n)] == [], "what is here, and what is not"
+            assert [n for n in range(8 * turn, 8 * turn + 8) if not wheel(n)] == []
+            ranged = pair.edge.ask("HEAD", f"/{PUBLIC}/maven/{jar_of(11)}", pair.token)
+            assert ranged.status == 200
+        assert got("maven/a/b/99/b-99.jar")[0] == 404
+        until(lambda: FULL in pair.edge.log.read_text(), "the operator is told")
+        assert pair.edge.log.read_text().count(FULL) == 1, "once"
+        code, told, _ = pair.entrepot("status", node=pair.edge)
+        assert code == 0
+        assert told["disk_full"]
+        filler.unlink()
+        until(lambda: "there is room on the disk again" in pair.edge.log.read_text(), "the operator is told")
+        until(lambda: jar(11) and held(pair, foreign_body(11)), "with room again it keeps what it fetches")
+        assert not pair.entrepot("status", node=pair.edge)[1]["disk_full"]
+        assert [n for n in range(16) if not (jar(n) and wheel(n))] == []
+        assert "Traceback" not in pair.words()
+
+
 def kept(pair: Pair, n: int) -> bool:
     """Is it in a pack of the edge's cache?"""
+    return held(pair, data_of(n))
+
+
+def held(pair: Pair, body: bytes) -> bool:
     packs = sorted((pair.edge.data / "cache" / "packs").glob("*.pack"))
-    return any(data_of(n) in path.read_bytes() for path in packs)
+    return any(body in path.read_bytes() for path in packs)

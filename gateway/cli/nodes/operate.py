@@ -18,6 +18,11 @@ UNWELL = 5
 LOG_TROUBLE = ("lost_lines", "refused", "unreadable")
 """What of the client log is worth a line; `--json` has all of it."""
 
+DISK_FULL = (
+    "The disk is full: what is here is served, foreign files and an edge's go past the cache, what writes is refused. "
+    "Free some space."
+)
+
 DATA = Path("./entrepot-data")
 _IDENTITY = "store.json"
 
@@ -30,10 +35,13 @@ def status(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") ->
             told |= {"url": node.url} | (node.get("/status") or {})
     # lists have commands of their own, such as `replication status`
     said = {name: value for name, value in told.items() if value != "" and not isinstance(value, list)}
+    for name in ("disk_free_bytes", "disk_full"):
+        said.pop(name, None)
     if not any(told.get("log", {}).get(name) for name in LOG_TROUBLE):
         said.pop("log", None)
     lines = [f"{name.replace('_', ' ')}: {_said(value)}" for name, value in said.items()]
     lines += [not_taken_in(one) for one in told.get("holes", ())]
+    lines += [DISK_FULL] if told.get("disk_full") else []
     Output(json).fact(told, "\n".join(lines))
     return 0 if told.get("status") == "ok" else UNWELL
 

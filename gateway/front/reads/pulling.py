@@ -1,14 +1,15 @@
 """How does a read go on when something is missing here? Ask upstream, render, or pull while the client reads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import msgspec
 import trio
 
+from cache.asking.bodies import Source
 from cache.asking.kept import not_kept, only_kept
 from cache.fills.flight import Flights
-from cache.foreign.files import Drew, ForeignFiles, Where
+from cache.foreign.files import Drew, ForeignFiles, Passing, Where
 from cache.foreign.knowledge import ForeignKnowledge
 from cache.keeping.renders import Rendered, Renders
 from cache.keeping.shelf import Shelf
@@ -33,7 +34,16 @@ from gateway.front.reads.reading import (
     target_of,
 )
 from gateway.front.reads.sources import Sources
-from gateway.front.reads.streaming import Feed, feed_of, stream_bypass, stream_feed, stream_fill, stream_past
+from gateway.front.reads.streaming import (
+    Feed,
+    feed_of,
+    stream_bypass,
+    stream_feed,
+    stream_fill,
+    stream_past,
+    stream_whole_past,
+)
+from storage.digest import ALGORITHMS
 from storage.errors import Absent, Unavailable
 from storage.index.catalog import Catalog
 from storage.nouns import File
@@ -131,12 +141,38 @@ class Puller:
 
     async def _pass_on(self, request: Request, admitted: Admitted, need: NeedFile) -> bool:
         """Stream a foreign file while it is kept; False = it is here by now, look again. Raises Absent."""
+        if not self._has_room(0) and await self._foreign_past(request, admitted, need):
+            return True
         arriving = await self._files.of(need.where, need.pull)
         if arriving is None:
             return False
         answer = self._reads.arriving_answer(admitted.scope, need, arriving.record)
         request.outcome = request.outcome or Outcome.FILL.value
         await stream_fill(request, arriving.fill, answer)
+        return True
+
+    async def _foreign_past(self, request: Request, admitted: Admitted, need: NeedFile) -> bool:
+        """On a full disk a foreign file goes to the client alone; False where it cannot. Raises Absent."""
+        told: list[Passing | None] = []
+        absent: list[Absent] = []
+
+        def opener() -> Source:
+            try:
+                told.append(passing := self._files.passing(need.where, need.pull))
+            except Absent as problem:
+                absent.append(problem)
+                raise
+            if passing is None:
+                raise Unavailable("It is here by now.")
+            return passing.source
+
+        bypass = await self._flights.pass_by(opener, 0, -1)
+        if absent:
+            raise absent[0]
+        if bypass is None or not told or told[0] is None:
+            return False
+        answer = self._reads.arriving_answer(admitted.scope, need, told[0].record)
+        await stream_whole_past(request, bypass, answer, _checkable(told[0].digests))
         return True
 
     async def _otherwise(self, request: Request, admitted: Admitted, need: NeedFile) -> bool:
@@ -211,8 +247,8 @@ class Puller:
         request.leave = Leave(admitted.scope.subject(admitted.room.name, need.serve.package, file.version))
         if await self._range_alone(request, admitted, need, answer):
             return
-        passing = passes_through(admitted.scope.repository, self._region)
-        if (passing or not self._has_room(file.size)) and await self._past(request, admitted, need, answer):
+        passing, full = passes_through(admitted.scope.repository, self._region), not self._has_room(file.size)
+        if (passing or full) and await self._past(request, admitted, need, answer, full=full):
             return
         source = self._sources.open(by_name(ask, need), file, admitted.scope.repository.upstreams)
         fill = self._flights.begin(
@@ -257,12 +293,11 @@ class Puller:
         await stream_bypass(request, bypass, answer, wire, at)
         return True
 
-    async def _past(self, request: Request, admitted: Admitted, need: NeedBytes, answer: Answer) -> bool:
-        """What is not to be kept, or has no room on a full disk, goes to the client alone,
-        False where it cannot."""
+    async def _past(self, request: Request, admitted: Admitted, need: NeedBytes, answer: Answer, *, full: bool) -> bool:
+        """What is not to be kept, or has no room on a full disk, goes to the client alone; False where it cannot."""
         file = need.file
-        if file.size <= 0 or not file.sha256:
-            return False
+        if not file.sha256 or file.size <= 0:
+            return full and await self._pulled_past(request, admitted, need, answer)
         answer.extents = ((-1, 0, file.size),)
         wire = plan_of(answer, request.head)
         answer.extents = ()
@@ -273,7 +308,21 @@ class Puller:
         bypass = await self._flights.pass_by(lambda: opening(at, wire.size), at, wire.size)
         if bypass is None:
             return False
-        await stream_past(request, bypass, answer, wire, at, file.sha256)
+        await stream_past(request, bypass, answer, wire, at, {"sha256": file.sha256.hex()})
+        return True
+
+    async def _pulled_past(self, request: Request, admitted: Admitted, need: NeedBytes, answer: Answer) -> bool:
+        """A foreign file, whose size and digests are what its registry said: False where it cannot."""
+        file = need.file
+        opening = self._sources.open_range(by_name(admitted.ask, need), file, admitted.scope.repository.upstreams)
+        bypass = await self._flights.pass_by(lambda: opening(0, -1), 0, -1)
+        if bypass is None:
+            return False
+        if 0 <= file.size != bypass.length:
+            bypass.close()
+            return False
+        told = dict(file.digests) | ({"sha256": file.sha256.hex()} if file.sha256 else {})
+        await stream_whole_past(request, bypass, answer, _checkable(told))
         return True
 
     @staticmethod
@@ -294,6 +343,10 @@ class Puller:
                 self._drew(where, "", need.file.version, sha256, size)
 
         return remember
+
+
+def _checkable(digests: Mapping[str, str]) -> dict[str, str]:
+    return {name: value.lower() for name, value in digests.items() if name in ALGORITHMS}
 
 
 def note_pulled(shelf: Shelf, need: NeedBytes, sha256: bytes, size: int) -> None:

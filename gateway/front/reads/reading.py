@@ -13,7 +13,8 @@ from typing import Protocol
 import msgspec
 
 from cache.asking.kept import only_kept
-from cache.foreign.files import Record, Usable, Wanted, Where
+from cache.foreign.files import Record, Usable, Where
+from cache.foreign.heads import Wanted
 from cache.foreign.knowledge import purged
 from cache.keeping.renders import Form, Rendered, Renders
 from cache.keeping.shelf import Shelf

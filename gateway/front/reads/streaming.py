@@ -5,6 +5,7 @@ announces. A fill that fails ends the client's answer broken: never a short body
 """
 
 import os
+from collections.abc import Mapping
 from copy import copy
 from functools import partial
 
@@ -161,15 +162,36 @@ async def stream_bypass(request: Request, bypass: Bypass, answer: Answer, wire: 
         await stream.finish()
 
 
-async def stream_past(request: Request, bypass: Bypass, answer: Answer, wire: Wire, at: int, sha256: bytes) -> None:
-    """As `stream_bypass`; of a whole object the last bytes leave only when its digest holds. Raises UpstreamFailed."""
+async def stream_whole_past(request: Request, bypass: Bypass, answer: Answer, digests: Mapping[str, str]) -> None:
+    """An object whose size its source told, past the cache; a range of it is the whole with its ends left off."""
+    answer.size, answer.extents = bypass.length, ((-1, 0, bypass.length),)
+    wire = plan(answer, request.head)
+    answer.extents = ()
+    if wire.status == 200 and request.head.method != "HEAD":
+        await stream_past(request, bypass, answer, wire, 0, digests)
+        return
+    async with bypass:
+        if wire.status != 206 or request.head.method == "HEAD":
+            await request.answer(answer)
+            return
+        left = wire.extents[0][1]
+        while left:
+            left -= len(await bypass.read(left))
+        await stream_bypass(request, bypass, answer, wire, wire.extents[0][1])
+
+
+async def stream_past(
+    request: Request, bypass: Bypass, answer: Answer, wire: Wire, at: int, digests: Mapping[str, str]
+) -> None:
+    """As `stream_bypass`; of a whole object the last bytes leave only when its digests (hex) hold. Raises
+    UpstreamFailed."""
     if wire.size != answer.size:
         await stream_bypass(request, bypass, answer, wire, at)
         return
     async with bypass:
         request.outcome = "BYPASS"
         stream = await request.start(wire.status, _headers(answer, wire, answer.size, at), wire.size)
-        hasher, held, left = Hasher(), b"", wire.size
+        hasher, held, left = Hasher(digests), b"", wire.size
         while left:
             data = await bypass.read(left)
             left -= len(data)
@@ -178,8 +200,9 @@ async def stream_past(request: Request, bypass: Bypass, answer: Answer, wire: Wi
             if (ready := len(held) - HELD_BYTES_MAX) > 0:
                 await stream.write(held[:ready])
                 held = held[ready:]
-        if hasher.sha256 != sha256:
-            raise UpstreamFailed("What the origin sent is not what was announced.", "Try again.")
+        found = hasher.others | {"sha256": hasher.sha256.hex()}
+        if any(found[name] != value for name, value in digests.items()):
+            raise UpstreamFailed("What was sent is not what was announced.", "Try again.")
         await stream.write(held)
         await stream.finish()
 
