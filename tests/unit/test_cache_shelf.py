@@ -6,7 +6,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from cache.keeping.shelf import Shelf
+from cache.keeping.shelf import Held, Shelf
 from storage.errors import Full
 
 
@@ -94,15 +94,37 @@ def test_a_claim_is_one_callers_until_it_is_released(env: lmdb.Environment) -> N
     assert one.claim(b"package", 60), "a claim ends by itself"
 
 
-def test_e6_a_full_map_is_a_problem_with_a_name(tmp_path: Path) -> None:
+def test_e5_e6_what_a_full_disk_does_not_take_is_held_for_a_while(tmp_path: Path) -> None:
+    """By its process alone; what it forgot is forgotten too. What is too large for that is a Problem with a name."""
     small = lmdb.open(str(tmp_path / "small"), map_size=128 << 10, max_dbs=16, sync=False)
-    shelf = Shelf(small)
-
-    def overfill() -> None:
-        for number in range(100):
-            shelf.put("document", b"%d" % number, b"x" * 4000)
-
+    shelf, other = Shelf(small), Shelf(small)
+    keys = [b"%d" % number for number in range(100)]
+    for key in keys:
+        shelf.put("document", key, b"x" * 4000)
+    assert {shelf.get("document", key) for key in keys} == {b"x" * 4000}
+    with shelf.reading() as get:
+        assert bytes(get("document", keys[-1]) or b"") == b"x" * 4000
+    on_disk = [key for key in keys if other.get("document", key)]
+    assert 0 < len(on_disk) < 100
+    shelf.drop("document", keys[-1])
+    assert shelf.get("document", keys[-1]) is None
+    assert shelf.claim(b"package", 60)
+    shelf._held = Held(seconds=-1)
+    shelf.put("document", b"late", b"x" * 40_000)
+    assert shelf.get("document", b"late") is None, "it is not held for long"
+    shelf._held = Held(bytes_max=30_000)
     with pytest.raises(Full):
-        overfill()
-    assert shelf.get("document", b"0") == b"x" * 4000
+        shelf.put("document", b"large", b"x" * 40_000)
     small.close()
+
+
+def test_what_is_held_is_bounded_and_the_oldest_goes() -> None:
+    held = Held(bytes_max=1000)
+    for number in range(20):
+        assert held.put(b"%d" % number, b"y" * 100)
+    assert held.get(b"0") is None
+    assert held.get(b"19") == b"y" * 100
+    assert not held.put(b"large", b"y" * 1000)
+    for number in range(20):
+        held.forget(b"%d" % number)
+    assert not held
