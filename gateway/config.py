@@ -138,6 +138,13 @@ class Webhooks(Section, frozen=True):
     parallel_max: int = 16
 
 
+class Notices(Section, frozen=True):
+    """What an origin tells of that nobody did."""
+
+    quota_near_share: float = 0.9
+    quota_again_seconds: int = 24 * 3600
+
+
 class Limits(Section, frozen=True):
     """How many requests are taken in a window; 0 = any number."""
 
@@ -220,6 +227,7 @@ class Node(Section, frozen=True):
     logs: Logs = Logs()
     traces: Traces = Traces()
     webhooks: Webhooks = Webhooks()
+    notices: Notices = Notices()
     limits: Limits = Limits()
     sign_in: SignIn = SignIn()
     regions: Regions = Regions()

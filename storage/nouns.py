@@ -24,6 +24,7 @@ from storage.contents import (
     View,
 )
 from storage.hooks import DropWebhook, PutWebhook
+from storage.notices import PutNotice
 from storage.providers import ClaimRule, DropProvider, People, Provider, PutProvider, Saml, SamlPair
 from storage.spaces import DropWorkspace, NetworkRule, PutWorkspace, Workspace
 
@@ -479,7 +480,7 @@ AnyChange = (
     | PutRepository | DropRepository | PutToken | PutHost | DropHost | PutQuarantine | DropQuarantine | Purge
     | PutBinned | DropBinned | PutAccount | PutMembership | DropMembership | PutTeam | DropTeam | PutTeammate
     | DropTeammate | PutRole | DropRole | PutBinding | DropBinding | PutProvider | DropProvider | PutWebhook
-    | DropWebhook | PutEdge | DropWorkspace
+    | DropWebhook | PutEdge | DropWorkspace | PutNotice
 )  # fmt: skip
 
 SYSTEM = "-"

@@ -13,8 +13,9 @@ commit has the last word, under the write lock: what a place holds never exceeds
 import os
 import secrets
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import lmdb
 
@@ -28,8 +29,17 @@ from storage.index.tables import Table, Txn
 from storage.nouns import Draft, DropBinned, DropFile, DropPackage, DropVersion, File, PutBinned, PutFile
 
 GROW_BYTES = 1 << 20
+REFUSALS_MAX = 1_000
 _SUM = struct.Struct("<Q")
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+
+
+class Refusal(NamedTuple):
+    """An upload that had no room: the quota in bytes, what was used of it, and the upload's own size."""
+
+    limit: int
+    used: int
+    size: int
 
 
 class Reservation:
@@ -68,6 +78,7 @@ class Quotas:
         self._rows: Table = self._env.open_db(b"rows")
         self._sums: Table = self._env.open_db(b"sums")
         self._tidy: list[bytes] = []
+        self._refused: dict[tuple[str, ...], Refusal] = {}
 
     def close(self) -> None:
         self._env.close()
@@ -107,6 +118,7 @@ class Quotas:
                         used = held(reading, place)
                         others = self._reserved(txn, seen, place)
                         if limit and used + others + size - before > limit:
+                            self.refuse(place, limit, used, size)
                             raise over(place, limit, used, others - before, size)
             self._set(txn, reservation.id, reservation.place, before, size)
         reservation.size = size
@@ -125,6 +137,32 @@ class Quotas:
         place = (workspace, repository) if repository else (workspace,)
         with self._env.begin() as txn, self._index.env.begin() as seen:
             return self._reserved(txn, seen, place)
+
+    # ------------------------------------------------------------ what was refused
+
+    def refuse(self, place: tuple[str, ...], limit: int, used: int, size: int) -> None:
+        """Remember for whoever tells of it that an upload had no room here; the latest of each place."""
+        if len(self._refused) < REFUSALS_MAX or place in self._refused:
+            self._refused[place] = Refusal(limit, used, size)
+
+    def hear(self, workspace: str, repository: str, size: int) -> None:
+        """Another node says that it refused so many bytes: remember it where they have no room by what is here."""
+        with self._index.env.begin() as seen, self._env.begin() as rows:
+            reading = Reading(self._index, seen)
+            for place, limit in limits(reading, workspace, repository):
+                used = held(reading, place)
+                if limit and used + self._reserved(rows, seen, place) + size > limit:
+                    self.refuse(place, limit, used, size)
+
+    def refusals(self) -> dict[tuple[str, ...], Refusal]:
+        """What this process refused, by place: (workspace,) or (workspace, repository)."""
+        return dict(self._refused)
+
+    def forget_refusals(self, told: Mapping[tuple[str, ...], Refusal]) -> None:
+        """They were told; a later one of the same place was not."""
+        for place, one in told.items():
+            if self._refused.get(place) == one:
+                self._refused.pop(place, None)
 
     # ------------------------------------------------------------ the commit
 
@@ -147,6 +185,7 @@ class Quotas:
                     mine = self._size(rows, own.id) if own is not None else 0
                     others = max(0, self._reserved(rows, txn, place) - gone - mine)
                 if used + others + size > limit:
+                    self.refuse(place, limit, used, size)
                     raise over(place, limit, used, others, size)
 
     def settle(self, txn: Txn, settled: Iterable[Reservation]) -> None:

@@ -94,7 +94,9 @@ class Packages:
         uplink = self._parts.uplink
         if uplink is None:
             return None
-        relaying = Relaying(uplink.relay, self._parts.store.catalog, uplink.lost, uplink.lease.synced)
+        relaying = Relaying(
+            uplink.relay, self._parts.store.catalog, uplink.lost, uplink.lease.synced, self._parts.store.quotas.refuse
+        )
         self._nursery.start_soon(relaying.run)
         return relaying
 

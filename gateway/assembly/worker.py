@@ -23,6 +23,7 @@ from gateway.access.peers.renewing import stay_enrolled
 from gateway.assembly.chores import vouch
 from gateway.assembly.emptying import empty_due
 from gateway.assembly.entrances import Entrances
+from gateway.assembly.noticing import begin_noticing
 from gateway.assembly.packages import Packages
 from gateway.assembly.parts import Parts
 from gateway.assembly.retaining import forget_gone
@@ -124,6 +125,7 @@ class Worker:
         if parts.telling is not None and parts.store.committer is not None:
             deliverer = deliverer_of(parts.config, parts.root, parts.telling, parts.store.committer)
             nursery.start_soon(deliverer.run)
+        begin_noticing(parts, nursery)
         if parts.number == 0:
             nursery.start_soon(partial(trio.to_thread.run_sync, clear_away, parts.root, abandon_on_cancel=True))
             way, node = (uplink.way(), uplink.node) if uplink is not None else (None, OWN)

@@ -367,7 +367,10 @@ class Front:
         elif self._relaying is not None:
             if isinstance(plan, Accept):
                 with self._catalog.read() as reading:
-                    foretell(reading, place.workspace, place.repository, plan.body, request.head.length)
+                    foretell(
+                        reading, place.workspace, place.repository, plan.body, request.head.length,
+                        self._relaying.refuse,
+                    )  # fmt: skip
             await self._relaying.forward(request)
         elif self._writes is not None:
             await self._write(self._writes, request, place, admitted, plan)

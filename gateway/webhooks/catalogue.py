@@ -19,6 +19,10 @@ _MATE = ("team", "account", "member", "role")
 _TOKEN = ("token", "name", "kind", "owner", "scopes", "expires_ms", "revoked_ms")
 
 
+_QUOTA = ("quota_bytes", "used_bytes", "refused_bytes")
+_CUSTOMER = ("token", "name", "limit", "metadata")
+
+
 class Kind(NamedTuple):
     """One kind of event. `fields` are the members of its data besides COMMON. `of_repository`: it happens in one, so
     that a webhook of that Repository hears it. `of_system`: it is written in the SYSTEM journal."""
@@ -39,6 +43,10 @@ CATALOGUE: tuple[Kind, ...] = (
     Kind("package.untagged", "A tag was removed.", _PACKAGE, True),
     Kind("package.quarantined", "A package or a version is given out no more.", _PACKAGE, True),
     Kind("package.released", "A quarantine ended.", _PACKAGE, True),
+    Kind("package.damaged", "A scrub found stored bytes of it damaged: publish it again.",
+         ("format", "package", "version", "files", "files_damaged"), True),
+    Kind("quota.near", "Nearly all of a quota is used: of the repository, or of the workspace.", _QUOTA, True),
+    Kind("quota.reached", "A quota is used up, or an upload had no room in it.", _QUOTA, True),
     Kind("repository.created", "A repository was made.", _REPOSITORY, True),
     Kind("repository.changed", "Its settings, upstreams, keys or policies changed: see `action`.", _REPOSITORY, True),
     Kind("repository.deleted", "A repository was dropped with all it held. Its own webhooks went with it.", (), True),
@@ -75,6 +83,9 @@ CATALOGUE: tuple[Kind, ...] = (
     Kind("entitlement.created", "A customer was given a token.", (*_TOKEN, "metadata"), False, True),
     Kind("entitlement.changed", "Its limits, terms or text changed.", (*_TOKEN, "metadata"), False, True),
     Kind("entitlement.revoked", "A customer's token was revoked.", (*_TOKEN, "metadata"), False, True),
+    Kind("entitlement.limit_reached", "A customer's token has no more of its `limit` in this period.",
+         (*_CUSTOMER, "most", "used", "period_ms")),
+    Kind("entitlement.expired", "The time of a customer's token is over.", (*_CUSTOMER, "expires_ms")),
     Kind("host.bound", "A host name stands for the workspace or a repository of it.", ("host", "region"), False, True),
     Kind("host.released", "A host name stands for it no more.", ("host",), False, True),
 )  # fmt: skip

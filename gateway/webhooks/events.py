@@ -12,6 +12,8 @@ from typing import NamedTuple
 from gateway.access.rights.grants import plain_actions
 from gateway.access.signin.sessions import KIND as SESSION
 from storage.hooks import DropWebhook, PutWebhook, Webhook
+from storage.notices import DAMAGED, LIMIT_REACHED, Damage, Notice, PutNotice
+from storage.notices import EXPIRED as TOKEN_EXPIRED
 from storage.nouns import (
     SYSTEM,
     Account,
@@ -150,6 +152,8 @@ def events_of(entry: Entry, workspace: str, account_of: AccountOf, known_as: Kno
         data: Data = {"emptied": len(ids), "expired": entry.action == EXPIRED, "ids": ids[:FILES_TOLD_MAX]}
         found.append(Event("repository.bin_emptied", (entry.repository,), entry.repository, data))
     for change in entry.changes:
+        if isinstance(change, PutNotice):
+            found += _noticed(change.notice, entry, known_as)
         event = _of_workspace(change, entry, account_of)
         if event is not None:
             found.append(event)
@@ -284,6 +288,32 @@ def _webhook(made: Webhook, entry: Entry) -> Event:
     kind = {"webhook.create": "webhook.created", "webhook.disable": "webhook.disabled"}
     data: Data = {"webhook": made.id, "name": made.name, "host": made.host, "enabled": made.enabled, "why": made.why}
     return Event(kind.get(entry.action, "webhook.changed"), (made.id,), made.repository, data)
+
+
+def _noticed(told: Notice, entry: Entry, known_as: KnownAs) -> Iterator[Event]:
+    """What nobody did: each member of the data is in the Notice, so that a replay finds the same."""
+    if told.kind == DAMAGED:
+        yield from _damaged(told, entry, known_as)
+        return
+    data: Data = {"token": told.token, "name": told.name, "limit": told.of, "metadata": told.metadata}
+    if told.kind == LIMIT_REACHED:
+        data |= {"most": told.limit, "used": told.used, "period_ms": told.period_ms}
+    elif told.kind == TOKEN_EXPIRED:
+        data["expires_ms"] = told.period_ms
+    else:
+        data = {"quota_bytes": told.limit, "used_bytes": told.used, "refused_bytes": told.refused}
+    yield Event(told.kind, (told.cause,), entry.repository, data)
+
+
+def _damaged(told: Notice, entry: Entry, known_as: KnownAs) -> Iterator[Event]:
+    versions: dict[tuple[str, str, str], list[Damage]] = {}
+    for file in told.files:
+        versions.setdefault((file.format, file.package, file.version), []).append(file)
+    for (format, package, version), files in versions.items():
+        names = tuple((file.name, file.sha256.hex()) for file in files)
+        subject = Subject(format, known_as(format, package) or package, version, files=names)
+        listed = [{"name": name, "sha256": sha256} for name, sha256 in names]
+        yield _package(told.kind, entry, subject, files=listed, files_damaged=told.files_count)
 
 
 def _of_people(change: AnyChange, entry: Entry, account_of: AccountOf) -> Event | None:

@@ -7,6 +7,7 @@ changed together, here. A pack is needed as long as it has members; which of its
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from xxhash import xxh3_64_digest
@@ -175,9 +176,15 @@ class Ledger:
         """Did a scrub find that these bytes are not what they were? Then who brings them again repairs them."""
         return txn.get(sha256, db=self._t.damaged) is not None
 
-    def mark_damaged(self, txn: Txn, sha256: bytes, damaged: bool) -> None:
-        if damaged:
-            txn.put(sha256, b"", db=self._t.damaged)
+    def damaged(self, txn: Txn, most: int) -> Iterator[tuple[bytes, int]]:
+        """Some of the blobs that are, with when that was found (ms since 1970)."""
+        for sha256, value in islice(txn.cursor(db=self._t.damaged), most):
+            yield bytes(sha256), int(_U64.unpack(unseal(value, "damaged"))[0]) if value else 0
+
+    def mark_damaged(self, txn: Txn, sha256: bytes, at_ms: int) -> None:
+        """`at_ms` is when that was found; 0 = it is whole again."""
+        if at_ms:
+            txn.put(sha256, seal(_U64.pack(at_ms)), db=self._t.damaged)
         else:
             txn.delete(sha256, db=self._t.damaged)
 

@@ -281,7 +281,7 @@ class BlobShelf:
             if self.ledger.is_damaged(txn, sha256) == damaged:
                 return
         with self._gate.writing() as txn:
-            self.ledger.mark_damaged(txn, sha256, damaged)
+            self.ledger.mark_damaged(txn, sha256, _now_ms() if damaged else 0)
 
     def doubt(self) -> None:
         """Some stored bytes were found to be rotten: nothing is taken for sound any more because it once was."""

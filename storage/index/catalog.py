@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from storage.hooks import Webhook
-from storage.index import answers, bins, ending, outlines, published
+from storage.index import answers, bins, ending, noticed, outlines, published
 from storage.index.answers import Answer
 from storage.index.index import Index
 from storage.index.keys import below, join, label_history, split, touched, touched_package, unseal
+from storage.index.noticed import Noticed
 from storage.index.outlines import Outline
 from storage.index.published import Publisher
 from storage.index.references import Usage, bin_usage_of, usage_of
@@ -336,6 +337,10 @@ class Reading:
         """Those of a Workspace and of its Repositories, or all there are."""
         rows = self.under(self._t.webhooks, "webhooks", below(ws) if ws else b"")
         return [_WEBHOOK.decode(value) for _, value in rows]
+
+    def noticed(self, ws: str, repo: str, kind: str, cause: str) -> Noticed | None:
+        """What was told last of this (see storage.notices); `repo` "" = of the Workspace."""
+        return noticed.find(self._txn, self._t, ws, repo, kind, cause)
 
     # ------------------------------------------------------------ edges
 

@@ -13,6 +13,7 @@ from storage.index.keys import (
     label_token,
     label_workspace,
 )
+from storage.notices import PutNotice
 from storage.nouns import (
     SYSTEM,
     AnyChange,
@@ -82,7 +83,7 @@ def _check_place(workspace: str, repository: str, change: AnyChange) -> None:
 
 _WORKSPACE_CHANGES = (
     PutMembership, DropMembership, PutTeam, DropTeam, PutTeammate, DropTeammate, PutRole, DropRole, PutBinding,
-    DropBinding, PutProvider, DropProvider, PutWebhook, DropWebhook,
+    DropBinding, PutProvider, DropProvider, PutWebhook, DropWebhook, PutNotice,
 )  # fmt: skip
 
 
@@ -122,6 +123,8 @@ def _check_names(workspace: str, repository: str, change: AnyChange) -> None:
             join(workspace, made.id)
         case PutWebhook(made):
             join(workspace, made.repository, made.id)
+        case PutNotice(told):
+            join(workspace, repository, told.kind, told.cause)
         case DropTeam(name) | DropRole(name) | DropMembership(name) | DropProvider(name):
             join(workspace, name)
         case DropTeammate(team, account):

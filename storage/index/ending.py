@@ -104,7 +104,7 @@ def clear(txn: Txn, tables: Tables, references: References, name: str, *, hooks:
     for table in (
         t.repositories, t.outlines, t.packages, t.versions, t.files, t.tags, t.gone, t.claims, t.quarantines, t.purges,
         t.touched, t.memberships, t.teams, t.teammates, t.roles, t.bindings, t.providers, t.published, t.mates,
-        t.groups,
+        t.groups, t.notices,
     ):  # fmt: skip
         _drop(txn, table, prefix)
     own = below(name, "")  # they are of no Repository

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from storage.hooks import DropWebhook, PutWebhook
-from storage.index import bins, ending, hooks, outlines, published
+from storage.index import bins, ending, hooks, noticed, outlines, published
 from storage.index.exchanged import note
 from storage.index.keys import (
     below,
@@ -32,6 +32,7 @@ from storage.index.keys import (
 )
 from storage.index.references import References
 from storage.index.tables import Table, Tables, Txn
+from storage.notices import PutNotice
 from storage.nouns import (
     SYSTEM,
     Account,
@@ -310,7 +311,7 @@ def _drop_repository(fold: Fold, change: DropRepository) -> None:
     t = fold.t
     bins.clear(fold.txn, t, fold.references, fold.workspace, change.name)
     tables = (t.packages, t.versions, t.files, t.tags, t.gone, t.claims, t.quarantines, t.purges, t.published)
-    for table in (*tables, t.webhooks):
+    for table in (*tables, t.webhooks, t.notices):
         fold.clear(prefix, table)
     fold.labels.add(label_repository(fold.workspace, change.name))
     for kind in (b"p\0", b"f\0"):
@@ -483,6 +484,7 @@ _FOLDS: dict[type, Callable[[Fold, Any], None]] = {
     PutWebhook: lambda fold, change: hooks.put(fold.txn, fold.t, fold.workspace, change.webhook),
     DropWebhook: lambda fold, change: hooks.drop(fold.txn, fold.t, fold.workspace, change),
     PutEdge: _put_edge,
+    PutNotice: lambda fold, change: noticed.put(fold.txn, fold.t, fold.workspace, fold.repository, change.notice),
 }
 
 

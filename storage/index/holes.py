@@ -22,6 +22,7 @@ from storage.errors import Damaged
 from storage.hooks import DropWebhook, PutWebhook
 from storage.index.keys import join, label_account, label_edge, label_token, seal, unseal
 from storage.index.tables import Table, Tables, Txn
+from storage.notices import PutNotice
 from storage.nouns import (
     SYSTEM,
     AnyChange,
@@ -62,7 +63,9 @@ from storage.nouns import (
 HOLES_MAX = 100
 """With one more it is not an entry that is wrong: then all is closed, until it is learned anew."""
 CLOSES_ALL = "*"
-_NOUNS = tuple(Path(__file__).parent.parent / name for name in ("nouns.py", "contents.py", "hooks.py", "spaces.py"))
+_NOUNS = tuple(
+    Path(__file__).parent.parent / name for name in ("nouns.py", "contents.py", "hooks.py", "notices.py", "spaces.py")
+)
 _ROW = b"holes"
 _UNKNOWN = b"?"
 _U64_BYTES = 8
@@ -229,6 +232,8 @@ def _named(change: AnyChange) -> tuple[str, ...]:
             return "PutWebhook", made.repository, made.id
         case DropWebhook(where, id):
             return "PutWebhook", where, id
+        case PutNotice(told):
+            return "PutNotice", told.kind, told.cause
         case PutBinned(made):
             return "PutBinned", made.id
         case DropBinned(id):
@@ -257,7 +262,7 @@ def _named_in_a_package(change: AnyChange) -> tuple[str, ...]:
 
 _GIVING = (
     PutPackage, PutVersion, PutFile, PutTag, DropTag, PutTeam, PutHost, DropHost, PutWebhook, DropWebhook, PutBinned,
-    DropBinned, DropQuarantine,
+    DropBinned, DropQuarantine, PutNotice,
 )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ environment of the cache as well.
     answers       see storage.index.answers                  -> answers to requests that came with a key
     answered      since (u64 ms, big-endian), key of answers -> nothing: them by their age
     webhooks      workspace, repository ("" = of all), id    -> Webhook
+    notices       workspace, repository, kind, cause         -> storage.index.noticed.Noticed
     edges         name                                       -> Edge
     edge_keys     sha256 of the public key (32 bytes)        -> name of the edge
     packages      workspace, repository, format, package     -> Package
@@ -54,7 +55,7 @@ environment of the cache as well.
     chunks        blake3                                     -> blobs.ledger.ChunkRow: a hint, good while its pack is
     uncut         sha256                                     -> nothing: a large blob that nobody has looked at yet
     open          pack (u32 big-endian)                      -> nothing: a shared pack that may still be appended to
-    damaged       sha256                                     -> nothing: a scrub found that its bytes are rotten
+    damaged       sha256                                     -> since when (u64 ms): a scrub found its bytes rotten
     state         end, epoch, store, next                    -> see index.py, blobs
 
     loose         sha256                                     -> since when nothing names this blob (u64 ms); physical:
@@ -77,7 +78,7 @@ FOLD_TABLES = (
     "answers", "answered", "packages",
     "versions", "published", "files", "tags", "gone", "claims", "quarantines", "purges", "hosts", "labels", "touched",
     "heads", "places", "refs", "usage", "bins", "bin_due", "bin_usage",
-    "webhooks",
+    "webhooks", "notices",
 )  # fmt: skip
 WORK_TABLES = ("loose", "settled")
 BLOB_TABLES = ("blobs", "members", "packs", "chunks", "uncut", "open", "state", "damaged")
@@ -124,6 +125,7 @@ class Tables:
     bindings: Table
     providers: Table
     webhooks: Table
+    notices: Table
     exchanged: Table
     sign_ins: Table
     owned: Table

@@ -10,6 +10,7 @@ from storage.contents import Binned, DropBinned, PutBinned
 from storage.hooks import DropWebhook, PutWebhook, Webhook
 from storage.index import stamp
 from storage.index.index import Index
+from storage.notices import Damage, Notice, PutNotice
 from storage.nouns import (
     SYSTEM,
     Account,
@@ -133,6 +134,7 @@ ENTRIES: list[tuple[str, str, tuple[AnyChange, ...]]] = [
             PutWebhook(Webhook("w1", "acme", "", "n", "h", "r", 0, 0)),
             PutWebhook(Webhook("w2", "acme", "main", "n", "h", "r", 0, 0)),
             DropWebhook("", "w1"),
+            PutNotice(Notice("quota.near", "", 5, 100, 90)),
         ),
     ),
     (
@@ -158,18 +160,19 @@ ENTRIES: list[tuple[str, str, tuple[AnyChange, ...]]] = [
             Purge("generic", "a"),
             Purge(),
             PutBinned(Binned("i", "generic", "a", "1", (PutFile("generic", "a", FILE),), 5, 60)),
+            PutNotice(Notice("package.damaged", "", 6, files=(Damage("generic", "a", "1", "f", b"f" * 32),))),
             PutBinned(Binned("j", "generic", "a", "1", (), 5, 60)),
             DropBinned("j"),
         ),
     ),
-    ("acme", "other", (PutPackage("npm", Package("c")),)),
+    ("acme", "other", (PutPackage("npm", Package("c")), PutNotice(Notice("quota.near", "", 5, 1, 1)))),
     ("acme", "", (DropRepository("acme", "other"),)),
     (SYSTEM, "", (PutWorkspace(Workspace("left")), PutAccount(Account("u3", "service", "ci", "left")))),
     ("left", "", (PutRepository(Repository("left", "main", True)), PutMembership(Membership("u3", "member")))),
     ("left", "main", (PutPackage("npm", Package("d")), PutFile("npm", "d", FILE))),
     (SYSTEM, "", (DropWorkspace("left"),)),
 ]
-FOLDED = "2 0b1411a3e9fd500e"
+FOLDED = "2 0ddd385fa996da59"
 
 
 def test_the_layout_stands_for_what_the_fold_makes(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from gateway.webhooks.catalogue import BY_NAME, CATALOGUE, COMMON, document, kin
 from gateway.webhooks.events import Event, Told, events_of
 from storage.errors import Invalid
 from storage.hooks import DropWebhook, PutWebhook, Webhook
+from storage.notices import Damage, Notice, PutNotice
 from storage.nouns import (
     SYSTEM,
     Account,
@@ -72,6 +73,7 @@ HOOK = Webhook("whk_a", "acme", "main", "ci", "https://receiver.example", "rev_a
 MINE, THEIRS = Grant("acme/main"), Grant("other/main")
 CUSTOMER = Token("tok_c", "buyer", b"c" * 32, (MINE,), "entitlement", entitlement=Entitlement(metadata={"a": "b"}))
 FILE = File("thing-1.0.tgz", "1.0", b"\1" * 32, 7)
+ROTTEN = Damage("npm", "thing", "1.0", "thing-1.0.tgz", b"\1" * 32)
 
 
 def entry(*changes: AnyChange, action: str = "t", workspace: str = "acme", repository: str = "main") -> Entry:
@@ -106,6 +108,15 @@ SAID: dict[str, list[Event]] = {
     "package.untagged": told(DropTag("npm", "thing", "latest")),
     "package.quarantined": told(PutQuarantine(Quarantine("npm", "thing", "1.0", "bad"))),
     "package.released": told(DropQuarantine("npm", "thing", "1.0")),
+    "package.damaged": told(PutNotice(Notice("package.damaged", "", 5, files=(ROTTEN,), files_count=1))),
+    "quota.near": told(PutNotice(Notice("quota.near", "", 5, 1000, 900))),
+    "quota.reached": told(PutNotice(Notice("quota.reached", "", 5, 1000, 900, 200))),
+    "entitlement.limit_reached": told(
+        PutNotice(Notice("entitlement.limit_reached", "tok_c/bytes", 5, 1000, 999, 0, "tok_c", "b", "bytes"))
+    ),
+    "entitlement.expired": told(
+        PutNotice(Notice("entitlement.expired", "tok_c/date", 5, 0, 0, 0, "tok_c", "b", "date", {"crm": "7"}))
+    ),
     "repository.created": told(PutRepository(Repository("acme", "main")), action="repository.create"),
     "repository.changed": told(PutRepository(Repository("acme", "main")), action="upstream.add"),
     "repository.deleted": told(DropRepository("acme", "main")),
@@ -147,6 +158,14 @@ SAID: dict[str, list[Event]] = {
     "host.bound": told(PutHost(Host("pkgs.example", "acme/main")), workspace=SYSTEM),
     "host.released": told(DropHost("pkgs.example", "acme"), workspace=SYSTEM),
 }
+
+
+def test_damage_is_told_by_package_so_that_queries_find_it() -> None:
+    more = (ROTTEN, Damage("npm", "thing", "1.0", "b", b"\2" * 32), Damage("npm", "web", "", "c", b"\3" * 32))
+    one, other = told(PutNotice(Notice("package.damaged", "", 5, files=more, files_count=7)))
+    assert one.subject is not None
+    assert (one.subject.name, one.subject.version, len(one.subject.files)) == ("thing", "1.0", 2)
+    assert (other.data["package"], other.data["files_damaged"]) == ("web", 7)
 
 
 def test_the_documentation_is_the_catalogue() -> None:

@@ -41,7 +41,7 @@ from storage.spans import marked
 from storage.upkeep.chain import Checked, check_bodies
 
 KIND = "audit export 1"
-_HELD = ("package", "version", "file", "tag", "quarantine", "binned", "webhook")
+_HELD = ("package", "version", "file", "tag", "quarantine", "binned", "webhook", "notice")
 """What goes with a Repository."""
 LOOK_ENTRIES_MAX = 100_000
 """How far back the state before an entry is looked for."""
@@ -168,6 +168,7 @@ _NAMED_BY: dict[str, tuple[str, ...]] = {
     "Quarantine": ("format", "package", "version"),
     "Repository": ("name",),
     "Binned": ("id",),
+    "Notice": ("kind", "cause"),
 }
 
 

@@ -11,7 +11,7 @@ byte goes out, with all the bytes that it is going to send. Documents, HEAD and 
 
 import struct
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import monotonic
 from typing import NamedTuple, Protocol
@@ -36,6 +36,7 @@ IDLE_SECONDS = 2.0
 FAREWELL_SECONDS_MAX = 2.0
 MAP_BYTES = 16 << 30
 CLIENT_CHARS_MAX = 100
+REACHED_MAX = 1_000
 NEVER_MS = 1 << 62
 
 _ROW = struct.Struct("<QQQ")
@@ -79,6 +80,17 @@ class Used(NamedTuple):
     clients: int
 
 
+class Reached(NamedTuple):
+    """A limit (downloads, bytes, clients) that somebody was refused for, in the period that began at `period_ms`, with
+    what was lent of it."""
+
+    token_id: str
+    period_ms: int
+    limit: str
+    used: int
+    key: bytes
+
+
 def period_of(entitlement: Entitlement, made_ms: int, now_ms: int) -> tuple[int, int]:
     """When the present period began, and when it ends. A reset begins one anew."""
     first = max(made_ms, entitlement.reset_ms)
@@ -93,6 +105,8 @@ class Ledger:
     """An origin's count of what was lent, durable before it is told. Synchronous: call it in a thread.
 
     `used`: token id, period → downloads, bytes, clients (u64 each). `clients`: token id, period, client → nothing.
+    `reached`: token id, period, limit, how much that is → what was used of it (u64). The same behind
+    a NUL → nothing: that is to be told.
     """
 
     def __init__(self, path: Path) -> None:
@@ -101,6 +115,7 @@ class Ledger:
         with self._env.begin(write=True) as txn:
             self._used = self._env.open_db(b"used", txn=txn)
             self._clients = self._env.open_db(b"clients", txn=txn)
+            self._reached = self._env.open_db(b"reached", txn=txn)
 
     def close(self) -> None:
         self._env.close()
@@ -126,12 +141,47 @@ class Ledger:
             elif is_new and clients >= entitlement.clients_max:
                 refused = "clients"
             if refused:
+                self._note(txn, key, entitlement, refused, Used(began, downloads, size, clients))
                 return Lent(began, until - now_ms, refused=refused)
             if is_new:
                 txn.put(client, b"", db=self._clients)
             row = _ROW.pack(downloads + more_downloads, size + more_size, clients + is_new)
             txn.put(key, row, db=self._used)
         return Lent(began, until - now_ms, more_downloads, more_size)
+
+    def _note(self, txn: "lmdb.Transaction[bytes]", key: bytes, limits: Entitlement, refused: str, used: Used) -> None:
+        """Keep for whoever tells of it that a limit is reached: once a period, however often it is asked for more."""
+        most, spent = {
+            "downloads": (limits.downloads_max, used.downloads),
+            "bytes": (limits.bytes_max, used.size),
+            "clients": (limits.clients_max, used.clients),
+        }[refused]
+        at = key + refused.encode() + b"\0" + most.to_bytes(8)
+        if txn.get(at, db=self._reached) is None:
+            txn.put(at, spent.to_bytes(8), db=self._reached)
+            txn.put(b"\0" + at, b"", db=self._reached)
+
+    def reached(self) -> list["Reached"]:
+        """Some of what is to be told of."""
+        found: list[Reached] = []
+        with self._env.begin() as txn, txn.cursor(db=self._reached) as cursor:
+            going = cursor.set_range(b"\0")
+            while going and cursor.key().startswith(b"\0") and len(found) < REACHED_MAX:
+                at = bytes(cursor.key())[1:]
+                id, _, rest = at.partition(b"\0")
+                limit = rest[8:].partition(b"\0")[0].decode()
+                spent = txn.get(at, db=self._reached) or b""
+                found.append(Reached(id.decode(), int.from_bytes(rest[:8]), limit, int.from_bytes(spent), at))
+                going = cursor.next()
+        return found
+
+    def told(self, reached: Iterable["Reached"]) -> None:
+        """These were told: no more of them in their periods."""
+        if not (keys := [b"\0" + one.key for one in reached]):
+            return
+        with self._env.begin(write=True) as txn:
+            for key in keys:
+                txn.delete(key, db=self._reached)
 
     def take_back(self, back: Return) -> None:
         """Count a slice as not used. One of another period is of no more use to anybody."""
@@ -157,11 +207,11 @@ class Ledger:
             downloads, size, clients = _ROW.unpack(found)
             return downloads, size, clients
         prefix = id.encode() + b"\0"
-        for table in (self._used, self._clients):
+        for table in (self._used, self._clients, self._reached):
             with txn.cursor(db=table) as cursor:
                 going = cursor.set_range(prefix)
                 while going and cursor.key().startswith(prefix):
-                    going = cursor.delete()
+                    going = cursor.next() if cursor.key().startswith(key) else cursor.delete()
         return 0, 0, 0
 
     def _is_new(self, txn: "lmdb.Transaction[bytes]", client: bytes) -> bool:

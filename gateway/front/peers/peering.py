@@ -40,13 +40,16 @@ from gateway.front.reads.signed import Place, Signed
 from gateway.insight.reports import REPORT_BYTES_MAX
 from gateway.logs import segments
 from gateway.logs.keeping import MARK_BYTES_MAX, SEGMENT_BYTES_MAX, Receiving
+from gateway.noticing.refused import Refused
 from storage.errors import Absent, Invalid, MethodRefused, Problem, Unauthenticated, Unavailable, UpstreamFailed
 from storage.index.catalog import Catalog, Reading
+from storage.index.keys import join
 from storage.nouns import Edge
 from storage.open import Store
 
 _IDENTITY = re.compile("[0-9a-f]{64}")
 WISH_BYTES_MAX = 4 << 10
+SIZE_MAX = 1 << 62
 FOREIGN_MEDIA = "application/vnd.entrepot.foreign+msgpack"
 STREAM_MEDIA = (("Content-Type", "application/octet-stream"),)
 
@@ -131,6 +134,8 @@ class Peering:
                 await request.reply(200, (("Content-Type", DRAWN_MEDIA),), body)
             case ("POST", "toll" | "toll-back" as what):
                 await self._toll(request, what, asking)
+            case ("POST", "refused"):
+                await self._refused(request, asking)
             case ("GET", "set", workspace, repository, format) if asking.sees(workspace):
                 place = Place(workspace, repository, format, head.argument("set"))
                 sha256 = head.argument("sha256")
@@ -272,6 +277,19 @@ class Peering:
         else:
             await self._lender.take_back(said)
         await request.reply(200, (("Content-Type", "application/msgpack"),), msgspec.msgpack.encode(told))
+
+    async def _refused(self, request: Request, asking: "_Asking") -> None:
+        """An edge refused an upload for want of room. A shield hands it on when it tells of its own."""
+        raw = await request.body.whole(WISH_BYTES_MAX)
+        try:
+            said = msgspec.msgpack.decode(raw, type=Refused)
+            join(said.workspace, said.repository)
+        except (msgspec.MsgspecError, OverflowError, Invalid):
+            raise Invalid("This is nothing that could have been refused.") from None
+        if not asking.sees(said.workspace) or not 0 <= said.size < SIZE_MAX:
+            raise Absent("There is no such place.")
+        self._store.quotas.hear(said.workspace, said.repository, said.size)
+        await request.reply(200, (("Content-Type", "application/msgpack"),), msgspec.msgpack.encode(None))
 
     async def _foreign(self, request: Request, workspace: str, repository: str, format: str) -> None:
         package = request.head.argument("package")

@@ -12,6 +12,7 @@ import trio
 
 from cache.following.relay import Relay
 from gateway.access.limits.tolls import Ledger, Lender, Lending, Lent, Return, Tolls, Used, Wish
+from gateway.noticing.refused import Refused
 from storage.errors import Unavailable, UpstreamFailed
 from storage.index.catalog import Catalog
 from storage.nouns import Token
@@ -45,6 +46,10 @@ class FromParent:
     async def take_back(self, back: Return) -> None:
         await self._told(b"/-/peer/toll-back", back, type(None))
 
+    async def refused(self, said: Refused) -> None:
+        """Tell the origin of an upload that had no room. Raises Unavailable."""
+        await self._told(b"/-/peer/refused", said, type(None))
+
     async def _told[T](self, target: bytes, said: object, shape: type[T]) -> T:
         body = msgspec.msgpack.encode(said)
         raw = bytearray()
@@ -70,24 +75,25 @@ class Paying:
         self, root: Path, catalog: Catalog, now_ms: Callable[[], int], relay: Relay | None, token: str
     ) -> None:
         self._now_ms = now_ms
-        self._ledger = Ledger(root / FOLDER) if relay is None else None
+        self.ledger = Ledger(root / FOLDER) if relay is None else None
+        self.from_parent = FromParent(relay, token) if relay is not None else None
         self.lender: Lender
-        if relay is not None:
-            self.lender = FromParent(relay, token)
+        if self.from_parent is not None:
+            self.lender = self.from_parent
         else:
-            assert self._ledger is not None
-            self.lender = Lending(self._ledger, lambda id: _token(catalog, id), now_ms)
+            assert self.ledger is not None
+            self.lender = Lending(self.ledger, lambda id: _token(catalog, id), now_ms)
         self.tolls = Tolls(self.lender)
 
     async def used(self, token: Token) -> Used:
         """What a token has used; an origin's to tell."""
-        assert self._ledger is not None
-        return await trio.to_thread.run_sync(self._ledger.used, token, self._now_ms())
+        assert self.ledger is not None
+        return await trio.to_thread.run_sync(self.ledger.used, token, self._now_ms())
 
     def close(self) -> None:
         """After the last download."""
-        if self._ledger is not None:
-            self._ledger.close()
+        if self.ledger is not None:
+            self.ledger.close()
 
 
 def _token(catalog: Catalog, id: str) -> Token | None:

@@ -7,6 +7,7 @@ import trio
 
 from cache.following.relay import Relay, Relayed, await_serial, parse_seen
 from gateway.delivery.requests import Request
+from gateway.front.writes.reserving import Refuse
 from storage.errors import Unavailable
 from storage.index.catalog import Catalog
 
@@ -25,9 +26,12 @@ class Relaying:
         catalog: Catalog,
         lost: Callable[[], bool] = lambda: False,
         synced: Callable[[], bool] = lambda: True,
+        refuse: Refuse = lambda place, limit, used, size: None,
     ) -> None:
         """`lost`: the origin was heard before, and is silent now. What is silent would not answer a write either.
-        `synced`: this edge shows its origin's own history, and not one that the origin has given up."""
+        `synced`: this edge shows its origin's own history, and not one that the origin has given up. `refuse`
+        is told of an upload that is not sent on, for want of room."""
+        self.refuse = refuse
         self._relay = relay
         self._catalog = catalog
         self._lost = lost

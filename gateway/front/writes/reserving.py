@@ -21,6 +21,9 @@ ENCODED_SHARE = 0.7
 FORETOLD_BYTES_MIN = 1 << 20
 """From here on it pays to say no before the body was sent over two links."""
 
+Refuse = Callable[[tuple[str, ...], int, int, int], None]
+"""Of a place: its quota, what is used of it, and the size of what had no room, in bytes."""
+
 Sink = Callable[[memoryview | bytes], None]
 
 
@@ -58,14 +61,15 @@ def growing(sink: Sink, reservation: Reservation | None, kind: str, received: in
     return reserving
 
 
-def foretell(reading: Reading, workspace: str, repository: str, kind: str, announced: int) -> None:
+def foretell(reading: Reading, workspace: str, repository: str, kind: str, announced: int, refuse: Refuse) -> None:
     """At an edge: a large body that would not fit by what is known here is not sent to the origin to be refused there.
-    Raises OverQuota."""
+    `refuse` is told, so that the origin comes to hear of it. Raises OverQuota."""
     size = least_of(kind, announced)
     if size >= FORETOLD_BYTES_MIN:
         for place, limit in limits(reading, workspace, repository):
             used = held(reading, place)
             if limit and used + size > limit:
+                refuse(place, limit, used, size)
                 raise over(place, limit, used, 0, size)
 
 

@@ -1,0 +1,1 @@
+"""What does an origin tell of that nobody did?"""
