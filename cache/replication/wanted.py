@@ -68,6 +68,17 @@ def of_package(
     return [one for one in files if one.name in wanted]
 
 
+def of_version(format: str, view: View, package: str, version: str, ties: Ties = ALONE) -> list[File]:
+    """The files of one Version, of all that it needs and of what is about it, by name; "" = of the whole Package."""
+    files = [one for one in view.files(package) if one.sha256]
+    if not version:
+        return files
+    versions = {one.name: one for one in view.versions(package)}
+    following = {one: tuple(ties.followers(format, package, one, view)) for one in versions}
+    wanted = _with_ties(format, versions, files, {version}, ties.needs, following)
+    return [one for one in files if one.name in wanted]
+
+
 def matches(name: str, patterns: Sequence[str]) -> bool:
     """Does it match one of them? None = everything does."""
     return not patterns or any(fnmatchcase(name, one) for one in patterns)

@@ -58,6 +58,10 @@ class Deb:
         kind, _, name = package.partition("/")
         return name if kind + "/" in (names.BINARY, names.SOURCE) else None
 
+    def address(self, package: str, file: str) -> str:
+        """All lie in one pool, by the names of their packages."""
+        return f"pool/{package.partition('/')[2]}/{file}"
+
     def withheld(self, package: Package) -> str:
         return ""
 

@@ -38,6 +38,10 @@ class Generic:
         """A package is a path, spelt one way. Raises Invalid."""
         return wire.file_path(package)
 
+    def address(self, package: str, file: str) -> str:
+        """A package is one file."""
+        return package
+
     def withheld(self, package: Package) -> str:
         return ""
 

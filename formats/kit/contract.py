@@ -385,6 +385,10 @@ class Room(Protocol):
         """
         ...
 
+    def address(self, package: str, file: str) -> str:
+        """The path below the home at which this published file is read, not escaped: `read` makes a Serve of it."""
+        ...
+
     def withheld(self, package: Package) -> str:
         """Why no file of this package is given out, not even by its address (quarantine); "" where they are."""
         ...

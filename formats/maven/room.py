@@ -33,6 +33,9 @@ class Maven:
         """As Maven compares versions; every text is one."""
         return names.in_order(version)
 
+    def address(self, package: str, file: str) -> str:
+        return f"{package}/{file}"
+
     def withheld(self, package: Package) -> str:
         """This protocol has no quarantine of its own."""
         return ""

@@ -148,9 +148,12 @@ def tarball_name(name: str, version: str) -> str:
     return f"{bare(name)}-{version}.tgz"
 
 
+BUNDLE = ".sigstore"
+
+
 def bundle_name(name: str, version: str) -> str:
     """The file that holds the version's attestations."""
-    return f"{bare(name)}-{version}.sigstore"
+    return f"{bare(name)}-{version}{BUNDLE}"
 
 
 def package_url(name: str) -> str:

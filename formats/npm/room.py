@@ -45,6 +45,9 @@ class Npm:
             raise Invalid("This is no semantic version.", "Write it as MAJOR.MINOR.PATCH.")
         return parsed.order
 
+    def address(self, package: str, file: str) -> str:
+        return wire.address(package, file)
+
     def withheld(self, package: Package) -> str:
         return ""
 

@@ -14,7 +14,7 @@ from formats.kit.contract import Accept, Amend, Ask, Login, Plan, Reply, Serve, 
 from formats.kit.refusals import BASIC, REALM, signals
 from formats.kit.routes import Declared, reads, writes
 from formats.npm.facts import FORMAT
-from formats.npm.names import bundle_name, checked_name
+from formats.npm.names import BUNDLE, bare, bundle_name, checked_name
 from formats.npm.upstream import KEYS
 from storage.errors import Absent, Invalid, MethodRefused, OverQuota, Problem, Unauthenticated, Unsupported
 
@@ -137,6 +137,14 @@ def _package_service(segments: list[str]) -> Route:
         case ["visibility"]:
             return Route("visibility", name)
     raise _nothing()
+
+
+def address(name: str, file: str) -> str:
+    """Where a published file is read: beside the others, but for attestations."""
+    if not file.endswith(BUNDLE):
+        return f"{name}/-/{file}"
+    version = file.removesuffix(BUNDLE).removeprefix(f"{bare(name)}-")
+    return f"-/npm/v1/attestations/{name}@{version}"
 
 
 def _nothing() -> Absent:

@@ -101,6 +101,12 @@ MANIFESTS = "m/"
 """What the File of a manifest is called ahead of its digest."""
 
 
+def address(image: str, file: str) -> str:
+    """Where a blob or a manifest is read, by its digest."""
+    kind, _, digest = file.partition("/")
+    return f"{image}/{'manifests' if kind + '/' == MANIFESTS else 'blobs'}/{digest}"
+
+
 def image_of(package: str) -> str:
     """The image that a Package of the View belongs to: its own, or that of what it refers to."""
     return package.partition("@")[0]

@@ -76,6 +76,9 @@ class Oci:
         tagged = (view.tag(package, one) for one in names.tags_about(version))
         return tuple(dict.fromkeys((*referring, *(one for one in tagged if one))))
 
+    def address(self, package: str, file: str) -> str:
+        return names.address(package, file)
+
     def withheld(self, package: Package) -> str:
         return ""
 

@@ -33,6 +33,9 @@ class PyPI:
         """PEP 440. Raises Invalid."""
         return names.version(version)
 
+    def address(self, package: str, file: str) -> str:
+        return wire.address(package, file)
+
     def withheld(self, package: Package) -> str:
         """PEP 792: installers get nothing of a quarantined project."""
         facts = project_facts(package.facts)

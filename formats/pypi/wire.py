@@ -103,6 +103,14 @@ def _file(ask: Ask, name: str, file: str) -> Plan:
     return Serve(project, file)
 
 
+def address(project: str, file: str) -> str:
+    """Where a published file is read: beside the others, but for what proves where one came from."""
+    if not file.endswith(PROVENANCE):
+        return f"files/{project}/{file}"
+    about = file.removesuffix(PROVENANCE)
+    return f"integrity/{project}/{names.version_of(project, about)}/{about}/provenance"
+
+
 def _provenance(ask: Ask, name: str, version: str, file: str) -> Plan:
     _only(ask, *_READS)
     project = names.known(name)

@@ -2,19 +2,30 @@
 
 from collections.abc import Callable, Sequence
 from typing import Any, cast
+from urllib.parse import quote
 
 import msgspec
 
 from formats import ROOMS
 from formats.kit.contract import ABOUT, Composed, Foreign, Learn, about, order_of
 from formats.kit.contract import governed as governed_by
+from gateway.front.routes import full_home
 from storage.nouns import View
+
+UNESCAPED = "/@:+~!,=$&'()*;"
+"""What a segment of a path may hold as it is (RFC 3986, 3.3), and the slash."""
 
 
 def normalise(format: str, package: str) -> str:
     """A package's name as the index has it. Raises Invalid."""
     room = ROOMS.get(format)
     return package if room is None else room.normalise(package)
+
+
+def address(workspace: str, repository: str, format: str, package: str, file: str) -> str:
+    """The path at which a node gives a published file to whoever may read it."""
+    path = ROOMS[format].address(package, file)
+    return f"{full_home(workspace, repository, format)}/{quote(path, safe=UNESCAPED)}"
 
 
 def governed(format: str, package: str) -> str | None:

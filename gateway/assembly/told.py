@@ -10,6 +10,7 @@ from cache.asking.addresses import inside_only
 from cache.asking.greeting import status_of as greeted
 from cache.foreign.noted import noted_in
 from cache.keeping.eviction import ROOM_BYTES_MIN
+from cache.replication.wanted import Ties
 from formats import ROOMS
 from gateway.access.clock import latest_ms
 from gateway.assembly import rooms
@@ -65,6 +66,8 @@ def services_of(parts: Parts) -> Services:
         sign_in=parts.config.sign_in,
         documents=parts.documents if is_origin else None,
         register=parts.register,
+        address_of=rooms.address,
+        ties=Ties(rooms.needs, rooms.followers),
         reports=parts.reports if is_origin else None,
         telling=parts.telling,
         normalise=rooms.normalise,

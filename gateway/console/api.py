@@ -17,7 +17,7 @@ from gateway.console.calls.tracing import request_id
 from gateway.console.document import explaining, openapi
 from gateway.console.history import audit, exporting, traffic
 from gateway.console.nodes import edges, facts, hosts, upkeep
-from gateway.console.packages import copying, holding, pulls, removing, searching, withholding
+from gateway.console.packages import copying, holding, pulls, reading, removing, searching, withholding
 from gateway.console.people import credentials, disabling, entitlements, grants, oidc, people, saml, samlkeys
 from gateway.console.repositories import deleting, networks, quotas, replication, rotating, signing, tenancy, upstreams
 from gateway.console.scim import discovery, groups, users
@@ -63,6 +63,7 @@ ROUTES: tuple[Route, ...] = (
     *explaining.ROUTES.all,
     *facts.ROUTES.all,
     *holding.ROUTES.all,
+    *reading.ROUTES.all,
     *tenancy.ROUTES.all,
     *deleting.ROUTES.all,
     *upstreams.ROUTES.all,

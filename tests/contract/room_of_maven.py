@@ -53,7 +53,6 @@ CASE = Case(
         for package, name in sorted(world.published)
         if "demo-1.1-SNAPSHOT" not in name
     ],
-    address=lambda package, file: f"{package}/{file}",
     pages=(
         ("org/acme/demo/maven-metadata.xml", {}),
         ("org/acme/demo/maven-metadata.xml.sha1", {}),

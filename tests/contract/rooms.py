@@ -62,10 +62,9 @@ class Case:
 
     `good` is a sequence of uploads that are all taken, the last two of different packages; `other(upload)` is the same
     name with other bytes. `mutant(random)` is a damaged upload. `remove(world)` lists requests that take all away.
-    `address(package, file)` is where a file is read. `pages` are reads whose documents are looked at. `paths` are
-    fragments to make odd addresses from, `letters` what names are made of. `named(name)` is a read of what is called
-    so; `meant(plan)` is the name that its plan speaks of; two names are the same exactly when `canonical` says so,
-    which is written here a second time on purpose.
+    `pages` are reads whose documents are looked at. `paths` are fragments to make odd addresses from, `letters` what
+    names are made of. `named(name)` is a read of what is called so; `meant(plan)` is the name that its plan speaks of;
+    two names are the same exactly when `canonical` says so, which is written here a second time on purpose.
     """
 
     room: Room
@@ -73,7 +72,6 @@ class Case:
     other: Callable[[Upload], Upload]
     mutant: Callable[[random.Random], Upload]
     remove: Callable[["World"], list[tuple[Ask, bytes]]]
-    address: Callable[[str, str], str]
     pages: tuple[tuple[str, dict[str, str]], ...]
     paths: tuple[str, ...]
     letters: str
@@ -208,7 +206,6 @@ GENERIC = Case(
     remove=lambda world: [
         (ask(world.room, "DELETE", package), b"") for package in sorted({package for package, _ in world.published})
     ],
-    address=lambda package, file: package,
     pages=(
         ("", {"accept": "application/json"}),
         ("", {}),
@@ -293,7 +290,6 @@ PYPI = Case(
         for package, name in sorted(world.published)
         if not name.endswith((".metadata", ".provenance"))
     ],
-    address=lambda package, file: f"files/{package}/{file}",
     pages=(
         ("simple/", {}),
         ("simple/", {"accept": "application/vnd.pypi.simple.v1+json"}),
@@ -368,7 +364,6 @@ NPM = Case(
     ),
     mutant=npm_mutant,
     remove=npm_removals,
-    address=lambda package, file: f"{package}/-/{file}",
     pages=(
         ("demo", {}),
         ("demo", {"accept": "application/vnd.npm.install-v1+json"}),
@@ -448,9 +443,8 @@ OCI = Case(
     other=lambda upload: replace(upload, body=upload.body + b" "),
     mutant=oci_mutant,
     remove=lambda world: [
-        (ask(world.room, "DELETE", oci_address(package, name)), b"") for package, name in sorted(world.published)
+        (ask(world.room, "DELETE", world.room.address(package, name)), b"") for package, name in sorted(world.published)
     ],
-    address=lambda package, file: oci_address(package, file),
     pages=(
         ("demo/app/tags/list", {}),
         ("demo/app/tags/list?n=1", {}),
@@ -477,11 +471,6 @@ OCI = Case(
     meant=lambda plan: plan.package if isinstance(plan, Show) else None,
     canonical=lambda name: name,
 )
-
-
-def oci_address(package: str, file: str) -> str:
-    kind, _, digest = file.partition("/")
-    return f"{package}/{'blobs' if kind == 'b' else 'manifests'}/{digest}"
 
 
 # ---------------------------------------------------------------- deb
@@ -541,7 +530,6 @@ DEB = Case(
         for package, name in sorted(world.published)
         if name.endswith((".deb", ".dsc"))
     ],
-    address=lambda package, file: f"pool/{package[2:]}/{file}",
     pages=(("distributions/", {}), ("distributions/stable", {})),
     paths=(
         "dists/",

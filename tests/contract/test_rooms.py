@@ -293,7 +293,7 @@ def test_a_decision_stays_within_its_room_and_its_bytes(case: Case) -> None:
 
 def reachable(world: World, case: Case, package: str, name: str) -> bytes | None:
     """The identity of the bytes that a client gets at a file's address."""
-    plan = case.room.read(ask(case.room, "GET", case.address(package, name)))
+    plan = case.room.read(ask(case.room, "GET", case.room.address(package, name)))
     assert isinstance(plan, Serve)
     assert (plan.package, plan.file) == (package, name)
     file = world.view.file(plan.package, plan.file)

@@ -14,6 +14,7 @@ AT = "/repositories/acme/main"
 TELLING = (
     f"{AT}/packages?format=npm",
     f"{AT}/packages/gadget?format=npm",
+    f"{AT}/files/gadget?format=npm",
     f"{AT}/storage",
     f"{AT}/pulls/gadget?format=npm",
     f"{AT}/quarantine",

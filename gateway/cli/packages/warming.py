@@ -1,11 +1,11 @@
 """How does an edge hold what a build will want? Everything is read through it once beforehand, as a client does.
 
 What an edge lacks it fetches once, whoever asks, and keeps: so files are asked for at their own addresses, a few at a
-time, and thrown away here.
+time, and thrown away here. Of what was published the node tells the addresses, in every format; of what only an
+upstream has, the index pages of pip and npm do.
 """
 
 import urllib.parse
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,11 +15,15 @@ import msgspec
 
 from gateway.cli.packages.locks import Locked, locked_in
 from gateway.cli.terminal.client import Client, reach
+from gateway.cli.terminal.each import meant
 from gateway.cli.terminal.output import Output, Usage
-from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, place
-from storage.errors import Problem
+from gateway.cli.terminal.progress import steps
+from gateway.cli.terminal.sizes import size_of
+from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, Item, place
+from storage.errors import Absent, Problem
 
-FORMATS = ("pypi", "npm")
+INDEXED = ("pypi", "npm")
+"""Formats whose clients' index pages are read."""
 AT_A_TIME_MAX = 64
 FILE_BYTES_MAX = 16 << 20
 SIMPLE = {"Accept": "application/vnd.pypi.simple.v1+json"}
@@ -38,14 +42,13 @@ def warm(
     /,
     *,
     lock_file: Path | None = None,
-    query: str | None = None,
-    format: str = "",
+    query: str = "",
     at_a_time: int = 8,
     json: AsJson = False,
     url: AtUrl = "",
     profile: AsProfile = "",
 ) -> int:
-    """Have a node fetch and keep what a lock file names, or the packages whose names begin in a way.
+    """Have a node fetch and keep what a lock file names, or a query finds: packages and images of every format.
 
     Parameters
     ----------
@@ -54,41 +57,45 @@ def warm(
     lock_file
         A requirements.txt, uv.lock, poetry.lock, pylock.toml, package-lock.json, yarn.lock or pnpm-lock.yaml.
     query
-        The packages published here whose names begin so; "" = all. Needs --format.
-    format
-        pypi or npm.
+        What `entrepot search` finds by it here: 'format:oci tag:latest', 'name:^web version:>=2', 'name:*'. An image
+        comes with its layers and signatures.
     at_a_time
         How many files are asked for at once.
     """
-    if (lock_file is None) == (query is None):
-        raise Usage("It is not clear what to fetch.", "Give --lock-file FILE or --query PREFIX.")
-    if query is not None and format not in FORMATS:
-        raise Usage("A query is for one format.", f"Give --format, one of {', '.join(FORMATS)}.")
+    if (lock_file is None) == (not query):
+        raise Usage("It is not clear what to fetch.", "Give --lock-file FILE or --query QUERY.")
     if not 1 <= at_a_time <= AT_A_TIME_MAX:
         raise Usage(f"{at_a_time} files at a time cannot be.", f"Use 1 to {AT_A_TIME_MAX}.")
     where, out = place(repository), Output(json)
     with reach(url, profile) as node, ThreadPoolExecutor(at_a_time) as threads:
-        wanted = _locked(lock_file) if lock_file is not None else list(_named(node, str(where), format, query or ""))
-        base = f"/{where}"
-        pages = list(threads.map(lambda one: _files(node, base, one), wanted))
-        missing = [one for one, page in zip(wanted, pages, strict=True) if not page]
+        locked = _locked(lock_file) if lock_file is not None else []
+        found = meant(node, (), query, str(where)) if query else []
+        pages = list(threads.map(lambda one: _listed(node, f"/{where}", one), locked))
+        pages += threads.map(lambda one: _published(node, one), found)
+        names = [f"{one.name} {one.version}".strip() for one in locked] + [str(one) for one in found]
+        missing = [name for name, page in zip(names, pages, strict=True) if not page]
         targets = list(dict.fromkeys(target for page in pages for target in page))
         done: list[Warmed] = []
-        failed = 0
-        for result in threads.map(lambda target: _tried(node, target), targets):
-            failed += result is None
-            done += [result] if result is not None else []
-            out.note(f"{len(done) + failed} of {len(targets)} files")
+        with steps(out, len(targets)) as bar:
+            bar.begin(str(where))
+            for result in threads.map(lambda target: _tried(node, target), targets):
+                done += [result] if result is not None else []
+                bar.done()
+    failed = len(targets) - len(done)
     told = {
-        "packages": len(wanted),
+        "packages": len({(one.format, one.package) for one in found}) if query else len(locked),
         "files": len(done),
         "bytes": sum(one.size for one in done),
         "fetched": sum(one.outcome not in ("HIT", "") for one in done),
         "failed": failed,
-        "missing": [f"{one.name} {one.version}".strip() for one in missing],
+        "missing": missing,
     }
-    text = f"{told['files']} files of {told['packages']} packages are warm, {told['fetched']} of them fetched now."
-    out.fact(told, text + (f" Not found: {', '.join(told['missing'])}." if missing else ""))  # type: ignore[arg-type]
+    text = (
+        f"{told['files']} files of {told['packages']} packages are warm, {size_of(sum(one.size for one in done))}; "
+        f"{told['fetched']} of them were fetched now."
+    )
+    text += f" {failed} could not be read: try again, or look at the node's log." if failed else ""
+    out.fact(told, text + (f" Not found: {', '.join(missing)}." if missing else ""))
     return 1 if failed or missing else 0
 
 
@@ -101,12 +108,17 @@ def _locked(file: Path) -> list[Locked]:
         raise Usage(f"{file} cannot be read.", "Name a lock file.") from error
 
 
-def _named(node: Client, repository: str, format: str, prefix: str) -> Iterator[Locked]:
-    for one in node.items(f"/repositories/{repository}/packages", format=format, prefix=prefix):
-        yield Locked(format, one["name"], "")
+def _published(node: Client, one: Item) -> list[str]:
+    """The addresses of the files of what a query found, and of all that it needs."""
+    path = f"/repositories/{one.place}/files/{urllib.parse.quote(one.package, safe='/')}"
+    try:
+        return [node.url + file["path"] for file in node.items(path, format=one.format, version=one.version)]
+    except Absent:  # it is an upstream's
+        locked = Locked(one.format, one.package, one.version)
+        return _listed(node, f"/{one.place}", locked) if one.format in INDEXED else []
 
 
-def _files(node: Client, base: str, wanted: Locked) -> list[str]:
+def _listed(node: Client, base: str, wanted: Locked) -> list[str]:
     """The addresses of the files of one package, as the node's own index tells them; [] where it knows none."""
     try:
         if wanted.format == "pypi":

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from cache.foreign.noted import Noted
+from cache.replication.wanted import ALONE, Ties
 from formats.kit.contract import Room
 from gateway.access.history.heads import Heads
 from gateway.access.limits.tolls import Used
@@ -111,6 +112,11 @@ def nothing_noted(workspace: str, repository: str, format: str, prefix: str, aft
     return ()
 
 
+def by_no_address(workspace: str, repository: str, format: str, package: str, file: str) -> str:
+    """Nothing is read here."""
+    return ""
+
+
 def never() -> bool:
     return False
 
@@ -140,8 +146,10 @@ class Services:
     `inside_only(url)` is the host of an address that only private_network may reach, else ""; blocking.
     `try_credential(upstream, authorization)` is the status that a registry answers to it with.
     `used` is what a customer's token has used; an origin counts it. `metrics_open` lets anybody read the metrics.
-    `stored` tells how blobs lie here. `reports` are what edges last said of themselves. `replicated` tells how far the
-    work of each Repository with a replication policy for this node's region is.
+    `stored` tells how blobs lie here. `ties` tell what a version is nothing without,
+    `address_of` where a file is read: of workspace, repository, format, package and file. `reports` are what edges last
+    said of themselves. `replicated` tells how far the work of each Repository with a replication policy for this node's
+    region is.
     `issuers` know the keys of identity providers. `country_of` an address is as the node's geo-IP file has it.
     `documents` reads what identity providers send. `rooms` are the formats by name. `signing_in` knows passwords;
     `sign_in` is how sessions are kept. `running` are the requests with a key that are worked on; answers to `keys_max`
@@ -182,6 +190,8 @@ class Services:
     stored: Callable[[Sequence[bytes]], Sequence[BlobRow | None]] = nothing_known
     replicated: Callable[[], Sequence[Mapping[str, object]]] = tuple
     reports: Reports | None = None
+    ties: Ties = ALONE
+    address_of: Callable[[str, str, str, str, str], str] = by_no_address
     country_of: CountryOf = without_file
     signing_in: SigningIn | None = None
     sign_in: SignIn = field(default_factory=SignIn)

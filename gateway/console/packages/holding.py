@@ -29,7 +29,7 @@ FILES_MAX = 200_000
 )
 async def list_packages(call: Call) -> Reply:
     after, limit = call.argument("after"), call.limit()
-    format = _format_of(call)
+    format = format_of(call)
     prefix = _prefix_of(call, format)
     with call.read() as reading:
         view = reading.view(call.at["workspace"], call.at["repository"], format)
@@ -40,7 +40,7 @@ async def list_packages(call: Call) -> Reply:
 
 def show_published(call: Call, reading: Reading) -> shown.Shown:
     """What the index knows of a package: its ETag moves neither with how the bytes lie, nor with what is pulled."""
-    format = _format_of(call)
+    format = format_of(call)
     name = call.services.normalise(format, call.at["package"])
     view = reading.view(call.at["workspace"], call.at["repository"], format)
     package = view.package(name) if may_know(call, reading)(format, name) else None
@@ -66,7 +66,7 @@ async def show_package(call: Call) -> Reply:
         told: dict[str, Any] = show_published(call, reading)
         since_ms = judge(reading, call.principal, call.at["workspace"], call.at["repository"], "read").at_ms
     register, at = call.services.register, (call.at["workspace"], call.at["repository"])
-    counted = None if register is None else register.package(*at, _format_of(call), told["name"], since_ms=since_ms)
+    counted = None if register is None else register.package(*at, format_of(call), told["name"], since_ms=since_ms)
     rows = call.services.stored([bytes.fromhex(one["sha256"]) for one in told["files"]])
     for one in told["versions"]:
         one |= of_version(counted, one["name"])
@@ -115,7 +115,8 @@ def _prefix_of(call: Call, format: str) -> str:
         return typed
 
 
-def _format_of(call: Call) -> str:
+def format_of(call: Call) -> str:
+    """The argument format. Raises Invalid."""
     format = call.argument("format")
     if format not in call.services.formats:
         raise Invalid(

@@ -73,6 +73,16 @@ class File(Told, frozen=True):
     stored: Stored | None
 
 
+class Readable(Told, frozen=True):
+    """A file, and the path of this node at which whoever may reads it."""
+
+    name: str
+    version: str
+    size_bytes: int
+    sha256: str
+    path: str
+
+
 class PackageWithFiles(Package, frozen=True):
     versions: tuple[Version, ...]
     tags: dict[str, str]
