@@ -18,6 +18,7 @@ import pytest
 from tests.harness import mvn
 from tests.harness.clients import python_upstream
 from tests.harness.docker_registry import DockerRegistry
+from tests.harness.images import digest_of
 from tests.harness.registry import Image
 from tests.harness.relaying import Relay
 from tests.harness.running import clean_environment
@@ -160,3 +161,45 @@ def test_o19_f5_a_query_by_tag_brings_an_image_whole_through_a_shield_and_a_quar
     after = Counter(one for one in registry.asked()[before:] if one[0] == "GET")
     assert after == asked, "the registry was asked for nothing more"
     assert {one: n for one, n in asked.items() if n > 1 and "/blobs/" in one[1]} == {}
+
+
+def test_c14_a_purge_and_a_publication_reach_what_another_region_was_told_of(
+    world: Topology, registry: DockerRegistry
+) -> None:
+    """What was drawn before a purge is held no more, what is drawn behind it is; and once the name is published here,
+    a stranger's bytes under it are held and given nowhere."""
+    here = world.repository("acme", "images")
+    world.entrepot("upstream", "add", here, "oci", registry.url, "--private-network")
+    there = Image(registry.url.rstrip("/"), "judged/app", {})
+    old = os.urandom(70_000)
+    push(there, "v1", old)
+    push(Image(registry.url.rstrip("/"), "judged/other", {}), "v1", os.urandom(70_000))
+    world.entrepot("replication", "set", here, "--region", "asia")
+    eager, lazy = world.edge("tokyo", "asia"), world.edge("paris", "europe")
+    pulled(lazy, here, "judged/app", "v1", world.token)
+    pulled(lazy, here, "judged/other", "v1", world.token)
+    holds(world, eager, 6)
+    before = progress(world, eager)["foreign_files"]
+
+    def told(files: int) -> bool:
+        one = progress(world, eager)
+        return bool(one["foreign_files"] == one["foreign_here_files"] == files)
+
+    world.entrepot("purge", f"{here}/oci/judged/app")
+    until(lambda: told(before // 2), "what was drawn before the purge is wanted no more, the other image is")
+    fresh = os.urandom(60_000)
+    push(there, "v1", fresh)
+    until(lambda: fresh in pulled(lazy, here, "judged/app", "v1", world.token), "the registry is asked anew")
+    until(lambda: told(before), "what was drawn behind it comes")
+    assert fresh in pulled(eager, here, "judged/app", "v1", world.token)
+
+    mine = Image(world.origin.url, f"{here}/judged/app", {"Authorization": f"Bearer {world.token}"})
+    ours = os.urandom(50_000)
+    mine.push("v2", ours)
+    until(lambda: progress(world, eager)["foreign_files"] == before // 2, "a stranger's are wanted no more")
+    eager.until(f"/v2/{here}/judged/app/manifests/v2", 200, world.token)
+    assert ours in pulled(eager, here, "judged/app", "v2", world.token)
+    image = Image(eager.url, f"{here}/judged/app", {"Authorization": f"Bearer {world.token}"})
+    assert image.ask("GET", "manifests/v1").status == 404
+    assert image.ask("GET", f"blobs/{digest_of(fresh)}").status == 404
+    assert pulled(eager, here, "judged/other", "v1", world.token)
