@@ -360,7 +360,7 @@ def in_words(count: int) -> str:
     """A number of bytes, exact where it is small."""
     size, unit = float(count), _UNITS[0]
     for unit in _UNITS:
-        if size < 10_000 or unit == _UNITS[-1]:
+        if size < 1024 or unit == _UNITS[-1]:
             break
         size /= 1024
     return f"{count} bytes" if unit == "bytes" else f"{size:.1f} {unit}"

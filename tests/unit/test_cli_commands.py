@@ -448,3 +448,25 @@ def test_a_bad_identity_token_is_no_missing_token(entrepot: Cli, tmp_path: Path)
     assert said.code == 4
     assert "identity token is no good" in said.err
     assert "entrepot login" not in said.err, "that would be a token of a person"
+
+
+def test_a_list_of_hosts_tells_where_each_is_reached_and_whether_it_sends_on(entrepot: Cli) -> None:
+    assert entrepot("host", "add", "eu.pkgs.example", "--region", "eu", "--at", "http://eu.pkgs.example:8080").code == 0
+    assert entrepot("host", "add", "pkgs.example", "--redirect").code == 0
+    rows = [line.split("\t") for line in entrepot("host", "list").out.splitlines()]
+    assert ["eu.pkgs.example", "", "eu", "http://eu.pkgs.example:8080", ""] in rows
+    assert ["pkgs.example", "", "", "https://pkgs.example", "to the nearest region"] in rows
+
+
+@pytest.mark.parametrize(("lease", "code"), [("4s", 2), ("301s", 2), ("10m", 2), ("5s", 0), ("300s", 0), ("0", 0)])
+def test_a_lease_that_cannot_be_is_refused_in_words(entrepot: Cli, lease: str, code: int) -> None:
+    done = entrepot("repo", "edit", "acme/main", "--lease", lease)
+    assert done.code == code
+    assert ("Use 5s to 300s, or 0" in done.err) == (code == 2)
+
+
+def test_a_query_that_finds_nothing_is_told_so(entrepot: Cli) -> None:
+    done = entrepot("warm", "acme/main", "--query", "name:nothing-of-the-kind")
+    assert (done.code, done.out) == (
+        0, "The query finds nothing in acme/main. What one finds: entrepot search QUERY.\n"
+    )  # fmt: skip

@@ -52,8 +52,16 @@ def list_all(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") 
     """List the host names that are bound."""
     with reach(url, profile) as node:
         found = list(node.items("/hosts"))
-    rows = [(one["name"], one["scope"], one["region"]) for one in found]
-    Output(json).rows({"items": found}, ("host", "stands for", "region"), rows)
+    rows = [(one["name"], one["scope"], one["region"], _reached(one), _sends(one["redirects"])) for one in found]
+    Output(json).rows({"items": found}, ("host", "stands for", "region", "reached at", "sends on"), rows)
+
+
+def _reached(host: dict[str, str]) -> str:
+    return host["url"] or f"https://{host['name']}"
+
+
+def _sends(redirects: bool) -> str:
+    return "to the nearest region" if redirects else ""
 
 
 @app.command(name="remove")

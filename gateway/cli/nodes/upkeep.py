@@ -28,7 +28,7 @@ def sweep(
     with reach(url, profile) as node:
         if dry_run:
             would = node.post("/sweep", {"dry_run": True})["would"]
-            out.fact(would, f"Would {_swept(would)}.")
+            out.fact(would, f"It would be: {_swept(would)}.")
             return 0
         before = node.get("/sweep")["runs"]
         told = node.post("/sweep", {})
@@ -81,8 +81,8 @@ def _ended(told: dict[str, Any], waited: bool, out: Output, say: Callable[[dict[
 
 def _swept(one: dict[str, Any]) -> str:
     return (
-        f"forget {one['forgotten']} files of {size_of(one['forgotten_bytes'])} ({one['waiting']} wait), "
-        f"copy {size_of(one['copied_bytes'])}, give back {size_of(one['reclaimed_bytes'])}"
+        f"{one['forgotten']} files of {size_of(one['forgotten_bytes'])} forgotten ({one['waiting']} wait for their "
+        f"grace to end), {size_of(one['copied_bytes'])} copied, {size_of(one['reclaimed_bytes'])} given back"
     )
 
 

@@ -91,9 +91,11 @@ def warm(
         "missing": missing,
     }
     text = (
-        f"{told['files']} files of {told['packages']} packages are warm, {size_of(sum(one.size for one in done))}; "
-        f"{told['fetched']} of them were fetched now."
+        f"{told['files']} files of {told['packages']} packages are warm, {size_of(sum(one.size for one in done))}, "
+        f"{told['fetched']} of them fetched now."
     )
+    if query and not found:
+        text = f"The query finds nothing in {where}. What one finds: entrepot search QUERY."
     text += f" {failed} could not be read: try again, or look at the node's log." if failed else ""
     out.fact(told, text + (f" Not found: {', '.join(missing)}." if missing else ""))
     return 1 if failed or missing else 0

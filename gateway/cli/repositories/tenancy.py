@@ -9,6 +9,8 @@ from gateway.cli.terminal.client import reach
 from gateway.cli.terminal.output import Output, Usage
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, AtWorkspace, place, seconds, span
 
+LEASE_SECONDS = range(5, 301)
+
 repositories = App(name="repo", help="Repositories.")
 
 
@@ -122,6 +124,10 @@ def edit_repository(
     asked = {name: value for name, value in told.items() if value is not None}
     if not asked:
         raise Usage("There is nothing to change.", "Give --public, --no-public, --lease or --bin.")
+    leased_s = asked.get("lease_s")
+    if leased_s and leased_s not in LEASE_SECONDS:
+        least, most = LEASE_SECONDS[0], LEASE_SECONDS[-1]
+        raise Usage(f"A lease of {lease} cannot be.", f"Use {least}s to {most}s, or 0 = the edge's own.")
     with reach(url, profile) as node:
         now = node.patch("/repositories/{}/{}".format(*place(repository)), asked)
     leased = f", with a lease of {now['lease_s']} s" if now["lease_s"] else ""
