@@ -336,7 +336,7 @@ class Bypass:
         self._first = first
         self.length = self._left = length
         self._bypasses = bypasses
-        self._buffer = memoryview(bytearray(min(length, 256 << 10)))
+        self._buffer = memoryview(b"")
         self._closed = False
 
     async def __aenter__(self) -> "Bypass":
@@ -353,6 +353,8 @@ class Bypass:
             data, self._first = self._first[:bytes_max], self._first[bytes_max:]
             self._left -= len(data)
             return data
+        if not self._buffer:  # fresh memory is dear: not before the first bytes are on their way
+            self._buffer = memoryview(bytearray(min(self._left, BUFFER_BYTES)))
         want = self._buffer[: min(self._left, bytes_max)]
         try:
             count = await trio.to_thread.run_sync(

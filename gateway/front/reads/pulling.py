@@ -16,7 +16,7 @@ from cache.keeping.shelf import Shelf
 from cache.outcome import Outcome
 from cache.replication.wanted import passes_through
 from formats.kit.contract import Ask, Room, Serve, Show
-from gateway.delivery.answers import Answer
+from gateway.delivery.answers import Answer, Wire
 from gateway.delivery.answers import plan as plan_of
 from gateway.delivery.requests import Request
 from gateway.front.leave import Leave
@@ -238,17 +238,18 @@ class Puller:
         """From whoever has them. Those who asked with the same head as the first (`looked`) share what it found out."""
         file, ask = need.file, admitted.ask
         answer = self._reads.pending_answer(admitted.scope, ask, need)
-        if self._settled_without_bytes(request, answer, file):
+        wire = planned(request, answer, file)
+        if wire is not None and (request.head.method == "HEAD" or wire.status not in (200, 206)):
             await request.answer(answer)
             return
         digests = dict(file.digests)
         if file.sha256:
             digests["sha256"] = file.sha256.hex()
         request.leave = Leave(admitted.scope.subject(admitted.room.name, need.serve.package, file.version))
-        if await self._range_alone(request, admitted, need, answer):
+        if wire is not None and await self._range_alone(request, admitted, need, answer, wire):
             return
         passing, full = passes_through(admitted.scope.repository, self._region), not self._has_room(file.size)
-        if (passing or full) and await self._past(request, admitted, need, answer, full=full):
+        if (passing or full) and await self._past(request, admitted, need, answer, wire, full=full):
             return
         source = self._sources.open(by_name(ask, need), file, admitted.scope.repository.upstreams)
         fill = self._flights.begin(
@@ -274,35 +275,31 @@ class Puller:
         request.outcome, request.about, request.leave = Outcome.FILL.value, feed.about, feed.leave
         await stream_feed(request, feed)
 
-    async def _range_alone(self, request: Request, admitted: Admitted, need: NeedBytes, answer: Answer) -> bool:
+    async def _range_alone(
+        self, request: Request, admitted: Admitted, need: NeedBytes, answer: Answer, wire: Wire
+    ) -> bool:
         """A range of a large file that is not here: only that is fetched. False where all of it is to be."""
-        file = need.file
-        if "range" not in request.head.headers or file.size < self._alone_bytes_min:
+        file, asked = need.file, by_name(admitted.ask, need)
+        if wire.status != 206 or file.size < self._alone_bytes_min:
             return False
-        answer.extents = ((-1, 0, file.size),)
-        wire = plan_of(answer, request.head)
-        answer.extents = ()
-        if wire.status != 206 or not self._flights.alone(flight_key(need), file.size, wire.size, self._alone_bytes_min):
+        if not self._flights.alone(flight_key(need), file.size, wire.size, self._alone_bytes_min):
             return False
         at = wire.extents[0][1]
-        opening = self._sources.open_range(by_name(admitted.ask, need), file, admitted.scope.repository.upstreams)
-        at_once = partial(self._sources.at_once, by_name(admitted.ask, need), at, wire.size)
+        opening = self._sources.open_range(asked, file, admitted.scope.repository.upstreams)
+        at_once = partial(self._sources.at_once, asked, at, wire.size)
         bypass = await self._flights.pass_by(lambda: opening(at, wire.size), at, wire.size, at_once)
         if bypass is None:
             return False
         await stream_bypass(request, bypass, answer, wire, at)
         return True
 
-    async def _past(self, request: Request, admitted: Admitted, need: NeedBytes, answer: Answer, *, full: bool) -> bool:
+    async def _past(
+        self, request: Request, admitted: Admitted, need: NeedBytes, answer: Answer, wire: Wire | None, *, full: bool
+    ) -> bool:
         """What is not to be kept, or has no room on a full disk, goes to the client alone; False where it cannot."""
         file = need.file
-        if not file.sha256 or file.size <= 0:
+        if wire is None or not file.sha256 or file.size <= 0:
             return full and await self._pulled_past(request, admitted, need, answer)
-        answer.extents = ((-1, 0, file.size),)
-        wire = plan_of(answer, request.head)
-        answer.extents = ()
-        if wire.status not in (200, 206) or request.head.method == "HEAD":
-            return False
         at = wire.extents[0][1] if wire.extents else 0
         opening = self._sources.open_range(by_name(admitted.ask, need), file, admitted.scope.repository.upstreams)
         bypass = await self._flights.pass_by(lambda: opening(at, wire.size), at, wire.size)
@@ -325,13 +322,6 @@ class Puller:
         await stream_whole_past(request, bypass, answer, _checkable(told))
         return True
 
-    @staticmethod
-    def _settled_without_bytes(request: Request, answer: Answer, file: File) -> bool:
-        """May a HEAD, or a condition on a known validator, be answered from what is known of the file?"""
-        if file.size < 0:
-            return False
-        return request.head.method == "HEAD" or plan_of(answer, request.head).status in (304, 412, 416)
-
     def _remember(self, need: NeedBytes, ask: Ask) -> Callable[[bytes, int], None]:
         """What a finished flight writes down: where a foreign file's bytes are from now on."""
 
@@ -347,6 +337,17 @@ class Puller:
 
 def _checkable(digests: Mapping[str, str]) -> dict[str, str]:
     return {name: value.lower() for name, value in digests.items() if name in ALGORITHMS}
+
+
+def planned(request: Request, answer: Answer, file: File) -> Wire | None:
+    """What goes out for a file of which not a byte is here: a HEAD, or a condition on a known validator, needs none.
+    None where its size is not known."""
+    if file.size < 0:
+        return None
+    answer.extents = ((-1, 0, file.size),) if file.size else ()
+    wire = plan_of(answer, request.head)
+    answer.extents = ()
+    return wire
 
 
 def note_pulled(shelf: Shelf, need: NeedBytes, sha256: bytes, size: int) -> None:

@@ -86,6 +86,8 @@ class ParentSources:
         self._parent = parent.rstrip("/")
         self._headers = {"authorization": f"Bearer {token}"}
         self._cached = cached
+        self._last: tuple[Ask, str, dict[str, str]] | None = None
+        """How the last file is asked for: a range is looked for on the loop first, then in a thread."""
 
     def open(self, ask: Ask, file: File, upstreams: tuple[Upstream, ...]) -> Callable[[int], Source]:
         """A way to open the file from an offset at the parent: in pieces, where some of it is here."""
@@ -102,8 +104,7 @@ class ParentSources:
         return opener
 
     def open_range(self, ask: Ask, file: File, upstreams: tuple[Upstream, ...]) -> Opening:
-        url = f"{self._parent}/{target_of(ask)}"
-        headers = self._told(ask)
+        url, headers = self._address(ask)
 
         def opener(offset: int, length: int) -> Source:
             return self._remote.open_stream(url, headers, offset=offset, length=length, private_network=True)
@@ -111,7 +112,13 @@ class ParentSources:
         return opener
 
     async def at_once(self, ask: Ask, offset: int, length: int) -> Source | None:
-        return await self._remote.at_once(f"{self._parent}/{target_of(ask)}", self._told(ask), offset, length)
+        return await self._remote.at_once(*self._address(ask), offset, length)
+
+    def _address(self, ask: Ask) -> tuple[str, dict[str, str]]:
+        """Where the parent has this file, and what it is told."""
+        if self._last is None or self._last[0] is not ask:
+            self._last = ask, f"{self._parent}/{target_of(ask)}", self._told(ask)
+        return self._last[1], self._last[2]
 
     def _told(self, ask: Ask) -> dict[str, str]:
         told = {**self._headers, SEEN: seen_at(ask.workspace, self._serial_of(ask.workspace))}
