@@ -22,7 +22,7 @@ from gateway.insight.requestlog import FILE_BYTES_MAX, FILES_MAX
 from gateway.logs import durable, segments
 from gateway.logs.jobs import Folders, carry_out
 from gateway.logs.losses import Interval, Losses
-from gateway.logs.pace import EQUAL, LOWEST, Waiting, left_s, priority
+from gateway.logs.pace import EQUAL, LOWEST, Waiting, priority
 from gateway.logs.register import Identity, Mark, Register
 from gateway.logs.segments import NODE, OWN, SUFFIX, Slice
 from gateway.logs.shipping import Shipping, Way
@@ -31,10 +31,12 @@ from storage.errors import Invalid
 
 LOOK_SECONDS = 2.0
 BUILD_SECONDS_MAX = 60.0
-PATIENCE_SECONDS = 4.0
+PATIENCE_SECONDS = 3.0
 """For a segment at a low priority. Where a core does nothing but deliver, the files of a log turn in twice as many."""
 SEGMENT_BYTES_MAX = 64 << 20
 MAGIC = b"PAR1"
+PACE_SECONDS_MIN = 0.5
+"""Lines come to the file in batches: over less time they seem to stand still, or to race."""
 ROOM_BYTES = FILE_BYTES_MAX * (FILES_MAX - 1)
 """What a worker's log holds at least: the oldest file goes as a new one begins."""
 FLUSH_MS = 5000
@@ -85,9 +87,13 @@ class Keeping:
     def look(self) -> Waiting:
         """What is not taken yet, and by when that must be. Blocks."""
         self._sizes |= segments.sizes(self.folders.logs)
-        now = Waiting(segments.waiting(self.folders.logs, self._taken()), time.monotonic())
-        self._nice = priority(left_s(self._seen or now, now, ROOM_BYTES))
-        self._seen = now
+        return self._see(self._taken())
+
+    def _see(self, taken: dict[str, int]) -> Waiting:
+        now = Waiting(segments.waiting(self.folders.logs, taken), time.monotonic())
+        if self._seen is None or now.at_s - self._seen.at_s >= PACE_SECONDS_MIN:
+            self._nice = priority(self._seen or now, now, ROOM_BYTES)
+            self._seen = now
         return now
 
     def take(self) -> int:
@@ -97,12 +103,13 @@ class Keeping:
         taken = self._taken()
         self._look_for_lost(taken)
         for part in segments.fresh(folders.logs, taken, self._limits.take_bytes):
+            self._see(taken)
             if self._build(part):
                 made += 1
+                self._seen = self._seen and self._seen.without(part.worker, part.stop - part.start)
                 taken[part.file] = part.stop
                 taken = segments.write_taken(folders.own, folders.logs, taken)
         self._mark(at_ms, taken)
-        self._seen = Waiting({}, time.monotonic())
         return made
 
     def trim(self) -> None:

@@ -12,8 +12,10 @@ from typing import NamedTuple
 LOWEST, LOW, EQUAL = 19, 10, 0
 PRIORITIES = (LOWEST, LOW, EQUAL)
 """Beside a process of the usual priority, the kernel gives them a seventieth, a tenth and half of a full core."""
-LEFT_SECONDS = {LOWEST: 600.0, LOW: 120.0}
-"""So long must it be at least until lines are lost, for this priority to do."""
+LOWEST_SECONDS, LOW_SECONDS = 600.0, 120.0
+"""So long must it be at least until lines are lost, for these priorities to do."""
+FULL = 0.5
+"""Before so much of the room is taken up, a burst may wait."""
 
 
 class Waiting(NamedTuple):
@@ -25,6 +27,10 @@ class Waiting(NamedTuple):
     @property
     def all(self) -> int:
         return sum(self.by_worker.values())
+
+    def without(self, worker: int, taken: int) -> "Waiting":
+        """As if these bytes had been taken before it was seen."""
+        return self._replace(by_worker={**self.by_worker, worker: self.by_worker.get(worker, 0) - taken})
 
 
 def left_s(before: Waiting, now: Waiting, room_bytes: int) -> float:
@@ -41,6 +47,10 @@ def left_s(before: Waiting, now: Waiting, room_bytes: int) -> float:
     return found
 
 
-def priority(left: float) -> int:
-    """At which nice value segments are made, with so many seconds left."""
-    return next((one for one in PRIORITIES if left >= LEFT_SECONDS.get(one, 0.0)), EQUAL)
+def priority(before: Waiting, now: Waiting, room_bytes: int) -> int:
+    """At which nice value segments are made."""
+    left = left_s(before, now, room_bytes)
+    if left >= LOWEST_SECONDS:
+        return LOWEST
+    full = max(now.by_worker.values(), default=0) / room_bytes
+    return LOW if left >= LOW_SECONDS or full < FULL else EQUAL
