@@ -35,7 +35,7 @@ class Entrances:
         try:
             self._certificates.reload()
         except (OSError, ValueError) as error:
-            report("error", "the certificates stay as they were", why=f"{type(error).__name__}: {error}")
+            report("error", "the certificates stay as they were", why=str(error))
         else:
             report("info", "the certificates were read again", worker=self._number)
 

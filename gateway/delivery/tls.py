@@ -155,7 +155,7 @@ class Certificates:
         self._contexts = self._load_all()
 
     def reload(self, listed: Sequence[tuple[str, str | Path, str | Path]] | None = None) -> None:
-        """New files, new connections. ssl.SSLError or OSError for a broken file; then nothing changes."""
+        """New files, new connections. ssl.SSLError, which names it, for a broken file; then nothing changes."""
         self._listed = list(listed or self._listed)
         contexts = self._load_all()
         self.context.load_cert_chain(*self._listed[0][1:])
@@ -170,7 +170,10 @@ class Certificates:
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
         context.set_alpn_protocols(["http/1.1"])
         context.num_tickets = 1
-        context.load_cert_chain(chain, key)
+        try:
+            context.load_cert_chain(chain, key, password="")  # without one, OpenSSL asks the terminal for it
+        except OSError as error:
+            raise ssl.SSLError(0, f"{chain} with the key {key}: {error.strerror or error}") from error
         return context
 
     def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:

@@ -18,6 +18,11 @@ BROKEN = {
     "unknown key": ("[cache]\ndisk_bytes_maximum = 5\n", "disk_bytes_maximum"),
     "wrong type": ('[delivery]\nhead_bytes_max = "large"\n', "head_bytes_max"),
     "no TOML": ("[cache\n", "TOML"),
+    "no certificate": (
+        '[tls]\nport = 1\ncertificates = [["a.test", "/dev/null", "/dev/null"]]\n',
+        "/dev/null with the key",
+    ),
+    "no file": ('[tls]\nport = 1\ncertificates = [["a.test", "/gone.pem", "/gone.key"]]\n', "/gone.pem with the key"),
     "too large to read": ("# " + "x" * (1 << 20) + "\nprot = 1\n", "prot"),
 }
 

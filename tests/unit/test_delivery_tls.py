@@ -227,7 +227,7 @@ async def test_certificates_are_read_again_without_a_restart(nursery: trio.Nurse
     before = [await serial("a.test"), await serial("b.test"), await serial("other.test")]
     certificate(tmp_path, "a.test")
     listed[1][1].write_text("broken")
-    with pytest.raises(ssl.SSLError):
+    with pytest.raises(ssl.SSLError, match=str(listed[1][1])):
         certificates.reload()
     assert [await serial("a.test"), await serial("b.test"), await serial("other.test")] == before
     certificate(tmp_path, "b.test")

@@ -12,7 +12,7 @@ from gateway.access import bootstrap
 from gateway.access.peers import membership
 from gateway.assembly import worker
 from gateway.cli.nodes.lifeline import end_with
-from gateway.cli.nodes.settings import check_free, check_joined, node_of, tls_of
+from gateway.cli.nodes.settings import check_certificates, check_free, check_joined, node_of, tls_of
 from gateway.cli.terminal.output import Output, Usage
 from gateway.config import Node
 
@@ -75,6 +75,7 @@ def serve(
     settings = msgspec.structs.replace(settings, tls=tls_of(settings.tls, tls_cert, tls_key, tls_port))
     if peer_port is not None:
         settings = msgspec.structs.replace(settings, peers=msgspec.structs.replace(settings.peers, port=peer_port))
+    check_certificates(settings.tls)
     check_free(settings.host, settings.port)
     if settings.peers.port:
         check_free(settings.host, settings.peers.port)

@@ -17,6 +17,7 @@ from gateway.cli.terminal.output import Usage
 from gateway.cli.terminal.words import address
 from gateway.config import Node, Tls
 from gateway.delivery.proxies import Proxies
+from gateway.delivery.tls import Certificates
 
 PARENT_TOKEN_VARIABLE = "ENTREPOT_PARENT_TOKEN"  # noqa: S105 - the name of a variable
 EDGE_DATA = "./entrepot-data/edge"
@@ -59,6 +60,17 @@ def tls_of(known: Tls, certificate: Path | None, key: Path | None, port: int | N
     if bool(chosen.port) != bool(chosen.certificates):
         raise Usage("TLS needs a port and a certificate.", "Give --tls-port, --tls-cert and --tls-key together.")
     return chosen
+
+
+def check_certificates(tls: Tls) -> None:
+    """Raises Usage for files that hold no certificate with its key: better here than in each worker."""
+    try:
+        if tls.port:
+            Certificates(tls.certificates)
+    except OSError as error:
+        raise Usage(
+            f"A certificate cannot be used: {error}.", "Name PEM files: the chain, and its key without a passphrase."
+        ) from error
 
 
 def check_free(host: str, port: int) -> None:
