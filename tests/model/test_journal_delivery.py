@@ -78,7 +78,7 @@ class Origin:
 
     # what a snapshot asks of a Reading
 
-    def workspaces(self) -> list[Workspace]:
+    def every_workspace(self) -> list[Workspace]:
         return []
 
     def every_account(self) -> list[Account]:

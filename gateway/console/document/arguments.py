@@ -94,6 +94,7 @@ _NEEDED = {
     ("GET", _ONE_PACKAGE.format("packages/<path:package>")): {"format"},
     ("DELETE", _ONE_PACKAGE.format("packages/<path:package>")): {"format"},
     ("GET", _ONE_PACKAGE.format("pulls/<path:package>")): {"format"},
+    ("GET", _ONE_PACKAGE.format("files/<path:package>")): {"format"},
     ("GET", _ONE_PACKAGE.format("tags/<path:package>")): {"format"},
     ("PUT", _ONE_PACKAGE.format("tags/<path:package>")): {"format"},
     ("DELETE", _ONE_PACKAGE.format("tags/<path:package>")): {"format", "tag"},
