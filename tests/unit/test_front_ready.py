@@ -12,7 +12,9 @@ from gateway.access.rights.verdicts import identify, standing
 from gateway.access.tokens import mint
 from gateway.front.reads import ready
 from gateway.front.reads.grounds import ground_of, scope_of
+from gateway.front.reads.reading import Reads
 from gateway.front.reads.ready import Ready
+from storage.digest import sha256
 from storage.index.catalog import Reading
 from storage.nouns import (
     SYSTEM,
@@ -33,7 +35,10 @@ from storage.nouns import (
     Token,
     Workspace,
 )
+from storage.upkeep.composing import Composer
 from tests.harness.ledgers import NOW_MS, Ledger
+from tests.harness.stores import opened, publish
+from tests.harness.versions import wheel
 
 PLAN = Serve("lib", "lib-1.tgz")
 ASK = Ask("GET", PLAN.file, PLAN.file, (), {}, "http://a/acme/main/generic", "acme", "main")
@@ -64,6 +69,27 @@ def test_what_was_made_ready_lives_as_long_as_an_answer_does(ledger: Ledger) -> 
         del kept
         gc.collect()
         assert ready.recalled(reading, ASK, "generic", PLAN) is None
+
+
+async def test_what_was_made_ready_before_it_was_cut_tells_a_peer_its_chunks(tmp_path: Path) -> None:
+    """A file that is asked for all the time is never made ready anew."""
+    data = wheel([*range(12)])
+    with opened(tmp_path) as store:
+        await publish(store, "v1", data)
+        located = store.blobs.find(sha256(data))
+        assert located is not None
+        reads = Reads(store.blobs, store.cached, HERE, HERE, HERE, HERE, HERE)
+        file = File("lib-1.tgz", "1", located.sha256, len(data))
+        kept = Ready(file, located, (), '"s"', None, (b"label", 1), is_cached=False)
+        assert reads.cut(kept) is None
+        assert Composer(store.blobs).work()
+        assert located.recipe is None, "it is as it was found"
+        found = reads.cut(kept)
+        assert found is not None
+        assert found.recipe is not None
+        assert found.read() == data
+        assert reads.cut(found) is found
+        assert reads.cut(None) is None
 
 
 def test_f14_what_was_made_ready_goes_with_the_moment(ledger: Ledger) -> None:

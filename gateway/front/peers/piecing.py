@@ -23,7 +23,6 @@ from gateway.front.naming import place_named
 from gateway.front.peers.peering import asking_of
 from gateway.front.reads.admitted import Admitted
 from gateway.front.reads.reading import Reads
-from gateway.front.reads.ready import Ready
 from gateway.front.routes import Place, place_of
 from storage import disk
 from storage.blobs.chunker import Cut
@@ -56,14 +55,14 @@ class Piecing:
 
     async def handle(self, request: Request, admit: Admit, admit_named: AdmitNamed) -> None:
         """Serve one. Raises Absent, Unauthenticated, Invalid, and what a read of the path raises."""
-        leave, located = self._leave(request, admit, admit_named)
+        located, leave = self._leave(request, admit, admit_named)
         if request.head.segments[2] == "recipe":
             await self._recipe(request, located)
         else:
             await self._pieces(request, located, leave)
 
-    def _leave(self, request: Request, admit: Admit, admit_named: AdmitNamed) -> tuple[Leave, Located]:
-        """The peer's leave to read the file, and where that lies."""
+    def _leave(self, request: Request, admit: Admit, admit_named: AdmitNamed) -> tuple[Located, Leave]:
+        """The bytes of the file, with the peer's leave to read it."""
         head = request.head
         wanted = head.argument("piece-sha256")
         inner = inner_head(head)
@@ -79,11 +78,11 @@ class Piecing:
             if isinstance(admitted.plan, Serve):
                 found = self._reads.resolve(reading, admitted.scope, admitted.ask, admitted.room, admitted.plan)
         leave = found.lease if isinstance(found, Answer) else None
-        if isinstance(leave, Leave) and isinstance(leave.held, Ready):
-            located = leave.held.located
-            if located.sha256.hex() == wanted and located.recipe is not None:
-                return leave, located
-        raise Absent("This file is not here in pieces.", "Ask for the whole.")
+        located = self._reads.cut(leave.held) if isinstance(leave, Leave) else None
+        if located is None or located.sha256.hex() != wanted:
+            raise Absent("This file is not here in pieces.", "Ask for the whole.")
+        assert isinstance(leave, Leave)
+        return located, Leave(leave.subject, located)
 
     async def _recipe(self, request: Request, located: Located) -> None:
         offset = request.head.argument("piece-at", "0")

@@ -298,6 +298,17 @@ class Reads:
         """A disk was found full: what can be forgotten goes first."""
         self._eviction.urge()
 
+    def cut(self, held: object) -> Located | None:
+        """The bytes that a Leave holds, with their recipe; None where there is none. What others made ready was found
+        before it was cut, perhaps, and goes on being given to them: so it is looked for anew."""
+        located = held.located if isinstance(held, ready.Ready) else held
+        if not isinstance(located, Located):
+            return None
+        if located.recipe is None:
+            hosted = self._hosted.find(located.sha256) if self._hosted is not None else None
+            located = hosted if hosted is not None else self._cached.find(located.sha256)
+        return located if located is not None and located.recipe is not None else None
+
     def _find_cached(self, sha256: bytes) -> Located | None:
         located = self._cached.find(sha256)
         if located is not None:
