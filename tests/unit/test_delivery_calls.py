@@ -1,4 +1,4 @@
-"""What does a request cost that is answered from memory, counted in calls? No clock is looked at.
+"""What does a request cost that is answered from memory, counted in calls? The wall clock moves when a test moves it.
 
 Whoever adds a call to the hot path adds it to each of a hundred thousand requests a second; then this test says so.
 """
@@ -11,7 +11,9 @@ import trio
 
 from gateway.access.limits.pockets import ROLL_DOWNLOADS_MAX
 from gateway.access.limits.tolls import Lent, Return, Tolls, Wish
+from gateway.delivery import clock
 from gateway.delivery.answers import Answer
+from gateway.delivery.clock import TICK_SECONDS
 from gateway.delivery.reactor import Reactor
 from gateway.insight.requestlog import RequestLog
 from storage.nouns import Entitlement
@@ -23,10 +25,22 @@ HOT = ["reactor:Reactor._step", "get", "recv", "get", "get", "send", "len", "len
 """Connection, its bytes, the remembered answer, status line and Date, out, all of it?, and was that all that came?"""
 
 
+class Wall:
+    """A wall clock that stands still: the first answer of each second is stamped anew, which is more calls."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_750_000_000.5
+
+    def time(self) -> float:
+        return self.now_s
+
+
 class Watch:
-    """The calls of each turn that answers anything, by name."""
+    """The calls of each turn that answers anything, by name. `wall` is what the loop takes for the time."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.wall = Wall()
+        monkeypatch.setattr(clock, "time", self.wall)
         self.turns: list[list[str]] = []
         self.real: Step = Reactor._step
         monkeypatch.setattr(Reactor, "_step", lambda loop, events: self.step(loop, events))
@@ -71,6 +85,22 @@ async def test_a_hot_request_calls_nothing_of_ours_and_leaves_three_references_f
     assert watch.turns == [HOT] * 50
     assert len(loop.log.pending) == 3 * 53
     assert len({id(line) for line in loop.log.pending[8::3]}) == 1, "one line, made once, and referred to"
+
+
+async def test_the_first_answer_of_a_second_is_stamped_anew_and_no_other(
+    nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Watch(monkeypatch)
+    loop = await started(nursery, tmp_path)
+    client = await hot(loop, watch, 5)
+    dates = {(await client.get("/small")).headers["date"]}
+    watch.wall.now_s += 1
+    await trio.sleep(2 * TICK_SECONDS)  # so seldom it is looked at
+    for _ in range(5):
+        dates.add((await client.get("/small")).headers["date"])
+    assert watch.turns[:6] + watch.turns[7:] == [HOT] * 10
+    assert {*HOT, "notes:Notes.preamble", "memo:Entry.begin"} < set(watch.turns[6])
+    assert len(dates) == 2
 
 
 async def test_a_hot_request_that_is_charged_is_one_call_more(
