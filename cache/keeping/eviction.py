@@ -28,8 +28,9 @@ from pathlib import Path
 import lmdb
 import trio
 
+from cache.keeping.board import Board
 from cache.keeping.lanes import Lanes
-from cache.keeping.shares import Accounts, Owners, Share
+from cache.keeping.shares import Accounts, Members, Owners, Portion, Share
 from storage import disk
 from storage.blobs.appending import Lane
 from storage.blobs.shelf import BlobShelf, PackInfo
@@ -46,6 +47,7 @@ FREE_BYTES_MIN = 256 << 20
 BALLAST_BYTES = 4 << 20
 ROOM_BYTES_MIN = 4 << 20
 """A disk with less is full: what is not here goes past the cache."""
+PORTIONS_NAME = "portions.json"
 TOUCHED_MAX = 1 << 16
 MIXED_SHARE_MIN = 1 / 8
 """So much of a pack that others share must be of those who have too much: the rest of it is written on for that."""
@@ -53,9 +55,6 @@ _GHOSTS_MAX = 1 << 16
 _HITS_KNOWN_MAX = 1 << 18
 _ROUNDS_MAX = 1 << 20
 log = logging.getLogger("entrepot.cache")
-
-Members = Callable[[int], Sequence[tuple[bytes, int]]]
-"""A pack to (sha256, size) of the blobs in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +115,10 @@ class Queues:
         for one in packs:
             if one.sealed and one.id not in self._short and one.id not in self._long:
                 self.admit(one, members(one.id))
+
+    def portions(self, packs: Sequence[PackInfo], members: Members) -> list[Portion]:
+        """What each place with a share has by now, of these packs."""
+        return self._accounts.portions([one for one in packs if not one.sealed], members)
 
     def admit(self, pack: PackInfo, inside: Sequence[tuple[bytes, int]]) -> None:
         """A pack that was just sealed, with what is in it."""
@@ -281,6 +284,8 @@ class Evictor:
         self._folder = shelf.root.parent / "heat"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._ballast = shelf.root.parent / "ballast"
+        self._places = frozenset(one.place for one in shares)
+        self._board = Board(shelf.root.parent / PORTIONS_NAME, Portion)
         self._lanes = Lanes(shares if owners is not None else (), bytes_max, shelf.everybodys.pack_bytes_max)
         shelf.everybodys = self._lanes.everybodys
         accounts = Accounts(bytes_max)
@@ -346,7 +351,7 @@ class Evictor:
                     self._call.unlink(missing_ok=True)
                 elif urgent:
                     self._call_for_help()
-                work = self.make_room if ours else self.hand_over
+                work = self.look if ours else self.hand_over
                 try:
                     await trio.to_thread.run_sync(work, touched)
                     if ours:
@@ -399,6 +404,16 @@ class Evictor:
             with suppress(OSError):  # hits may be lost
                 path.write_bytes(b"".join(sha256 + bytes((min(HITS_MAX, hits),)) for sha256, hits in touched.items()))
                 path.rename(self._folder / f"{os.getpid()}.hits")
+
+    def portions(self) -> list[Portion]:
+        """What each place with a share has, as the process that evicts last found it. From any process."""
+        return [one for one in self._board.read() if one.place in self._places] if self._places else []
+
+    def look(self, touched: Mapping[bytes, int]) -> None:
+        """Make room, and tell who has what. Blocking."""
+        self.make_room(touched)
+        if self._places:
+            self._board.write(self._queues.portions(self._shelf.packs(), self._shelf.members))
 
     def make_room(self, touched: Mapping[bytes, int]) -> int:
         """Count the hits of this process and the others, drop what must go; returns how many bytes went. Blocking."""

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import suppress
 from typing import NamedTuple
 
+import msgspec
+
 from cache.keeping.shelf import Shelf
 from storage.blobs.shelf import PackInfo
 from storage.errors import Full
@@ -24,6 +26,9 @@ LEAST_SHARES_MAX = 0.9
 
 OwnerOf = Callable[[bytes], str]
 """sha256 → workspace/repository, "" = nobody's."""
+
+Members = Callable[[int], Sequence[tuple[bytes, int]]]
+"""A pack to (sha256, size) of the blobs in it."""
 
 
 class Share(NamedTuple):
@@ -63,6 +68,15 @@ def parsed(texts: Sequence[str], small_least: float = 0.0) -> tuple[Share, ...]:
     if round(least, 6) > LEAST_SHARES_MAX:
         raise ValueError(f"{least:.0%} of the cache are guaranteed, {LEAST_SHARES_MAX:.0%} at most can be")
     return shares
+
+
+class Portion(msgspec.Struct, frozen=True):
+    """What a place with a share has of the cache, and may have. `most_bytes` 0 = as much as there is."""
+
+    place: str
+    bytes: int
+    guaranteed_bytes: int
+    most_bytes: int
 
 
 class Owners:
@@ -106,6 +120,7 @@ class Accounts:
         self._places: dict[int, str] = {}
         self._sealed: Counter[str] = Counter()
         self._open: Counter[str] = Counter()
+        self._shared: dict[int, dict[bytes, tuple[str, ...]]] = {}
 
     def used(self, place: str) -> int:
         """Bytes that a place with a share has."""
@@ -131,6 +146,30 @@ class Accounts:
         for one in packs:
             for place in self._levels_of(self._place_of(one.lane)):
                 self._open[place] += one.live_bytes
+
+    def portions(self, packs: Sequence[PackInfo], members: Members) -> list[Portion]:
+        """What each place has. `packs` are those that are being written: of what lies in one that several places share
+        the owner is asked for, once."""
+        self.open(packs)
+        shared = [one.id for one in packs if self._shares and not self._place_of(one.lane)]
+        self._shared = {pack: self._shared.get(pack, {}) for pack in shared}
+        of_shared: Counter[str] = Counter()
+        for pack, known in self._shared.items():
+            for sha256, size in members(pack):
+                levels = known.get(sha256)
+                if levels is None:
+                    levels = known[sha256] = tuple(self._levels(pack, sha256))
+                for place in levels:
+                    of_shared[place] += size
+        return [
+            Portion(
+                one.place,
+                self.used(one.place) + of_shared[one.place],
+                int(one.least * self.bytes_max),
+                int(one.most * self.bytes_max) if one.most < 1 else 0,
+            )
+            for one in self._shares.values()
+        ]
 
     def forget(self, pack: int, moved: Sequence[tuple[bytes, int]] = ()) -> None:
         """It is gone; what was `moved` out of it is in packs that are being written."""

@@ -10,7 +10,6 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +22,7 @@ from cache.asking.pacing import Bucket, Paced
 from cache.fills.filling import Opener
 from cache.fills.flight import Flights
 from cache.foreign.files import Pace
+from cache.keeping.board import Board
 from cache.replication.holding import Holding, Wish
 from storage import disk
 from storage.blobs.shelf import BlobShelf
@@ -76,27 +76,11 @@ class Held(msgspec.Struct):
         return max(0, now_ms - self.behind_ms) if self.behind_ms else 0
 
 
-class Progress:
+class Progress(Board[Held]):
     """The file in which the worker that replicates tells the others how far it is."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._told = b""
-
-    def read(self) -> list[Held]:
-        with suppress(OSError, msgspec.MsgspecError):
-            return msgspec.json.decode(self.path.read_bytes(), type=list[Held])
-        return []
-
-    def write(self, held: Sequence[Held]) -> None:
-        """A full disk loses it, nothing else."""
-        told = msgspec.json.encode(held)
-        if told != self._told:
-            with suppress(OSError):
-                fresh = self.path.with_suffix(".new")
-                fresh.write_bytes(told)
-                os.replace(fresh, self.path)
-                self._told = told
+        super().__init__(path, Held)
 
 
 class Room(Protocol):

@@ -22,7 +22,7 @@ from gateway.front.complaints import now_ms
 from gateway.insight.edges import Heard
 from gateway.insight.edges import lines as edge_lines
 from gateway.insight.holes import lines as hole_lines
-from gateway.insight.node import Node
+from gateway.insight.node import Node, portion_lines
 from gateway.insight.node import lines as node_lines
 from gateway.insight.replication import lines as replication_lines
 from gateway.insight.reports import Report, missing
@@ -113,6 +113,7 @@ def status_of(parts: Parts) -> dict[str, object]:
         "role": parts.config.role,
         "serials": heads,
         "cache_bytes": sum(one.bytes for one in parts.store.cached.packs()),
+        "cache_shares": to_builtins(parts.evictor.portions()),
         "disk_free_bytes": (free := free_bytes(parts.root)),
         "disk_full": free < ROOM_BYTES_MIN,
         "workers": parts.config.workers,
@@ -163,6 +164,7 @@ def metrics_of(parts: Parts) -> str:
     work = {name: chore.told() for name, chore in parts.chores.items()}
     told = parts.metrics.render() + "".join(node_lines(node_of(parts))) + "".join(upkeep_lines(work))
     told += "".join(shipping_lines(shipping.told(Folders(parts.root))))
+    told += "".join(portion_lines(parts.evictor.portions()))
     if parts.uplink is not None:
         told += "".join(hole_lines(parts.uplink.follower.holes()))
         return told + "".join(replication_lines(parts.replicated.read(), now_ms()))

@@ -1,9 +1,19 @@
 """What do metrics tell of the node as a whole: what it is, how far behind its origin, how full?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
+from cache.keeping.shares import Portion
 from gateway.insight.series import written
+
+PLACES_MAX = 1_000
+
+_PORTIONS = {
+    "bytes": "What a place with a share has of the cache.",
+    "guaranteed_bytes": "What of it stays, however little it is asked for.",
+    "most_bytes": "The most that it may have, 0 = no bound.",
+}
 
 
 class Node(NamedTuple):
@@ -30,3 +40,16 @@ def lines(node: Node) -> Iterator[str]:
         yield from written("origin_connected", "gauge", told, [({}, int(node.connected))])
         lag = "How long ago it last knew all that its origin had, as far as it can tell."
         yield from written("origin_lag_seconds", "gauge", lag, [({}, (node.lag_ms or 0) / 1000)])
+
+
+def portion_lines(portions: Sequence[Portion]) -> Iterator[str]:
+    """Prometheus text of at most PLACES_MAX places, which the configuration names; a workspace as a whole has
+    repository ""."""
+    for field, told in _PORTIONS.items():
+        rows = ((_place(one), getattr(one, field)) for one in portions)
+        yield from written(f"cache_share_{field}", "gauge", told, islice(rows, PLACES_MAX))
+
+
+def _place(portion: Portion) -> dict[str, str]:
+    workspace, _, repository = portion.place.partition("/")
+    return {"workspace": workspace, "repository": repository}

@@ -5,13 +5,16 @@ still on its way is not counted.
 """
 
 import hashlib
+import subprocess
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from bench.hostile.watching import exchange
+from gateway.cli.terminal.sizes import size_of
 from storage.blobs.packs import BODY, records
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair
+from tests.harness.running import ENTREPOT, clean_environment
 from tests.harness.waiting import until
 
 CACHE_BYTES = 64 << 20
@@ -68,6 +71,25 @@ def configure(folder: Path, *shares: str) -> None:
     config.write_text("\n".join([*lines, f"shares = {list(shares)!r}"]) + "\n")
 
 
+def is_told(pair: Pair, bytes: int) -> None:
+    """By either process of the edge: in `status`, drawn and for programs, and in the metrics."""
+    wanted = {"place": BUSY, "bytes": bytes, "guaranteed_bytes": 0, "most_bytes": MOST_BYTES}
+
+    def told() -> bool:
+        return bool(pair.entrepot("status", node=pair.edge)[1]["cache_shares"] == [wanted])
+
+    until(told, "the process that evicts has counted")
+    assert [told() for _ in range(4)] == [True] * 4
+    workspace, repository = BUSY.split("/")
+    for name in ("bytes", "guaranteed_bytes", "most_bytes"):
+        line = f'entrepot_cache_share_{name}{{workspace="{workspace}",repository="{repository}"}} {wanted[name]}\n'
+        assert line in pair.edge.ask("GET", "/-/metrics", pair.token).body.decode()
+    environment = clean_environment() | {"ENTREPOT_URL": pair.edge.url, "ENTREPOT_TOKEN": pair.token}
+    drawn = subprocess.run([*ENTREPOT, "status"], capture_output=True, text=True, env=environment, timeout=60).stdout
+    (row,) = (line for line in drawn.splitlines() if line.startswith(f"{BUSY} █"))
+    assert row.endswith(f"{size_of(bytes)}, at most {size_of(MOST_BYTES)}")
+
+
 def test_a_most_holds_at_an_edge_and_what_is_others_stays_where_it_is(tmp_path: Path) -> None:
     cache = {"disk_bytes_max": CACHE_BYTES, "shares": [f"{BUSY}=-{MOST}"]}
     busy = [(BUSY, n) for n in range(150)]
@@ -82,6 +104,7 @@ def test_a_most_holds_at_an_edge_and_what_is_others_stays_where_it_is(tmp_path: 
         for n in range(0, 120, 10):
             read(pair, [*busy[n : n + 10], *quiet[n // 10 * 2 : n // 10 * 2 + 2]])
         holds(busy)
+        is_told(pair, bytes_of(used(pair, busy)))
         lying = used(pair, quiet)
         assert set(lying) == set(quiet[:24]), "nobody else gives anything for it"
         assert not set(lying.values()) & set(used(pair, busy).values()), "they lie apart"

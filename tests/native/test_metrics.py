@@ -75,7 +75,10 @@ def expressions() -> list[str]:
     return [one.replace("$__rate_interval", "5m").replace("$instance", ".*") for one in found]
 
 
-WANTED = (("entrepot_webhook_enabled{", "entrepot_edge_holes{"), ("entrepot_replication_files{",))
+WANTED = (
+    ("entrepot_webhook_enabled{", "entrepot_edge_holes{"),
+    ("entrepot_replication_files{", "entrepot_cache_share_bytes{"),
+)
 """What an origin and an edge come to tell after a moment."""
 
 
@@ -101,7 +104,7 @@ def test_the_alerts_ring_when_they_should_and_every_expression_is_one(tmp_path: 
 
 def test_prometheus_takes_the_metrics_and_what_is_watched_is_there(tmp_path: Path) -> None:
     promtool = program("promtool")
-    with Topology(tmp_path) as world:
+    with Topology(tmp_path, '[cache]\nshares = ["acme/builds=5-40"]\n') as world:
         mine = world.repository("acme", "builds")
         hook = {"name": "ci", "url": f"http://127.0.0.1:{free_port()}/", "private_network": True}
         headers = {"Authorization": f"Bearer {world.token}", "Content-Type": "application/json"}

@@ -77,6 +77,39 @@ def test_what_is_guaranteed_stays_and_what_is_too_much_goes(tmp_path: Path) -> N
         assert has("acme/other") >= 10, "the rest is anybody's"
 
 
+def test_what_each_place_has_is_told_to_every_process_open_packs_and_shared_ones_too(tmp_path: Path) -> None:
+    """A guarantee without a most has no packs of its own: what lies in everybody's is counted by its owner."""
+    with cache_at(tmp_path / "cache", pack_bytes_max=LARGE) as (shelf, _):
+        cache = Cache(shelf, tmp_path / "cache")
+        shares = parsed(["acme=20-", "acme/quiet=10-", "acme/busy=-30", "idle=-5"])
+        owners = Owners(Shelf(shelf.env), shares)
+        evictor = Evictor(shelf, 20 * LARGE, shares=shares, owners=owners)
+        other = Evictor(shelf, 20 * LARGE, shares=shares, owners=owners)
+        assert other.portions() == [], "nobody has looked"
+
+        def had() -> dict[str, int]:
+            evictor.look({})
+            told = other.portions()
+            assert [one.guaranteed_bytes for one in told] == [4 * LARGE, 2 * LARGE, 0, 0]
+            assert [one.most_bytes for one in told] == [0, 0, 6 * LARGE, LARGE]
+            return {one.place: one.bytes for one in told}
+
+        cache.add(5_000, 1, "acme/quiet", evictor)
+        cache.add(7_000, 2, "acme/busy", evictor)
+        cache.add(9_000, 3, "elsewhere/x", evictor)
+        assert had() == {"acme": 12_000, "acme/quiet": 5_000, "acme/busy": 7_000, "idle": 0}
+        assert had() == {"acme": 12_000, "acme/quiet": 5_000, "acme/busy": 7_000, "idle": 0}, "and again"
+        large = [cache.add(LARGE, seed, "acme/quiet", evictor) for seed in range(10, 13)]
+        assert had()["acme/quiet"] == 5_000 + 3 * LARGE, "sealed ones and the open one"
+        for seed in range(100, 110):
+            cache.add(LARGE, seed, "acme/busy", evictor)
+        assert had()["acme/busy"] <= 6 * LARGE
+        assert all(cache.has(one) for one in large)
+        fewer = Evictor(shelf, 20 * LARGE, shares=shares[1:2], owners=owners)
+        assert [one.place for one in fewer.portions()] == ["acme/quiet"], "of none that is configured no more"
+        assert Evictor(shelf, 20 * LARGE).portions() == []
+
+
 def test_of_one_who_has_too_much_what_was_asked_for_stays_longest(tmp_path: Path) -> None:
     with cache_at(tmp_path / "cache", pack_bytes_max=LARGE) as (shelf, _):
         cache = Cache(shelf, tmp_path / "cache")

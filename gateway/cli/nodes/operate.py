@@ -5,6 +5,7 @@ from typing import Any
 
 from gateway.access import bootstrap
 from gateway.cli.nodes.holes import not_taken_in
+from gateway.cli.nodes.portions import cached_for
 from gateway.cli.terminal.client import reach
 from gateway.cli.terminal.output import Output
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl
@@ -40,6 +41,7 @@ def status(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") ->
     if not any(told.get("log", {}).get(name) for name in LOG_TROUBLE):
         said.pop("log", None)
     lines = [f"{name.replace('_', ' ')}: {_said(value)}" for name, value in said.items()]
+    lines += cached_for(told.get("cache_shares", ()))
     lines += [not_taken_in(one) for one in told.get("holes", ())]
     lines += [DISK_FULL] if told.get("disk_full") else []
     Output(json).fact(told, "\n".join(lines))
