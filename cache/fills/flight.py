@@ -289,7 +289,7 @@ class _Bypasses:
         self, opener: Callable[[], Source], offset: int, length: int, at_once: AtOnce | None = None
     ) -> "Bypass | None":
         """A range of its own from what `at_once` brings, or else `opener` opens; None where it cannot be had now, or
-        not from there on. `length` -1: all of it, as its source tells."""
+        not from there on. `length` -1: all of it, as its source tells, or to its end where that does not tell."""
         if not self.enter():
             return None
         bypass: Bypass | None = None
@@ -315,10 +315,10 @@ def _begun(opener: Callable[[], Source], offset: int, length: int) -> tuple[Sour
     """
     source = opener()
     try:
-        told = source.length >= 0 if length < 0 else source.length < 0 or source.length >= length
-        if source.offset == offset and told:
+        if source.offset == offset and (length < 0 or source.length < 0 or source.length >= length):
             most = source.length if length < 0 else length
-            first = bytearray(min(most, _FIRST_BYTES_MAX) if source.ready(0) else 0)
+            most = _FIRST_BYTES_MAX if most < 0 else min(most, _FIRST_BYTES_MAX)
+            first = bytearray(most if source.ready(0) else 0)
             count = source.readinto(memoryview(first)) if first else 0
             return source, bytes(first[:count])
     except BaseException:
@@ -329,7 +329,7 @@ def _begun(opener: Callable[[], Source], offset: int, length: int) -> tuple[Sour
 
 
 class Bypass:
-    """A range that goes past the cache to one waiter."""
+    """A range that goes past the cache to one waiter. `length` -1 = its source does not tell how much there is."""
 
     def __init__(self, source: Source, first: bytes, length: int, bypasses: _Bypasses) -> None:
         self._source = source
@@ -351,11 +351,12 @@ class Bypass:
             return b""
         if self._first:
             data, self._first = self._first[:bytes_max], self._first[bytes_max:]
-            self._left -= len(data)
+            self._took(len(data))
             return data
+        most = bytes_max if self._left < 0 else min(self._left, bytes_max)
         if not self._buffer:  # fresh memory is dear: not before the first bytes are on their way
-            self._buffer = memoryview(bytearray(min(self._left, BUFFER_BYTES)))
-        want = self._buffer[: min(self._left, bytes_max)]
+            self._buffer = memoryview(bytearray(BUFFER_BYTES if self._left < 0 else min(self._left, BUFFER_BYTES)))
+        want = self._buffer[:most]
         try:
             count = await trio.to_thread.run_sync(
                 self._source.readinto, want, limiter=self._bypasses.threads, abandon_on_cancel=True
@@ -364,10 +365,13 @@ class Bypass:
             self._source.abort()  # the thread wakes at once
             self.close()
             raise
-        if not count:
+        if not count and self._left > 0:
             raise UpstreamFailed("The upstream's range ended too early.", "Try again.")
-        self._left -= count
+        self._took(count)
         return bytes(want[:count])
+
+    def _took(self, count: int) -> None:
+        self._left = 0 if not count else self._left if self._left < 0 else self._left - count
 
     def close(self) -> None:
         if not self._closed:
@@ -439,7 +443,7 @@ class Flights:
         self, opener: Callable[[], Source], offset: int, length: int, at_once: AtOnce | None = None
     ) -> "Bypass | None":
         """A range that is fetched alone and not kept; None where it cannot be had so. `at_once` asks for it on the
-        loop, where that goes; `opener` in a thread. `length` -1: the whole, of which its source tells the length."""
+        loop, where that goes; `opener` in a thread. `length` -1: the whole, whose length its source tells, or not."""
         return await self._bypasses.one(opener, offset, length, at_once)
 
     async def join(

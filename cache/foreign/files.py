@@ -338,10 +338,12 @@ class ForeignFiles:
             if spot.asks_nobody or (record is not None and self._good(spot, record)):
                 continue
             with contextlib.suppress(Absent):
-                source = self.stream(spot, spot.headers, 0)
+                source: Source = self.stream(spot, spot.headers, 0)
                 try:
                     check(source, wanted)
                     head = self._head_of(spot, source)
+                    if source.length < 0:  # how much comes is counted, since nobody tells
+                        source = _Watched(source, wanted, head.digests, _not_told)
                     return Passing(source, head, head.digests | wanted.digests)
                 except BaseException:
                     source.close()
@@ -532,6 +534,10 @@ class _Watched:
 
     def abort(self) -> None:
         self._inner.abort()
+
+
+def _not_told() -> None:
+    """Of what is not kept no failure is written down."""
 
 
 def _lasting(place: tuple[str, str, str], wanted: Wanted, urls: tuple[str, ...]) -> Callable[[str], bytes] | None:

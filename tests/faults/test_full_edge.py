@@ -12,6 +12,7 @@ from urllib.parse import urljoin
 
 import pytest
 
+from bench.hostile.speaking import Ended, Reset
 from cache.keeping.eviction import LOOK_SECONDS
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair
 from tests.harness.upstreams import Item, noise, upstream
@@ -143,6 +144,10 @@ def test_e5_a_full_edge_passes_foreign_files_and_pages_on_and_tells_its_operator
             server.items[f"/{jar_of(n)}"] = server.items[f"/files/{wheel_of(n)}"] = Item(body)
             digest = hashlib.sha256(body).hexdigest()
             anchors.append(f'<a href="../../files/{wheel_of(n)}#sha256={digest}">{wheel_of(n)}</a>')
+        for n in range(20, 28):  # nobody tells how long these are
+            server.items[f"/{jar_of(n)}"] = Item(foreign_body(n), chunked=True)
+        lie = {"X-Checksum-Sha1": "0" * 40}
+        server.items[f"/{jar_of(31)}"] = Item(foreign_body(31), chunked=True, headers=lie)
         page = "<!DOCTYPE html><html><body>" + "\n".join(anchors) + "</body></html>"
         server.items["/simple/six/"] = Item(page.encode(), headers={"Content-Type": "text/html"})
         for format, at in (("maven", ""), ("pypi", "simple/")):
@@ -176,6 +181,9 @@ def test_e5_a_full_edge_passes_foreign_files_and_pages_on_and_tells_its_operator
             assert len(wheels) == 16
             assert [n for n in range(8) if not jar(n)] == [], "what is here, and what is not"
             assert [n for n in range(8 * turn, 8 * turn + 8) if not wheel(n)] == []
+            assert [n for n in range(20 + 4 * turn, 24 + 4 * turn) if not jar(n)] == []
+            with pytest.raises((Reset, Ended)):
+                jar(31)
             ranged = pair.edge.ask("HEAD", f"/{PUBLIC}/maven/{jar_of(11)}", pair.token)
             assert ranged.status == 200
         assert got("maven/a/b/99/b-99.jar")[0] == 404

@@ -560,6 +560,23 @@ async def test_what_came_with_the_head_of_a_range_is_read_with_it(flights: Fligh
     assert source.closed
 
 
+@pytest.mark.parametrize("ready", [True, False])
+async def test_a_whole_whose_length_nobody_tells_is_read_to_its_end(flights: Flights, ready: bool) -> None:
+    body = noise(1_000_000)
+    source = Asked(body, 0, ready=ready)
+    source.length = -1
+    bypass = await flights.pass_by(lambda: source, 0, -1)
+    assert bypass is not None
+    assert bypass.length == -1
+    async with bypass:
+        found = b""
+        while piece := await bypass.read(30_000):
+            found += piece
+        assert await bypass.read(30_000) == b""
+    assert found == body
+    assert source.closed
+
+
 async def test_another_range_than_the_one_asked_for_is_closed_at_once(flights: Flights) -> None:
     source = Asked(b"x" * 10, 0, ready=True)
     assert await flights.pass_by(lambda: source, 7, 10) is None

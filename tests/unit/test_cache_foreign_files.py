@@ -127,6 +127,39 @@ async def test_o4_bytes_come_while_the_upstream_still_sends(world: World, nurser
     assert await drain(arriving.fill) == BODY
 
 
+def read_out(world: World, files: ForeignFiles, pull: Pull) -> bytes:
+    """What goes past the cache, to its end."""
+    passing = files.passing(world.where, pull)
+    assert passing is not None
+    buffer, found = memoryview(bytearray(65_536)), b""
+    try:
+        while count := passing.source.readinto(buffer):
+            found += buffer[:count]
+    finally:
+        passing.source.close()
+    return found
+
+
+async def test_e5_what_passes_without_a_told_length_is_counted_and_judged(world: World, nursery: trio.Nursery) -> None:
+    """Larger than it may be, and other than its own header announces: neither is known before its end."""
+    files = world.files(nursery)
+    item = world.one.items["/a/x.jar"] = Item(BODY, chunked=True)
+    announced = replaced(JAR, announced=(("x-checksum-sha1", "sha1"),))
+    assert read_out(world, files, JAR) == BODY
+    with pytest.raises(UpstreamFailed, match="larger than it may be"):
+        read_out(world, files, replaced(JAR, bytes_max=len(BODY) - 1))
+    item.headers = {"X-Checksum-Sha1": hashlib.sha1(BODY).hexdigest()}
+    assert read_out(world, files, announced) == BODY
+    item.headers = {"X-Checksum-Sha1": "0" * 40}
+    with pytest.raises(UpstreamFailed, match="its own answer"):
+        read_out(world, files, announced)
+    item.headers = {}
+    item.cut_at = 200_000
+    with pytest.raises(UpstreamFailed):
+        read_out(world, files, JAR)
+    assert files.peek(world.where, JAR) is None
+
+
 async def test_b6_many_waiters_share_one_question(world: World, nursery: trio.Nursery) -> None:
     world.one.items["/a/x.jar"] = Item(BODY, chunked=True)
     files, other = world.files(nursery), world.files(nursery)

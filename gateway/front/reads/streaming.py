@@ -163,7 +163,11 @@ async def stream_bypass(request: Request, bypass: Bypass, answer: Answer, wire: 
 
 
 async def stream_whole_past(request: Request, bypass: Bypass, answer: Answer, digests: Mapping[str, str]) -> None:
-    """An object whose size its source told, past the cache; a range of it is the whole with its ends left off."""
+    """An object whose size its source tells, past the cache; a range of it is the whole with its ends left off. One
+    whose size it does not tell goes as a whole."""
+    if bypass.length < 0:
+        await _unsized_past(request, bypass, answer, digests)
+        return
     answer.size, answer.extents = bypass.length, ((-1, 0, bypass.length),)
     wire = plan(answer, request.head)
     answer.extents = ()
@@ -191,20 +195,34 @@ async def stream_past(
     async with bypass:
         request.outcome = "BYPASS"
         stream = await request.start(wire.status, _headers(answer, wire, answer.size, at), wire.size)
-        hasher, held, left = Hasher(digests), b"", wire.size
-        while left:
-            data = await bypass.read(left)
-            left -= len(data)
-            hasher.update(data)
-            held += data
-            if (ready := len(held) - HELD_BYTES_MAX) > 0:
-                await stream.write(held[:ready])
-                held = held[ready:]
-        found = hasher.others | {"sha256": hasher.sha256.hex()}
-        if any(found[name] != value for name, value in digests.items()):
-            raise UpstreamFailed("What was sent is not what was announced.", "Try again.")
-        await stream.write(held)
-        await stream.finish()
+        await _judged(stream, bypass, digests)
+
+
+async def _unsized_past(request: Request, bypass: Bypass, answer: Answer, digests: Mapping[str, str]) -> None:
+    """Chunked, from the start. Where its source breaks off the answer does, too. Raises UpstreamFailed."""
+    async with bypass:
+        request.outcome = "BYPASS"
+        stream = await request.start(200, _headers(answer, None, -1, 0), None)
+        if request.head.method == "HEAD":
+            await stream.finish()
+        else:
+            await _judged(stream, bypass, digests)
+
+
+async def _judged(stream: Stream, bypass: Bypass, digests: Mapping[str, str]) -> None:
+    """All of it, the last bytes when the digests (hex) hold. Raises UpstreamFailed."""
+    hasher, held = Hasher(digests), b""
+    while data := await bypass.read(PIECE_BYTES_MAX):
+        hasher.update(data)
+        held += data
+        if (ready := len(held) - HELD_BYTES_MAX) > 0:
+            await stream.write(held[:ready])
+            held = held[ready:]
+    found = hasher.others | {"sha256": hasher.sha256.hex()}
+    if any(found[name] != value for name, value in digests.items()):
+        raise UpstreamFailed("What was sent is not what was announced.", "Try again.")
+    await stream.write(held)
+    await stream.finish()
 
 
 def _headers(answer: Answer, wire: Wire | None, size: int, at: int) -> list[tuple[str, str]]:
