@@ -158,7 +158,9 @@ class Composer:
         at = next_record(pack.length)
         body = encode(cut, row.size, row.sum, [Part(chunk, True) for chunk in found])
         record, written = record_bytes(at, sha256, body, RECIPE, _now_ms())
-        fd = os.open(self._shelf.path(extent.pack), os.O_RDWR | os.O_CLOEXEC)
+        fd = self._opened(extent.pack)
+        if fd < 0:
+            return
         try:
             disk.write_all(fd, written, at)
             if self._shelf.durable:
@@ -175,6 +177,17 @@ class Composer:
             [(chunk.key, ChunkRow(extent.pack, extent.offset + chunk.start, chunk.length)) for chunk in found],
             instead=instead,
         )
+
+    def _opened(self, pack: int) -> int:
+        """A pack to write behind its blob, -1 where it was forgotten meanwhile. Raises Damaged where it is known all
+        the same: whoever comes next in the queue does not wait for it."""
+        try:
+            return os.open(self._shelf.path(pack), os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            with self._shelf.env.begin() as txn:
+                if self._ledger.pack(txn, pack) is None:
+                    return -1
+            raise Damaged("A pack that the index names is not there.", "Restore it.") from None
 
     def _put_chunks(self, rows: Sequence[tuple[bytes, ChunkRow]], *, instead: bool = False) -> None:
         """Let these chunks be found, where they are not already elsewhere."""

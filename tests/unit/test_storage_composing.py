@@ -266,6 +266,44 @@ async def test_a_reader_goes_on_while_its_blob_is_laid_anew(tmp_path: Path) -> N
         assert len(after.extents) > 1
 
 
+class Beaten(Composer):
+    """Eviction is quicker than this one."""
+
+    def _opened(self, pack: int) -> int:
+        self._shelf.drop(pack)
+        return super()._opened(pack)
+
+
+async def test_what_is_forgotten_while_it_is_cut_holds_nobody_up(tmp_path: Path) -> None:
+    with opened(tmp_path, role="edge") as store:
+
+        def put(data: bytes) -> None:
+            with store.cache_intake.stage() as staged:
+                staged.write(data)
+                staged.seal()
+                store.cached.put(staged)
+
+        put(OLD)
+        assert Beaten(store.cached).work() == 1
+        assert store.cached.find(sha256(OLD)) is None
+        put(NEW)
+        cut_all(store.cached)
+        row = row_of(store.cached, NEW)
+        assert row is not None
+        assert row.cut is Cut.CONTENT
+
+
+async def test_a_pack_that_is_lost_is_settled_and_holds_nobody_up(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        await publish(store, "v1", OLD)
+        row = row_of(store.blobs, OLD)
+        assert row is not None
+        store.blobs.path(row.extents[0].pack).unlink()
+        await publish(store, "v2", THIRD)
+        cut_all(store.blobs)
+        assert [one.cut for data in (OLD, THIRD) if (one := row_of(store.blobs, data))] == [Cut.UNDECIDED, Cut.CONTENT]
+
+
 async def test_on_a_cache_chunks_become_known_and_nothing_is_shared(tmp_path: Path) -> None:
     with opened(tmp_path, role="edge") as store:
         for data in (OLD, NEW):
