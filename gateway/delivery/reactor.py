@@ -26,7 +26,7 @@ from gateway.delivery.notes import Notes
 from gateway.delivery.parting import Parting, hang_up
 from gateway.delivery.proxies import DIRECT, Arrivals, Proxies
 from gateway.delivery.recalling import Recall
-from gateway.delivery.requests import Handler, attend
+from gateway.delivery.requests import Handler, attend, running_max
 from gateway.delivery.rounds import go_round
 from gateway.delivery.sending import CROWD, Sender
 from gateway.delivery.tls import Seal
@@ -547,7 +547,7 @@ class Reactor:
     # ------------------------------------------------------------ request tasks
 
     def _lend(self, c: Connection, head: Head) -> None:
-        if self._running >= self.config.requests_running_max:
+        if self._running >= running_max(self.config, head):
             self.refuse(c, Refused(503, "This node has as many requests as it takes."))
             return
         self._running += 1

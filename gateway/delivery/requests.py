@@ -12,6 +12,7 @@ from typing import Protocol
 
 import trio
 
+from gateway.config import Delivery
 from gateway.delivery.answers import Answer, Extents, connection_lines, field_lines, plan
 from gateway.delivery.bodies import Body
 from gateway.delivery.connections import Connection, Engine, Gone, Phase
@@ -20,6 +21,8 @@ from gateway.insight.requestlog import family, fragment
 from storage.errors import Problem
 
 REQUEST_ID = "Entrepot-Request-Id"
+OWN_RUNNING_MAX = 64
+"""Tasks for what is below /-/ alone: health, metrics, API, the streams of edges."""
 log = logging.getLogger("entrepot.delivery")
 
 Headers = Iterable[tuple[str, str]]
@@ -319,6 +322,12 @@ class Handler(Protocol):
     async def handle(self, request: Request) -> None:
         """Everything else. Sends exactly one response through the request."""
         ...
+
+
+def running_max(config: Delivery, head: Head) -> int:
+    """With so many tasks at work this request is shed. What clients of packages have filled leaves room for whoever
+    looks after the node, and for its edges: a flood of uploads must not look like a node that has died."""
+    return config.requests_running_max + (OWN_RUNNING_MAX if head.segments[0] == "-" else 0)
 
 
 async def attend(engine: Engine, handler: Handler, c: Connection, head: Head) -> None:

@@ -16,7 +16,7 @@ from gateway.delivery import deadlines, sending
 from gateway.delivery.answers import Answer
 from gateway.delivery.heads import Head
 from gateway.delivery.memo import Entry, Memo, entry_of
-from gateway.delivery.requests import Request
+from gateway.delivery.requests import OWN_RUNNING_MAX, Request
 from gateway.insight.metrics import Metrics
 from tests.harness.loops import LARGE, SMALL, Client, Fake, started
 from tests.harness.waiting import comes
@@ -374,9 +374,30 @@ async def test_one_task_too_many_is_told_so(nursery: trio.Nursery, tmp_path: Pat
     first, second = await loop.client(), await loop.client()
     await first.send(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
     await comes(lambda: "/wait" in loop.fake.seen)
-    assert (await second.get("/wait")).status == 503
+    shed = await second.get("/wait")
+    assert (shed.status, shed.headers["retry-after"]) == (503, "1")
+    third = await loop.client()
+    assert (await third.get("/-/health")).body == b"slow", "what looks after the node has room of its own"
     gate.set()
     assert (await first.response()).status == 200
+
+
+async def test_what_is_below_our_own_path_is_shed_too_in_the_end(nursery: trio.Nursery, tmp_path: Path) -> None:
+    loop = await started(nursery, tmp_path, requests_running_max=1)
+    gate = trio.Event()
+
+    async def wait(request: Request) -> None:
+        await gate.wait()
+        await request.reply(200, ())
+
+    loop.fake.tasks["/-/wait"] = wait
+    clients = [await loop.client() for _ in range(1 + OWN_RUNNING_MAX)]
+    for client in clients:
+        await client.send(b"GET /-/wait HTTP/1.1\r\nHost: a\r\n\r\n")
+    await comes(lambda: loop.fake.seen.count("/-/wait") == len(clients))
+    assert (await (await loop.client()).get("/-/wait")).status == 503
+    gate.set()
+    assert [(await client.response()).status for client in clients] == [200] * len(clients)
 
 
 async def test_e9_no_descriptor_left_lets_the_next_one_in_later(
