@@ -8,11 +8,17 @@
 
 Words of `name`, `filename`, `license` and of no field are found within, whatever the case; ^ before one holds it to
 the beginning (a name then as its format spells it), $ behind it to the end, * and ? stand for any. `format`,
-`repository`, `workspace`, `tag`, `version`, `checksum`, `architecture`, `uploader` (an id, or what that was called) and
-`upstream` are meant whole; * and ? work there too. Versions are compared in the order of their format, and those of a
-format that has none are never below or above another. A size is bytes, or has k, m, g; a date is YYYY-MM-DD in UTC;
-`downloads` is a number; `quarantined` is true or false. `upstream:*` is what
-is known from any upstream, and is not published here.
+`repository`, `workspace`, `tag`, `version`, `checksum`, `architecture`, `uploader` (an id, or what that was called),
+`type`, `distribution`, `component`, `dependency` and `upstream` are meant whole; * and ? work there too. Versions are
+compared in the order of their format, and those of a format that has none are never below or above another. A size is
+bytes, or has k, m, g; a date is YYYY-MM-DD in UTC; `downloads` is a number; `quarantined` and `prerelease` are true or
+false, where a version of a format without an order is no prerelease. What was never downloaded was not
+`last_downloaded` on any day. `dependency:NAME>=VERSION` holds where a version is named with that dependency, as a bound
+or as the only one, of which this is true. `upstream:*` is what is known from any upstream, and is not published here.
+
+`status` is available, quarantined or deleted. What was deleted, and stands in a bin, is found by `status:deleted`
+alone, which must hold for all that is found: no other query costs a look into bins, and none finds what is gone by
+accident.
 
 Pure. A query has bounded length, depth and number of terms, and no pattern runs longer than its text times its length.
 """
@@ -20,8 +26,10 @@ Pure. A query has bounded length, depth and number of terms, and no pattern runs
 import datetime
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+from formats.kit.traits import Dependency
 from storage.errors import Invalid
 
 TERMS_MAX = 50
@@ -32,11 +40,18 @@ DAY_MS = 24 * 3600 * 1000
 PACKAGE_FIELDS = ("name", "format", "repository", "workspace", "upstream")
 VERSION_FIELDS = (
     "version", "tag", "filename", "checksum", "size", "uploaded", "license", "architecture", "uploader", "quarantined",
-    "downloads",
+    "downloads", "last_downloaded", "prerelease", "status", "type", "dependency", "distribution", "component",
 )  # fmt: skip
 _WITHIN = ("name", "filename", "license")
-_COMPARED = ("version", "size", "uploaded", "downloads")
-_KNOWN = ("license", "architecture", "uploader", "quarantined", "downloads")
+_COMPARED = ("version", "size", "uploaded", "downloads", "last_downloaded")
+_SAID = ("license", "architecture", "uploader", "type", "distribution", "component")
+_FLAGS = ("quarantined", "prerelease")
+LOOKED_UP = (*_SAID, *_FLAGS, "downloads", "last_downloaded", "status", "dependency")
+"""What nothing but a look at the version and around it tells (Known)."""
+_HEARD_OF = ("version", "prerelease")
+"""What is known of a version of which an upstream has told the name."""
+AVAILABLE, WITHHELD, DELETED = "available", "quarantined", "deleted"
+STATUSES = (AVAILABLE, WITHHELD, DELETED)
 _SIZES = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
 
 _TOKEN = re.compile(
@@ -45,6 +60,7 @@ _TOKEN = re.compile(
 )
 _VALUELESS = re.compile(r"[a-z_]+:|[<>~]?=|[<>]")
 _PART = re.compile(r"\d{1,9}(\.\d{1,9})?")
+_DEPENDENCY = re.compile(r"([^<>=~\s]+)\s*(?:(>=|<=|~=|>|<|=)\s*([^<>=\s]+))?")
 _SIZE = re.compile(r"(\d{1,15})([kmg]?)b?", re.IGNORECASE)
 
 Order = Callable[[str], Any]
@@ -73,9 +89,22 @@ class Known(Protocol):
         """Id and name; none where the caller may not know."""
         ...
 
+    def types(self) -> Sequence[str]: ...
+    def distributions(self) -> Sequence[str]: ...
+    def components(self) -> Sequence[str]: ...
+    def dependencies(self) -> Sequence[Dependency]: ...
     def quarantined(self) -> bool: ...
+    def prerelease(self) -> bool: ...
+    def status(self) -> str:
+        """One of STATUSES."""
+        ...
+
     def downloads(self) -> int:
         """0 where nobody counts."""
+        ...
+
+    def last_downloaded_ms(self) -> int:
+        """0 = never, and where nobody counts."""
         ...
 
     def shown(self) -> dict[str, object]:
@@ -102,12 +131,14 @@ class Part(Protocol):
 
 
 class Term(NamedTuple):
-    """`field` "" = the name. `op` "" = as the field does."""
+    """`field` "" = the name. `op` "" = as the field does. Of a dependency `op` and `version` are about what it is
+    wanted in, and `text` is its name."""
 
     field: str
     op: str
     text: str
     number: int = 0
+    version: str = ""
 
     def holds(self, at: At, held: Held | None, order: Order | None) -> bool | None:
         if self.field == "name" and (typed := _beginning(self.text)):
@@ -121,7 +152,9 @@ class Term(NamedTuple):
             return None
         if self.field == "version":
             return self.holds_version(held.version, order)
-        if self.field in _KNOWN:
+        if self.field == "dependency":
+            return held.known is not None and self._holds_dependency(at, held.known, order)
+        if self.field in LOOKED_UP:
             return held.known is not None and self._holds_known(held.known)
         if self.field == "tag":
             return any(matches("tag", self.text, one) for one in held.tags)
@@ -136,10 +169,33 @@ class Term(NamedTuple):
     def _holds_known(self, known: Known) -> bool:
         if self.field == "downloads":
             return _compared(self.op or "=", known.downloads(), self.number)
-        if self.field == "quarantined":
-            return known.quarantined() is (self.number == 1)
-        told = {"license": known.licenses, "architecture": known.architectures, "uploader": known.uploaders}
+        if self.field == "last_downloaded":
+            last_ms = known.last_downloaded_ms()
+            return last_ms > 0 and self._holds_day(last_ms)
+        if self.field in _FLAGS:
+            found = known.quarantined() if self.field == "quarantined" else known.prerelease()
+            return found is (self.number == 1)
+        if self.field == "status":
+            return known.status() == self.text
+        told = {
+            "license": known.licenses,
+            "architecture": known.architectures,
+            "uploader": known.uploaders,
+            "type": known.types,
+            "distribution": known.distributions,
+            "component": known.components,
+        }
         return any(matches(self.field, self.text, one) for one in told[self.field]())
+
+    def _holds_dependency(self, at: At, known: Known, order: Order | None) -> bool:
+        spelt = "" if set(self.text) & set("*?") else at.spelt(self.text)
+        wanted, whole = Term("version", self.op, self.version), order and partial(_whole_order, order)
+        for one in known.dependencies():
+            if any(name == spelt or matches("dependency", self.text, name) for name in one.names) and (
+                not self.version or any(wanted.holds_version(version, whole) for version in one.versions)
+            ):
+                return True
+        return False
 
     def _holds_day(self, at_ms: int) -> bool:
         day = at_ms - at_ms % DAY_MS
@@ -153,7 +209,7 @@ class Term(NamedTuple):
         if order is None:
             return False
         try:
-            mine, theirs = order(version), _asked_order(order, self.text)
+            mine, theirs = order(version), _whole_order(order, self.text)
             if self.op != "~=":
                 return _compared(self.op, mine, theirs)
             return bool(mine >= theirs) and _same_release(version, self.text)
@@ -161,8 +217,8 @@ class Term(NamedTuple):
             return False
 
 
-def _asked_order(order: Order, text: str) -> Any:
-    """The sort key of a version that is asked for; 2 is 2.0.0 to a format that wants it whole. Raises Invalid."""
+def _whole_order(order: Order, text: str) -> Any:
+    """The sort key of a version as people write it; 2 is 2.0.0 to a format that wants it whole. Raises Invalid."""
     try:
         return order(text)
     except Invalid:
@@ -215,7 +271,41 @@ def parse(text: str) -> Part:
     found = reader.query(0)
     if reader.at < len(reader.tokens):
         raise Invalid('The query has a ")" that nothing opened.', "Leave it out, or open it.")
+    if not _all_apart(found):
+        raise Invalid("What is deleted is found apart from what is there.", "Put status:deleted beside all the rest.")
     return found
+
+
+def _all_apart(part: Part, *, top: bool = True) -> bool:
+    """Does status:deleted, where it stands, have to hold for whatever the query finds?"""
+    match part:
+        case Term("status", _, text):
+            return top or text != DELETED
+        case Not(inner):
+            return _all_apart(inner, top=False)
+        case All(parts):
+            return all(_all_apart(one, top=top and not isinstance(one, All)) for one in parts)
+        case Some(parts):
+            return all(_all_apart(one, top=False) for one in parts)
+    return True
+
+
+def wants_deleted(part: Part) -> bool:
+    """Is it about what stands in the bins, and about nothing else?"""
+    parts = part.parts if isinstance(part, All) else (part,)
+    return any(isinstance(one, Term) and (one.field, one.text) == ("status", DELETED) for one in parts)
+
+
+def fields_of(part: Part) -> set[str]:
+    """The fields that it names anywhere."""
+    match part:
+        case Term(field):
+            return {field}
+        case Not(inner):
+            return fields_of(inner)
+        case All(parts) | Some(parts):
+            return {field for one in parts for field in fields_of(one)}
+    return set()
 
 
 def beginning(part: Part) -> str:
@@ -236,7 +326,9 @@ def version_terms(part: Part) -> list[Term]:
 def wants_upstreams(part: Part) -> bool:
     """Can it find what is not published here? Not where a term must hold that only files, tags or counts can meet."""
     parts = part.parts if isinstance(part, All) else (part,)
-    return not any(isinstance(one, Term) and one.field in VERSION_FIELDS and one.field != "version" for one in parts)
+    return not any(
+        isinstance(one, Term) and one.field in VERSION_FIELDS and one.field not in _HEARD_OF for one in parts
+    )
 
 
 def _beginning(pattern: str) -> str:
@@ -387,15 +479,24 @@ def _term(token: _Token) -> Term:
         if size is None:
             raise Invalid("This is no size.", "Write bytes, or a number with k, m or g.")
         return Term(field, token.op, token.text, int(size[1]) * _SIZES[size[2].lower()])
-    if field == "uploaded":
+    if field in ("uploaded", "last_downloaded"):
         return Term(field, token.op, token.text, _day_ms(token.text))
     if field == "downloads":
         if not (token.text.isascii() and token.text.isdigit() and len(token.text) < 16):
             raise Invalid("This is no number of downloads.", "Write it in digits.")
         return Term(field, token.op, token.text, int(token.text))
-    if field == "quarantined":
+    if field == "status":
+        if token.text.lower() not in STATUSES:
+            raise Invalid("There is no such status.", f"A version is one of {', '.join(STATUSES)}.")
+        return Term(field, token.op, token.text.lower())
+    if field == "dependency":
+        said = _DEPENDENCY.fullmatch(token.text)
+        if said is None:
+            raise Invalid("This is no dependency.", "Write its name, and a version behind it: dependency:lib>=2.")
+        return Term(field, said[2] or "", said[1], version=said[3] or "")
+    if field in _FLAGS:
         if token.text.lower() not in ("true", "false"):
-            raise Invalid("The field quarantined is true or false.")
+            raise Invalid(f"The field {field} is true or false.")
         return Term(field, token.op, token.text, int(token.text.lower() == "true"))
     return Term(field, token.op, token.text)
 

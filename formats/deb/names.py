@@ -11,6 +11,7 @@ from storage.errors import Invalid
 PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,127}")
 VERSION = re.compile(r"(?:([0-9]{1,9}):)?([0-9A-Za-z][0-9A-Za-z.+~-]{0,127})")
 ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+_RUNS = re.compile(r"([^0-9]*)([0-9]*)")
 PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~_-]{0,63}")
 FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~_%:-]{0,254}")
 DISTRIBUTION_PARTS_MAX = 4
@@ -40,6 +41,35 @@ def version(text: str) -> str:
     if not VERSION.fullmatch(text):
         raise Invalid(f"{shown(text)} is no version of a Debian package.", "See deb-version(7).")
     return text
+
+
+def in_order(text: str) -> tuple[object, ...]:
+    """A sort key, as dpkg compares versions (deb-version(7)). Raises Invalid."""
+    epoch, upstream, revision = _parts(text)
+    return (epoch, _key(upstream), _key(revision or "0"))
+
+
+def is_ahead(text: str) -> bool:
+    """Is it sorted ahead of the release whose number it begins with, as 1.0~rc1 is of 1.0? What is behind the last
+    hyphen counts the packages of one release, so 1.0-1~bpo12+1 is none. Raises Invalid."""
+    return "~" in _parts(text)[1]
+
+
+def _parts(text: str) -> tuple[int, str, str]:
+    """Epoch, upstream version and revision, "" where it has none."""
+    epoch, colon, _ = version(text).partition(":")
+    rest = without_epoch(text)
+    upstream, hyphen, revision = rest.rpartition("-")
+    return int(epoch) if colon else 0, upstream if hyphen else rest, revision if hyphen else ""
+
+
+def _key(part: str) -> tuple[object, ...]:
+    """Texts and numbers in turn. A tilde is below the end of a text, that below letters, those below all else."""
+    return tuple(((*(_rank(one) for one in text), 0), int(number or 0)) for text, number in _RUNS.findall(part))
+
+
+def _rank(one: str) -> int:
+    return -1 if one == "~" else ord(one) if one.isalpha() else ord(one) + 256
 
 
 def without_epoch(text: str) -> str:

@@ -58,6 +58,14 @@ class Deb:
         kind, _, name = package.partition("/")
         return name if kind + "/" in (names.BINARY, names.SOURCE) else None
 
+    def order(self, version: str) -> object:
+        """As dpkg compares versions. Raises Invalid."""
+        return names.in_order(version)
+
+    def prerelease(self, version: str) -> bool:
+        """What a tilde puts ahead of the release. Raises Invalid."""
+        return names.is_ahead(version)
+
     def address(self, package: str, file: str) -> str:
         """All lie in one pool, by the names of their packages."""
         return f"pool/{package.partition('/')[2]}/{file}"

@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol, cast
 import msgspec
 
 from formats.kit.routes import Declared
-from storage.errors import Problem
+from storage.errors import Invalid, Problem
 from storage.nouns import AnyChange, File, Package, Version, View
 
 
@@ -494,6 +494,24 @@ class Ordered(Protocol):
     def order(self, version: str) -> Any:
         """A key: that of an older version is less than that of a newer one. Raises Invalid for what is no version."""
         ...
+
+
+class Staged(Protocol):
+    """What a room has besides whose order of versions knows some that come ahead of a release."""
+
+    def prerelease(self, version: str) -> bool:
+        """Is this one of those? Raises Invalid for what is no version."""
+        ...
+
+
+def prerelease(room: Room | None, version: str) -> bool:
+    """Does this version come ahead of a release, by the order of its format? No where it has none."""
+    if room is None or not hasattr(room, "prerelease"):
+        return False
+    try:
+        return cast("Staged", room).prerelease(version)
+    except Invalid:
+        return False
 
 
 def order_of(room: Room) -> Callable[[str], Any] | None:

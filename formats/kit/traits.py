@@ -10,11 +10,25 @@ from storage.nouns import File, Version
 LICENSE_CHARS_MAX = 100
 
 
+class Dependency(NamedTuple):
+    """What a version cannot be used without, by each name that it goes by, and the versions that are named with it,
+    whether as a bound or as the only one."""
+
+    names: tuple[str, ...]
+    versions: tuple[str, ...] = ()
+
+
 class Traits(NamedTuple):
-    """Licenses as the package says them (an SPDX expression where it does), and architectures as its format does."""
+    """Licenses as the package says them (an SPDX expression where it does), and architectures as its format does.
+    `types` are the kinds of files or manifests that it is published as, in the words of its format; `distributions`
+    and `components` where it is listed."""
 
     licenses: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
+    dependencies: tuple[Dependency, ...] = ()
+    types: tuple[str, ...] = ()
+    distributions: tuple[str, ...] = ()
+    components: tuple[str, ...] = ()
 
 
 NONE = Traits()

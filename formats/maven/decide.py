@@ -96,7 +96,7 @@ def _changes(ask: Ask, at: Route, file: File, pom: Pom | None, view: View) -> It
     version = view.version(at.package, at.version)
     facts = version_facts(version)
     if pom is not None and at.name.endswith(".pom"):
-        facts = VersionFacts(pom.packaging, pom.name, pom.licenses)
+        facts = VersionFacts(pom.packaging, pom.name, pom.licenses, pom.dependencies)
     # A snapshot was updated when its newest file came.
     at_ms = ask.at_ms if version is None or is_snapshot(at.version) else version.at_ms
     moved = Version(at.version, at_ms, packed(facts))

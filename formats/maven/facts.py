@@ -24,11 +24,12 @@ class PackageFacts(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class VersionFacts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Of a version, from its pom. `packaging` is "" while none came."""
+    """Of a version, from its pom. `packaging` is "" while none came. `dependencies` as Pom has them."""
 
     packaging: str = ""
     name: str = ""
     licenses: tuple[str, ...] = ()
+    dependencies: tuple[str, ...] = ()
 
 
 class Pom(msgspec.Struct, frozen=True):
@@ -40,6 +41,8 @@ class Pom(msgspec.Struct, frozen=True):
     packaging: str
     name: str
     licenses: tuple[str, ...] = ()
+    dependencies: tuple[str, ...] = ()
+    """GROUP:ARTIFACT:VERSION, with nothing for a version that another pom manages."""
 
 
 class Told(msgspec.Struct, frozen=True):

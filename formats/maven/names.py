@@ -170,6 +170,11 @@ def _tokens(version: str) -> tuple[_Token, ...]:
     return tuple(_trimmed(found))
 
 
+def is_ahead(version: str) -> bool:
+    """Is it sorted ahead of the release whose numbers it has?"""
+    return any(isinstance(value, str) and _KNOWN.get(value, len(_KNOWN)) < _KNOWN[""] for _, value in _tokens(version))
+
+
 def _trimmed(tokens: list[_Token]) -> list[_Token]:
     """Without zeros and empty qualifiers at the end, and ahead of each hyphen."""
     kept: list[_Token] = []

@@ -33,6 +33,10 @@ class Maven:
         """As Maven compares versions; every text is one."""
         return names.in_order(version)
 
+    def prerelease(self, version: str) -> bool:
+        """What has a qualifier that Maven puts ahead of the release: alpha to snapshot."""
+        return names.is_ahead(version)
+
     def address(self, package: str, file: str) -> str:
         return f"{package}/{file}"
 

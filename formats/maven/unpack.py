@@ -4,6 +4,8 @@ A pom must speak of the place where it is put. Maven itself would believe the pa
 repository must not see two artifacts (THREATS D9).
 """
 
+import re
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -18,7 +20,9 @@ from storage.errors import Invalid
 
 PLUGINS_MAX = 10_000
 LICENSES_MAX = 20
+DEPENDENCIES_MAX = 200
 NAME_CHARACTERS_MAX = 200
+_PROPERTY = re.compile(r"\$\{([^{}]+)\}")
 
 
 class _Component(msgspec.Struct):
@@ -63,16 +67,38 @@ def pom_of(raw: bytes) -> Pom:
     parent = next(project.all("parent"), xmls.Element("parent"))
     _once(project, "parent", "groupId", "artifactId", "version", "packaging")
     _once(parent, "groupId", "artifactId", "version")
+    licenses = {said for one in project.all("licenses", "license") if (said := license_said(one.said("name")))}
     return Pom(
         project.said("groupId") or parent.said("groupId"),
         project.said("artifactId"),
         project.said("version") or parent.said("version"),
         project.said("packaging")[:NAME_CHARACTERS_MAX] or "jar",
         project.said("name")[:NAME_CHARACTERS_MAX],
-        tuple(sorted({said for one in project.all("licenses", "license") if (said := license_said(one.said("name")))}))[
-            :LICENSES_MAX
-        ],
+        tuple(sorted(licenses))[:LICENSES_MAX],
+        dependencies_of(project, parent),
     )
+
+
+def dependencies_of(project: xmls.Element, parent: xmls.Element) -> tuple[str, ...]:
+    """What users of the artifact need too, so none of its tests, as GROUP:ARTIFACT:VERSION. What the pom has as a
+    property of its own is put in; one that only a parent knows stands there as it is written."""
+    known = {
+        f"{what}{name}": project.said(name) or parent.said(name)
+        for what in ("project.", "pom.")
+        for name in ("groupId", "artifactId", "version")
+    }
+    known |= {one.name: one.text for all in project.all("properties") for one in all.children}
+
+    def said(one: xmls.Element, name: str) -> str:
+        text = _PROPERTY.sub(lambda found: known.get(found[1], found[0]), one.said(name)[:NAME_CHARACTERS_MAX])
+        return text[:NAME_CHARACTERS_MAX]
+
+    found = (
+        f"{said(one, 'groupId')}:{said(one, 'artifactId')}:{said(one, 'version')}"
+        for one in project.all("dependencies", "dependency")
+        if one.said("scope") != "test"
+    )
+    return tuple(islice(dict.fromkeys(found), DEPENDENCIES_MAX))
 
 
 def _once(element: xmls.Element, *names: str) -> None:

@@ -21,6 +21,13 @@ class _Credential(msgspec.Struct):
     password: str
 
 
+def _parsed(version: str) -> names.Semver:
+    parsed = names.semver(version)
+    if parsed is None:
+        raise Invalid("This is no semantic version.", "Write it as MAJOR.MINOR.PATCH.")
+    return parsed
+
+
 class Npm:
     """formats.kit.contract.Room for npm, pnpm, yarn and what speaks like them."""
 
@@ -40,10 +47,11 @@ class Npm:
 
     def order(self, version: str) -> object:
         """The precedence of semver 2.0.0. Raises Invalid."""
-        parsed = names.semver(version)
-        if parsed is None:
-            raise Invalid("This is no semantic version.", "Write it as MAJOR.MINOR.PATCH.")
-        return parsed.order
+        return _parsed(version).order
+
+    def prerelease(self, version: str) -> bool:
+        """Semver 2.0.0, section 9. Raises Invalid."""
+        return bool(_parsed(version).prerelease)
 
     def address(self, package: str, file: str) -> str:
         return wire.address(package, file)

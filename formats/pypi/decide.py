@@ -93,6 +93,7 @@ def _publish(ask: Ask, found: Found, blobs: dict[str, Blob], view: View) -> Deci
         metadata=metadata.sha256.hex() if metadata else "",
         provenance=provenance is not None,
         license=found.license,
+        requires=found.requires,
     )
 
     def put(name: str, blob: Blob, facts: bytes, media: str) -> PutFile:

@@ -19,7 +19,8 @@ STATUSES = (ACTIVE, ARCHIVED, DEPRECATED, QUARANTINED)
 class FileFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of a wheel or sdist. `yanked` None = it is not; "" = without a reason. `metadata` is the sibling's sha256 (hex).
 
-    `provenance`: there is a sibling. `provenance_url`: a foreign file's, which stays where it is.
+    `provenance`: there is a sibling. `provenance_url`: a foreign file's, which stays where it is. `requires` is a line
+    for each project that it needs: its name as normalised, and the versions that are named with it.
     """
 
     requires_python: str = ""
@@ -28,6 +29,7 @@ class FileFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     provenance: bool = False
     provenance_url: str = ""
     license: str = ""
+    requires: str = ""
 
 
 class ProjectFacts(msgspec.Struct, frozen=True, omit_defaults=True):

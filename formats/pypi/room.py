@@ -33,6 +33,10 @@ class PyPI:
         """PEP 440. Raises Invalid."""
         return names.version(version)
 
+    def prerelease(self, version: str) -> bool:
+        """PEP 440: alpha, beta, candidate or development release. Raises Invalid."""
+        return names.version(version).is_prerelease
+
     def address(self, package: str, file: str) -> str:
         return wire.address(package, file)
 

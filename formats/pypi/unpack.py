@@ -4,11 +4,13 @@ The index is made from the file itself. What the form says beside it is compared
 (THREATS D9). Nothing is written anywhere; a wheel's files are read once, to compare them with its RECORD.
 """
 
-from typing import BinaryIO
+from collections.abc import Iterable
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 from packaging.metadata import InvalidMetadata, Metadata, RawMetadata, parse_email
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
 
 from formats.kit.archive import received_file
 from formats.kit.contract import Blob, Finds, Received
@@ -24,6 +26,8 @@ from storage import digest
 from storage.errors import Invalid
 
 METADATA_BYTES_MAX = 8 << 20
+REQUIRES_CHARS_MAX = 16 << 10
+"""What is searched by is bounded; what a project requires beyond that is in its metadata alone."""
 _STEP = 1 << 20
 _FILETYPES = {True: "bdist_wheel", False: "sdist"}
 
@@ -44,6 +48,7 @@ class Found(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     status: str = ""
     license: str = ""
+    requires: str = ""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -99,8 +104,8 @@ def _publish(received: Received) -> Finds:
     file = received_file(received.descriptor, received.start)
     _check_digests(fields, received.blob, file)
     raw = _wheel(file, claimed) if claimed.wheel else _sdist(file, claimed, received.filename)
-    display, requires_python, license = _judged(raw, claimed)
-    _check_form(fields, claimed, requires_python)
+    judged = _judged(raw, claimed)
+    _check_form(fields, claimed, judged.requires_python)
     blobs = {"metadata": Blob(data=raw)} if claimed.wheel else {}
     attestations = _one(fields, "attestations")
     if attestations:
@@ -108,12 +113,13 @@ def _publish(received: Received) -> Finds:
     found = Found(
         "publish",
         claimed.name,
-        display,
+        judged.display,
         claimed.version,
         received.filename,
         claimed.identity,
-        requires_python,
-        license=license,
+        judged.requires_python,
+        license=judged.license,
+        requires=judged.requires,
     )
     return Finds(_encode(found), blobs)
 
@@ -184,8 +190,17 @@ def _top(tops: set[str], claimed: Distribution) -> str:
     return min(tops)
 
 
-def _judged(raw: bytes, claimed: Distribution) -> tuple[str, str, str]:
-    """(name as spelt, Requires-Python, license) of core metadata that agrees with the file's name. Raises Invalid."""
+class _Judged(NamedTuple):
+    """Of core metadata: the name as spelt, Requires-Python, the license, and FileFacts.requires."""
+
+    display: str
+    requires_python: str
+    license: str
+    requires: str
+
+
+def _judged(raw: bytes, claimed: Distribution) -> _Judged:
+    """What core metadata says that agrees with the file's name. Raises Invalid."""
     try:
         parsed, unread = parse_email(raw)
     except (ValueError, LookupError, RecursionError, AttributeError, TypeError):
@@ -200,8 +215,8 @@ def _judged(raw: bytes, claimed: Distribution) -> tuple[str, str, str]:
         raise Invalid(f"The file is named for {claimed.name}, its metadata for {display[:80]!r}.")
     if not names.same_version(str(names.version(number)), claimed.version):
         raise Invalid(f"The file is named for version {claimed.version}, its metadata for {number[:80]!r}.")
-    _check_requirements(parsed)
-    return display, names.clean(parsed.get("requires_python", "")), _license(parsed)
+    requires = _required(parsed)
+    return _Judged(display, names.clean(parsed.get("requires_python", "")), _license(parsed), requires)
 
 
 def _license(parsed: RawMetadata) -> str:
@@ -211,13 +226,29 @@ def _license(parsed: RawMetadata) -> str:
     return said or license_said(", ".join(classes))
 
 
-def _check_requirements(parsed: RawMetadata) -> None:
-    """A resolver that meets these lines must be able to read them."""
+def _required(parsed: RawMetadata) -> str:
+    """The projects of Requires-Dist, with and without extras, one a line. Raises Invalid where a resolver that meets
+    these lines could not read them."""
     metadata = Metadata.from_raw(parsed, validate=False)
     try:
-        _ = metadata.requires_python, metadata.requires_dist
+        _, wanted = metadata.requires_python, metadata.requires_dist or []
     except InvalidMetadata as error:
         raise Invalid(f"The core metadata is malformed: {names.clean(str(error), 300)}.") from None
+    lines: dict[str, None] = {}
+    for one in wanted:
+        lines[" ".join((canonicalize_name(one.name), *sorted(each.version for each in one.specifier)))] = None
+    return _bounded(lines)
+
+
+def _bounded(lines: Iterable[str]) -> str:
+    """As many of these lines as there is room for."""
+    kept, chars = [], 0
+    for line in lines:
+        chars += len(line) + 1
+        if chars > REQUIRES_CHARS_MAX:
+            break
+        kept.append(line)
+    return "\n".join(kept)
 
 
 def _check_form(fields: dict[str, list[str]], claimed: Distribution, requires_python: str) -> None:

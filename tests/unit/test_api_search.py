@@ -127,9 +127,13 @@ async def test_all_terms_hold_for_one_version(console: Console) -> None:
         "tags": [],
         "licenses": [],
         "architectures": [],
+        "types": ["sdist"],
         "uploader": "t",
+        "prerelease": False,
+        "status": "available",
         "quarantined": False,
         "downloads": None,
+        "last_downloaded_ms": None,
     }
 
 
@@ -322,7 +326,10 @@ async def test_pages_follow_each_other_without_gap_or_repetition(
     "query",
     [
         "(", ")", "a)", "(a", "NOT", "a AND", "OR a", "a OR", '"open', "nonsense:x", "name:>x", "size:~=1", "size:x",
-        "uploaded:yesterday", "quarantined:perhaps", "downloads:many", "name:", "version:>=", "size:<", "nonsense:",
+        "uploaded:yesterday", "quarantined:perhaps", "prerelease:1", "status:gone",
+        "status:deleted OR a", "NOT status:deleted", "(a b) OR (b status:deleted)", "last_downloaded:never",
+        "dependency:a>=", "dependency:>=1", "dependency:a>1<2", "type:>jar",
+        "downloads:many", "name:", "version:>=", "size:<", "nonsense:",
         "license:>MIT", "uploaded:1970-13-01", "^", "name:^", "(" * (DEPTH_MAX + 2) + "a", "NOT " * 30 + "a",
         "a " * (TERMS_MAX + 1), "a" * 501, "a\0b",
     ],

@@ -27,8 +27,10 @@ def search(
     ----------
     query
         Words and field:value, with AND, OR, NOT and parentheses: 'name:^django version:>=4 format:pypi'. The fields
-        are name, format, repository, workspace, version, tag, filename, checksum, size, uploaded, license,
-        architecture, uploader, quarantined, downloads and upstream ("*" = whatever is known from upstreams).
+        are name, format, repository, workspace, version, tag, filename, checksum, size (1m), uploaded (2026-11-28),
+        license, architecture, type (wheel, sdist, jar, image, index, deb, source), distribution, component, dependency
+        ("django>=4"), prerelease (true), uploader, status (available, quarantined, deleted = in the bin), quarantined,
+        downloads, last_downloaded and upstream ("*" = whatever is known from upstreams).
     limit
         How many packages to tell of at most.
     sort
@@ -46,5 +48,5 @@ def _newest(item: dict[str, Any]) -> tuple[object, ...]:
     one = next(iter(item["versions"]), None)
     if one is None:
         return ("", "", "", item["upstream"])
-    name = f"{one['name']} (quarantined)" if one["quarantined"] else one["name"]
+    name = one["name"] if one["status"] == "available" else f"{one['name']} ({one['status']})"
     return (name, ", ".join(one["licenses"]), "" if one["downloads"] is None else one["downloads"], item["upstream"])

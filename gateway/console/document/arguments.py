@@ -14,10 +14,12 @@ Object = dict[str, Any]
 QUERY = (
     "Terms side by side must all hold; OR, NOT (or -) and brackets combine them. A term is a word, found within "
     'names, a "phrase", or field:value. Fields found within: name, filename, license (^ = at the beginning, $ = at the '
-    "end). Meant whole: format, repository, workspace, tag, version, checksum, architecture, uploader, upstream. "
-    "* and ? stand for any. Compared with >, >=, <, <=, ~=: version (in the order of its format), size (bytes, or with "
-    "k, m, g), uploaded (YYYY-MM-DD), downloads. quarantined:true or false. upstream:* is what is known from upstreams "
-    "and not published here. Example: name:^web version:>=2 license:apache -tag:beta"
+    "end). Meant whole: format, repository, workspace, tag, version, checksum, architecture, type, distribution, "
+    "component, dependency, uploader, upstream. * and ? stand for any. Compared with >, >=, <, <=, ~=: version (in the "
+    "order of its format), size (bytes, or with k, m, g), uploaded and last_downloaded (YYYY-MM-DD), downloads. "
+    "quarantined and prerelease: true or false. status: available, quarantined, or deleted, which finds what stands in "
+    "bins. dependency:NAME, or dependency:NAME>=VERSION where a version that is named with it is so. upstream:* is "
+    "what is known from upstreams and not published here. Example: name:^web version:>=2 license:apache -tag:beta"
 )
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Sequence
 
 from cache.foreign.noted import Noted
+from formats.kit.contract import prerelease
+from formats.kit.traits import Dependency
 from gateway.console.calls.call import Call
-from gateway.queries import At, Held
+from gateway.queries import AVAILABLE, WITHHELD, At, Held
 from storage.index.catalog import Reading
 from storage.nouns import Repository
 
@@ -32,21 +34,42 @@ def foreign_versions(call: Call, reading: Reading, at: At, noted: Noted) -> Iter
     """Its versions: of each the name is known, and whether it is withheld here."""
     place = (at.workspace, at.repository, at.format, at.name)
     whole = reading.quarantine(*place) is not None
+    room = call.services.rooms.get(at.format)
     for name in noted.versions:
-        yield Held(name, (), (), 0, 0, Heard(withheld=whole or reading.quarantine(*place, name) is not None))
+        withheld = whole or reading.quarantine(*place, name) is not None
+        yield Held(name, (), (), 0, 0, Heard(withheld=withheld, ahead=prerelease(room, name)))
 
 
 class Heard:
     """queries.Known of a version that was only heard of."""
 
-    def __init__(self, *, withheld: bool) -> None:
+    def __init__(self, *, withheld: bool, ahead: bool) -> None:
         self._withheld = withheld
+        self._ahead = ahead
 
     def licenses(self) -> Sequence[str]:
         return ()
 
     def architectures(self) -> Sequence[str]:
         return ()
+
+    def types(self) -> Sequence[str]:
+        return ()
+
+    def distributions(self) -> Sequence[str]:
+        return ()
+
+    def components(self) -> Sequence[str]:
+        return ()
+
+    def dependencies(self) -> Sequence[Dependency]:
+        return ()
+
+    def prerelease(self) -> bool:
+        return self._ahead
+
+    def status(self) -> str:
+        return WITHHELD if self._withheld else AVAILABLE
 
     def uploaders(self) -> Sequence[str]:
         return ()
@@ -57,6 +80,11 @@ class Heard:
     def downloads(self) -> int:
         return 0
 
+    def last_downloaded_ms(self) -> int:
+        return 0
+
     def shown(self) -> dict[str, object]:
-        nothing: dict[str, object] = {"licenses": [], "architectures": [], "uploader": "", "downloads": None}
-        return nothing | {"quarantined": self._withheld}
+        nothing: dict[str, object] = {"licenses": [], "architectures": [], "uploader": "", "types": []}
+        uncounted: dict[str, object] = {"downloads": None, "last_downloaded_ms": None}
+        told = {"prerelease": self._ahead, "status": self.status(), "quarantined": self._withheld}
+        return nothing | uncounted | told

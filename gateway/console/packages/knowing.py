@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
-from formats.kit.traits import Traits, traits
+from formats.kit.contract import prerelease
+from formats.kit.traits import Dependency, Traits, traits
 from gateway.access.rights.verdicts import judge_workspace
 from gateway.console.calls.call import Call
 from gateway.logs.register import NEVER, Pull
-from gateway.queries import At
+from gateway.queries import AVAILABLE, DELETED, WITHHELD, At
 from storage.errors import Problem
 from storage.index.catalog import Reading
 from storage.nouns import File, Version
@@ -71,6 +72,21 @@ class Looked:
     def architectures(self) -> Sequence[str]:
         return self._traits.architectures
 
+    def types(self) -> Sequence[str]:
+        return self._traits.types
+
+    def distributions(self) -> Sequence[str]:
+        return self._traits.distributions
+
+    def components(self) -> Sequence[str]:
+        return self._traits.components
+
+    def dependencies(self) -> Sequence[Dependency]:
+        return self._traits.dependencies
+
+    def prerelease(self) -> bool:
+        return prerelease(self._around.room, self._version.name)
+
     def uploaders(self) -> Sequence[str]:
         around, found = self._around, None
         if around.people(around.at.workspace):
@@ -83,15 +99,38 @@ class Looked:
             around.reading.quarantine(*around.place, around.at.name, self._version.name) is not None
         )
 
+    def status(self) -> str:
+        return WITHHELD if self.quarantined() else AVAILABLE
+
+    def _pulled(self) -> Pull:
+        return NEVER if self._around.pulls is None else self._around.pulls.get(self._version.name, NEVER)
+
     def downloads(self) -> int:
-        return 0 if self._around.pulls is None else self._around.pulls.get(self._version.name, NEVER).downloads
+        return self._pulled().downloads
+
+    def last_downloaded_ms(self) -> int:
+        return self._pulled().last_ms
 
     def shown(self) -> dict[str, object]:
-        """What an answer tells; `downloads` null where this node counts none."""
+        """What an answer tells; `downloads` and `last_downloaded_ms` null where this node counts none."""
         return {
             "licenses": list(self.licenses()),
             "architectures": list(self.architectures()),
             "uploader": next(reversed(self.uploaders()), ""),
+            "types": list(self.types()),
+            "prerelease": self.prerelease(),
+            "status": self.status(),
             "quarantined": self.quarantined(),
             "downloads": None if self._around.pulls is None else self.downloads(),
+            "last_downloaded_ms": None if self._around.pulls is None else self.last_downloaded_ms(),
         }
+
+
+class Lost(Looked):
+    """One version that stands in the bin. Who published it went with it."""
+
+    def uploaders(self) -> Sequence[str]:
+        return ()
+
+    def status(self) -> str:
+        return DELETED

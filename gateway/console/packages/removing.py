@@ -5,7 +5,6 @@ is over, and its name stays taken meanwhile (gateway.access.binning). Each is on
 an edge that has it has all of it.
 """
 
-from contextlib import suppress
 from itertools import islice
 
 from formats.kit.handling import Held, Wanted
@@ -15,12 +14,13 @@ from gateway.access.rights.verdicts import Principal, judge_action
 from gateway.console.calls.call import Call, Reply, Routes
 from gateway.console.calls.permissions import REPOSITORY_ADMIN, REPOSITORY_WRITE
 from gateway.console.packages import replies
+from gateway.console.packages.deleted import may_know_gone
 from gateway.console.packages.handling import Named, named, permitted, version_meant
 from gateway.console.packages.parts import check_network_of
 from gateway.console.shapes import shown
 from gateway.console.shapes.replies import Page
 from storage.commit import Decided
-from storage.errors import Absent, Forbidden
+from storage.errors import Absent
 from storage.index.bins import files_of
 from storage.index.catalog import Reading
 from storage.nouns import AnyChange, Binned, Draft, DropBinned, DropFile, DropPackage, DropVersion, PutBinned, View
@@ -169,12 +169,5 @@ def _found(call: Call, reading: Reading, principal: Principal) -> Binned:
 
 
 def _may_know(call: Call, reading: Reading, principal: Principal, binned: Binned) -> bool:
-    room = call.services.rooms.get(binned.format)
-    if room is None:
-        return False
-    what = Named(room, binned.package, binned.version)
-    for action in (DELETE, PUBLISH):
-        with suppress(Forbidden, Absent):
-            permitted(call, reading, principal, what, action)
-            return True
-    return False
+    at = (call.at["workspace"], call.at["repository"])
+    return may_know_gone(call, reading, principal, at, binned.format, binned.package)

@@ -91,7 +91,8 @@ class PackageWithFiles(Package, frozen=True):
 
 class FoundVersion(Told, frozen=True):
     """`size_bytes` is that of all its files. `uploader` is what whoever published it was called, for who manages the
-    workspace, else ""; `downloads` null = this node does not count them."""
+    workspace, else ""; `downloads` and `last_downloaded_ms` null = this node does not count them, 0 = there was none.
+    `status`: available, quarantined, or deleted: it stands in the bin. `types` are in the words of its format."""
 
     name: str
     created_ms: int
@@ -99,9 +100,13 @@ class FoundVersion(Told, frozen=True):
     tags: Texts
     licenses: Texts
     architectures: Texts
+    types: Texts
     uploader: str
+    prerelease: bool
+    status: str
     quarantined: bool
     downloads: int | None
+    last_downloaded_ms: int | None
 
 
 class Found(Told, frozen=True):

@@ -6,6 +6,8 @@ what begins with it, versions that are asked for a look at the names that versio
 one of those, anything else a look at every package of the repositories that the caller may see. Nothing else is looked
 at, so neither answer nor time tell of what others keep (THREATS B9).
 
+What was deleted stands in the bins: it is found by status:deleted, by whoever may read the bin, and else never.
+
 What this node has heard of from a repository's upstreams is found with the rest, and marked by the upstream's name.
 """
 
@@ -22,12 +24,13 @@ from gateway.access.rights.verdicts import seen
 from gateway.console.calls.call import PAGE, Call, Reply, Routes, whole_in
 from gateway.console.calls.permissions import ANYBODY
 from gateway.console.packages import replies
+from gateway.console.packages.deleted import Gone, gone_in, gone_versions
 from gateway.console.packages.hearing import foreign_packages, foreign_versions
 from gateway.console.packages.knowing import Around, Looked, may_know_people
 from gateway.console.packages.parts import may_know_in
 from gateway.console.shapes import shown
 from gateway.console.shapes.replies import Page
-from gateway.queries import All, At, Held, Part, beginning, parse, version_terms, wants_upstreams
+from gateway.queries import All, At, Held, Part, beginning, parse, version_terms, wants_deleted, wants_upstreams
 from storage.errors import Invalid
 from storage.index.catalog import Reading
 from storage.nouns import Package, Repository, Version, View
@@ -62,7 +65,8 @@ class Asked(NamedTuple):
     least: int
 
 
-Candidate = tuple[str, Package | Noted]
+Kept = Package | Noted | Gone
+Candidate = tuple[str, Kept]
 
 
 class Match(NamedTuple):
@@ -145,13 +149,14 @@ def _value(match: Match, sort: str) -> int:
     return sum(one.known.downloads() for one in match.versions if one.known is not None)
 
 
-def _looked_at(call: Call, reading: Reading, query: Part, start: Start) -> Iterator[tuple[At, Package | Noted]]:
+def _looked_at(call: Call, reading: Reading, query: Part, start: Start) -> Iterator[tuple[At, Kept]]:
     """Every package that may be found and that the caller may know of, from `start` on."""
     for repository in sorted(seen(reading, call.principal), key=lambda one: (one.workspace, one.name)):
         place = (repository.workspace, repository.name)
         if place < start[:2]:
             continue
         may = may_know_in(call, reading, *place)
+        gone = gone_in(call, reading, repository) if wants_deleted(query) else None
         for format in sorted(call.services.formats):
             if (*place, format) < start[:3] or _excluded(query, repository, format):
                 continue
@@ -159,11 +164,15 @@ def _looked_at(call: Call, reading: Reading, query: Part, start: Start) -> Itera
             view = reading.view(*place, format)
             spelt = cache(partial(_spelt, call, format))
             prefix = spelt(beginning(query))
-            local = _candidates(call, reading, query, view, (*place, format), prefix, after)
-            here: Iterator[Candidate] = ((one.name, one) for one in local)
+            here: Iterator[Candidate]
             heard: Iterator[Candidate] = iter(())
-            if wants_upstreams(query):
-                heard = foreign_packages(call, reading, repository, format, prefix, after)
+            if gone is None:
+                local = _candidates(call, reading, query, view, (*place, format), prefix, after)
+                here = ((one.name, one) for one in local)
+                if wants_upstreams(query):
+                    heard = foreign_packages(call, reading, repository, format, prefix, after)
+            else:
+                here = ((one.name, one) for one in gone.get(format, ()) if one.name > after)
             for name, one in heapq.merge(here, heard, key=lambda pair: pair[0]):
                 if may(format, name):  # else neither counted nor a place to go on from: both would tell of it
                     upstream = ",".join(one.upstreams) if isinstance(one, Noted) else ""
@@ -205,20 +214,26 @@ def _knows_people(call: Call, reading: Reading) -> Callable[[str], bool]:
 
 
 def _match(
-    call: Call, reading: Reading, query: Part, at: At, package: Package | Noted, people: Callable[[str], bool]
+    call: Call, reading: Reading, query: Part, at: At, package: Kept, people: Callable[[str], bool]
 ) -> Match | None:
     first = query.holds(at, None, None)
     if first is False:
         return None
-    held = list(
-        foreign_versions(call, reading, at, package) if isinstance(package, Noted) else _held(call, reading, at, people)
-    )
+    held = list(_versions(call, reading, at, package, people))
     order = call.services.version_order(at.format)
     matching = held if first else [one for one in held if query.holds(at, one, order)]
     if not matching and not (first and not held):
         return None
     matching.sort(key=lambda one: (-one.at_ms, one.version))
     return Match(at, package.at_ms, matching)
+
+
+def _versions(call: Call, reading: Reading, at: At, package: Kept, people: Callable[[str], bool]) -> Iterable[Held]:
+    if isinstance(package, Gone):
+        return gone_versions(call, reading, at, package)
+    return (
+        foreign_versions(call, reading, at, package) if isinstance(package, Noted) else _held(call, reading, at, people)
+    )
 
 
 def _told(match: Match, shown_max: int) -> shown.Shown:
