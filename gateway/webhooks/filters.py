@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from gateway.queries import At, Held, parse
+from gateway.queries import LOOKED_UP, At, Held, fields_of, parse
 from gateway.webhooks.catalogue import kinds_of
 from gateway.webhooks.events import Told
 from storage.errors import Invalid
@@ -46,6 +46,8 @@ class Filter:
 def check_filter(hook: Webhook) -> None:
     """Raises Invalid where nothing could ever come of it."""
     Filter(hook, lambda format: None)
+    if untold := fields_of(parse(hook.query)) & set(LOOKED_UP):
+        raise Invalid(f"An event does not tell of {', '.join(sorted(untold))}.", "Narrow by what it tells.")
     kinds = kinds_of(hook.events, of_repository=bool(hook.repository))
     if hook.query and not any(kind.name.startswith("package.") for kind in kinds):
         raise Invalid("A query finds packages, and none of these events is of one.", "Add package.*.")

@@ -97,6 +97,7 @@ async def test_c5_a_repositorys_webhooks_are_its_managers_and_a_workspaces_its_m
         {"events": ["member.added"], "query": "name:x"},
         {"query": "(("},
         {"query": "nofield:x"},
+        {"query": "name:x (license:MIT OR NOT prerelease:true)"},
         {"template": "{{type}}"},
         {"template": '{"a": "{{data.secret}}"}'},
         {"media": "text/html"},

@@ -57,7 +57,8 @@ def create(
     event
         Like package.published, or package.* for all of a kind. May be given several times; without it, all there are.
     query
-        Only packages that this query finds, as in `entrepot search`.
+        Only packages that this query finds, as in `entrepot search`, by what an event tells: name, format, repository,
+        version, tag, filename, checksum, size, uploaded.
     template
         The file of a template, with places like {{data.package}}.
     media
