@@ -378,6 +378,30 @@ def test_a_wrong_use_is_told_what_is_right(entrepot: Cli, arguments: tuple[str, 
     assert told in said.err.replace("\n", " ")
 
 
+def test_who_is_in_a_team_and_by_what_people_come_in(entrepot: Cli) -> None:
+    assert entrepot("user", "create", "ann").code == 0
+    assert entrepot("member", "add", "acme", "user:ann").code == 0
+    assert entrepot("team", "create", "acme/web").code == 0
+    assert entrepot("team", "add", "acme/web", "user:ann", "--role", "manager").code == 0
+    assert entrepot("team", "show", "acme/web").out == "user:ann\tmanager\n"
+    assert entrepot("team", "show", "acme/web", "--json").json["name"] == "web"
+    assert entrepot("team", "show", "acme/none").code == 3
+    made = entrepot("scim", "token", "acme/entra", "--expires", "365d", "--json").json
+    assert entrepot("scim", "token", "other/entra").code == 0
+    [line] = entrepot("scim", "list", "acme").out.splitlines()
+    assert line.split("\t")[:3] == [made["id"], "entra", "active"]
+    assert made["token"] not in entrepot("scim", "list", "acme", "--json").out
+    issuer = ("--issuer", "https://id.example", "--client-id", "entrepot", "--domain", "acme.example")
+    assert entrepot("sso", "add", "acme/corp", *issuer).code == 0
+    rule = ("--audience", "acme", "--rule", "ci:repository=acme/web")
+    assert entrepot("service", "create", "acme/ci").code == 0
+    assert entrepot("oidc", "add", "acme/builds", "--issuer", "https://ci.example", *rule).code == 0
+    [line] = entrepot("sso", "list", "acme").out.splitlines()
+    assert line.split("\t")[:5] == ["corp", "OpenID", "https://id.example", "acme.example", "enabled"]
+    assert entrepot("sso", "disable", "acme/corp").code == 0
+    assert "disabled since" in entrepot("sso", "list", "acme").out
+
+
 def test_grants_are_listed_of_a_repository_alone(entrepot: Cli) -> None:
     for scope in ("acme", "acme/main", "acme/open"):
         assert entrepot("grant", "give", scope, "members", "--read").code == 0

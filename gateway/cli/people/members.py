@@ -273,6 +273,21 @@ def list_teams(workspace: AtWorkspace, /, *, json: AsJson = False, url: AtUrl = 
     Output(json).rows({"items": found}, ("team", "members"), rows)
 
 
+@teams.command(name="show")
+def show_team(team: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Show who is in a team, and as what. TEAM is WORKSPACE/NAME.
+
+    Parameters
+    ----------
+    team
+        WORKSPACE/NAME.
+    """
+    at = owned(team)
+    with reach(url, profile) as node:
+        found = node.get(f"/workspaces/{at.workspace}/teams/{at.name}")
+    Output(json).rows(found, ("member", "role"), [(mate["member"], mate["role"]) for mate in found["members"]])
+
+
 @teams.command(name="drop")
 def drop_team(team: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
     """Drop a team with what it was given. TEAM is WORKSPACE/NAME.

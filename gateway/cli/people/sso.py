@@ -9,7 +9,7 @@ from gateway.cli.people import samlkeys
 from gateway.cli.people.joining import Joining
 from gateway.cli.terminal.client import reach
 from gateway.cli.terminal.output import Output, Usage
-from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, Owned, owned
+from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, AtWorkspace, Owned, owned, when
 
 DOCUMENT_CHARS_MAX = 256 << 10
 
@@ -141,6 +141,31 @@ def renew_saml_provider(
             f"/workspaces/{at.workspace}/saml/{at.name}", {"metadata": document, "sign_requests": sign_requests}
         )
     Output(json).fact(told, "\n".join(one["sha256"] for one in told["saml"]["certificates"]))
+
+
+@app.command(name="list")
+def list_providers(
+    workspace: AtWorkspace, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+) -> None:
+    """List the identity providers at which the people of a workspace sign in; those of builds: entrepot oidc list.
+
+    Parameters
+    ----------
+    workspace
+        The workspace.
+    """
+    with reach(url, profile) as node:
+        found = [one for one in node.items(f"/workspaces/{workspace}/providers") if one.get("people")]
+        rows = [
+            (
+                *(one["name"], "SAML" if one.get("saml") else "OpenID", one["issuer"]),
+                ", ".join(one["people"]["domains"]) or "any",
+                f"disabled since {when(one['disabled_ms'])}" if one["disabled_ms"] else "enabled",
+                f"{node.url}{one['people']['back']}",
+            )
+            for one in found
+        ]
+    Output(json).rows({"items": found}, ("provider", "protocol", "issuer", "domains", "state", "redirect uri"), rows)
 
 
 @app.command(name="disable")
