@@ -354,6 +354,7 @@ def test_c11_a_webhooks_address_and_headers_come_from_files(entrepot: Cli, tmp_p
     ("arguments", "code", "told"),
     [
         (("member", "add", "acme", "user:x", "--role", "king"), 1, "one of collaborator, manager, member, owner is"),
+        (("role", "put", "acme/owner", "read"), 1, "of this name in every workspace"),
         (("network", "allow", "acme/main", "--country", "Germany"), 1, "^[A-Z]{2}$, at rules[0].countries[0]"),
         (("token", "create", "x", "--owner", "service:ci"), 1, "Write service:WORKSPACE/NAME."),
         (("token", "create", "x", "--workspace", "acme", "--expires", "2020-01-31"), 2, "is over"),

@@ -3,8 +3,8 @@
 import msgspec
 
 from gateway.access.names import slug
-from gateway.access.rights.grants import ACTIONS, GRANT, READ, What
-from gateway.access.rights.rules import BINDINGS_MAX, account_rules
+from gateway.access.rights.grants import ACTIONS, GRANT, READ, RIGHTS, What
+from gateway.access.rights.rules import BINDINGS_MAX, COLLABORATOR, MANAGER, MEMBER, OWNER, account_rules
 from gateway.access.rights.verdicts import Principal, Standing, judge_workspace, outlined
 from gateway.console.calls.call import Call, Reply, Routes, no_content
 from gateway.console.calls.giving import (
@@ -31,6 +31,8 @@ from storage.nouns import Account, Binding, Draft, DropBinding, DropRole, Grant,
 ROUTES = Routes("/-/api/v1")
 _PAGE = ("after", "limit")
 ROLES_MAX = 1_000
+TAKEN = (OWNER, MANAGER, MEMBER, COLLABORATOR, *RIGHTS)
+"""What a membership or a right is called already. A role of such a name, with other actions, would be taken for it."""
 
 
 @ROUTES.add("GET", "/workspaces/<workspace>/roles", WORKSPACE_GRANT, _PAGE, gives=Page[replies.CustomRole])
@@ -54,6 +56,8 @@ async def put_role(call: Call) -> Reply:
     """Make a role, or give it other actions: all that were given it have those at once."""
     body = await call.body(EditRole)
     ws = call.at["workspace"]
+    if call.at["role"] in TAKEN:
+        raise Invalid("There is a role or a right of this name in every workspace.", f"Not one of {', '.join(TAKEN)}.")
     role = Role(slug(call.at["role"], "A role"), actions_of(body.actions), call.services.now_ms())
 
     def decide(reading: Reading, principal: Principal) -> Decided:
