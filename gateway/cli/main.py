@@ -21,7 +21,7 @@ from contextlib import suppress
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from gateway.cli.terminal import profiles
-from gateway.cli.terminal.client import giving_reason
+from gateway.cli.terminal.client import giving_reason, having_typed
 from gateway.cli.terminal.output import Output, Usage, exit_code_of
 from gateway.console.calls.clock import version
 from storage.errors import Problem
@@ -136,7 +136,7 @@ def run(arguments: Sequence[str]) -> int:
         return out.problem(Usage(f'There is no command "{arguments[0]}".', "entrepot --help shows those there are."))
     try:
         arguments, reason = with_reason(joined(arguments))
-        with giving_reason(reason), profiles.choosing(profile):
+        with giving_reason(reason), having_typed(arguments), profiles.choosing(profile):
             code = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         return out.problem(Usage(str(error), "Add --help to see what the command takes."))

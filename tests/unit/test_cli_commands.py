@@ -379,6 +379,16 @@ def test_a_wrong_use_is_told_what_is_right(entrepot: Cli, arguments: tuple[str, 
     assert told in said.err.replace("\n", " ")
 
 
+def test_what_is_out_of_bounds_is_told_in_the_words_and_units_of_who_typed_it(entrepot: Cli) -> None:
+    made = entrepot("token", "create", "x", "--workspace", "acme", "--json").json
+    for typed in (("--overlap", "60d"), ("--overlap=60d",)):
+        said = entrepot("token", "rotate", made["id"], *typed)
+        assert (said.code, said.out) == (1, "")
+        assert "--overlap: at most 30 days is expected." in said.err
+        assert "_s" not in said.err
+        assert "2592000" not in said.err
+
+
 def test_who_is_in_a_team_and_by_what_people_come_in(entrepot: Cli) -> None:
     assert entrepot("user", "create", "ann").code == 0
     assert entrepot("member", "add", "acme", "user:ann").code == 0

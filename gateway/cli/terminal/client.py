@@ -5,7 +5,8 @@ a Problem, so that every command fails alike.
 """
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -26,6 +27,10 @@ API = "/-/api/v1"
 TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
 SAID_CHARS_MAX = 500
 _REASON: ContextVar[str] = ContextVar("reason", default="")
+_TYPED: ContextVar[Sequence[str]] = ContextVar("typed", default=())
+_OF_A_FIELD = re.compile(r"The body is not what this address takes: (.+), at (?:[^ ]*\.)?([a-z0-9_]+)\.")
+_UNIT = re.compile(r"_(?:s|ms|bytes)$")
+_IN_UNITS = re.compile(r"[0-9]+ \(([^()]+)\)")
 
 _BY_STATUS: dict[int, type[Problem]] = {
     kind.status: kind
@@ -46,6 +51,16 @@ _BY_STATUS: dict[int, type[Problem]] = {
         errors.Full,
     )
 }
+
+
+@contextmanager
+def having_typed(words: Sequence[str]) -> Iterator[None]:
+    """What a node says no with within the block is told in these words, where it speaks of one of them."""
+    before = _TYPED.set(tuple(words))
+    try:
+        yield
+    finally:
+        _TYPED.reset(before)
 
 
 @contextmanager
@@ -120,7 +135,7 @@ class Client:
         with reaching(self.url):
             response = self._http.request(method, path, **options)
         if not response.is_success:
-            problem = problem_of(response)
+            problem = as_typed(problem_of(response), _TYPED.get())
             if not self.has_token and problem.remedy.startswith("Send one as Bearer"):  # how programs would do it
                 problem.remedy = "Set ENTREPOT_TOKEN, or get a token of your own: entrepot login."
             raise problem
@@ -158,6 +173,16 @@ def reaching(url: str) -> Iterator[None]:
         raise Usage("The url of the node is not understood.", "Write it as http(s)://HOST:PORT.") from error
     except httpx2.HTTPError as error:
         raise Unavailable(f"The connection to {url} broke: {type(error).__name__}.", "Try again.") from error
+
+
+def as_typed(problem: Problem, typed: Sequence[str]) -> Problem:
+    """The same, where it speaks of a field that an option stands for, in the words of who typed that: --overlap, not
+    overlap_s, and 30 days, not 2592000."""
+    found = _OF_A_FIELD.fullmatch(problem.message)
+    option = f"--{_UNIT.sub('', found[2]).replace('_', '-')}" if found is not None else ""
+    if found is not None and any(one.partition("=")[0] == option for one in typed):
+        problem.message = f"{option}: {_IN_UNITS.sub(r'\1', found[1])}."
+    return problem
 
 
 def problem_of(response: httpx2.Response) -> Problem:
