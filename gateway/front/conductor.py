@@ -396,6 +396,7 @@ class Front:
             require(principal, cast("Scoped", room).borrowed(plan), "read")
 
         done = await writes.perform(request, ask, room, admitted.principal.id, plan, still_allowed, may_borrow)
+        request.about = (ask.format, *done.about) if done.about else request.about
         await request.reply(done.reply.status, [*headers_of(done.reply), *done.headers], done.reply.body)
 
     async def _question(self, request: Request, admitted: Admitted, plan: Amend) -> None:

@@ -3,7 +3,7 @@
 Whatever fails on the way leaves nothing behind: a stage that is not committed is discarded when its block is left.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import cast
@@ -40,17 +40,19 @@ from storage.blobs.sessions import Session, Sessions
 from storage.commit import Committed, Committer, Decided
 from storage.errors import Absent, Forbidden, Invalid, Problem, RangeRefused, TooLarge, Unauthenticated
 from storage.index.catalog import Reading
-from storage.nouns import Draft
+from storage.nouns import AnyChange, Draft, DropFile, DropPackage, DropVersion, File, PutFile
 from storage.quotas import Quotas, Reservation
 
 COPY_BYTES = 1 << 20
 
 
 class Done(msgspec.Struct, frozen=True):
-    """A finished write: what to say, and which Serial makes it visible."""
+    """A finished write: what to say, which Serial makes it visible, and for the client log which package, version and
+    file it was about; () = none, or what was there already."""
 
     reply: Reply
     headers: tuple[tuple[str, str], ...] = ()
+    about: tuple[str, ...] = ()
 
 
 class Incoming:
@@ -330,7 +332,23 @@ def open_derived(directory: Path, name: str) -> Iterator[Iterator[bytes]]:
 
 def done_of(ask: Ask, committed: Committed) -> Done:
     """The decision's reply, with the Serial that shows it."""
-    return Done(committed.value, (("Entrepot-Serial", f"{ask.workspace}={committed.serial}"),))
+    changes = committed.entry.changes if committed.entry is not None else ()
+    return Done(committed.value, (("Entrepot-Serial", f"{ask.workspace}={committed.serial}"),), about_of(changes))
+
+
+def about_of(changes: Sequence[AnyChange]) -> tuple[str, ...]:
+    """Package, version and file that a write was about: of the first file that it put, else took away."""
+    for change in sorted(changes, key=lambda one: not isinstance(one, PutFile)):
+        match change:
+            case PutFile(_, package, File(name, version)):
+                return package, version, name
+            case DropFile(_, package, name):
+                return package, "", name
+            case DropVersion(_, package, version):
+                return package, version, ""
+            case DropPackage(_, package):
+                return package, "", ""
+    return ()
 
 
 def draft_of(reading: Reading, room: Room, ask: Ask, actor: str, decision: Decision) -> Draft | None:
