@@ -30,7 +30,8 @@ AROUND = (
     ".metadata", ".provenance", ".sha1", ".sha256", ".sha512", ".md5", ".asc", ".sig", ".attestation", ".prov",
 )  # fmt: skip
 """Ends of files that clients fetch beside the one that they came for: no downloads of their own."""
-_NARROWED = ("workspace", "repository", "format", "package", "version", "principal", "country", "client")
+_NARROWED = ("workspace", "repository", "format", "package", "version", "country", "client")
+_NARROWED_OR_STATUS = (*_NARROWED, "status")
 _AROUND = " or ".join(f"ends_with(lower(file), '{end}')" for end in AROUND)
 _PULLS = f"""
     select workspace, repository, format, package, version, tag,
@@ -201,8 +202,11 @@ def _at(at_ms: int) -> str:
 
 
 def _narrowed(filter: Filter) -> str:
-    return "".join(f" and {name} = ${name}" for name in _given(filter))
+    names = "".join(f" and {name} = ${name}" for name in _NARROWED_OR_STATUS if getattr(filter, name))
+    whose = ", ".join(f"$whose{number}" for number in range(len(filter.principals)))
+    return f"{names} and principal in ({whose})" if whose else names
 
 
 def _given(filter: Filter) -> dict[str, Any]:
-    return {name: getattr(filter, name) for name in (*_NARROWED, "status") if getattr(filter, name)}
+    named = {name: getattr(filter, name) for name in _NARROWED_OR_STATUS if getattr(filter, name)}
+    return named | {f"whose{number}": one for number, one in enumerate(filter.principals)}

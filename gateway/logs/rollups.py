@@ -57,8 +57,9 @@ class Held(NamedTuple):
 def needed(by: tuple[str, ...], filter: Filter) -> set[str]:
     """The columns that a question looks at, but for the time."""
     columns = {column for one in by for column in BY[one][0]}
-    named = ("workspace", "repository", "format", "package", "version", "principal", "country", "client", "status")
-    return columns | {name for name in named if getattr(filter, name)}
+    named = ("workspace", "repository", "format", "package", "version", "country", "client", "status")
+    whose = {"principal"} if filter.principals else set[str]()
+    return columns | whose | {name for name in named if getattr(filter, name)}
 
 
 def spans(by: tuple[str, ...], filter: Filter, held: list[Held]) -> tuple[tuple[Span, ...], dict[str, Span]]:

@@ -6,7 +6,8 @@ import msgspec
 
 
 class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which lines: times in ms since 1970, until excluded; "" and 0 = any."""
+    """Which lines: times in ms since 1970, until excluded; "" and 0 and () = any. `principals` are ids, one of which it
+    was."""
 
     since_ms: int
     until_ms: int
@@ -15,7 +16,7 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: str = ""
     package: str = ""
     version: str = ""
-    principal: str = ""
+    principals: tuple[str, ...] = ()
     country: str = ""
     client: str = ""
     status: int = 0

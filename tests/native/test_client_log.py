@@ -150,6 +150,35 @@ def test_who_may_see_it(pair: Pair) -> None:
         assert ask(pair.origin, "GET", f"/-/api/v1/workspaces/demo/traffic?{bad}", pair.token).status == 400, bad
 
 
+def test_what_somebody_did_is_found_by_his_name(pair: Pair) -> None:
+    """At the origin and at an edge, by any of his tokens; of a workspace that he is not in nothing is told by it."""
+    for words in (
+        ("workspace", "create", "elsewhere"), ("user", "create", "ann"), ("user", "create", "bob"),
+        ("member", "add", "demo", "user:ann"), ("member", "add", "elsewhere", "user:bob"),
+        ("grant", "give", PRIVATE, "user:ann", "--read"),
+    ):  # fmt: skip
+        code, _, errors = pair.entrepot(*words)
+        assert code == 0, errors
+    ids = {}
+    for owner, node in (("ann", pair.origin), ("ann", pair.edge), ("bob", pair.origin)):
+        _, made, _ = pair.entrepot("token", "create", "t", "--owner", f"user:{owner}")
+        path = f"/{PRIVATE if owner == 'ann' else PUBLIC}/generic/none"
+        until(lambda node=node, path=path, made=made: ask(node, "GET", path, made["token"]).status, 404)
+        ids[made["id"]] = owner
+    anns = {id for id, owner in ids.items() if owner == "ann"}
+
+    def found(workspace: str, principal: str) -> set[str]:
+        code, told, errors = pair.entrepot("logs", *([workspace] if workspace else []), "--principal", principal)
+        assert code == 0, errors
+        return {one["principal"] for one in told["items"] if one["outcome"] != "LOST"}
+
+    for principal in ("ann", "user:ann"):
+        until(lambda principal=principal: found("demo", principal), anns)
+    until(lambda: found("", "bob"), set(ids) - anns)
+    assert found("demo", "bob") == found("demo", "user:none") == found("elsewhere", "ann") == set()
+    assert found("demo", min(anns)) == {min(anns)}
+
+
 def test_a_token_tells_when_and_where_it_was_last_used(pair: Pair) -> None:
     """Wherever it was used, and by whatever: packages and the API; asked at an edge as at the origin."""
     body = json.dumps({"name": "seldom", "grants": [{"scope": "demo", "read": True}]}).encode()

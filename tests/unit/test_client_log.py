@@ -121,9 +121,12 @@ async def test_what_is_asked(node: Node) -> None:
         {"package": "pypi:p2", "requests": 1, "bytes": 102},
     ]
     assert [one["client"] for one in await node.count("client")] == ["pip", "npm"]
-    assert await node.count("principal", principal="tok_b", client="npm", status=200, format="pypi") == [
+    assert await node.count("principal", principals=("tok_b",), client="npm", status=200, format="pypi") == [
         {"principal": "tok_b", "requests": 1, "bytes": 103}
     ]
+    assert await node.count("principal", principals=("tok_b", "tok_a", "tok_none")) == await node.count("principal")
+    found = await node.questions.find(wanted(principals=("tok_none", "tok_b")), lambda name: True, 9)
+    assert [one["client"] for one in found] == ["npm"]
     day = f"{datetime.fromtimestamp(NOW_S, UTC):%Y-%m-%d}"
     assert (await node.count("repository", "day", workspace="acme"))[0] == {
         "repository": "acme/main", "day": day, "requests": 4, "bytes": 405,

@@ -43,7 +43,7 @@ def logs(
     package
         Of this package alone.
     principal
-        Of who has this id.
+        Of this one: a NAME, user:NAME, service:NAME (all tokens that it has now), or the id of a token.
     status
         With this status.
     since
@@ -103,7 +103,7 @@ def export(
     package
         Of this package alone.
     principal
-        Of who has this id.
+        Of this one: a NAME, user:NAME, service:NAME (all tokens that it has now), or the id of a token.
     country
         From this country alone: two letters.
     client

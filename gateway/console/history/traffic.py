@@ -8,6 +8,7 @@ from gateway.access.peers.edges import sees
 from gateway.console.calls.call import PAGE, Call, Reply, Routes, whole_in
 from gateway.console.calls.permissions import NODE_ADMIN, WORKSPACE_ADMIN
 from gateway.console.history import replies
+from gateway.console.history.whose import whose
 from gateway.console.shapes.replies import Page
 from gateway.logs.questions import Questions
 from gateway.logs.rollups import BY, DAY_MS, HOUR_MS
@@ -112,7 +113,7 @@ def filter_of(call: Call, workspace: str) -> Filter:
         call.argument("format"),
         call.argument("package"),
         call.argument("version"),
-        call.argument("principal"),
+        whose(call, workspace, call.argument("principal")),
         call.argument("country"),
         call.argument("client"),
         number(call, "status", 0),
