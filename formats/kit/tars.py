@@ -121,11 +121,11 @@ _CONFUSED = (
 )
 
 
-class _Header(tarfile.TarInfo):
+class Header(tarfile.TarInfo):
     """A tar header with the size of its extension headers bounded before they are read."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "Header":
         try:
             header = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError:
@@ -154,7 +154,7 @@ def scan_tar(file: BinaryIO, want: Callable[[str], bool], want_bytes_max: int, l
     names, members, contents = Names(limits), dict[str, Member](), dict[str, bytes]()
     try:
         stream = _Unpacked(file, limits)
-        with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header, encoding="utf-8") as archive:
+        with tarfile.open(fileobj=stream, mode="r|", tarinfo=Header, encoding="utf-8") as archive:
             archive.stream = True  # tarfile then keeps no list of what it has passed
             for entry in archive:
                 if len(members) >= limits.entries_max:
@@ -215,7 +215,7 @@ def names_in_tar(file: BinaryIO, total_bytes_max: int, entries_max: int = 200_00
     found: list[str] = []
     try:
         stream = _Unpacked(file, limits)
-        with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header, encoding="utf-8") as archive:
+        with tarfile.open(fileobj=stream, mode="r|", tarinfo=Header, encoding="utf-8") as archive:
             archive.stream = True
             for entry in archive:
                 if entry.offset_data + entry.size > total_bytes_max or len(found) >= entries_max:

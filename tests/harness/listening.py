@@ -38,7 +38,7 @@ class Listening:
             def handle_one(self) -> None:
                 node.serve(self)
 
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one
+            do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one
 
             def log_message(self, format: str, *arguments: Any) -> None:
                 pass
@@ -63,7 +63,8 @@ class Listening:
         # one request a connection: nothing is left open when the test ends
         handler.send_header("Connection", "close")
         handler.end_headers()
-        handler.wfile.write(answer)
+        if handler.command != "HEAD":
+            handler.wfile.write(answer)
 
     def __enter__(self) -> "Listening":
         return self

@@ -41,6 +41,7 @@ CASES = [
     (("tag", ""), {"add", "move", "remove", "list"}),
     (("bin", "em"), {"empty"}),
     (("delete", "--dry"), {"--dry-run"}),
+    (("push", "--pl"), {"--platform"}),
     (("completion", ""), {"bash", "zsh", "fish"}),
 ]
 

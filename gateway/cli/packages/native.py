@@ -11,7 +11,7 @@ import re
 import tarfile
 import urllib.parse
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -67,7 +67,7 @@ def request_of(format: str, file: Path, path: str, base: str, tag: str) -> Reque
         return npm(file, f"{base}/npm", tag)
     if format == "deb":
         return deb(file, path)
-    raise Usage(f'There is no pushing of format "{format}".', "One of deb, pypi, npm, maven, generic.")
+    raise Usage(f'There is no pushing of format "{format}".', "One of deb, pypi, npm, maven, oci, generic.")
 
 
 def guess(file: Path) -> str:
@@ -79,11 +79,11 @@ NAMING = (".dsc", ".changes")
 """Endings of files that name others, in the order in which they are sent."""
 
 
-def order(format: str, files: list[Path]) -> list[Path]:
+def order[One](format: str, files: list[One], suffix: Callable[[One], str]) -> list[One]:
     """The files in an order in which each may be sent: what names others comes behind them."""
     if format != "deb":
         return files
-    return sorted(files, key=lambda file: NAMING.index(file.suffix) if file.suffix in NAMING else -1)
+    return sorted(files, key=lambda one: NAMING.index(suffix(one)) if suffix(one) in NAMING else -1)
 
 
 def deb(file: Path, path: str) -> Raw:

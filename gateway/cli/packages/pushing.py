@@ -10,11 +10,15 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
+from gateway.cli.packages.images import planned, push_images
 from gateway.cli.packages.lanes import Lanes
+from gateway.cli.packages.layouts import is_layout
 from gateway.cli.packages.native import NAMING, Form, Raw, Request, Whole, guess, order, request_of
-from gateway.cli.packages.uploading import PARTS_BYTES_MIN, TIMEOUT, upload
+from gateway.cli.packages.trees import LeftOut, Sending, in_tree
+from gateway.cli.packages.uploading import PARTS_BYTES_MIN, TIMEOUT, Advance, upload
 from gateway.cli.terminal.client import Client, reach
 from gateway.cli.terminal.output import Output, Usage, safe
+from gateway.cli.terminal.sizes import size_of
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, Place, place
 from storage.errors import Problem
 
@@ -33,59 +37,93 @@ class Target(NamedTuple):
     path: str
 
 
+class Job(NamedTuple):
+    """What a command line asks for: what goes, and what of its directories does not."""
+
+    going: list[Sending]
+    left_out: list[LeftOut]
+    target: Target
+
+
 def push(
     *files: str,
     to: str = "",
     format: str = "",
     path: str = "",
-    tag: str = "latest",
+    tag: str = "",
+    platform: str = "",
+    hidden: bool = False,
+    dry_run: bool = False,
     at_a_time: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 4,
     json: AsJson = False,
     url: AtUrl = "",
     profile: AsProfile = "",
 ) -> None:
-    """Publish files. Where they go is --to, or the last argument: WORKSPACE/REPOSITORY[/FORMAT[/PATH]].
+    """Publish files, directories and images. Where they go is --to, or the last argument:
+    WORKSPACE/REPOSITORY[/FORMAT[/PATH]].
 
     Parameters
     ----------
     files
-        The files, and without --to the place.
+        Files and directories, and without --to the place. Of a directory every package in it; generic and maven keep
+        the paths below it. A directory or .tar that is an OCI image layout, or an archive of docker save, is an image.
     to
         WORKSPACE/REPOSITORY.
     format
-        pypi, npm, deb, maven or generic; a .whl, .tgz and .deb say it themselves.
+        pypi, npm, deb, maven, oci or generic; a .whl, .tgz, .deb and an image layout say it themselves.
     path
         generic, maven: where the file is to lie, or with a slash at the end, in which directory. deb:
-        DISTRIBUTION/COMPONENT.
+        DISTRIBUTION/COMPONENT. oci: NAME[:TAG].
     tag
-        npm: the dist-tag to move.
+        npm: the dist-tag to move, latest if none is given. oci: the tag; without it those that the layout names.
+    platform
+        oci: OS/ARCHITECTURE[/VARIANT]; of images for several platforms only that one.
+    hidden
+        Take what begins with a dot from directories, too.
+    dry_run
+        Only show what would be pushed, and what not.
     at_a_time
-        How many connections there are at most: of files, and of the parts of a large one of generic, which goes on
-        where it broke or was interrupted when the command is given again.
+        How many connections there are at most: of files, of the parts of a large one of generic, and of the layers of
+        an image. Large ones go on where they broke or were interrupted when the command is given again.
     """
-    names, target = _sorted(files, to, format, path)
     out = Output(json)
+    job = _sorted(files, to, format, path, hidden)
+    for left in job.left_out:
+        out.note(f"left out: {left.file}: {left.why}")
     lanes = Lanes(at_a_time)
     pushed: list[dict[str, Any]] = []
-    with reach(url, profile) as node:
+    going = order(job.target.format, job.going, lambda one: one.file.suffix)
+    with reach(url, profile) as node, _progress(out) as progress:
+        pushing = Pushing(node, progress, job.target, tag, platform, lanes, pushed)
         try:
-            with _progress(out) as progress:
-                _push_all(Pushing(node, progress, target, tag, lanes, pushed), order(target.format, names))
+            if dry_run:
+                pushed += [fact for one in going for fact in _would(pushing, one)]
+            else:
+                _push_all(pushing, going)
         except KeyboardInterrupt:
-            there = f"{len(pushed)} of {len(names)} files are there."
+            there = f"{len(pushed)} of {len(going)} files are there."
             raise KeyboardInterrupt(f"Interrupted: {there}", REMEDY) from None
         except Problem:
             lanes.close()
             raise
     lanes.close()
-    if json:
-        out.document({"items": pushed})
-    else:
-        for one in pushed:
-            out.fact(one, f"{one['file']} → {one['url']}")
+    _tell(out, job, pushed)
 
 
-def _sorted(files: tuple[str, ...], to: str, format: str, path: str) -> tuple[list[Path], Target]:
+def _tell(out: Output, job: Job, pushed: list[dict[str, Any]]) -> None:
+    if out.json:
+        left = [{"file": str(one.file), "why": one.why} for one in job.left_out]
+        out.document({"items": pushed, "left_out": left})
+        return
+    for one in pushed:
+        more = ""
+        if "blobs_sent" in one:
+            sizes = f"{one['blobs_sent']} of {one['blobs']} blobs, {size_of(one['bytes_sent'])}, were lacking"
+            more = f" ({one['digest']}; {sizes})"
+        out.fact(one, f"{one['file']} → {one['url']}{more}")
+
+
+def _sorted(files: tuple[str, ...], to: str, format: str, path: str, hidden: bool) -> Job:
     """Tell the files from the place. Raises Usage before anything is sent."""
     names = list(files)
     if to:
@@ -97,16 +135,33 @@ def _sorted(files: tuple[str, ...], to: str, format: str, path: str) -> tuple[li
         target = Target(place(f"{workspace}/{repository}"), format or spelt, path or inner)
     else:
         raise Usage("It is not said where to push.", "Add --to WORKSPACE/REPOSITORY.")
-    found = [Path(name) for name in names]
-    if not found:
+    if not names:
         raise Usage("It is not said what to push.", "Name at least one file.")
-    for file in found:
-        if not file.is_file():
-            told = f"{file} is no file." if file.exists() else f"There is no file {file}."
-            raise Usage(told, "Name files; a shell spells those of a directory out: DIRECTORY/*.")
-    if len(found) > 1 and target.path and target.format != "deb" and not target.path.endswith("/"):
+    going: list[Sending] = []
+    left: list[LeftOut] = []
+    for file in map(Path, names):
+        if not file.exists():
+            raise Usage(f"There is no file {file}.", "Check its name.")
+        if target.format == "oci" or (not target.format and is_layout(file)):
+            going.append(Sending(file, target.path, "oci"))
+        elif file.is_dir():
+            inside, outside = in_tree(file, target.format, target.path, hidden)
+            going += inside
+            left += outside
+        elif file.is_file():
+            going.append(_single(file, target))
+        else:
+            raise Usage(f"{file} is no file.", "Name files or directories.")
+    if len(names) > 1 and target.path and target.format != "deb" and not target.path.endswith("/"):
         raise Usage("Several files cannot lie at one path.", "End the path with a slash.")
-    return found, target
+    return Job(going, left, target)
+
+
+def _single(file: Path, target: Target) -> Sending:
+    format = target.format or guess(file)
+    if not format:
+        raise Usage(f"The format of {file.name} is not clear.", "Add --format pypi, npm, deb, maven, oci or generic.")
+    return Sending(file, target.path + file.name if target.path.endswith("/") else target.path, format)
 
 
 class Pushing(NamedTuple):
@@ -116,33 +171,51 @@ class Pushing(NamedTuple):
     progress: Progress
     target: Target
     tag: str
+    platform: str
     lanes: Lanes
     pushed: list[dict[str, Any]]
 
 
-def _push_all(to: Pushing, files: list[Path]) -> None:
+def _push_all(to: Pushing, going: list[Sending]) -> None:
     """What names other files is sent behind them, one after the other; all else at the same time."""
-    to.lanes.files(lambda file: _push(to, file), [file for file in files if file.suffix not in NAMING])
-    places = {str(file): number for number, file in enumerate(files)}
-    to.pushed.sort(key=lambda one: places[one["file"]])
-    for file in files:
-        if file.suffix in NAMING:
-            _push(to, file)
+    to.lanes.files(lambda one: _push(to, one), [one for one in going if one.file.suffix not in NAMING])
+    places = {str(one.file): number for number, one in enumerate(going)}
+    to.pushed.sort(key=lambda fact: places[fact["file"]])
+    for one in going:
+        if one.file.suffix in NAMING:
+            _push(to, one)
 
 
-def _push(to: Pushing, file: Path) -> None:
-    node, progress, target, tag, lanes, pushed = to
-    format = target.format or guess(file)
-    if not format:
-        raise Usage(f"The format of {file.name} is not clear.", "Add --format pypi, npm, deb, maven or generic.")
-    path = target.path + file.name if target.path.endswith("/") else target.path
-    base = f"{node.url}/{target.place}"
+def _would(to: Pushing, one: Sending) -> list[dict[str, Any]]:
+    """What is said of it when it is there. Raises Usage where it cannot be pushed."""
+    if one.format == "oci":
+        found, _ = planned(one.file, to.target.place, one.path, to.tag, to.platform)
+        return [each.fact(one.file, to.node.url, ()) for each in found]
+    request = _request(to, one)
+    return [_fact(to, one, request, one.file.stat().st_size)]
+
+
+def _request(to: Pushing, one: Sending) -> Request:
+    base = f"{to.node.url}/{to.target.place}"
+    return request_of(one.format, one.file, one.path, base, to.tag or "latest")
+
+
+def _fact(to: Pushing, one: Sending, request: Request, size: int) -> dict[str, Any]:
+    url = f"{to.node.url}/{to.target.place}/{request.path}"
+    return {"file": str(one.file), "format": one.format, "url": url, "size_bytes": size}
+
+
+def _push(to: Pushing, one: Sending) -> None:
+    if one.format == "oci":
+        _push_images(to, one)
+        return
+    node, progress, lanes, file = to.node, to.progress, to.lanes, one.file
     size = file.stat().st_size
-    held = size * WHOLE_FACTOR if format in WHOLE_FORMATS else 0
-    is_cut = format == "generic" and size >= PARTS_BYTES_MIN and lanes.count > 1
+    held = size * WHOLE_FACTOR if one.format in WHOLE_FORMATS else 0
+    is_cut = one.format == "generic" and size >= PARTS_BYTES_MIN and lanes.count > 1
     with lanes.memory(held):
-        request = request_of(format, file, path, base, tag)
-        address = f"/{target.place}/{request.path}"
+        request = _request(to, one)
+        address = f"/{to.target.place}/{request.path}"
         size = len(request.body) if isinstance(request, Whole) else size
         shown = progress.add_task(safe(file.name), total=size)
         if is_cut:
@@ -151,7 +224,16 @@ def _push(to: Pushing, file: Path) -> None:
             with lanes.lane():
                 _send(node, progress, shown, file, address, request, size)
     progress.update(shown, completed=size, visible=False)
-    pushed.append({"file": str(file), "format": format, "url": node.url + address, "size_bytes": size})
+    to.pushed.append(_fact(to, one, request, size))
+
+
+def _push_images(to: Pushing, one: Sending) -> None:
+    def shown(name: str, size: int) -> Advance:
+        task = to.progress.add_task(safe(name), total=size)
+        return lambda more: to.progress.advance(task, more)
+
+    found, layout = planned(one.file, to.target.place, one.path, to.tag, to.platform)
+    to.pushed.extend(push_images(to.node, one.file, found, layout, to.lanes, shown))
 
 
 def _send(

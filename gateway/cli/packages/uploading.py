@@ -47,7 +47,7 @@ def upload(node: Client, file: Path, target: str, advance: Advance, lanes: Lanes
     `advance` is told how many bytes more are there. Raises Problem; then the same call goes on later.
     """
     size, digest = file.stat().st_size, _digest_of(file)
-    memory = _memory(f"{node.url}{target}", size, digest)
+    memory = memory_of(f"{node.url}{target}", size, digest)
     with lanes.lane():
         kept = _found(node, memory) or _begun(node, target, size, digest, lanes.count, memory)
     try:
@@ -70,7 +70,7 @@ def _digest_of(file: Path) -> str:
         return base64.b64encode(hashlib.file_digest(content, "sha256").digest()).decode()
 
 
-def _memory(address: str, size: int, digest: str) -> Path:
+def memory_of(address: str, size: int, digest: str) -> Path:
     """Where it is kept that this file is on its way to this address."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = hashlib.sha256(f"{address}\0{size}\0{digest}".encode()).hexdigest()[:32]

@@ -192,6 +192,8 @@ def problem_of(response: httpx2.Response) -> Problem:
         told = msgspec.json.decode(response.content)
     except msgspec.DecodeError:
         told = response.text
+    if isinstance(told, dict) and isinstance(told.get("errors"), list) and told["errors"]:
+        told = told["errors"][0]  # as registries of images say it
     if isinstance(told, dict):
         message = told.get("detail") or told.get("error") or told.get("message") or ""
         problem = kind(_short(message) or _plain(response), _short(told.get("remedy", "")))
