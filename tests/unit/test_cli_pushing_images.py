@@ -234,3 +234,14 @@ def test_which_images_go_and_under_which_tag(tmp_path: Path) -> None:
     ):
         with pytest.raises(Usage):
             planned(folder, HERE, named, tag, platform)
+
+
+def test_a_dry_run_asks_the_node_nothing_and_claims_nothing_of_it(
+    push: Callable[..., int], node: Listening, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digest = layouts.write(tmp_path / "layout", "v1", {"a": b"1"})
+    assert push(str(tmp_path / "layout"), "acme/main/oci/app", "--dry-run", "--json") == 0
+    (one,) = json.loads(capsys.readouterr().out)["items"]
+    assert (one["digest"], one["tag"], one["blobs"]) == (digest, "v1", 2)
+    assert "blobs_sent" not in one
+    assert node.sent == []

@@ -190,7 +190,7 @@ def _would(to: Pushing, one: Sending) -> list[dict[str, Any]]:
     """What is said of it when it is there. Raises Usage where it cannot be pushed."""
     if one.format == "oci":
         found, _ = planned(one.file, to.target.place, one.path, to.tag, to.platform)
-        return [each.fact(one.file, to.node.url, ()) for each in found]
+        return [each.fact(one.file, to.node.url) for each in found]
     request = _request(to, one)
     return [_fact(to, one, request, one.file.stat().st_size)]
 
