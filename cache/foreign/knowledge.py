@@ -455,13 +455,14 @@ class ForeignKnowledge[Foreign = Any]:
 
     def _refused(self, answer: Fetched) -> Problem:
         """A parent says itself what is wrong, and what to do: the client hears it from whichever node it asked."""
+        later_s = retry_after(answer.headers) if answer.status in (429, 503) else None
         if self._parent:
             with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
                 said = msgspec.json.decode(answer.body, type=_Said)
-                return UpstreamFailed(said.detail[:WORDS_MAX], said.remedy[:WORDS_MAX])
-        if answer.status in (429, 503):
-            seconds = retry_after(answer.headers)
-            return Unavailable("The upstream has too much to do.", "Try again later.", retry_after_s=seconds)
+                words = said.detail[:WORDS_MAX], said.remedy[:WORDS_MAX]
+                return UpstreamFailed(*words) if later_s is None else Unavailable(*words, retry_after_s=later_s)
+        if later_s is not None:
+            return Unavailable("The upstream has too much to do.", "Try again later.", retry_after_s=later_s)
         return UpstreamFailed(f"The upstream answered {answer.status}.", "Try again later.")
 
     async def _take(self, place: Place[Foreign], answer: Fetched, accept: str) -> None:

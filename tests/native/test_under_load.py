@@ -25,6 +25,8 @@ pytestmark = pytest.mark.native
 RUNNING = 6
 REST_SECONDS = 40
 FORMATS = {
+    "pypi": ("/simple/six/", "pypi/simple/six/"),
+    "npm": ("/npm/left-pad", "npm/left-pad"),
     "maven": ("/m2/a/b/1/b-1.jar", "maven/a/b/1/b-1.jar"),
 }
 
