@@ -139,7 +139,8 @@ class Grant(Noun, frozen=True):
 
     The rights stand for sets of actions (gateway.access.rights), `actions` name single ones, `role` a Role of the
     Workspace. `formats` and `packages` (patterns of names) narrow it, "" = no narrowing; `tags` narrow where tags may
-    be set and removed. With `deny` it takes away what others give.
+    be set and removed. A `query` narrows what is read to the versions that it finds (gateway.access.rights.queried).
+    With `deny` it takes away what others give.
     """
 
     scope: str
@@ -152,6 +153,7 @@ class Grant(Noun, frozen=True):
     packages: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     deny: bool = False
+    query: str = ""
 
 
 PERSON_CHARS_MAX = 500

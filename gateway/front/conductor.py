@@ -391,7 +391,8 @@ class Front:
             check_network(principal, peer)
             cleared = admit(reading, principal, plan.workspace, plan.repository, "read", room.name)
             self._check_network(reading, principal, cleared.repository, peer)
-            Permit(cleared, room).may_read(plan.package)
+            source = reading.view(plan.workspace, plan.repository, room.name)
+            Permit(cleared, room).may_read_file(plan.package, plan.file, source)
             release(reading, Subject(plan.workspace, plan.repository, "", room.name, plan.package))
             require(principal, cast("Scoped", room).borrowed(plan), "read")
 
@@ -461,14 +462,14 @@ class Front:
         repository = permit.clearance.repository
         plan = room.read(ask)
         if right == "read":
-            permit.read(plan)
+            permit.read(plan, reading.view(ask.workspace, ask.repository, room.name))
         if isinstance(plan, Accept | Amend | Resume):
             scope = Scope(repository, (), 0.0)  # nothing of a write is remembered
         else:
             scope = scope_of(reading, principal, repository, self._lease)
         if isinstance(plan, Manifest | Listed):
             plan = foreign_set(reading.view(ask.workspace, ask.repository, room.name), repository, room, plan)
-        return Admitted(ask, room, principal, scope, right, plan)
+        return Admitted(ask, room, principal, scope, right, plan, permit)
 
     def admit_named(self, reading: Reading, head: Head) -> Admitted:
         """As `admit`, for a peer that names a published file as the index does. Raises Absent, Unauthenticated."""
@@ -481,11 +482,12 @@ class Front:
         ask = ask_of(head, place, principal.name, at_ms)
         permit = self._verdict(reading, principal, ask, room, "read", head.peer_in(ask.workspace))
         plan = plan_named(ask)
-        permit.read(plan)
-        if reading.view(ask.workspace, ask.repository, room.name).file(plan.package, plan.file) is None:
+        view = reading.view(ask.workspace, ask.repository, room.name)
+        permit.read(plan, view)
+        if view.file(plan.package, plan.file) is None:
             raise Absent("No such file was published here.")
         scope = scope_of(reading, principal, permit.clearance.repository, self._lease)
-        return Admitted(ask, room, principal, scope, "read", plan)
+        return Admitted(ask, room, principal, scope, "read", plan, permit)
 
     def _as_known(self, problem: Problem) -> Problem:
         """An edge that has not caught up once cannot say that a thing is absent, or a token unknown."""

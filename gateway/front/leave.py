@@ -18,6 +18,7 @@ from typing import Protocol
 import msgspec
 
 from formats.kit.contract import Room, governed
+from gateway.access.rights import queried
 from gateway.access.rights.grants import READ, What
 from gateway.access.rights.verdicts import principal_of, standing
 from storage.errors import Unavailable
@@ -162,7 +163,11 @@ def _may_read(reading: Reading, repository: Repository, subject: Subject, room: 
     known_as = governed(room, subject.package)
     if known_as is None:
         return bound.whole(what, repository.at_ms)
-    return bound.decide(what._replace(package=known_as), repository.at_ms).allowed
+    sought = queried.sought(room, subject.package)
+    if subject.version and not hasattr(room, "consists"):
+        tags = reading.view(subject.workspace, subject.repository, subject.format).tags(subject.package)
+        sought = sought._replace(held=queried.held(subject.version, tags))
+    return bound.decide(what._replace(package=known_as, sought=sought), repository.at_ms).allowed
 
 
 def quarantine_of(reading: Reading, subject: Subject) -> Quarantine | None:

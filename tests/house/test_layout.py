@@ -172,7 +172,7 @@ ENTRIES: list[tuple[str, str, tuple[AnyChange, ...]]] = [
     ("left", "main", (PutPackage("npm", Package("d")), PutFile("npm", "d", FILE))),
     (SYSTEM, "", (DropWorkspace("left"),)),
 ]
-FOLDED = "2 0ddd385fa996da59"
+FOLDED = "2 5c8c258a452c250a"
 
 
 def test_the_layout_stands_for_what_the_fold_makes(tmp_path: Path) -> None:

@@ -129,6 +129,7 @@ WHATS = st.builds(
     format=st.sampled_from(["npm", "pypi"]),
     package=NAMES,
     tag=st.sampled_from(["a", "v1"]),
+    sought=st.none(),
 )
 
 

@@ -27,6 +27,7 @@ from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
+from gateway.access.rights.queried import Sought, lets
 from storage.errors import Invalid
 from storage.nouns import Grant
 
@@ -58,7 +59,8 @@ _WILD = re.compile(r"[*?]")
 
 class What(NamedTuple):
     """One thing that somebody wants to do. `repository` is "" for what concerns a whole Workspace. `package` is the
-    name by which grants speak of it (access/rights/permits.py), "" for all packages of the format at once."""
+    name by which grants speak of it (access/rights/permits.py), "" for all packages of the format at once. What
+    queries ask beside names is `sought`; without it no query lets anything through."""
 
     action: str
     workspace: str
@@ -66,6 +68,7 @@ class What(NamedTuple):
     format: str = ""
     package: str = ""
     tag: str = ""
+    sought: Sought | None = None
 
 
 class Rule(NamedTuple):
@@ -139,14 +142,18 @@ def whole(rules: Iterable[Rule], what: What, repository_ms: int = 0) -> bool:
             continue
         if grant.deny:
             return False
-        if not grant.packages and not (grant.tags and what.action == TAG) and (what.format or not grant.formats):
+        if (
+            not (grant.packages or grant.query)
+            and not (grant.tags and what.action == TAG)
+            and (what.format or not grant.formats)
+        ):
             found = True
     return found
 
 
 def narrowed(grant: Grant) -> bool:
     """Does it speak of some packages only?"""
-    return bool(grant.formats or grant.packages or grant.tags)
+    return bool(grant.formats or grant.packages or grant.tags or grant.query)
 
 
 def plain_actions(grant: Grant) -> frozenset[str]:
@@ -190,8 +197,18 @@ def _covers(grant: Grant, what: What) -> bool:
     if grant.tags:
         if not what.tag:
             return grant.deny
-        return any(matches(one, what.tag) for one in grant.tags)
-    return True
+        if not any(matches(one, what.tag) for one in grant.tags):
+            return False
+    return not grant.query or _finds(grant, what)
+
+
+def _finds(grant: Grant, what: What) -> bool:
+    """Does its query speak of this package, and of the version that is read? What hangs on a version that is not known
+    is allowed for documents alone, and denied."""
+    if not what.package or what.sought is None:
+        return grant.deny
+    found = lets(grant.query, (what.workspace, what.repository, what.format), what.sought)
+    return (grant.deny or what.sought.documents) if found is None else found
 
 
 @lru_cache(maxsize=4096)

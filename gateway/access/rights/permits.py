@@ -4,6 +4,8 @@ Whoever may do a thing to all packages of a Repository is done when admitted. Fo
 
 - A file, or a document of one package, is judged by that package's name, before anything is looked for. So a package
   that exists and one that never was are refused alike (THREATS B9).
+- Where a query says that it hangs on the version (queried.py), a file is looked for in the View, and one that is not
+  there is refused as one that may not be read. The package's documents name all versions: they are kept as they are.
 - A document over all packages of a Repository (an index, a search, a signed set) is for those alone who may read all of
   them. It cannot be cut for a reader: it is signed, or kept, as one.
 - A write is judged by the changes that it comes to, under the write lock, whichever way the client went. Where a room
@@ -15,8 +17,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from formats.kit.contract import Ask, Decision, Finds, Listed, Manifest, Plan, Room, Serve, Show, governed
+from gateway.access.rights import queried
 from gateway.access.rights.grants import DELETE, PUBLISH, READ, TAG, What
 from gateway.access.rights.verdicts import Clearance
+from gateway.queries import Held
 from storage.errors import Forbidden, Problem
 from storage.nouns import (
     AnyChange,
@@ -41,27 +45,54 @@ class Permit(NamedTuple):
     clearance: Clearance
     room: Room
 
-    def read(self, plan: Plan) -> None:
+    def read(self, plan: Plan, view: View) -> None:
         """Raises Forbidden where the plan would show more than may be read. What a room answers at once is made of the
         request alone, and its certificates show nothing of what is there."""
         if self.clearance.whole:
             return
         if isinstance(plan, Serve):
-            self.may_read(plan.package)
+            self.may_read_file(plan.package, plan.file, view, plan.tag)
         elif isinstance(plan, Show):
             self.may_read(plan.claim or plan.package)
         elif isinstance(plan, Manifest | Listed):
             raise too_wide()
 
     def may_read(self, package: str) -> None:
-        """Raises Forbidden where files and documents of a Package may not be read."""
+        """Raises Forbidden where documents of a Package may not be read, and so none of its files."""
         if self.clearance.whole:
             return
+        if not self._reads(self._known_as(package), queried.sought(self.room, package)):
+            raise not_this()
+
+    def may_read_file(self, package: str, file: str, view: View, tag: str = "") -> None:
+        """Raises Forbidden where a file may not be read; with a `tag`, the one called `file` and then the version that
+        this leads to. Nothing is looked for where the name of the package decides."""
+        if self.clearance.whole:
+            return
+        known_as, documents = self._known_as(package), queried.sought(self.room, package)
+        named = documents._replace(documents=False)
+        if self._reads(known_as, named):
+            return
+        if not self._reads(known_as, documents):
+            raise not_this()
+
+        def lets(version: Held) -> bool:
+            return self._reads(known_as, named._replace(held=version))
+
+        found = queried.file_named(view, package, file, tag)
+        if found is None or not queried.may_read(self.room, view, package, found, lets):
+            raise not_this()
+
+    def _known_as(self, package: str) -> str:
         known_as = governed(self.room, package) if package else None
         if known_as is None:
             raise too_wide()
-        if not self._allows(READ, known_as):
-            raise not_this()
+        return known_as
+
+    def _reads(self, known_as: str, sought: queried.Sought) -> bool:
+        repository = self.clearance.repository
+        what = What(READ, repository.workspace, repository.name, self.room.name, known_as, sought=sought)
+        return self.clearance.standing.decide(what, repository.at_ms).allowed
 
     def reads_all(self) -> None:
         """Raises Forbidden unless all packages may be read."""

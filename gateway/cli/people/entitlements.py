@@ -22,6 +22,7 @@ def create(
     repository: tuple[str, ...] = (),
     format: tuple[str, ...] = (),
     package: tuple[str, ...] = (),
+    query: str = "",
     downloads: int = 0,
     bytes: str = "0",
     clients: int = 0,
@@ -49,6 +50,9 @@ def create(
         Only of this format; may be given several times.
     package
         Only packages whose name fits, as in 'web-*'; needs --format; may be given several times.
+    query
+        Only what a search would find with this, as in 'name:^web version:>=2.0 version:<3': name, format,
+        repository, version, tag, with AND, OR and NOT.
     downloads
         How many downloads it is good for.
     bytes
@@ -69,7 +73,7 @@ def create(
         KEY=VALUE of your own; may be given several times.
     """
     body: dict[str, Any] = {"name": name, "repositories": list(repository)}
-    body |= {"formats": list(format), "packages": list(package), "eula": eula}
+    body |= {"formats": list(format), "packages": list(package), "query": query, "eula": eula}
     body |= {"downloads_max": downloads, "bytes_max": bytes_of(bytes), "clients_max": clients}
     body |= {"period_s": seconds(period), "from_s": from_now(starts, now_ms(), past=True)}
     body |= {"expires_s": from_now(expires, now_ms()), "cidrs": list(network), "metadata": _pairs(metadata)}
@@ -127,6 +131,7 @@ def edit(
     id: str,
     /,
     *,
+    query: str | None = None,
     downloads: int | None = None,
     bytes: str = "",
     clients: int | None = None,
@@ -138,7 +143,7 @@ def edit(
     url: AtUrl = "",
     profile: AsProfile = "",
 ) -> None:
-    """Give it other limits, or with --reset begin to count anew now. What is not named stays.
+    """Give it other limits or another query, or with --reset begin to count anew now. What is not named stays.
 
     Parameters
     ----------
@@ -146,6 +151,8 @@ def edit(
         The workspace that it is for.
     id
         Its id, as entitlement list shows it.
+    query
+        Only what a search would find with this, at once and everywhere; "" = all that it was given.
     downloads
         How many downloads it is good for; 0 = any.
     bytes
@@ -164,6 +171,7 @@ def edit(
     asked = {"downloads_max": downloads, "bytes_max": bytes_of(bytes) if bytes else None, "clients_max": clients}
     asked |= {"period_s": seconds(period) if period else None}
     body: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    body |= {} if query is None else {"query": query}
     body |= ({} if eula is None else {"eula": eula}) | ({"metadata": _pairs(metadata)} if metadata else {})
     if not body and not reset:
         raise Usage("It is not said what is to be changed.", "Name at least one limit, or --reset.")
@@ -222,6 +230,7 @@ def _reach(one: Any) -> str:
     """What it reads, as its first grant says for all: they differ in the repository alone."""
     first = one["grants"][0] if one["grants"] else {}
     narrowed = [f"{word} {' '.join(first[word])}" for word in ("formats", "packages") if first.get(word)]
+    narrowed += [f"query {first['query']}"] if first.get("query") else []
     return ", ".join([" ".join(grant["scope"] for grant in one["grants"]), *narrowed])
 
 

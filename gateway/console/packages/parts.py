@@ -6,7 +6,7 @@ is that decided for all of the API: an address that names the Repository says so
 
 from collections.abc import Callable
 
-from gateway.access.rights import networks
+from gateway.access.rights import networks, queried
 from gateway.access.rights.grants import READ, What
 from gateway.access.rights.verdicts import standing
 from gateway.console.calls.call import Call
@@ -36,7 +36,8 @@ def may_know_in(call: Call, reading: Reading, ws: str, name: str) -> Callable[[s
         known_as = call.services.governed(format, package)
         if not known_as:
             return stands.whole(What(READ, ws, name, format), at_ms)
-        return stands.decide(What(READ, ws, name, format, known_as), at_ms).allowed
+        sought = queried.sought(call.services.rooms[format], package) if format in call.services.rooms else None
+        return stands.decide(What(READ, ws, name, format, known_as, sought=sought), at_ms).allowed
 
     return may
 

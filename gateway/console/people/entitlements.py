@@ -7,6 +7,7 @@ import trio
 
 from gateway.access import tokens
 from gateway.access.names import display
+from gateway.access.rights import queried
 from gateway.access.rights.grants import ENTITLE, READ, What
 from gateway.access.rights.verdicts import Principal, has_all, judge_action, judge_workspace, needs_token, standing
 from gateway.console.calls.call import Call, Reply, Routes
@@ -104,8 +105,9 @@ async def show_entitlement(call: Call) -> Reply:
 
 @ROUTES.add("PATCH", f"{_AT}/<id>", BY_BODY, takes=EditEntitlement, gives=replies.Token)
 async def edit_entitlement(call: Call) -> Reply:
-    """Other limits, or a new period at once. What was lent under the old ones stays counted."""
+    """Other limits, another query, or a new period at once. What was lent under the old ones stays counted."""
     body = await call.body(EditEntitlement)
+    query = None if body.query is None else queried.query(body.query)
     now_ms = call.services.now_ms()
 
     def decide(reading: Reading, principal: Principal) -> Decided:
@@ -114,8 +116,13 @@ async def edit_entitlement(call: Call) -> Reply:
         asked = {name: value for name in _LIMITS if (value := getattr(body, name)) is not None}
         if body.reset:
             asked["reset_ms"] = max(now_ms, token.entitlement.reset_ms + 1)
-        limits = msgspec.structs.replace(token.entitlement, **asked)
-        return _written(principal, "entitlement.edit", msgspec.structs.replace(token, entitlement=limits))
+        limits, grants = msgspec.structs.replace(token.entitlement, **asked), token.grants
+        if query is not None:
+            for one in grants:  # another query may give more
+                _judged(reading, principal, one)
+            grants = tuple(msgspec.structs.replace(one, query=query) for one in grants)
+        edited = msgspec.structs.replace(token, entitlement=limits, grants=grants)
+        return _written(principal, "entitlement.edit", edited)
 
     return await call.conclude(SYSTEM, decide, lambda token: Reply(200, shown.token(token, now_ms)))
 
@@ -183,7 +190,8 @@ def _minted(status: int, token: Token, text: str, now_ms: int) -> Reply:
 def _grants(call: Call, body: NewEntitlement, ws: str) -> tuple[Grant, ...]:
     scopes = [f"{ws}/{one}" for one in body.repositories] or [ws]
     asked = (NewGrant(one, True, formats=body.formats, packages=body.packages) for one in dict.fromkeys(scopes))
-    return tuple(grant_of(call.services, one) for one in asked)
+    query = queried.query(body.query)
+    return tuple(msgspec.structs.replace(grant_of(call.services, one), query=query) for one in asked)
 
 
 def _judged(reading: Reading, principal: Principal, grant: Grant) -> int:

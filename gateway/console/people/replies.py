@@ -18,6 +18,7 @@ class Grant(Told, frozen=True, kw_only=True):
     packages: Texts = ()
     tags: Texts = ()
     deny: bool = False
+    query: str = ""
 
 
 class Binding(Grant, frozen=True, kw_only=True):

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from gateway.queries import QUERY_CHARS_MAX
+
 Name = Annotated[str, msgspec.Meta(max_length=200)]
 OneLine = Annotated[str, msgspec.Meta(max_length=300)]
 PackageName = Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
@@ -208,6 +210,7 @@ Pattern = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Patterns = Annotated[tuple[Pattern, ...], msgspec.Meta(max_length=50)]
 Actions = Annotated[tuple[Name, ...], msgspec.Meta(max_length=20)]
 Formats = Annotated[tuple[Name, ...], msgspec.Meta(max_length=50)]
+GrantQuery = Annotated[str, msgspec.Meta(max_length=QUERY_CHARS_MAX)]
 
 
 class NewGrant(Body, frozen=True):
@@ -263,12 +266,14 @@ Period = Annotated[int, msgspec.Meta(ge=0, le=PERIOD_SECONDS_MAX)]
 
 
 class NewEntitlement(Body, frozen=True):
-    """For some `repositories` of the Workspace, or all; 0 = without limit, `period_s` 0 = in all."""
+    """For some `repositories` of the Workspace, or all; 0 = without limit, `period_s` 0 = in all. `query` is one as
+    searches take, over name, format, repository, version and tag: nothing else is read."""
 
     name: Name
     repositories: Annotated[tuple[Name, ...], msgspec.Meta(max_length=100)] = ()
     formats: Formats = ()
     packages: Patterns = ()
+    query: GrantQuery = ""
     downloads_max: Count = 0
     bytes_max: Count = 0
     clients_max: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
@@ -281,8 +286,9 @@ class NewEntitlement(Body, frozen=True):
 
 
 class EditEntitlement(Body, frozen=True):
-    """What is not named stays. `reset` begins a new period now."""
+    """What is not named stays. `reset` begins a new period now; `query` "" = none any more."""
 
+    query: GrantQuery | None = None
     downloads_max: Count | None = None
     bytes_max: Count | None = None
     clients_max: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None

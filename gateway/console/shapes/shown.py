@@ -141,6 +141,7 @@ def grant(noun: Grant) -> Shown:
         "packages": list(noun.packages),
         "tags": list(noun.tags),
         "deny": noun.deny,
+        "query": noun.query,
     }
     return told | {name: value for name, value in more.items() if value}
 

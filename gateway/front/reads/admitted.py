@@ -2,25 +2,42 @@
 
 from formats.kit.contract import Ask, Listed, Manifest, Plan, Room, Serve, Show
 from gateway.access.peers import edges
+from gateway.access.rights.permits import Permit
 from gateway.access.rights.verdicts import Principal
 from gateway.front.leave import Leave
 from gateway.front.reads.reading import Need, Scope
 from gateway.front.reads.streaming import Feed
 from gateway.front.routes import Place
+from storage.index.catalog import Reading
 
 
 class Admitted:
     """A request that may go on: who asks, where, and what holds the decision true."""
 
-    __slots__ = ("ask", "plan", "principal", "right", "room", "scope")
+    __slots__ = ("ask", "permit", "plan", "principal", "right", "room", "scope")
 
-    def __init__(self, ask: Ask, room: Room, principal: Principal, scope: Scope, right: str, plan: Plan) -> None:
+    def __init__(
+        self,
+        ask: Ask,
+        room: Room,
+        principal: Principal,
+        scope: Scope,
+        right: str,
+        plan: Plan,
+        permit: Permit | None = None,
+    ) -> None:
+        self.permit = permit
         self.ask = ask
         self.room = room
         self.principal = principal
         self.scope = scope
         self.right = right
         self.plan = plan
+
+    def check(self, reading: Reading) -> None:
+        """What a read waited for may have moved a tag, or made the file that of another version. Raises Forbidden."""
+        if self.permit is not None and not self.permit.clearance.whole:
+            self.permit.read(self.plan, reading.view(self.ask.workspace, self.ask.repository, self.room.name))
 
 
 class Looked:

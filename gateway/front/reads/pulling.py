@@ -97,6 +97,7 @@ class Puller:
                 found, need = need, None
             else:
                 with self._catalog.read() as reading:
+                    admitted.check(reading)
                     found = self._reads.resolve(reading, admitted.scope, admitted.ask, admitted.room, plan)
             _log_version(request, found)
             if isinstance(found, Answer):
