@@ -461,7 +461,7 @@ class Front:
         permit = self._verdict(reading, principal, ask, room, right, head.peer_in(ask.workspace))
         repository = permit.clearance.repository
         plan = room.read(ask)
-        if right == "read":
+        if right == "read" and not permit.clearance.whole:
             permit.read(plan, reading.view(ask.workspace, ask.repository, room.name))
         if isinstance(plan, Accept | Amend | Resume):
             scope = Scope(repository, (), 0.0)  # nothing of a write is remembered

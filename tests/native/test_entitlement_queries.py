@@ -93,6 +93,12 @@ def test_c_what_is_remembered_for_one_customer_is_not_given_to_another(up: Up) -
 def test_c6_another_query_and_a_quarantine_take_effect_everywhere(up: Up) -> None:
     id, token = entitle(up, "version:2.*", up.edge)
     in_time(up, "edge", token, ["2.0", "2.10"])
+    at = ("--format", "pypi", "--package", "Tool", "--version")
+    told = up.entrepot("access", "explain", f"entitlement:{id}", "read", up.private, *at, "3.0", url=up.edge)
+    assert (told["allowed"], told["query_part"]) == (False, "version:2.*")
+    assert told["why"] == 'the query of grant 1 of the token "customer" does not find it'
+    told = up.entrepot("access", "explain", f"entitlement:{id}", "read", up.private, *at, "2.10", url=up.edge)
+    assert (told["allowed"], told["query_part"]) == (True, "version:2.*")
     shown = up.entrepot("entitlement", "show", "demo", id, url=up.edge)
     assert [one["query"] for one in shown["grants"]] == ["version:2.*"]
     up.entrepot("entitlement", "edit", "demo", id, "--query", "version:<2.5", url=up.edge)

@@ -161,3 +161,17 @@ def test_a_query_is_a_part_of_a_repository_for_every_other_question() -> None:
     assert not decide(rules, What("manage", "acme", "main")).allowed
     denied = (rule_of(Grant("acme"), "all", 10), rule_of(Grant("acme", query="version:>1", deny=True), "not", 10))
     assert not decide(denied, place._replace(package="django")).allowed
+
+
+@pytest.mark.parametrize(
+    ("version", "part"),
+    [
+        ("1.9", "version:>=2"),
+        ("3.0", "(version:<3 OR tag:lts)"),
+        ("2.0", '(version:>=2 AND (version:<3 OR tag:lts) AND NOT version:"2 b")'),
+    ],
+)
+def test_the_part_of_a_query_that_decides_is_told(version: str, part: str) -> None:
+    query = 'version:>=2 AND (version:<3 OR tag:lts) AND NOT version:"2 b"'
+    sought = queried.sought(ROOMS["pypi"], "x")._replace(held=queried.held(version, {}))
+    assert queried.deciding(query, ("acme", "main", "pypi"), sought) == part

@@ -27,6 +27,8 @@ from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
+import msgspec
+
 from gateway.access.rights.queried import Sought, lets
 from storage.errors import Invalid
 from storage.nouns import Grant
@@ -109,6 +111,16 @@ def decide(rules: Iterable[Rule], what: What, repository_ms: int = 0) -> Verdict
             if not allowed.allowed:
                 allowed = Verdict(True, rule)
     return allowed
+
+
+def kept_out(rules: Iterable[Rule], what: What, repository_ms: int = 0) -> Rule | None:
+    """The rule that would allow it but for its query."""
+    for rule in rules:
+        if rule.grant.query and not rule.grant.deny:
+            without = rule._replace(grant=msgspec.structs.replace(rule.grant, query=""))
+            if decide((without,), what, repository_ms).allowed:
+                return rule
+    return None
 
 
 def possible(rules: Iterable[Rule], what: What, repository_ms: int = 0) -> bool:

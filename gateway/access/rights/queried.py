@@ -56,6 +56,34 @@ def lets(text: str, at: tuple[str, str, str], sought: Sought) -> bool | None:
     return compiled(text).holds(At(*at, sought.package, sought.spelt), sought.held, sought.order)
 
 
+def deciding(text: str, at: tuple[str, str, str], sought: Sought) -> str:
+    """The part of a query that alone decides what it lets through, as a query is written."""
+    return _deciding(compiled(text), At(*at, sought.package, sought.spelt), sought)
+
+
+def _deciding(part: Part, at: At, sought: Sought) -> str:
+    if isinstance(part, Not):
+        return f"NOT {_deciding(part.part, at, sought)}"
+    if isinstance(part, All | Some):
+        wanted = isinstance(part, Some)
+        for one in part.parts:
+            if one.holds(at, sought.held, sought.order) is wanted:
+                return _deciding(one, at, sought)
+    return _written(part)
+
+
+def _written(part: Part) -> str:
+    match part:
+        case Term(field, op, text):
+            return f'{field}:{op}"{text}"' if set(text) & set(" ()") else f"{field}:{op}{text}"
+        case Not(one):
+            return f"NOT {_written(one)}"
+        case All(parts) | Some(parts):
+            word = " AND " if isinstance(part, All) else " OR "
+            return f"({word.join(_written(one) for one in parts)})"
+    raise TypeError(type(part).__name__)
+
+
 @lru_cache(maxsize=4096)
 def compiled(text: str) -> Part:
     """What a query says, made out once."""

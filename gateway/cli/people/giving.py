@@ -171,6 +171,7 @@ def explain(
     *,
     format: str = "",
     package: str = "",
+    version: str = "",
     tag: str = "",
     json: AsJson = False,
     url: AtUrl = "",
@@ -181,7 +182,7 @@ def explain(
     Parameters
     ----------
     principal
-        user:NAME or service:NAME.
+        user:NAME, service:NAME, or entitlement:ID.
     action
         read, publish, tag, delete, manage, grant, entitle, statistics, create, people, own.
     place
@@ -190,16 +191,19 @@ def explain(
         The format of the package.
     package
         With a package of this name; without, with any of the place.
+    version
+        With a file of this version of it.
     tag
         For the action tag: to set this one.
     """
     workspace, _, repository = place.partition("/")
     asked = {"principal": principal, "action": action, "repository": repository, "format": format}
     with reach(url, profile) as node:
-        told = node.get(f"/workspaces/{workspace}/explain", **asked, package=package, tag=tag)
+        told = node.get(f"/workspaces/{workspace}/explain", **asked, package=package, tag=tag, version=version)
     may = "may" if told["allowed"] else "may not"
     parts = ", but may to some packages" if told["parts_only"] else ""
-    Output(json).fact(told, f"{principal} {may} {action} in {place}: {told['why']}{parts}.")
+    said = f" ({told['query_part']})" if told.get("query_part") else ""
+    Output(json).fact(told, f"{principal} {may} {action} in {place}: {told['why']}{said}{parts}.")
 
 
 def _said(one: Any) -> str:

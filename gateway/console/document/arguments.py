@@ -59,8 +59,8 @@ ARGUMENTS: dict[str, Object] = {
     "upstream": _text("The name of the upstream; without it the one that has none."),
     "address": _text("The IP address of a client."),
     "principal": _text(
-        "Whose: the id of a token, or user:NAME, service:NAME, managed:NAME. In the client log a NAME alone, too: what "
-        "was done by any token or session that this account has now."
+        "Whose: the id of a token, or user:NAME, service:NAME, managed:NAME; of an explanation entitlement:ID, too. In "
+        "the client log a NAME alone, too: what was done by any token or session that this account has now."
     ),
     "subject": _text("Only what was given to this one: user:NAME, service:NAME, team:NAME."),
     "user": _text("Of this user alone."),

@@ -3,8 +3,9 @@
 import msgspec
 
 from gateway.access.names import slug
-from gateway.access.rights.grants import ACTIONS, GRANT, READ, RIGHTS, What
-from gateway.access.rights.rules import BINDINGS_MAX, COLLABORATOR, MANAGER, MEMBER, OWNER, account_rules
+from gateway.access.rights import queried
+from gateway.access.rights.grants import ACTIONS, GRANT, READ, RIGHTS, Rule, What, kept_out
+from gateway.access.rights.rules import BINDINGS_MAX, COLLABORATOR, MANAGER, MEMBER, OWNER, account_rules, own_rules
 from gateway.access.rights.verdicts import Principal, Standing, judge_workspace, outlined
 from gateway.console.calls.call import Call, Reply, Routes, no_content
 from gateway.console.calls.giving import (
@@ -142,38 +143,75 @@ async def take(call: Call) -> Reply:
     "GET",
     "/workspaces/<workspace>/explain",
     GRANTS_OR_ITSELF,
-    ("principal", "action", "repository", "format", "package", "tag"),
+    ("principal", "action", "repository", "format", "package", "tag", "version"),
     gives=replies.Explained,
 )
 async def explain(call: Call) -> Reply:
-    """May a member do this, and which grant says so? Anybody may ask of himself: who is refused learns why (O28)."""
+    """May a member, or a customer, do this, and which grant and part of its query say so? Anybody may ask of himself:
+    who is refused learns why (O28)."""
     ws, action = call.at["workspace"], call.argument("action", READ)
     if action not in ACTIONS:
         raise Invalid("This is no action.", f"One of {', '.join(ACTIONS)}.")
     format, package = call.argument("format"), call.argument("package")
+    kept_as = ""
     if package:
         if format not in call.services.formats:
             raise Invalid("A package needs its format.", f"One of {', '.join(call.services.formats)}.")
-        package = call.services.governed(format, call.services.normalise(format, package)) or ""
+        kept_as = call.services.normalise(format, package)
+        package = call.services.governed(format, kept_as) or ""
     what = What(action, ws, call.argument("repository"), format, package, call.argument("tag"))
     with call.read() as reading:
-        account = _asked_of(reading, call.principal, ws, call.argument("principal"))
+        rules = _rules_of(reading, call.principal, ws, call.argument("principal"))
         repository = outlined(reading, ws, what.repository)
         if what.repository and not repository.exists:
             raise Absent("There is no such repository.")
-        stands = Standing((account_rules(reading, account.id, ws),))
+        if package and format in call.services.rooms:
+            what = what._replace(sought=_sought(call, reading, what, kept_as))
+        stands = Standing((rules,))
         verdict = stands.decide(what, repository.at_ms)
         public = repository.public and action == READ
-        grant = verdict.rule.grant if verdict.rule is not None else None
+        decided = verdict.rule or kept_out(rules, what, repository.at_ms)
+        grant = decided.grant if decided is not None else None
+        why = verdict.why()
+        if verdict.rule is None and decided is not None:
+            why = f"the query of {decided.source} does not find it"
     return Reply(
         200,
         {
             "allowed": verdict.allowed or public,
-            "why": "the repository is public" if public else verdict.why(),
+            "why": "the repository is public" if public else why,
             "grant": None if grant is None or public else shown.grant(grant),
             "parts_only": not verdict.allowed and not public and stands.possible(what),
-        },
+        }
+        | ({} if grant is None or public else _query_part(grant, what)),
     )
+
+
+def _query_part(grant: Grant, what: What) -> shown.Shown:
+    if not grant.query or what.sought is None:
+        return {}
+    return {"query_part": queried.deciding(grant.query, (what.workspace, what.repository, what.format), what.sought)}
+
+
+def _sought(call: Call, reading: Reading, what: What, package: str) -> queried.Sought:
+    """What queries ask of the package, or of the version that is named, with the tags that lead to it now."""
+    version, sought = call.argument("version"), queried.sought(call.services.rooms[what.format], package)
+    if not version:
+        return sought
+    tags = reading.view(what.workspace, what.repository, what.format).tags(package) if what.repository else {}
+    return sought._replace(held=queried.held(version, tags), documents=False)
+
+
+def _rules_of(reading: Reading, principal: Principal, ws: str, said: str) -> tuple[Rule, ...]:
+    """Of the member of this name, or of the customer with this id."""
+    kind, _, id = said.partition(":")
+    if kind != "entitlement":
+        return account_rules(reading, _asked_of(reading, principal, ws, said).id, ws)
+    judge_workspace(reading, principal, ws, GRANT)
+    token = reading.token_by_id(id) if id.isascii() and id.isprintable() and 0 < len(id) < 100 else None
+    if token is None or token.kind != kind or any(one.scope.partition("/")[0] != ws for one in token.grants):
+        raise Absent("There is no such entitlement in this workspace.")
+    return own_rules(reading, token.grants, token.at_ms, token.name)
 
 
 def _asked_of(reading: Reading, principal: Principal, ws: str, said: str) -> Account:

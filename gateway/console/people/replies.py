@@ -80,12 +80,14 @@ class CustomRole(Told, frozen=True):
 
 
 class Explained(Told, frozen=True):
-    """`parts_only`: not all of it, and something in it."""
+    """`parts_only`: not all of it, and something in it. `query_part` is what of the grant's query decided, if it has
+    one."""
 
     allowed: bool
     why: str
     grant: Grant | None
     parts_only: bool
+    query_part: str = ""
 
 
 class Limits(Told, frozen=True):
