@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from formats import ROOMS
 from formats.kit.contract import Serve, Show, order_of
+from formats.oci.manifest import Manifest, packed
+from formats.oci.names import MANIFESTS, blob_file, manifest_file
 from gateway.access.rights import queried
 from gateway.access.rights.grants import READ, What, decide, possible, rule_of, whole
 from gateway.access.rights.permits import Permit
@@ -175,3 +177,31 @@ def test_the_part_of_a_query_that_decides_is_told(version: str, part: str) -> No
     query = 'version:>=2 AND (version:<3 OR tag:lts) AND NOT version:"2 b"'
     sought = queried.sought(ROOMS["pypi"], "x")._replace(held=queried.held(version, {}))
     assert queried.deciding(query, ("acme", "main", "pypi"), sought) == part
+
+
+def test_an_image_that_is_let_through_brings_its_parts_and_no_others() -> None:
+    """An index by its tag, its images and their layers; not those of another, whatever else is shared."""
+    view = MemoryView(PutPackage("oci", Package("app")))
+
+    def put(digest: str, *, blobs: tuple[str, ...] = (), manifests: tuple[str, ...] = ()) -> None:
+        facts = packed(Manifest("application/json", 1, blobs, manifests))
+        view.apply((
+            PutVersion("oci", "app", Version(digest, facts=facts)),
+            PutFile("oci", "app", File(manifest_file(digest), digest, b"x" * 32, 1)),
+        ))  # fmt: skip
+
+    for blob in ("one", "two", "both"):
+        view.apply([PutFile("oci", "app", File(blob_file(blob), "", b"y" * 32, 1))])
+    put("image-1", blobs=("one", "both"))
+    put("image-2", blobs=("two", "both"))
+    put("index", manifests=("image-1",))
+    view.apply([PutTag("oci", "app", "stable", "index"), PutTag("oci", "app", "next", "image-2")])
+    may = permit("name:^app$ tag:stable", "oci")
+    names = [manifest_file(one) for one in ("index", "image-1", "image-2")] + [
+        blob_file(one) for one in ("one", "both", "two")
+    ]
+    assert [reads(may, "app", one, view) for one in names] == [True, True, False, True, True, False]
+    may.read(Serve("app", MANIFESTS, tag="stable"), view)
+    for tag in ("next", "never"):
+        with pytest.raises(Forbidden):
+            may.read(Serve("app", MANIFESTS, tag=tag), view)
