@@ -43,6 +43,10 @@ def read(up: Up, door: str, token: str, project: str = "tool") -> list[str]:
     return [one for one in VERSIONS if ask(up, door, token, one, project).status == 200]
 
 
+def history(up: Up, which: str) -> Got:
+    return get(f"{up.origin}/-/api/v1/audit{which}", {"Authorization": f"Bearer {up.token}"})
+
+
 def in_time(up: Up, door: str, token: str, wanted: list[str]) -> None:
     """What the origin was told is so at an edge once its journal is there."""
     end = time.monotonic() + PATIENCE_SECONDS
@@ -104,6 +108,10 @@ def test_c6_another_query_and_a_quarantine_take_effect_everywhere(up: Up) -> Non
     up.entrepot("entitlement", "edit", "demo", id, "--query", "version:<2.5", url=up.edge)
     for door in ("origin", "edge"):
         in_time(up, door, token, ["1.9", "2.0"])
+    edits = json.loads(history(up, "?workspace=-&action=entitlement.edit").body)["items"]
+    [change] = json.loads(history(up, f"/{edits[0]['serial']}").body)["changes"]
+    assert change["before"]["token"]["grants"][0]["query"] == "version:2.*"
+    assert change["after"]["token"]["grants"][0]["query"] == "version:<2.5"
     up.entrepot("quarantine", "add", f"{up.private}/pypi/tool", "--version", "2.0")
     for door in ("origin", "edge"):
         in_time(up, door, token, ["1.9"])
