@@ -323,7 +323,7 @@ class Failing:
         self.done += 1
 
 
-async def test_what_cannot_be_written_now_is_told_later(one: World, autojump_clock: trio.testing.MockClock) -> None:
+async def test_what_cannot_be_written_now_is_told_later(one: World) -> None:
     tries = 0
 
     async def commit(decide: Decide) -> Committed:
