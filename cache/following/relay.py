@@ -50,6 +50,18 @@ class Readable(Protocol):
     async def read(self, mv: memoryview) -> int: ...
 
 
+class SmallBody:
+    """One that is here: Readable."""
+
+    def __init__(self, data: bytes) -> None:
+        self._left = data
+
+    async def read(self, mv: memoryview) -> int:
+        piece, self._left = self._left[: len(mv)], self._left[len(mv) :]
+        mv[: len(piece)] = piece
+        return len(piece)
+
+
 class Relayed:
     """The origin's answer; `async with` it. `length` None = it does not tell."""
 

@@ -14,8 +14,7 @@ from typing import Protocol
 import msgspec
 import trio
 
-from cache.following.relay import Relay
-from gateway.front.reads.paying import Whole
+from cache.following.relay import Relay, SmallBody
 from gateway.insight.reports import Report, Reports
 from gateway.logs.segments import NODE
 from storage.errors import Invalid, Problem, Unavailable
@@ -64,7 +63,7 @@ class HandedOn:
     async def say(self, said: bytes, of: str = "") -> None:
         """Raises Unavailable where it is not taken."""
         target = f"/-/peer/report{of}".encode()
-        async with await self._relay.forward("POST", target, self._headers, "", len(said), Whole(said)) as answer:
+        async with await self._relay.forward("POST", target, self._headers, "", len(said), SmallBody(said)) as answer:
             if answer.status != TAKEN:
                 raise Unavailable(f"The parent answers a report of an edge with {answer.status}.")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from cache.following.relay import Relay
+from cache.following.relay import Relay, SmallBody
 from gateway.access.limits.tolls import Ledger, Lender, Lending, Lent, Return, Tolls, Used, Wish
 from gateway.noticing.refused import Refused
 from storage.errors import Unavailable, UpstreamFailed
@@ -19,18 +19,6 @@ from storage.nouns import Token
 
 FOLDER = "tolls"
 TOLD_BYTES_MAX = 4 << 10
-
-
-class Whole:
-    """A small body that is here: cache.following.relay.Readable."""
-
-    def __init__(self, data: bytes) -> None:
-        self._left = data
-
-    async def read(self, mv: memoryview) -> int:
-        piece, self._left = self._left[: len(mv)], self._left[len(mv) :]
-        mv[: len(piece)] = piece
-        return len(piece)
 
 
 class FromParent:
@@ -54,7 +42,8 @@ class FromParent:
         body = msgspec.msgpack.encode(said)
         raw = bytearray()
         try:
-            async with await self._relay.forward("POST", target, self._headers, "", len(body), Whole(body)) as answer:
+            sending = self._relay.forward("POST", target, self._headers, "", len(body), SmallBody(body))
+            async with await sending as answer:
                 async for chunk in answer.chunks():
                     raw += chunk
                     if len(raw) > TOLD_BYTES_MAX:
