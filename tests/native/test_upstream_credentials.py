@@ -19,7 +19,7 @@ def rotate(node: Up, folder: Path, secret: str) -> tuple[int, str]:
         *ENTREPOT,
         "upstream",
         "rotate",
-        "demo/drawing",
+        "demo/guarded",
         "pypi",
         "--password-file",
         str(folder / "secret"),
@@ -35,11 +35,11 @@ def test_f8_a_wrong_credential_never_takes_the_place_of_a_good_one(node: Up, tmp
         node.entrepot("token", "create", name, "--repository", "demo/main", "--read") for name in ("first", "second")
     )
     (tmp_path / "first").write_text(first["token"])
-    node.entrepot("repo", "create", "demo/drawing", "--public", url=node.edge)
+    node.entrepot("repo", "create", "demo/guarded", "--public", url=node.edge)
     address = f"{node.origin}/demo/main/pypi/simple/"
     more = ("--private-network", "--password-file", str(tmp_path / "first"), "--fresh", "0s", "--negative", "0s")
-    node.entrepot("upstream", "add", "demo/drawing", "pypi", address, *more, url=node.edge)
-    page = f"{node.edge}/demo/drawing/pypi/simple/drawn-thing/"
+    node.entrepot("upstream", "add", "demo/guarded", "pypi", address, *more, url=node.edge)
+    page = f"{node.edge}/demo/guarded/pypi/simple/drawn-thing/"
     assert get(page).status == 200
 
     code, said = rotate(node, tmp_path, "ent_" + "x" * 38)
@@ -51,6 +51,6 @@ def test_f8_a_wrong_credential_never_takes_the_place_of_a_good_one(node: Up, tmp
     code, said = rotate(node, tmp_path, second["token"])
     assert code == 0, said
     node.entrepot("token", "revoke", first["id"])
-    asked = get(f"{node.edge}/demo/drawing/pypi/simple/drawn-thing/", {"Accept": "text/html"})
+    asked = get(f"{node.edge}/demo/guarded/pypi/simple/drawn-thing/", {"Accept": "text/html"})
     assert asked.status == 200
     assert any(row["action"] == "upstream.credential" for row in node.entrepot("audit", "list", "demo")["items"])
