@@ -12,7 +12,7 @@ from typing import Self
 from bench.hostile.speaking import Ended, Malformed, Reset, Said, Speaker
 from bench.machine import family, memory_bytes
 from bench.numbers import percentile
-from gateway.delivery.workers import WORKER_NAME
+from gateway.delivery.processes.workers import WORKER_NAME
 
 PROBE_PAUSE_S = 0.005
 SAMPLE_S = 0.1

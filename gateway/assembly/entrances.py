@@ -6,8 +6,8 @@ from pathlib import Path
 from gateway.access.peers import membership
 from gateway.access.peers.authority import listener_context
 from gateway.assembly.parts import Parts
-from gateway.delivery.listening import Listener, listen
-from gateway.delivery.tls import Certificates
+from gateway.delivery.connections.listening import Listener, listen
+from gateway.delivery.connections.tls import Certificates
 from gateway.insight.errorlog import report
 from storage import disk
 from storage.errors import Invalid

@@ -18,7 +18,7 @@ from formats import ROOMS
 from gateway.assembly import rooms
 from gateway.assembly.mirroring import Drawer, drawer_of, drew_of, telling_of
 from gateway.assembly.parts import Parts
-from gateway.delivery.manage import Management
+from gateway.delivery.requests.manage import Management
 from gateway.front.complaints import now_ms
 from gateway.front.conductor import Front
 from gateway.front.naming import ask_for

@@ -36,7 +36,7 @@ from gateway.assembly import rooms
 from gateway.assembly.chores import chores_of
 from gateway.assembly.telling import telling_of
 from gateway.assembly.uplink import Uplink
-from gateway.delivery.reactor import Reactor
+from gateway.delivery.loop.reactor import Reactor
 from gateway.front.complaints import now_ms
 from gateway.front.nearest import Nearest
 from gateway.front.reads.paying import Paying

@@ -30,11 +30,11 @@ from gateway.assembly.retaining import forget_gone
 from gateway.assembly.telling import deliverer_of
 from gateway.assembly.told import report_of, services_of
 from gateway.console.api import make_app
-from gateway.delivery.manage import Management
-from gateway.delivery.proxies import Proxies
-from gateway.delivery.reactor import Reactor
-from gateway.delivery.serving import serve
-from gateway.delivery.workers import hear_signals, supervise
+from gateway.delivery.connections.proxies import Proxies
+from gateway.delivery.loop.reactor import Reactor
+from gateway.delivery.processes.serving import serve
+from gateway.delivery.processes.workers import hear_signals, supervise
+from gateway.delivery.requests.manage import Management
 from gateway.front.complaints import now_ms
 from gateway.front.peers.reporting import HandedOn, Reporting
 from gateway.front.traced import Traced

@@ -38,8 +38,8 @@ from gateway.console.signin import (
 from gateway.console.signin import credentials as own_credentials
 from gateway.console.signin import saml as saml_pages
 from gateway.console.webhooks import webhooks
-from gateway.delivery.manage import PRINCIPAL, SPAN
-from gateway.delivery.requests import REQUEST_ID
+from gateway.delivery.requests.manage import PRINCIPAL, SPAN
+from gateway.delivery.requests.request import REQUEST_ID
 from storage.spans import borrowed
 
 DESCRIPTION = Routes("/-/api/v1")

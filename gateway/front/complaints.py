@@ -8,7 +8,7 @@ import msgspec
 from cache.foreign.files import DETAIL
 from cache.foreign.knowledge import WORDS_MAX
 from formats.kit.contract import Amend, Finds, Reply
-from gateway.delivery.answers import Answer
+from gateway.delivery.messages.answers import Answer
 from gateway.front.routes import Place
 from storage.errors import Problem, Unauthenticated, UpstreamFailed
 

@@ -45,10 +45,10 @@ from gateway.access.rights.verdicts import (
     judge,
     no_repository,
 )
-from gateway.delivery.answers import Answer
-from gateway.delivery.connections import Gone
-from gateway.delivery.heads import Head
-from gateway.delivery.requests import Request
+from gateway.delivery.connections.connection import Gone
+from gateway.delivery.messages.answers import Answer
+from gateway.delivery.messages.heads import Head
+from gateway.delivery.requests.request import Request
 from gateway.front import registry
 from gateway.front.complaints import answer_of, complain, finds_of, headers_of, now_ms, with_signals
 from gateway.front.leave import Lease, Leave, Subject, may_serve, out_of_lease, stands

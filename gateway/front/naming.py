@@ -7,7 +7,7 @@ address; which that is, the room alone would know. Recipes and pieces are asked 
 """
 
 from formats.kit.contract import Ask, Serve
-from gateway.delivery.heads import Head
+from gateway.delivery.messages.heads import Head
 from gateway.front.routes import Place
 
 _SEGMENTS = ("-", "peer", "file")

@@ -20,8 +20,8 @@ import trio
 from cache.asking.connecting import trust
 from gateway.access.credentials.tickets import ARGUMENT as TICKET
 from gateway.access.rights.geography import Geography
-from gateway.delivery.answers import Answer
-from gateway.delivery.heads import Head
+from gateway.delivery.messages.answers import Answer
+from gateway.delivery.messages.heads import Head
 from storage.index.catalog import Catalog
 from storage.nouns import Host
 

@@ -17,8 +17,8 @@ from gateway.access.clock import latest_ms
 from gateway.access.credentials import passes
 from gateway.access.credentials.passes import Scope
 from gateway.access.rights.verdicts import identify, token_of
-from gateway.delivery.heads import Head
-from gateway.delivery.requests import Request
+from gateway.delivery.messages.heads import Head
+from gateway.delivery.requests.request import Request
 from gateway.front.complaints import headers_of, now_ms
 from gateway.front.routes import host_name, implied_by
 from storage.errors import Absent, Invalid, MethodRefused, Problem, Unauthenticated

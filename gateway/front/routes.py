@@ -11,7 +11,7 @@ import msgspec
 
 from formats.kit.contract import Ask, Room
 from gateway.access.credentials.tickets import ARGUMENT as TICKET
-from gateway.delivery.heads import Head
+from gateway.delivery.messages.heads import Head
 from storage.errors import Invalid
 from storage.nouns import Host
 

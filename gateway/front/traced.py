@@ -10,9 +10,9 @@ access log under the same id.
 
 from collections.abc import Collection
 
-from gateway.delivery.answers import Answer
-from gateway.delivery.heads import Head
-from gateway.delivery.requests import Handler, Request
+from gateway.delivery.messages.answers import Answer
+from gateway.delivery.messages.heads import Head
+from gateway.delivery.requests.request import Handler, Request
 from gateway.insight.tracing import Tracer
 from storage.spans import Span, within
 

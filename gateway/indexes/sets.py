@@ -16,8 +16,8 @@ from cache.fills.flight import Flights
 from cache.outcome import Outcome
 from formats.kit.contract import Indexed, Keyring, Listed, Manifest, Room
 from gateway.access.secrets.signing import keyring
-from gateway.delivery.answers import Answer
-from gateway.delivery.requests import Request
+from gateway.delivery.messages.answers import Answer
+from gateway.delivery.requests.request import Request
 from gateway.front.leave import Leave
 from gateway.front.reads.admitted import Admitted
 from gateway.front.reads.reading import Scope, cache_control, safely

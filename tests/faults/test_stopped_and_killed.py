@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.delivery.workers import WORKER_NAME
+from gateway.delivery.processes.workers import WORKER_NAME
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair, Served
 from tests.harness.registry import bearer
 from tests.harness.running import get

@@ -11,13 +11,13 @@ import msgspec
 import trio
 
 from gateway.config import Delivery
-from gateway.delivery.answers import Answer
-from gateway.delivery.heads import Head
-from gateway.delivery.listening import Listener, listen
-from gateway.delivery.proxies import DIRECT, Proxies
-from gateway.delivery.reactor import Reactor
-from gateway.delivery.requests import Request
-from gateway.delivery.serving import serve
+from gateway.delivery.connections.listening import Listener, listen
+from gateway.delivery.connections.proxies import DIRECT, Proxies
+from gateway.delivery.loop.reactor import Reactor
+from gateway.delivery.messages.answers import Answer
+from gateway.delivery.messages.heads import Head
+from gateway.delivery.processes.serving import serve
+from gateway.delivery.requests.request import Request
 from gateway.insight.metrics import Metrics
 from gateway.insight.requestlog import RequestLog
 

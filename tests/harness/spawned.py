@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from gateway.delivery.workers import hear_signals, supervise
+from gateway.delivery.processes.workers import hear_signals, supervise
 
 
 def until_told(folder: str, number: int) -> None:

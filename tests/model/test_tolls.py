@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from gateway.access.limits.pockets import ROLL_DOWNLOADS_MAX, ROLL_SHARE, ROLLS_MAX, Pocket, Roll
 from gateway.access.limits.tolls import IDLE_SECONDS, Ledger, Lending, Lent, Return, Tolls, Wish, period_of
-from gateway.delivery.answers import Answer, Wire
-from gateway.delivery.memo import Entry
+from gateway.delivery.messages.answers import Answer, Wire
+from gateway.delivery.messages.memo import Entry
 from gateway.insight.metrics import Tally
 from storage.errors import Forbidden, Unavailable
 from storage.nouns import Entitlement, Token

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from cache.following.follower import Contact
-from gateway.delivery.workers import WORKER_NAME
+from gateway.delivery.processes.workers import WORKER_NAME
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair, Served
 from tests.harness.registry import Image, bearer, fetched_pass
 from tests.harness.running import get, seen_in_time

@@ -32,10 +32,12 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistr
 @pytest.fixture(scope="module")
 def drawing(node: Up, registry: DockerRegistry) -> str:
     """A private repository that draws from the registry and believes it for a second."""
-    node.entrepot("repo", "create", "demo/pulled-images", url=node.edge)
+    node.entrepot("repo", "create", "demo/images", url=node.edge)
     fresh = ("--fresh", f"{FRESH_S}s")
-    node.entrepot("upstream", "add", "demo/pulled-images", "oci", registry.url, "--private-network", *fresh, url=node.edge)
-    return "demo/pulled-images"
+    node.entrepot(
+        "upstream", "add", "demo/images", "oci", registry.url, "--private-network", *fresh, url=node.edge
+    )
+    return "demo/images"
 
 
 def foreign(registry: DockerRegistry, name: str) -> Image:

@@ -14,7 +14,7 @@ from formats import ROOMS
 from gateway.access.limits.rates import Rates, Table
 from gateway.access.rights.verdicts import identify, judge_sight, judge_workspace, sees_workspace
 from gateway.config import Limits
-from gateway.delivery.heads import Head, parse
+from gateway.delivery.messages.heads import Head, parse
 from gateway.front.conductor import Front
 from storage.errors import Absent, Problem
 from storage.nouns import (

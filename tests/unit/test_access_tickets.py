@@ -12,7 +12,7 @@ from gateway.access.credentials.passes import Scope
 from gateway.access.credentials.tickets import ARGUMENT, SECONDS_MAX, holder, issue, known_when_sent, network_of
 from gateway.access.rights.grants import EVERYWHERE
 from gateway.access.rights.verdicts import check_network, token_of
-from gateway.delivery.heads import Head
+from gateway.delivery.messages.heads import Head
 from storage.errors import Unauthenticated
 from storage.nouns import Account, Grant
 from tests.harness.worlds import NOW_MS, Memory, small_world

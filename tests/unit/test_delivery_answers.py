@@ -4,8 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.delivery.answers import Answer, Extents, Wire, cut, date_seconds, field_lines, http_date, part_of, plan
-from gateway.delivery.heads import Head
+from gateway.delivery.messages.answers import (
+    Answer,
+    Extents,
+    Wire,
+    cut,
+    date_seconds,
+    field_lines,
+    http_date,
+    part_of,
+    plan,
+)
+from gateway.delivery.messages.heads import Head
 
 BODY = bytes(range(100))
 MODIFIED = 1_700_000_000

@@ -10,9 +10,9 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.delivery.bodies import LINES_PER_FEED, Chunked
-from gateway.delivery.connections import Gone
-from gateway.delivery.requests import Request
+from gateway.delivery.connections.connection import Gone
+from gateway.delivery.requests.bodies import LINES_PER_FEED, Chunked
+from gateway.delivery.requests.request import Request
 from storage.errors import Invalid, Problem, TooLarge
 from tests.harness.loops import LARGE, Client, Loop, started
 

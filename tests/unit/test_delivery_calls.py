@@ -11,10 +11,10 @@ import trio
 
 from gateway.access.limits.pockets import ROLL_DOWNLOADS_MAX
 from gateway.access.limits.tolls import Lent, Return, Tolls, Wish
-from gateway.delivery import clock
-from gateway.delivery.answers import Answer
-from gateway.delivery.clock import TICK_SECONDS
-from gateway.delivery.reactor import Reactor
+from gateway.delivery.loop.reactor import Reactor
+from gateway.delivery.messages import clock
+from gateway.delivery.messages.answers import Answer
+from gateway.delivery.messages.clock import TICK_SECONDS
 from gateway.insight.requestlog import RequestLog
 from storage.nouns import Entitlement
 from tests.harness.loops import SMALL, Client, Fake, Loop, started

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.delivery.heads import Refused, complaint, parse, secret_of, split_path, split_query
+from gateway.delivery.messages.heads import Refused, complaint, parse, secret_of, split_path, split_query
 
 GOOD = b"GET /w/r/pypi/simple/?a=1&b=%20x+y HTTP/1.1\r\nHost: example:8080\r\nX-A: 1\r\nx-a: 2\r\nAccept: */*\r\n\r\n"
 

@@ -8,9 +8,9 @@ import trio
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from gateway.delivery.heads import Head, parse
-from gateway.delivery.manage import BODY_BYTES_MAX, Management, forwarded
-from gateway.delivery.requests import Request
+from gateway.delivery.messages.heads import Head, parse
+from gateway.delivery.requests.manage import BODY_BYTES_MAX, Management, forwarded
+from gateway.delivery.requests.request import Request
 from tests.harness.loops import Client, Fake, Loop, started
 
 

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import Proxies as Settings
-from gateway.delivery.answers import Answer
-from gateway.delivery.heads import Head, Refused
-from gateway.delivery.memo import CLIENTS_MAX, Entry, Memos, entry_of
-from gateway.delivery.proxies import V2_MARK, Arrivals, Proxies, introduction
+from gateway.delivery.connections.proxies import V2_MARK, Arrivals, Proxies, introduction
+from gateway.delivery.messages.answers import Answer
+from gateway.delivery.messages.heads import Head, Refused
+from gateway.delivery.messages.memo import CLIENTS_MAX, Entry, Memos, entry_of
 from gateway.insight.metrics import Metrics
 from tests.harness.loops import Client, started
 

@@ -12,11 +12,11 @@ from time import monotonic
 import pytest
 import trio
 
-from gateway.delivery import deadlines, sending
-from gateway.delivery.answers import Answer
-from gateway.delivery.heads import Head
-from gateway.delivery.memo import Entry, Memo, entry_of
-from gateway.delivery.requests import OWN_RUNNING_MAX, Request
+from gateway.delivery.loop import deadlines, sending
+from gateway.delivery.messages.answers import Answer
+from gateway.delivery.messages.heads import Head
+from gateway.delivery.messages.memo import Entry, Memo, entry_of
+from gateway.delivery.requests.request import OWN_RUNNING_MAX, Request
 from gateway.insight.metrics import Metrics
 from tests.harness.loops import LARGE, SMALL, Client, Fake, started
 from tests.harness.waiting import comes

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from gateway.delivery.answers import Answer
-from gateway.delivery.connections import Gone
-from gateway.delivery.requests import Request
+from gateway.delivery.connections.connection import Gone
+from gateway.delivery.messages.answers import Answer
+from gateway.delivery.requests.request import Request
 from storage.errors import Conflict
 from tests.harness.loops import LARGE, Client, Loop, started
 

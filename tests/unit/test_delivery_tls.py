@@ -10,10 +10,10 @@ import trio
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from gateway.delivery import reactor as reactor_module
-from gateway.delivery.answers import Answer
-from gateway.delivery.requests import Request
-from gateway.delivery.tls import Certificates
+from gateway.delivery.connections.tls import Certificates
+from gateway.delivery.loop import reactor as reactor_module
+from gateway.delivery.messages.answers import Answer
+from gateway.delivery.requests.request import Request
 from tests.harness.certificates import certificate
 from tests.harness.loops import LARGE, SMALL, Client, Loop, started
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.delivery.serving import hot_turns
-from gateway.delivery.workers import WORKER_NAME, listen
+from gateway.delivery.processes.serving import hot_turns
+from gateway.delivery.processes.workers import WORKER_NAME, listen
 from tests.harness.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]

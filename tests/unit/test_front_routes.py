@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.delivery.heads import Head
+from gateway.delivery.messages.heads import Head
 from gateway.front.routes import Place, ask_of, full_home, host_name, place_of
 from storage.nouns import Host
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cache.following.relay import CLIENT, EDGE, SCHEME, WITHIN
-from gateway.delivery.heads import LISTED_CHARS_MAX, Head, Told
+from gateway.delivery.messages.heads import LISTED_CHARS_MAX, Head, Told
 from gateway.front.peers.vouching import settle
 from storage.nouns import SYSTEM, Draft, Edge, Grant, PutEdge
 from tests.harness.consoles import Console

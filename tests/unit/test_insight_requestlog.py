@@ -8,7 +8,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.delivery.requests import Request
+from gateway.delivery.requests.request import Request
 from gateway.insight import requestlog
 from gateway.insight.requestlog import RequestLog, fragment, peer_tag, redacted, stamp
 from tests.harness.loops import started

@@ -9,7 +9,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.delivery.answers import cut
+from gateway.delivery.messages.answers import cut
 from storage.blobs.chunker import Cut
 from storage.blobs.ledger import BlobRow, PackRow
 from storage.blobs.shelf import BlobShelf

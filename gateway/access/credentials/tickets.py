@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from gateway.access.credentials import passes
 from gateway.access.rights.verdicts import Knows, Principal, acting, check_network, living, principal_of, token_of
 from gateway.access.tokens import signing_key
-from gateway.delivery.heads import Head
+from gateway.delivery.messages.heads import Head
 from storage.errors import Unauthenticated
 from storage.nouns import Token
 

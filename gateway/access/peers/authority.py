@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from gateway.access.secrets.secretfile import SecretFile
-from gateway.delivery.tls import key_hash
+from gateway.delivery.connections.tls import key_hash
 from storage.errors import Damaged, Invalid
 
 FILE_NAME = "authority.json"

@@ -12,7 +12,7 @@ Repository at all is decided before: a rule tells nothing to whom it is hidden f
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gateway.delivery.addresses import Address, address_of, network_of
+from gateway.delivery.connections.addresses import Address, address_of, network_of
 from storage.errors import Forbidden
 from storage.nouns import NetworkRule, Repository, Workspace
 

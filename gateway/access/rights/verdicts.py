@@ -45,7 +45,7 @@ from gateway.access.rights.grants import (
 )
 from gateway.access.rights.rules import Given, account_rules, own_rules
 from gateway.access.tokens import TEXT_CHARS, hash_of, well_formed
-from gateway.delivery.addresses import address_of, network_of
+from gateway.delivery.connections.addresses import address_of, network_of
 from storage.errors import Absent, Forbidden, Problem, Unauthenticated
 from storage.index.outlines import NONE, Outline
 from storage.nouns import Entitlement, Grant, Provider, Repository, Token, Vouched, Workspace

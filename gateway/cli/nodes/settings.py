@@ -16,8 +16,8 @@ from gateway.access.tokens import well_formed
 from gateway.cli.terminal.output import Usage
 from gateway.cli.terminal.words import address
 from gateway.config import Node, Tls
-from gateway.delivery.proxies import Proxies
-from gateway.delivery.tls import Certificates
+from gateway.delivery.connections.proxies import Proxies
+from gateway.delivery.connections.tls import Certificates
 
 PARENT_TOKEN_VARIABLE = "ENTREPOT_PARENT_TOKEN"  # noqa: S105 - the name of a variable
 EDGE_DATA = "./entrepot-data/edge"

@@ -23,7 +23,7 @@ from gateway.access.rights.verdicts import (
 from gateway.access.signin import sessions
 from gateway.console.calls.services import Services
 from gateway.console.shapes.schemas import NewGrant
-from gateway.delivery.addresses import Network
+from gateway.delivery.connections.addresses import Network
 from storage.errors import Absent, Forbidden, Invalid
 from storage.index.catalog import Reading
 from storage.nouns import MEMBERS, Account, Grant, Token, team_subject

@@ -7,7 +7,7 @@ from gateway.console.calls.cursors import CURSOR_CHARS_MAX
 from gateway.console.calls.fields import FIELDS_CHARS_MAX
 from gateway.console.calls.once import HEADER as KEY
 from gateway.console.calls.once import KEY_CHARS_MAX, REPLAYED
-from gateway.delivery.requests import REQUEST_ID
+from gateway.delivery.requests.request import REQUEST_ID
 from gateway.insight.reasons import REASON
 
 Object = dict[str, Any]

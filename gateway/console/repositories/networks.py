@@ -14,7 +14,7 @@ from gateway.console.calls.permissions import REPOSITORY_ADMIN, WORKSPACE_ADMIN
 from gateway.console.repositories import replies
 from gateway.console.shapes import shown
 from gateway.console.shapes.schemas import NETWORKS_MAX, NewNetworkRule, NewNetworkRules
-from gateway.delivery.addresses import address_of
+from gateway.delivery.connections.addresses import address_of
 from storage.commit import Decided
 from storage.errors import Conflict, Invalid, TooLarge
 from storage.index.catalog import Reading

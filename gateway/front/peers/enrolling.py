@@ -11,7 +11,7 @@ import trio
 
 from gateway.access.peers.authority import Authority
 from gateway.access.peers.edges import code_hash, living_edge
-from gateway.delivery.requests import Request
+from gateway.delivery.requests.request import Request
 from gateway.front.complaints import now_ms
 from storage.commit import Committer, Decided
 from storage.errors import Absent, Forbidden, Invalid, Unauthenticated

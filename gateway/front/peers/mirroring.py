@@ -24,7 +24,7 @@ from cache.replication.holding import Wish
 from cache.replication.wanted_drawn import Known
 from formats.kit.contract import ABOUT, Ask, Foreign, Learn, Listed, Manifest, Room, Serve, Show, about
 from formats.kit.contract import Drawn as ByPath
-from gateway.delivery.answers import Answer
+from gateway.delivery.messages.answers import Answer
 from gateway.front.reads.pulling import flight_key, note_pulled
 from gateway.front.reads.reading import (
     NeedBytes,

@@ -27,9 +27,9 @@ from gateway.access.clock import latest_ms
 from gateway.access.limits.tolls import Lender, Return, Wish
 from gateway.access.peers import edges
 from gateway.access.rights.verdicts import Principal, check_network, identify
-from gateway.delivery.connections import Gone
-from gateway.delivery.heads import Head
-from gateway.delivery.requests import Request
+from gateway.delivery.connections.connection import Gone
+from gateway.delivery.messages.heads import Head
+from gateway.delivery.requests.request import Request
 from gateway.front.leave import Lease, may_serve, out_of_lease
 from gateway.front.peers.drawn import MEDIA as DRAWN_MEDIA
 from gateway.front.peers.drawn import TellingDrawn

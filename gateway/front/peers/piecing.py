@@ -15,9 +15,9 @@ import zstandard
 
 from cache.fills.pieces import BATCH_BYTES_MAX, CODING, ZSTD, parse_ranges
 from formats.kit.contract import Serve
-from gateway.delivery.answers import Answer, Extents
-from gateway.delivery.heads import Head
-from gateway.delivery.requests import Request
+from gateway.delivery.messages.answers import Answer, Extents
+from gateway.delivery.messages.heads import Head
+from gateway.delivery.requests.request import Request
 from gateway.front.leave import Leave
 from gateway.front.naming import place_named
 from gateway.front.peers.peering import asking_of

@@ -14,8 +14,8 @@ from cache.following.relay import CLIENT, EDGE, SCHEME, WITHIN
 from gateway.access.clock import latest_ms
 from gateway.access.peers import edges
 from gateway.access.rights.verdicts import Principal, check_network, identify
-from gateway.delivery.addresses import address_of
-from gateway.delivery.heads import Head, Told
+from gateway.delivery.connections.addresses import address_of
+from gateway.delivery.messages.heads import Head, Told
 from storage.errors import Absent, Problem
 from storage.index.catalog import Reading
 

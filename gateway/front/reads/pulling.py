@@ -16,9 +16,9 @@ from cache.keeping.shelf import Shelf
 from cache.outcome import Outcome
 from cache.replication.wanted import passes_through
 from formats.kit.contract import Ask, Room, Serve, Show
-from gateway.delivery.answers import Answer, Wire
-from gateway.delivery.answers import plan as plan_of
-from gateway.delivery.requests import Request
+from gateway.delivery.messages.answers import Answer, Wire
+from gateway.delivery.messages.answers import plan as plan_of
+from gateway.delivery.requests.request import Request
 from gateway.front.leave import Leave
 from gateway.front.reads.admitted import Admitted, Looked
 from gateway.front.reads.overlay import Overlay

@@ -20,7 +20,7 @@ from cache.keeping.renders import Form, Rendered, Renders
 from cache.keeping.shelf import Shelf
 from cache.outcome import Outcome
 from formats.kit.contract import Ask, Foreign, Learn, Listed, Manifest, Pull, Room, Serve, Show
-from gateway.delivery.answers import Answer, date_seconds
+from gateway.delivery.messages.answers import Answer, date_seconds
 from gateway.front.leave import Leave, Subject, quarantine_of
 from gateway.front.naming import named
 from gateway.front.reads import ready

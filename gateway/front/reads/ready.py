@@ -8,7 +8,7 @@ kept open for it: it lives as long as an answer does that was made of it, and it
 from weakref import ref
 
 from formats.kit.contract import Ask, Serve
-from gateway.delivery.answers import Extents
+from gateway.delivery.messages.answers import Extents
 from storage.blobs.shelf import Located
 from storage.index.catalog import Reading
 from storage.nouns import File

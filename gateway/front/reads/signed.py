@@ -8,8 +8,8 @@ from typing import Protocol
 import msgspec
 
 from formats.kit.contract import Room
-from gateway.delivery.answers import Answer
-from gateway.delivery.requests import Request
+from gateway.delivery.messages.answers import Answer
+from gateway.delivery.requests.request import Request
 from gateway.front.reads.admitted import Admitted
 from storage.index.catalog import Reading
 

@@ -10,8 +10,8 @@ from copy import copy
 from functools import partial
 
 from cache.fills.flight import Bypass, Fill
-from gateway.delivery.answers import Answer, Wire, http_date, plan
-from gateway.delivery.requests import Request, Stream
+from gateway.delivery.messages.answers import Answer, Wire, http_date, plan
+from gateway.delivery.requests.request import Request, Stream
 from storage.digest import Hasher
 from storage.errors import UpstreamFailed
 

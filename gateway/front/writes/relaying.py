@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import trio
 
 from cache.following.relay import Relay, Relayed, await_serial, parse_seen
-from gateway.delivery.requests import Request
+from gateway.delivery.requests.request import Request
 from gateway.front.writes.reserving import Refuse
 from storage.errors import Unavailable
 from storage.index.catalog import Catalog

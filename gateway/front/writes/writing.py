@@ -30,7 +30,7 @@ from formats.kit.multipart import Limits as FormLimits
 from gateway.access.binning import with_bin
 from gateway.access.rights.permits import Permit
 from gateway.config import Intake as Limits
-from gateway.delivery.requests import Request
+from gateway.delivery.requests.request import Request
 from gateway.front.complaints import finds_of
 from gateway.front.writes.reserving import growing, of_new_session, reserved
 from gateway.insight.reasons import REASON, reason_in

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import trio
 
 from gateway.config import Delivery
-from gateway.delivery.answers import Extents
-from gateway.delivery.memo import Memo
+from gateway.delivery.messages.answers import Extents
+from gateway.delivery.messages.memo import Memo
 from gateway.insight.metrics import Key
 from gateway.insight.requestlog import peer_tag
 

@@ -22,9 +22,9 @@ from typing import Protocol
 import trio
 
 from gateway.config import Proxies as Settings
-from gateway.delivery.addresses import address_of, network_of
-from gateway.delivery.heads import HOST, Head, Refused, parse
-from gateway.delivery.listening import Listener
+from gateway.delivery.connections.addresses import address_of, network_of
+from gateway.delivery.connections.listening import Listener
+from gateway.delivery.messages.heads import HOST, Head, Refused, parse
 
 FOR, PROTO, HOST_FIELD = "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"
 HOPS_MAX = 32

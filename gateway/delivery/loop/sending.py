@@ -13,9 +13,9 @@ from time import monotonic
 
 import trio
 
-from gateway.delivery.connections import Connection
-from gateway.delivery.memo import Entry
-from gateway.delivery.tls import CROWDED_ROOM_BYTES, ROOM_BYTES, Seal
+from gateway.delivery.connections.connection import Connection
+from gateway.delivery.connections.tls import CROWDED_ROOM_BYTES, ROOM_BYTES, Seal
+from gateway.delivery.messages.memo import Entry
 
 QUANTUM_BYTES = 2 << 20
 SEALED_QUANTUM_BYTES = 1 << 20

@@ -14,7 +14,7 @@ from math import inf
 from time import gmtime
 from typing import Protocol
 
-from gateway.delivery.heads import Head
+from gateway.delivery.messages.heads import Head
 from storage.blobs.shelf import Laid
 
 Extents = tuple[tuple[int, int, int], ...]

@@ -23,7 +23,7 @@ from multiprocessing.context import ForkContext, ForkProcess
 from types import FrameType
 from typing import Any
 
-from gateway.delivery.listening import listen
+from gateway.delivery.connections.listening import listen
 
 __all__ = ["hear_signals", "listen", "supervise"]
 

@@ -5,12 +5,12 @@ The hot path of the reactor does by itself what `counted` does; whatever changes
 
 from time import monotonic
 
-from gateway.delivery import memo
-from gateway.delivery.answers import Answer
-from gateway.delivery.clock import Clock
-from gateway.delivery.connections import Connection
-from gateway.delivery.heads import Head, Refused
-from gateway.delivery.memo import Entry
+from gateway.delivery.connections.connection import Connection
+from gateway.delivery.messages import memo
+from gateway.delivery.messages.answers import Answer
+from gateway.delivery.messages.clock import Clock
+from gateway.delivery.messages.heads import Head, Refused
+from gateway.delivery.messages.memo import Entry
 from gateway.insight.metrics import Key, Metrics
 from gateway.insight.requestlog import LINES_A_BATCH, RequestLog
 

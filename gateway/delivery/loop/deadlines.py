@@ -5,8 +5,8 @@ from enum import Enum
 from math import inf
 from typing import Protocol
 
-from gateway.delivery.connections import Connection, Phase
-from gateway.delivery.heads import Refused
+from gateway.delivery.connections.connection import Connection, Phase
+from gateway.delivery.messages.heads import Refused
 
 SEND_WINDOW_SECONDS = 10.0
 

@@ -14,8 +14,8 @@ from time import monotonic
 
 import trio
 
-from gateway.delivery.connections import Connection, Engine, Gone, Phase
-from gateway.delivery.heads import Head
+from gateway.delivery.connections.connection import Connection, Engine, Gone, Phase
+from gateway.delivery.messages.heads import Head
 from storage.errors import Invalid, Problem, TooLarge
 
 INLINE_BYTES_MAX = 1 << 20

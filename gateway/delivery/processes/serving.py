@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import trio
 
 from gateway.config import Delivery
-from gateway.delivery.listening import Listener
-from gateway.delivery.proxies import DIRECT, Proxies
-from gateway.delivery.reactor import HOT_TURNS, Reactor
-from gateway.delivery.requests import Handler
+from gateway.delivery.connections.listening import Listener
+from gateway.delivery.connections.proxies import DIRECT, Proxies
+from gateway.delivery.loop.reactor import HOT_TURNS, Reactor
+from gateway.delivery.requests.request import Handler
 from gateway.insight.metrics import Metrics
 from gateway.insight.requestlog import RequestLog
 

@@ -7,8 +7,8 @@ client sees a reset before the end of the body, never one that looks whole (THRE
 import logging
 from collections.abc import Callable, Mapping
 
-from gateway.delivery.connections import Connection
-from gateway.delivery.requests import Handler
+from gateway.delivery.connections.connection import Connection
+from gateway.delivery.requests.request import Handler
 
 log = logging.getLogger("entrepot.delivery")
 

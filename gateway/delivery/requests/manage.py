@@ -15,8 +15,8 @@ from hypercorn.config import Config
 from hypercorn.trio import serve
 from hypercorn.typing import ASGIFramework
 
-from gateway.delivery.heads import Head
-from gateway.delivery.requests import Request
+from gateway.delivery.messages.heads import Head
+from gateway.delivery.requests.request import Request
 from storage.errors import Unavailable
 from storage.spans import carried, lent
 

@@ -8,8 +8,8 @@ that is told once a generation: so eviction learns of hits which the hot path it
 
 from collections.abc import Callable
 
-from gateway.delivery.answers import Answer, Extents, Wire, plan
-from gateway.delivery.heads import Head, Refused
+from gateway.delivery.messages.answers import Answer, Extents, Wire, plan
+from gateway.delivery.messages.heads import Head, Refused
 from gateway.insight.metrics import Metrics, Tally
 from gateway.insight.requestlog import family, fragment
 

@@ -3,7 +3,7 @@
 import time
 from time import monotonic
 
-from gateway.delivery.answers import http_date, status_line
+from gateway.delivery.messages.answers import http_date, status_line
 from gateway.insight.requestlog import stamp
 
 TICK_SECONDS = 0.01

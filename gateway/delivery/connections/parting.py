@@ -8,8 +8,8 @@ import socket
 from collections.abc import Callable
 from time import monotonic
 
-from gateway.delivery.connections import Connection, Phase
-from gateway.delivery.tls import Seal
+from gateway.delivery.connections.connection import Connection, Phase
+from gateway.delivery.connections.tls import Seal
 
 LINGER_SECONDS = 2.0
 LINGER_SECONDS_MAX = 10.0

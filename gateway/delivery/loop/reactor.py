@@ -16,20 +16,20 @@ from time import monotonic
 import trio
 
 from gateway.config import Delivery
-from gateway.delivery.answers import Extents
-from gateway.delivery.connections import Connection, Gone, Phase
-from gateway.delivery.deadlines import begin_window, enforce
-from gateway.delivery.heads import Head, Refused, complaint
-from gateway.delivery.listening import Doors, Listener
-from gateway.delivery.memo import Entry, Memos
-from gateway.delivery.notes import Notes
-from gateway.delivery.parting import Parting, hang_up
-from gateway.delivery.proxies import DIRECT, Arrivals, Proxies
-from gateway.delivery.recalling import Recall
-from gateway.delivery.requests import Handler, attend, running_max
-from gateway.delivery.rounds import go_round
-from gateway.delivery.sending import CROWD, Sender
-from gateway.delivery.tls import Seal
+from gateway.delivery.connections.connection import Connection, Gone, Phase
+from gateway.delivery.connections.listening import Doors, Listener
+from gateway.delivery.connections.parting import Parting, hang_up
+from gateway.delivery.connections.proxies import DIRECT, Arrivals, Proxies
+from gateway.delivery.connections.tls import Seal
+from gateway.delivery.loop.deadlines import begin_window, enforce
+from gateway.delivery.loop.notes import Notes
+from gateway.delivery.loop.recalling import Recall
+from gateway.delivery.loop.rounds import go_round
+from gateway.delivery.loop.sending import CROWD, Sender
+from gateway.delivery.messages.answers import Extents
+from gateway.delivery.messages.heads import Head, Refused, complaint
+from gateway.delivery.messages.memo import Entry, Memos
+from gateway.delivery.requests.request import Handler, attend, running_max
 from gateway.insight.metrics import Metrics
 from gateway.insight.requestlog import RequestLog
 

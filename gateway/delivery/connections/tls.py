@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import load_der_x509_certificate
 
-from gateway.delivery.connections import Connection
+from gateway.delivery.connections.connection import Connection
 
 RECORD_BYTES = 16 << 10
 FIRST_RECORD_BYTES = 4 << 10

@@ -13,10 +13,10 @@ from typing import Protocol
 import trio
 
 from gateway.config import Delivery
-from gateway.delivery.answers import Answer, Extents, connection_lines, field_lines, plan
-from gateway.delivery.bodies import Body
-from gateway.delivery.connections import Connection, Engine, Gone, Phase
-from gateway.delivery.heads import Head
+from gateway.delivery.connections.connection import Connection, Engine, Gone, Phase
+from gateway.delivery.messages.answers import Answer, Extents, connection_lines, field_lines, plan
+from gateway.delivery.messages.heads import Head
+from gateway.delivery.requests.bodies import Body
 from gateway.insight.requestlog import family, fragment
 from storage.errors import Problem
 
