@@ -92,9 +92,8 @@ def steady(story: Story) -> None:
     traffic.quiet.clear()
     reads = traffic.reads(begun_s, until_s)
     good = [one for one in reads if one.good]
-    story.say(
-        "steady: reads", len(reads) / (until_s - begun_s), "/s", note=f"{len(reads) - len(good)} not answered 200"
-    )
+    note = f"{lost(reads)} not answered 200 {why(reads)}".rstrip()
+    story.say("steady: reads", len(reads) / (until_s - begun_s), "/s", note=note)
     story.say("steady: hit ratio", sum(one.answer.outcome == "HIT" for one in good) / max(1, len(good)), "of 1")
     arrived = sum(world.into(region) for region in world.routers if region != "home") - before
     served = sum(one.answer.size for one in good)

@@ -19,6 +19,8 @@ from gateway.assembly import rooms
 from gateway.assembly.mirroring import Drawer, drawer_of, drew_of, telling_of
 from gateway.assembly.parts import Parts
 from gateway.delivery.requests.manage import Management
+from gateway.front.admission import Admission
+from gateway.front.charging import Charging
 from gateway.front.complaints import now_ms
 from gateway.front.conductor import Front
 from gateway.front.naming import ask_for
@@ -73,6 +75,7 @@ class Packages:
             drew=drew_of(parts),
         )
         sets = self._sets(flights)
+        lease = uplink.lease if uplink is not None else None
         self.front = Front(
             store.catalog,
             ROOMS,
@@ -83,11 +86,10 @@ class Packages:
             self._relaying(),
             self._peering(knowledge, sets),
             manage,
-            parts.rates,
+            Admission(ROOMS, lease, parts.geography.country_of),
+            Charging(parts.rates, parts.paying.tolls),
             parts.nearest,
-            uplink.lease if uplink is not None else None,
-            parts.paying.tolls,
-            parts.geography.country_of,
+            lease,
         )
 
     def _relaying(self) -> Relaying | None:

@@ -1,20 +1,18 @@
 """What happens to a request for a package? Admit, read, decide, act, answer: this file keeps the order.
 
 `look` answers at once from local knowledge, on the delivery loop. `handle` does everything else in a request task.
-Both go the same way: place → room → principal → verdict → plan. No byte of a package is sent but through `admit`.
+Both go the same way: place → room → principal → verdict → plan. No byte of a package is sent but through `Admission`.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Protocol, cast
 
-from cache.following.relay import RELAYED
 from formats.kit.contract import (
     Accept,
     Amend,
-    Ask,
     Borrow,
     Greeting,
     Keyring,
@@ -29,52 +27,44 @@ from formats.kit.contract import (
     Show,
 )
 from gateway.access.clock import latest_ms
-from gateway.access.credentials import passes, tickets
-from gateway.access.limits.rates import Rates
-from gateway.access.limits.terms import check_terms
-from gateway.access.limits.tolls import Tolls
+from gateway.access.credentials import tickets
 from gateway.access.peers import edges
-from gateway.access.rights import networks
 from gateway.access.rights.permits import Permit
 from gateway.access.rights.verdicts import (
-    ANONYMOUS,
-    Principal,
     admit,
     check_network,
     identify,
-    judge,
-    no_repository,
 )
 from gateway.delivery.connections.connection import Gone
 from gateway.delivery.messages.answers import Answer
 from gateway.delivery.messages.heads import Head
 from gateway.delivery.requests.request import Request
 from gateway.front import registry
+from gateway.front.admission import Admission, check_sight, require, who
+from gateway.front.charging import Charging
 from gateway.front.complaints import answer_of, complain, finds_of, headers_of, now_ms, with_signals
-from gateway.front.leave import Lease, Leave, Subject, may_serve, out_of_lease, stands
-from gateway.front.naming import place_named, plan_named
+from gateway.front.leave import Lease, Leave, Subject, stands
+from gateway.front.naming import place_named
 from gateway.front.nearest import PROBE_SECONDS, Nearest
-from gateway.front.peers.peering import Peering, asking_of
+from gateway.front.peers.peering import Peering
 from gateway.front.peers.piecing import KINDS, Piecing
 from gateway.front.peers.seeing import Seeing
 from gateway.front.peers.vouching import settle
 from gateway.front.reads.admitted import Admitted, Looked, about_of, leave_of, logged_as
-from gateway.front.reads.grounds import ground_of, scope_of
 from gateway.front.reads.pulling import Puller
-from gateway.front.reads.reading import Reads, Scope, foreign_set, holds, release
+from gateway.front.reads.reading import Reads, holds, release
 from gateway.front.reads.signed import Signed
 from gateway.front.reads.streaming import Feed
-from gateway.front.routes import OCI, V2, Place, ask_of, check_slashes, host_name, is_the_origins, place_of
+from gateway.front.routes import OCI, V2, Place, ask_of, host_name, is_the_origins, place_of
 from gateway.front.writes.relaying import Relaying
 from gateway.front.writes.reserving import foretell
 from gateway.front.writes.writing import Writes
 from gateway.insight.errorlog import report_bug
-from storage.errors import Absent, Full, Problem, TooMany, Unauthenticated, Unavailable
+from storage.errors import Absent, Full, Problem, Unauthenticated, Unavailable
 from storage.index.catalog import Catalog, Reading
-from storage.nouns import Edge, Host, Repository
+from storage.nouns import Host
 from storage.spans import note, step
 
-LOGIN_METHODS = ("PUT", "POST")
 PIECED = tuple((kind,) for kind in KINDS)
 LEASE_SECONDS_MIN = 5
 """No repository has a shorter lease; so long, silence ends nothing."""
@@ -100,14 +90,13 @@ class Front:
         relaying: Relaying | None,
         peering: Peering,
         manage: Manage,
-        rates: Rates,
+        admission: Admission,
+        charging: Charging,
         nearest: Nearest | None = None,
         lease: Lease | None = None,
-        tolls: Tolls | None = None,
-        country_of: networks.CountryOf = networks.without_file,
     ) -> None:
-        self._country_of = country_of
-        self._tolls = tolls
+        self._admission = admission
+        self._charging = charging
         self._catalog = catalog
         self._rooms = rooms
         self._reads = reads
@@ -118,7 +107,6 @@ class Front:
         self._peering = peering
         self._piecing = Piecing(catalog, reads)
         self._manage = manage
-        self._rates = rates
         self._nearest = nearest
         self._lease = lease
         self._registry = registry.Registry(catalog)
@@ -158,7 +146,7 @@ class Front:
                 if place is None or self._seeing.ahead(reading, head) is not None:
                     return None
                 vouched = settle(reading, head, place.workspace)
-                admitted = self.admit(reading, head, place)
+                admitted = self._admission.admit(reading, head, place)
                 answer = self._elsewhere(reading, admitted, head, host) or self._known(reading, admitted, place, head)
                 if answer is not None and host is not None and host.redirects:
                     answer.until_s = min(answer.until_s, time.monotonic() + PROBE_SECONDS)  # soon an edge may be well
@@ -166,11 +154,11 @@ class Front:
                     head.looked = None
                 if answer is not None and vouched:
                     answer.until_s = 0.0  # the head alone does not tell that it was an edge who said it
-                if answer is None or not self._chargeable(admitted, head, answer):
+                if answer is None or not self._charging.chargeable(admitted, head, answer):
                     return None
-                return self._counted(admitted, head, answer)
+                return self._charging.counted(admitted, head, answer)
         except Problem as problem:
-            problem = self._as_counted(head, problem)
+            problem = self._charging.as_counted(head, problem)
             if place is None:
                 return None
             answer = answer_of(self._refusal(head, place, self._as_known(problem)), place)
@@ -227,43 +215,6 @@ class Front:
         head.looked = Looked(place, admitted, found, reading.moment())
         return None
 
-    def _chargeable(self, admitted: Admitted, head: Head, answer: Answer) -> bool:
-        """A customer's download is charged each time that it is sent, also where it is remembered. False where nothing
-        is here to charge it to."""
-        principal, tolls = admitted.principal, self._tolls
-        if not (principal.must_pay and isinstance(admitted.plan, Serve) and head.method == "GET"):
-            return True
-        if answer.status != 200:  # sent elsewhere, where it is charged
-            return True
-        limits = principal.entitlement
-        assert limits is not None
-        assert tolls is not None
-        if not tolls.holds(principal.id, limits):
-            return False
-        answer.toll = tolls.spending(principal.id, limits, head.peer)
-        answer.by_address = answer.by_address or bool(limits.clients_max)
-        return True
-
-    def _counted(self, admitted: Admitted, head: Head, answer: Answer) -> Answer:
-        """What is limited is counted each time, so that its answer is not remembered. Raises TooMany."""
-        answer.principal, answer.about = logged_as(admitted.principal), about_of(admitted, answer.version)
-        answer.by_address = answer.by_address or admitted.scope.by_address
-        fields = self._rates.spend(admitted.principal, head.peer, admitted.ask.workspace)
-        if fields:
-            answer.headers = (*answer.headers, *fields)
-            answer.until_s = 0.0
-        return answer
-
-    def _as_counted(self, head: Head, problem: Problem) -> Problem:
-        """A refusal counts against the address that it goes to: whoever guesses tokens or names is slowed."""
-        if isinstance(problem, TooMany):
-            return problem
-        try:
-            self._rates.spend(ANONYMOUS, head.peer)
-        except TooMany as limited:
-            return limited
-        return problem
-
     # ------------------------------------------------------------ the request task
 
     async def handle(self, request: Request) -> None:
@@ -294,7 +245,7 @@ class Front:
                 self._reads.make_room()
             if request.answered:
                 raise Gone from problem  # the body broke off: the client must see that, not a second answer
-            request.fields, problem = (), self._as_counted(request.head, problem)
+            request.fields, problem = (), self._charging.as_counted(request.head, problem)
             request.principal = request.principal or self._refused(request.head, place)
             reply = self._refusal(request.head, place, self._as_known(problem))
             await request.reply(reply.status, headers_of(reply), reply.body)
@@ -311,7 +262,7 @@ class Front:
             with self._catalog.read() as reading:
                 edges.living_edge(reading, request.head.key)
         if request.head.segments[:2] == ("-", "peer") and request.head.segments[2:3] in PIECED:
-            await self._piecing.handle(request, self.admit, self.admit_named)
+            await self._piecing.handle(request, self._admission.admit, self._admission.admit_named)
         elif place_named(request.head) is not None:
             await self._named(request)
         elif request.head.segments[:2] == ("-", "peer"):
@@ -324,7 +275,7 @@ class Front:
     async def _named(self, request: Request) -> None:
         """A peer fetches a file by its name in the index, to hold it."""
         with step("authorise"), self._catalog.read() as reading:
-            admitted = self.admit_named(reading, request.head)
+            admitted = self._admission.admit_named(reading, request.head)
         request.repository = f"{admitted.ask.workspace}/{admitted.ask.repository}"
         request.principal = logged_as(admitted.principal)
         request.leave = leave_of(admitted)
@@ -334,9 +285,9 @@ class Front:
         """One of a crowd: the very head was judged at this moment, and what it asks for is under way."""
         place, admitted = looked.place, looked.admitted
         request.repository = f"{place.workspace}/{place.repository}"
-        request.fields = self._rates.spend(admitted.principal, request.head.peer, place.workspace)
+        request.fields = self._charging.spend(admitted.principal, request.head.peer, place.workspace)
         request.principal = logged_as(admitted.principal)
-        self._charge(request, admitted)
+        self._charging.charge(request, admitted)
         await self._puller.join(request, feed)
 
     async def _package(self, request: Request, place: Place) -> None:
@@ -347,16 +298,16 @@ class Front:
                 admitted, looked.taken = looked.admitted, True
             else:
                 with self._catalog.read() as reading:
-                    admitted = self.admit(reading, request.head, place)
+                    admitted = self._admission.admit(reading, request.head, place)
             note("entrepot.right", admitted.right)
-        request.fields = self._rates.spend(admitted.principal, request.head.peer, place.workspace)
+        request.fields = self._charging.spend(admitted.principal, request.head.peer, place.workspace)
         request.principal, request.about = logged_as(admitted.principal), about_of(admitted)
         request.leave = leave_of(admitted)
         plan = admitted.plan
         if isinstance(plan, Reply):
             await request.reply(plan.status, headers_of(plan), plan.body)
         elif isinstance(plan, Serve | Show):
-            self._charge(request, admitted)
+            self._charging.charge(request, admitted)
             await self._puller.answer(request, admitted, looked)
         elif isinstance(plan, Manifest | Listed | Keyring):
             await self._sets.answer(request, admitted)
@@ -383,14 +334,16 @@ class Front:
         def still_allowed(reading: Reading) -> Permit:
             """The body may have taken hours: the credential itself is looked at again, not what it once was."""
             principal = who(reading, place, request.head, ask.at_ms)
-            return self._verdict(reading, principal, ask, room, admitted.right, request.head.peer_in(ask.workspace))
+            return self._admission.verdict(
+                reading, principal, ask, room, admitted.right, request.head.peer_in(ask.workspace)
+            )
 
         def may_borrow(reading: Reading, plan: Borrow) -> None:
             principal, peer = who(reading, place, request.head, ask.at_ms), request.head.peer_in(plan.workspace)
             check_sight(reading, request.head, plan.workspace)
             check_network(principal, peer)
             cleared = admit(reading, principal, plan.workspace, plan.repository, "read", room.name)
-            self._check_network(reading, principal, cleared.repository, peer)
+            self._admission.check_network(reading, principal, cleared.repository, peer)
             source = reading.view(plan.workspace, plan.repository, room.name)
             Permit(cleared, room).may_read_file(plan.package, plan.file, source)
             release(reading, Subject(plan.workspace, plan.repository, "", room.name, plan.package))
@@ -405,7 +358,7 @@ class Front:
         body = await request.body.whole(plan.bytes_max)
         with self._catalog.read() as reading:
             ask, room = admitted.ask, admitted.room
-            self._verdict(
+            self._admission.verdict(
                 reading, admitted.principal, ask, room, admitted.right, request.head.peer_in(ask.workspace)
             ).reads_all()
             view = reading.view(admitted.ask.workspace, admitted.ask.repository, admitted.room.name)
@@ -422,97 +375,13 @@ class Front:
         reply = cast("Greeting", admitted.room).greet(admitted.ask, body, principal.name, secret)
         await request.reply(reply.status, headers_of(reply), reply.body)
 
-    def _charge(self, request: Request, admitted: Admitted) -> None:
-        """A customer pays for a file."""
-        if isinstance(admitted.plan, Serve) and admitted.principal.must_pay and request.head.method == "GET":
-            request.toll = self._toll(admitted.principal, request.head.peer)
-
-    def _toll(self, principal: Principal, peer: str) -> Callable[[int, int | None], Awaitable[None]]:
-        limits, tolls = principal.entitlement, self._tolls
-        assert limits is not None
-        assert tolls is not None
-
-        async def charge(status: int, size: int | None) -> None:
-            if status not in (200, 206):
-                return
-            if size is None and limits.bytes_max:
-                raise Unavailable("It is not known yet how large this is.", "Try again.", retry_after_s=1)
-            await tolls.take(principal.id, limits, peer, size or 0)
-
-        return charge
-
     # ------------------------------------------------------------ admission
-
-    def admit(self, reading: Reading, head: Head, place: Place) -> Admitted:
-        """Who asks, may they, and what do they want? Raises Unauthenticated, Forbidden, Absent, Invalid."""
-        at_ms = now_ms()
-        principal = who(reading, place, head, at_ms)
-        room = self._rooms.get(place.format)
-        if room is None:
-            judge(reading, principal, place.workspace, place.repository, "read")
-            raise Absent(f"There is no format {place.format} here.", f"Known: {', '.join(sorted(self._rooms))}.")
-        check_slashes(place, room)
-        ask = ask_of(head, place, principal.name if principal.id else "", at_ms)
-        right = room.right(ask)
-        if head.method in LOGIN_METHODS and not principal.id and (login := _login_of(room, ask)) is not None:
-            # its credential is in the body; nothing of the repository is told before that was checked
-            scope = Scope(Repository(ask.workspace, ask.repository), (), 0.0)
-            return Admitted(ask, room, principal, scope, right, login)
-        permit = self._verdict(reading, principal, ask, room, right, head.peer_in(ask.workspace))
-        repository = permit.clearance.repository
-        plan = room.read(ask)
-        if right == "read" and not permit.clearance.whole:
-            permit.read(plan, reading.view(ask.workspace, ask.repository, room.name))
-        if isinstance(plan, Accept | Amend | Resume):
-            scope = Scope(repository, (), 0.0)  # nothing of a write is remembered
-        else:
-            scope = scope_of(reading, principal, repository, self._lease)
-        if isinstance(plan, Manifest | Listed):
-            plan = foreign_set(reading.view(ask.workspace, ask.repository, room.name), repository, room, plan)
-        return Admitted(ask, room, principal, scope, right, plan, permit)
-
-    def admit_named(self, reading: Reading, head: Head) -> Admitted:
-        """As `admit`, for a peer that names a published file as the index does. Raises Absent, Unauthenticated."""
-        at_ms = now_ms()
-        place = place_named(head)
-        room = self._rooms.get(place.format) if place is not None else None
-        if place is None or room is None or head.method != "GET" or not asking_of(reading, head).sees(place.workspace):
-            raise Absent("There is nothing at this address.")
-        principal = who(reading, place, head, at_ms)
-        ask = ask_of(head, place, principal.name, at_ms)
-        permit = self._verdict(reading, principal, ask, room, "read", head.peer_in(ask.workspace))
-        plan = plan_named(ask)
-        view = reading.view(ask.workspace, ask.repository, room.name)
-        permit.read(plan, view)
-        if view.file(plan.package, plan.file) is None:
-            raise Absent("No such file was published here.")
-        scope = scope_of(reading, principal, permit.clearance.repository, self._lease)
-        return Admitted(ask, room, principal, scope, "read", plan, permit)
 
     def _as_known(self, problem: Problem) -> Problem:
         """An edge that has not caught up once cannot say that a thing is absent, or a token unknown."""
         if self._lease is None or self._lease.synced() or not isinstance(problem, Absent | Unauthenticated):
             return problem
         return Unavailable("This edge is still learning what its origin holds.", "Try again.", retry_after_s=1)
-
-    def _verdict(self, reading: Reading, principal: Principal, ask: Ask, room: Room, right: str, peer: str) -> Permit:
-        cleared = admit(reading, principal, ask.workspace, ask.repository, right, room.name)
-        repository = cleared.repository
-        self._check_network(reading, principal, repository, peer)
-        limits = principal.entitlement
-        if limits is not None and not repository.public:
-            check_terms(limits)
-        if principal.only is not None:
-            require(principal, cast("Scoped", room).resource(ask), right)
-        if self._lease is not None and not may_serve(self._lease, repository):
-            raise out_of_lease()
-        return Permit(cleared, room)
-
-    def _check_network(self, reading: Reading, principal: Principal, repository: Repository, peer: str) -> None:
-        """Raises Forbidden. Edges judge their own clients."""
-        ground = ground_of(reading, repository)
-        if ground.is_ruled and principal.kind != edges.KIND:
-            networks.check(repository, ground.workspace, peer, self._country_of)
 
     def _refused(self, head: Head, place: Place | None) -> str:
         """Who was refused a package, to the client log; "" = nobody that is let in anywhere."""
@@ -530,61 +399,10 @@ class Front:
         return with_signals(room.refuse(ask_of(head, place, "", now_ms()), problem), problem)
 
 
-def who(reading: Reading, place: Place, head: Head, at_ms: int) -> Principal:
-    """The principal behind the credential of a request that began at `at_ms`. Passes are known by OCI alone.
-
-    A ticket counts where nothing else is shown.
-
-    An edge with a certificate asks as itself, within the workspaces that it was given; what it hands on for a client
-    without a credential is nobody's.
-
-    Raises Unauthenticated, Absent.
-    """
-    secret = place.secret or head.secret
-    ticket = "" if secret or head.key or not head.query else head.argument(tickets.ARGUMENT)
-    if head.key:
-        edge = check_sight(reading, head, place.workspace)
-        if edge is not None and not secret and RELAYED not in head.headers:
-            return edges.principal_of(edge)
-    if secret and place.format == OCI and passes.is_pass(secret):
-        principal = passes.holder(reading, secret, at_ms, latest_ms())
-    elif ticket:
-        principal = tickets.holder(reading, ticket, head, at_ms, latest_ms())
-    else:
-        principal = identify(reading, secret, latest_ms())
-    check_network(principal, head.peer)
-    return principal
-
-
-def check_sight(reading: Reading, head: Head, workspace: str) -> Edge | None:
-    """The edge whose certificate was shown. Raises Absent where it may not see the Workspace, whoever it asks for."""
-    if not head.key:
-        return None
-    edge = edges.living_edge(reading, head.key)
-    if not edges.sees(edge, workspace):
-        raise no_repository()
-    return edge
-
-
 def in_path(head: Head) -> bool:
     """Is a credential part of the path itself? Then no Location may hold that path."""
     return head.segments[0] == "t"
 
 
-def require(principal: Principal, resource: str, right: str) -> None:
-    """Raises Unauthenticated where a pass is not for this: the client may fetch another, as its refusal says."""
-    if principal.only is not None and (resource, right) not in principal.only:
-        raise Unauthenticated("The pass is not for this.", "Fetch one with the scope that is named.")
-
-
 def _place(reading: Reading, head: Head) -> Place | None:
     return place_of(head, reading.host(host_name(head.host)))
-
-
-def _login_of(room: Room, ask: Ask) -> Login | None:
-    """The plan of a login. What else is to be said of the request is said behind the verdict, as of any other."""
-    try:
-        plan = room.read(ask)
-    except Problem:
-        return None
-    return plan if isinstance(plan, Login) else None

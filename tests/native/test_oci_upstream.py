@@ -34,9 +34,7 @@ def drawing(node: Up, registry: DockerRegistry) -> str:
     """A private repository that draws from the registry and believes it for a second."""
     node.entrepot("repo", "create", "demo/images", url=node.edge)
     fresh = ("--fresh", f"{FRESH_S}s")
-    node.entrepot(
-        "upstream", "add", "demo/images", "oci", registry.url, "--private-network", *fresh, url=node.edge
-    )
+    node.entrepot("upstream", "add", "demo/images", "oci", registry.url, "--private-network", *fresh, url=node.edge)
     return "demo/images"
 
 

@@ -15,6 +15,8 @@ from gateway.access.limits.rates import Rates, Table
 from gateway.access.rights.verdicts import identify, judge_sight, judge_workspace, sees_workspace
 from gateway.config import Limits
 from gateway.delivery.messages.heads import Head, parse
+from gateway.front.admission import Admission
+from gateway.front.charging import Charging
 from gateway.front.conductor import Front
 from storage.errors import Absent, Problem
 from storage.nouns import (
@@ -59,7 +61,8 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
 def front_of(console: Console, folder: Path) -> Front:
     rates = Rates(Table(folder / "rates", 60.0), Limits())
     return Front(
-        console.ledger.catalog, ROOMS, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, rates
+        console.ledger.catalog, ROOMS, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, Admission(ROOMS),
+        Charging(rates, None),
     )  # fmt: skip
 
 
