@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from gateway.queries import LOOKED_UP, At, Held, fields_of, parse
+from gateway.queries.fields import LOOKED_UP, At, Held
+from gateway.queries.needs import fields_of
+from gateway.queries.parsing import parse
 from gateway.webhooks.catalogue import kinds_of
 from gateway.webhooks.events import Told
 from storage.errors import Invalid

@@ -14,7 +14,8 @@ from gateway.access.rights import queried
 from gateway.access.rights.grants import READ, What, decide, possible, rule_of, whole
 from gateway.access.rights.permits import Permit
 from gateway.access.rights.verdicts import Clearance, Standing
-from gateway.queries import At, Held, parse
+from gateway.queries.fields import At, Held
+from gateway.queries.parsing import parse
 from storage.errors import Forbidden, Invalid
 from storage.nouns import File, Grant, Package, PutFile, PutPackage, PutTag, PutVersion, Repository, Version
 from tests.harness.views import MemoryView

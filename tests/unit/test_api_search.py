@@ -17,7 +17,9 @@ from formats.pypi.facts import packed as pypi_packed
 from gateway.access.rights.verdicts import Principal, judge_workspace
 from gateway.console.packages import knowing, searching
 from gateway.logs.register import Pull
-from gateway.queries import DEPTH_MAX, TERMS_MAX, At, matches, parse
+from gateway.queries.fields import At
+from gateway.queries.parsing import DEPTH_MAX, TERMS_MAX, parse
+from gateway.queries.patterns import matches
 from storage.errors import Invalid
 from storage.index.catalog import Reading
 from storage.nouns import (

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from gateway.logs.register import Pull
-from gateway.queries import PACKAGE_FIELDS, VERSION_FIELDS
+from gateway.queries.fields import PACKAGE_FIELDS, VERSION_FIELDS
 from storage.nouns import Draft, File, PutQuarantine, Quarantine, View
 from tests.contract.cases import CASES
 from tests.contract.room_of_maven import maven_pom

@@ -20,7 +20,7 @@ from formats.kit.contract import Ask, Decision, Finds, Listed, Manifest, Plan, R
 from gateway.access.rights import queried
 from gateway.access.rights.grants import DELETE, PUBLISH, READ, TAG, What
 from gateway.access.rights.verdicts import Clearance
-from gateway.queries import Held
+from gateway.queries.fields import Held
 from storage.errors import Forbidden, Problem
 from storage.nouns import (
     AnyChange,

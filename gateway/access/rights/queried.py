@@ -17,7 +17,9 @@ from typing import NamedTuple, cast
 
 from formats.kit.contract import Room, order_of
 from formats.kit.traits import Composed
-from gateway.queries import All, At, Held, Not, Order, Part, Some, Term, parse
+from gateway.queries.fields import At, Held, Order, Part
+from gateway.queries.parsing import parse
+from gateway.queries.terms import All, Not, Some, Term
 from storage.errors import Invalid
 from storage.nouns import File, Version, View
 

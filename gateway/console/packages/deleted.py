@@ -13,7 +13,7 @@ from gateway.access.rights.verdicts import Principal
 from gateway.console.calls.call import Call
 from gateway.console.packages.handling import Named, permitted_in
 from gateway.console.packages.knowing import Around, Lost
-from gateway.queries import At, Held
+from gateway.queries.fields import At, Held
 from storage.errors import Absent, Forbidden, Invalid, Unauthenticated
 from storage.index.bins import files_of
 from storage.index.catalog import Reading

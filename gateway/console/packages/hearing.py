@@ -6,7 +6,7 @@ from cache.foreign.noted import Noted
 from formats.kit.contract import prerelease
 from formats.kit.traits import Dependency
 from gateway.console.calls.call import Call
-from gateway.queries import AVAILABLE, WITHHELD, At, Held
+from gateway.queries.fields import AVAILABLE, WITHHELD, At, Held
 from storage.index.catalog import Reading
 from storage.nouns import Repository
 

@@ -8,7 +8,7 @@ from formats.kit.traits import Dependency, Traits, traits
 from gateway.access.rights.verdicts import judge_workspace
 from gateway.console.calls.call import Call
 from gateway.logs.register import NEVER, Pull
-from gateway.queries import AVAILABLE, DELETED, WITHHELD, At
+from gateway.queries.fields import AVAILABLE, DELETED, WITHHELD, At
 from storage.errors import Problem
 from storage.index.catalog import Reading
 from storage.nouns import File, Version

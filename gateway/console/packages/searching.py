@@ -30,7 +30,10 @@ from gateway.console.packages.knowing import Around, Looked, may_know_people
 from gateway.console.packages.parts import may_know_in
 from gateway.console.shapes import shown
 from gateway.console.shapes.replies import Page
-from gateway.queries import All, At, Held, Part, beginning, parse, version_terms, wants_deleted, wants_upstreams
+from gateway.queries.fields import At, Held, Part
+from gateway.queries.needs import beginning, version_terms, wants_deleted, wants_upstreams
+from gateway.queries.parsing import parse
+from gateway.queries.terms import All
 from storage.errors import Invalid
 from storage.index.catalog import Reading
 from storage.nouns import Package, Repository, Version, View

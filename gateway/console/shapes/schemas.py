@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from gateway.queries import QUERY_CHARS_MAX
+from gateway.queries.parsing import QUERY_CHARS_MAX
 
 Name = Annotated[str, msgspec.Meta(max_length=200)]
 OneLine = Annotated[str, msgspec.Meta(max_length=300)]
