@@ -15,7 +15,7 @@ from gateway.access.peers import membership
 from gateway.access.peers.authority import PARENT_NAME
 from gateway.front.leave import EdgeLease
 from gateway.front.peers.peering import Upward
-from gateway.front.reads.reading import PURGED
+from gateway.front.reads.marks import PURGED
 from gateway.indexes.assembly import PARTS
 from gateway.indexes.generations import KIND as GENERATION
 from gateway.logs.shipping import Way

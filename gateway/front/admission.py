@@ -39,7 +39,7 @@ from gateway.front.naming import place_named, plan_named
 from gateway.front.peers.peering import asking_of
 from gateway.front.reads.admitted import Admitted
 from gateway.front.reads.grounds import ground_of, scope_of
-from gateway.front.reads.reading import Scope, foreign_set
+from gateway.front.reads.needs import Scope, foreign_set
 from gateway.front.routes import OCI, Place, ask_of, check_slashes
 from storage.errors import Absent, Problem, Unauthenticated
 from storage.index.catalog import Reading

@@ -15,7 +15,7 @@ import msgspec
 from cache.asking.upstream import Remote
 from formats.kit.contract import Indexed, Resigned, Room
 from gateway.access.secrets.signing import SigningKeys, opened
-from gateway.front.reads.reading import upstreams_of
+from gateway.front.reads.needs import upstreams_of
 from gateway.front.reads.signed import Place
 from gateway.indexes.generations import Generation, Generations, serials_of
 from storage.errors import Absent, UpstreamFailed

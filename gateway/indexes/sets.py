@@ -20,7 +20,8 @@ from gateway.delivery.messages.answers import Answer
 from gateway.delivery.requests.request import Request
 from gateway.front.leave import Leave
 from gateway.front.reads.admitted import Admitted
-from gateway.front.reads.reading import Scope, cache_control, safely
+from gateway.front.reads.fields import cache_control, safely
+from gateway.front.reads.needs import Scope
 from gateway.front.reads.signed import Place
 from gateway.front.reads.streaming import stream_fill
 from gateway.indexes.assembly import Row

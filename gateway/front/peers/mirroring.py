@@ -25,16 +25,9 @@ from cache.replication.wanted_drawn import Known
 from formats.kit.contract import ABOUT, Ask, Foreign, Learn, Listed, Manifest, Room, Serve, Show, about
 from formats.kit.contract import Drawn as ByPath
 from gateway.delivery.messages.answers import Answer
+from gateway.front.reads.needs import NeedBytes, NeedFile, NeedForeign, Scope, foreign_set, upstreams_of
 from gateway.front.reads.pulling import flight_key, note_pulled
-from gateway.front.reads.reading import (
-    NeedBytes,
-    NeedFile,
-    NeedForeign,
-    Reads,
-    Scope,
-    foreign_set,
-    upstreams_of,
-)
+from gateway.front.reads.reading import Reads
 from gateway.front.reads.sources import Sources
 from gateway.front.routes import full_home
 from storage.blobs.shelf import Located

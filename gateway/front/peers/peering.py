@@ -35,7 +35,7 @@ from gateway.front.peers.drawn import MEDIA as DRAWN_MEDIA
 from gateway.front.peers.drawn import TellingDrawn
 from gateway.front.peers.enrolling import Enrolling
 from gateway.front.peers.reporting import Hearing
-from gateway.front.reads.reading import upstreams_of
+from gateway.front.reads.needs import upstreams_of
 from gateway.front.reads.signed import Place, Signed
 from gateway.insight.reports import REPORT_BYTES_MAX
 from gateway.logs import segments

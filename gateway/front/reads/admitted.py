@@ -5,7 +5,7 @@ from gateway.access.peers import edges
 from gateway.access.rights.permits import Permit
 from gateway.access.rights.verdicts import Principal
 from gateway.front.leave import Leave
-from gateway.front.reads.reading import Need, Scope
+from gateway.front.reads.needs import Need, Scope
 from gateway.front.reads.streaming import Feed
 from gateway.front.routes import Place
 from storage.index.catalog import Reading

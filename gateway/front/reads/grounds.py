@@ -12,7 +12,7 @@ from gateway.access.clock import latest_ms
 from gateway.access.rights import networks
 from gateway.access.rights.verdicts import Principal
 from gateway.front.leave import Lease
-from gateway.front.reads.reading import Scope
+from gateway.front.reads.needs import Scope
 from storage.index import keys
 from storage.index.catalog import Reading
 from storage.nouns import Repository, Workspace

@@ -21,18 +21,10 @@ from gateway.delivery.messages.answers import plan as plan_of
 from gateway.delivery.requests.request import Request
 from gateway.front.leave import Leave
 from gateway.front.reads.admitted import Admitted, Looked
+from gateway.front.reads.marks import PULLED, document_labels
+from gateway.front.reads.needs import Need, NeedBytes, NeedFile, NeedForeign, NeedRender, target_of
 from gateway.front.reads.overlay import Overlay
-from gateway.front.reads.reading import (
-    PULLED,
-    Need,
-    NeedBytes,
-    NeedFile,
-    NeedForeign,
-    NeedRender,
-    Reads,
-    document_labels,
-    target_of,
-)
+from gateway.front.reads.reading import Reads
 from gateway.front.reads.sources import Sources
 from gateway.front.reads.streaming import (
     Feed,

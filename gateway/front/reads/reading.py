@@ -4,10 +4,8 @@
 the request task gets it and asks again. So the hot path and the slow path share every decision.
 """
 
-import base64
 import os
 import time
-import urllib.parse
 from typing import Protocol
 
 import msgspec
@@ -15,89 +13,35 @@ import msgspec
 from cache.asking.kept import only_kept
 from cache.foreign.files import Record, Usable, Where
 from cache.foreign.heads import Wanted
-from cache.foreign.knowledge import purged
 from cache.keeping.renders import Form, Rendered, Renders
 from cache.keeping.shelf import Shelf
 from cache.outcome import Outcome
-from formats.kit.contract import Ask, Foreign, Learn, Listed, Manifest, Pull, Room, Serve, Show
+from formats.kit.contract import Ask, Foreign, Learn, Pull, Room, Serve, Show
 from gateway.delivery.messages.answers import Answer, date_seconds
 from gateway.front.leave import Leave, Subject, quarantine_of
-from gateway.front.naming import named
 from gateway.front.reads import ready
-from gateway.front.reads.overlay import Overlay, may_draw
-from gateway.front.routes import full_home
+from gateway.front.reads.fields import cache_control, etag_of, file_headers, safely
+from gateway.front.reads.marks import PULLED, PURGED, document_key, known_digest, pulled_key
+from gateway.front.reads.needs import (
+    Need,
+    NeedBytes,
+    NeedFile,
+    NeedForeign,
+    NeedRender,
+    Scope,
+    by_version,
+    need_file,
+    upstreams_of,
+)
+from gateway.front.reads.overlay import Overlay
 from storage.blobs.shelf import BlobShelf, Located
 from storage.errors import Absent, Forbidden, NotKept
 from storage.index import keys
 from storage.index.catalog import Reading
-from storage.nouns import File, Repository, Upstream, View
+from storage.nouns import File, Upstream, View
 
 SMALL_BYTES_MAX = 16 << 10
 PULLED_SECONDS_MAX = 30.0
-PULLED = "pulled"
-"""Shelf records of foreign files that are here: place → sha256."""
-
-
-PURGED = "purged"
-"""Shelf records of files whose bytes were forgotten for a purge: Serial (8), sha256 → done."""
-
-
-class Scope(msgspec.Struct, frozen=True):
-    """What an access decision rested on: an answer given under it holds as long as these labels and until then.
-    `token_id` is whose leave it is, "" the anonymous one's. `by_address`: it hangs on where the client is, too."""
-
-    repository: Repository
-    depends: tuple[tuple[bytes, int], ...]
-    until_s: float
-    token_id: str = ""
-    by_address: bool = False
-
-    def subject(self, format: str = "", package: str = "", version: str = "") -> Subject:
-        """What is sent under it."""
-        where = self.repository
-        return Subject(where.workspace, where.name, self.token_id, format, package, version)
-
-
-class NeedForeign(msgspec.Struct, frozen=True):
-    """What the upstreams know of `package` is missing or no longer fresh."""
-
-    package: str
-    upstreams: tuple[Upstream, ...]
-    since: int
-    refresh: bool = False
-    """It is fresh, and does not list a file that is asked for: it may be newer than what is known."""
-
-
-class NeedRender(msgspec.Struct, frozen=True):
-    """The document must be rendered; `foreign` is what is laid under the view, if anything. Where it turns out that
-    there is none, `otherwise` may have it."""
-
-    show: Show
-    key: bytes
-    foreign: Foreign | None
-    foreign_version: int
-    otherwise: "NeedFile | None" = None
-
-
-class NeedFile(msgspec.Struct, frozen=True):
-    """A file by its path at the upstreams: missing here, or no longer fresh."""
-
-    pull: Pull
-    where: Where
-    serve: Serve
-
-
-class NeedBytes(msgspec.Struct, frozen=True):
-    """The file is known and its bytes are not here. `pulled` is its shelf key when it is foreign, `since` the Serial
-    of its package's last purge then."""
-
-    file: File
-    serve: Serve
-    pulled: bytes
-    since: int = 0
-
-
-Need = NeedForeign | NeedRender | NeedBytes | NeedFile
 
 
 class Known(Protocol):
@@ -453,68 +397,6 @@ def holds(reading: Reading, depends: tuple[tuple[bytes, int], ...]) -> bool:
     return all(reading.label(label) == value for label, value in depends)
 
 
-def upstreams_of(repository: Repository, view: View, room: Room, package: str) -> tuple[Upstream, ...]:
-    """The upstreams of this format that may answer for `package`."""
-    candidates = tuple(one for one in repository.upstreams if one.format == room.name)
-    return may_draw(view, package, candidates) if candidates and package else ()
-
-
-def foreign_set(view: View, repository: Repository, room: Room, plan: Manifest | Listed) -> Manifest | Listed | Serve:
-    """The plan, or what is asked of the upstreams where the set was never published here and they may answer for it."""
-    serve = plan.otherwise
-    upstreams = upstreams_of(repository, view, room, serve.package) if serve is not None else ()
-    if isinstance(plan, Manifest) and any(one.signed_by for one in upstreams):
-        return msgspec.structs.replace(plan, foreign=True)
-    return serve if serve is not None and upstreams else plan
-
-
-def by_version(view: View, plan: Serve) -> Serve:
-    """The plan with its tag resolved to the file's own name; as it is, where there is no such tag here."""
-    version = view.tag(plan.package, plan.tag) if plan.tag else None
-    if version is None:
-        return plan
-    return msgspec.structs.replace(plan, file=plan.file + version)
-
-
-def need_file(ask: Ask, room: Room, serve: Serve, pull: Pull, upstreams: tuple[Upstream, ...], since: int) -> NeedFile:
-    """What stands for a file by its path at the upstreams."""
-    at = (ask.workspace, ask.repository, room.name, target_of(ask))
-    return NeedFile(pull, Where(*at, upstreams, since, only_kept(ask.headers)), serve)
-
-
-def target_of(ask: Ask) -> str:
-    """The client's own path, as an edge asks its parent for it: whole whatever its host implies, without slash ahead,
-    with its query."""
-    query = urllib.parse.urlencode(ask.query)
-    home = ask.home if named(ask) else full_home(ask.workspace, ask.repository, ask.format)
-    return f"{home[1:]}/{ask.raw_path}" + (f"?{query}" if query else "")
-
-
-def known_digest(record: Record, algorithm: str) -> str:
-    """The digest of a kept file as hex, "" where it was not computed."""
-    return record.sha256.hex() if algorithm == "sha256" else record.digests.get(algorithm, "")
-
-
-def pulled_key(ask: Ask, room: Room, plan: Serve, since: int) -> bytes:
-    """The shelf key of a foreign file; none that was pulled before a purge is found after it."""
-    return "\0".join((ask.workspace, ask.repository, room.name, plan.package, plan.file, *purged(since))).encode()
-
-
-def document_key(ask: Ask, room: Room, plan: Show) -> bytes:
-    """The shelf key of a document; its base is part of it where it carries addresses."""
-    base = ask.base if plan.absolute else ""
-    parts = (ask.workspace, ask.repository, room.name, plan.page, plan.package, plan.argument, plan.media, base)
-    return "\0".join(parts).encode()
-
-
-def document_labels(ask: Ask, room: Room, plan: Show) -> tuple[bytes, ...]:
-    """The labels that a document of this plan depends on."""
-    always = keys.label_history(), keys.label_repository(ask.workspace, ask.repository)
-    if plan.package:
-        return (*always, keys.label_package(ask.workspace, ask.repository, room.name, plan.package))
-    return (*always, keys.label_format(ask.workspace, ask.repository, room.name))
-
-
 def _made_ready(
     reading: Reading, ask: Ask, room: str, plan: Serve, file: File, located: Located, *, is_cached: bool
 ) -> ready.Ready:
@@ -544,44 +426,6 @@ def _file_answer(scope: Scope, ask: Ask, room: str, plan: Serve, made: ready.Rea
         forgettable=(file.sha256,) if made.is_cached else (),
         version=file.version,
     )
-
-
-def etag_of(file: File) -> str:
-    """A strong validator that stays the same before and after a foreign file was pulled."""
-    if file.source and "sha256" not in file.digests and file.digests:
-        name, value = max(file.digests.items(), key=lambda item: len(item[1]))
-        return f'"{name}-{value}"'
-    return f'"{file.sha256.hex() or file.digests.get("sha256", "")}"' if file.sha256 or file.digests else ""
-
-
-def file_headers(file: File, plan: Serve) -> tuple[tuple[str, str], ...]:
-    """Headers that every answer with this file's bytes carries."""
-    digest = file.sha256 or bytes.fromhex(file.digests.get("sha256", ""))
-    headers = list(plan.headers)
-    if plan.name_header:
-        headers.append((plan.name_header, file.name.rpartition("/")[2]))
-    for name, algorithm, ahead in plan.told if not plan.name_header else ():
-        value = digest.hex() if algorithm == "sha256" else file.digests.get(algorithm, "")
-        if value:
-            headers.append((name, ahead + value))
-    if digest:
-        headers.append(("Repr-Digest", f"sha-256=:{base64.b64encode(digest).decode()}:"))
-    if plan.filename:
-        name = urllib.parse.quote(plan.filename, safe="")
-        headers.append(("Content-Disposition", f"attachment; filename*=UTF-8''{name}"))
-    return safely(tuple(headers))
-
-
-def safely(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """With word to browsers that a document is what its Content-Type says, where the room has not said so."""
-    if any(name.lower() == "x-content-type-options" for name, _ in headers):
-        return headers
-    return (*headers, ("X-Content-Type-Options", "nosniff"))
-
-
-def cache_control(repository: Repository) -> tuple[str, str]:
-    """Documents are asked again each time: a 304 is cheap here, a stale page elsewhere is not."""
-    return ("Cache-Control", "no-cache" if repository.public else "private, no-cache")
 
 
 def small_body(located: Located) -> bytes | None:

@@ -14,7 +14,7 @@ from cache.asking.upstream import Remote
 from cache.fills.pieces import CODING, ZSTD, Parent, Range, Unpacked, open_pieces, ranges_text, windows_bytes_max
 from cache.following.relay import SEEN, seen_at
 from formats.kit.contract import Ask
-from gateway.front.reads.reading import target_of
+from gateway.front.reads.needs import target_of
 from storage.blobs.shelf import BlobShelf
 from storage.errors import Absent, UpstreamFailed
 from storage.nouns import File, Upstream
