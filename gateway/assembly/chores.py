@@ -1,4 +1,4 @@
-"""Which work over the whole store does a node do by itself? An origin sweeps, and every node scrubs."""
+"""Which work over the whole store does a node do by itself? An origin sweeps, and every node scrubs and clears away."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +12,18 @@ from gateway.insight.errorlog import report
 from storage.errors import Problem
 from storage.index.history import History
 from storage.open import Store
+from storage.upkeep.clearing import Clearing, is_due
 from storage.upkeep.rounds import Chore
 from storage.upkeep.scrub import Scrub
 from storage.upkeep.sweep import Rules, Sweep
 
 
 def chores_of(
-    store: Store, limits: settings.Upkeep, folder: Path, found_damage: Callable[[], None]
+    store: Store,
+    limits: settings.Upkeep,
+    folder: Path,
+    found_damage: Callable[[], None],
+    forgotten: Callable[[set[bytes]], None] = lambda blobs: None,
 ) -> dict[str, Chore]:
     """The chores by name, to be run by every worker: one works at a time."""
     chores = {
@@ -32,7 +37,14 @@ def chores_of(
             every_s=limits.scrub_every_seconds,
             rate_bytes_s=limits.scrub_rate_max_bytes_s,
             found_damage=found_damage,
-        )
+        ),
+        "clearing": Chore(
+            "clearing",
+            folder,
+            lambda mark: Clearing(store.index, store.journal, store.blobs, forgotten),
+            now_ms,
+            due=lambda: is_due(store.index),
+        ),
     }
     if (journal := store.journal) is not None:
         rules = Rules(limits.sweep_grace_seconds * 1000, limits.sweep_garbage_share_min)

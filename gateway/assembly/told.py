@@ -37,6 +37,7 @@ from gateway.logs.jobs import Folders
 from gateway.webhooks.telling import Telling
 from storage.disk import free_bytes
 from storage.nouns import Upstream
+from storage.upkeep.clearing import left as left_of
 
 
 def services_of(parts: Parts) -> Services:
@@ -120,6 +121,7 @@ def status_of(parts: Parts) -> dict[str, object]:
         "region": parts.holding.region,
         "replication": [one.told(now_ms()) for one in parts.replicated.read()],
         "log": {"lost_lines": parts.metrics.sum("log_dropped")} | shipping.told(Folders(parts.root)),
+        "clearing": left_of(parts.store.index),
         "holes": to_builtins(missing(parts.uplink.follower.holes())) if parts.uplink is not None else [],
     }
 

@@ -1,4 +1,4 @@
-"""What do metrics tell of sweep, scrub and quotas? One series a number, of the node and not of a worker."""
+"""What do metrics tell of sweep, scrub, clearing and quotas? One series a number, of the node and not of a worker."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ WORKSPACES_MAX = 1_000
 TOLD = {
     "sweep": ("forgotten", "forgotten_bytes", "copied_bytes", "reclaimed_bytes"),
     "scrub": ("blobs", "bytes", "forgotten"),
+    "clearing": ("places", "files", "rows"),
 }
 
 
@@ -38,6 +39,9 @@ _TOTALS = {
     "reclaimed_bytes": "Bytes of packs that were given back.",
     "blobs": "Blobs that were read and checked.",
     "bytes": "Bytes that were read and checked.",
+    "places": "Deleted repositories and workspaces of which nothing is left.",
+    "files": "Files of what was deleted that were cleared away.",
+    "rows": "Rows of the index that were cleared away.",
 }
 
 
@@ -57,7 +61,8 @@ def lines(work: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             f"{name}_ended_timestamp_seconds", "gauge", f"When a {name} last came to its end, 0 = never.",
             [({}, told["ended_ms"] / 1000)],
         )  # fmt: skip
-        yield from written(f"{name}_damaged", "gauge", f"Blobs that this {name} found damaged.", [({}, damaged)])
+        if name == "scrub" or name == "sweep":
+            yield from written(f"{name}_damaged", "gauge", f"Blobs that this {name} found damaged.", [({}, damaged)])
         for field in TOLD[name]:
             value = told["totals"].get(field, 0)
             yield from written(f"{name}_{field}_total", "counter", _TOTALS[field], [({}, value)])

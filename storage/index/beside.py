@@ -37,7 +37,7 @@ class Beside:
         changed = 0
         live, next = self._live, self.index
         with live.env.begin(write=True) as writing, live.env.begin() as old, next.env.begin() as new:
-            for name in FOLD_TABLES:
+            for name in (*FOLD_TABLES, "leaving"):
                 table = getattr(live.tables, name)
                 before, after = old.cursor(db=table), new.cursor(db=getattr(next.tables, name))
                 for key, value in differences(iter(before), iter(after)):

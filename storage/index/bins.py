@@ -5,6 +5,7 @@ Three fold tables: what is in each bin, by when it is to be emptied, and how muc
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -64,19 +65,22 @@ def drop(txn: Txn, tables: Tables, references: References, ws: str, repo: str, i
         _forget(txn, tables, references, ws, repo, key, value)
 
 
-def clear(txn: Txn, tables: Tables, references: References, ws: str, repo: str = "") -> None:
-    """Empty the bin of a Repository, or those of a Workspace, that ends."""
-    prefix = below(ws, repo) if repo else below(ws)
-    for key, value in list(_rows(txn, tables, prefix)):
-        _forget(txn, tables, references, ws, split(key)[1], key, value)
-
-
 def _forget(txn: Txn, tables: Tables, references: References, ws: str, repo: str, key: bytes, value: bytes) -> None:
     before = _BINNED.decode(unseal(value, "bins"))
     for _, file in files_of(before):
         references.binned(ws, repo, file, -1)
+    discard(txn, tables, key, before)
+
+
+def first(txn: Txn, tables: Tables, prefix: bytes, most: int) -> list[tuple[bytes, Binned]]:
+    """The first of what is in bins below `prefix`, with their keys."""
+    return [(key, _BINNED.decode(unseal(value, "bins"))) for key, value in islice(_rows(txn, tables, prefix), most)]
+
+
+def discard(txn: Txn, tables: Tables, key: bytes, binned: Binned) -> None:
+    """Its rows, and nothing of what they stand for."""
     txn.delete(key, db=tables.bins)
-    txn.delete(until(before.until_ms, key.decode()), db=tables.bin_due)
+    txn.delete(until(binned.until_ms, key.decode()), db=tables.bin_due)
 
 
 # ---------------------------------------------------------------- what is read
@@ -104,11 +108,13 @@ def ids(txn: Txn, tables: Tables, ws: str, repo: str) -> Iterator[str]:
 
 
 def due(txn: Txn, tables: Tables, now_ms: int) -> Iterator[Due]:
-    """What is to be emptied by now, the longest overdue first."""
+    """What is to be emptied by now, the longest overdue first. Not what goes with its Repository."""
     with txn.cursor(db=tables.bin_due) as cursor:
         going = cursor.first()
         while going and cursor.key() < until(now_ms + 1):
-            yield Due(*cursor.key()[8:].decode().split("\0"))
+            one = Due(*cursor.key()[8:].decode().split("\0"))
+            if not any(txn.get(join(one.workspace, name), db=tables.leaving) for name in ("", one.repository)):
+                yield one
             going = cursor.next()
 
 

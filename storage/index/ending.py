@@ -14,8 +14,8 @@ from collections.abc import Iterator
 import msgspec
 
 from storage.errors import Absent, Conflict
-from storage.index import bins
-from storage.index.keys import below, join, label_access, split, unseal
+from storage.index import leaving
+from storage.index.keys import below, join, label_access, unseal
 from storage.index.references import References
 from storage.index.tables import Table, Tables, Txn, rows_below
 from storage.nouns import (
@@ -23,9 +23,9 @@ from storage.nouns import (
     Account,
     Draft,
     DropHost,
-    File,
     Host,
     PutAccount,
+    PutRepository,
     PutToken,
     PutWorkspace,
     Token,
@@ -36,10 +36,10 @@ _WORKSPACE = msgspec.msgpack.Decoder(Workspace)
 _ACCOUNT = msgspec.msgpack.Decoder(Account)
 _TOKEN = msgspec.msgpack.Decoder(Token)
 _HOST = msgspec.msgpack.Decoder(Host)
-_FILE = msgspec.msgpack.Decoder(File)
 BELONGING = ("service", "managed")
 """The kinds of Accounts that belong to a Workspace."""
 EDGE = "edge"
+RETRY_SECONDS = 5
 
 Following = PutAccount | PutToken | DropHost
 
@@ -58,6 +58,19 @@ def check(txn: Txn, tables: Tables, draft: Draft) -> None:
     for change in draft.changes:
         if isinstance(change, PutWorkspace) and ended(txn, tables, change.workspace.name) is not None:
             raise taken_for_good()
+        if isinstance(change, PutRepository):
+            name = change.repository.name
+            if (left := leaving.find(txn, tables, draft.workspace, name)) is not None:
+                raise _still_leaving(name, left)
+
+
+def _still_leaving(name: str, left: leaving.Leaving) -> Conflict:
+    far = f"{100 * left.files_gone // max(left.files, 1)} % of {left.files:,} files" if left.files else "it"
+    return Conflict(
+        f"There was a repository called {name}, which was deleted and is still being cleared away ({far} is done).",
+        "Try again in a moment, or use another name.",
+        retry_after_s=RETRY_SECONDS,
+    )
 
 
 def taken_for_good() -> Conflict:
@@ -93,33 +106,27 @@ def _only_within(token: Token, name: str) -> bool:
     return bool(scopes) and all(one.partition("/")[0] == name for one in scopes)
 
 
-def clear(txn: Txn, tables: Tables, references: References, name: str, *, hooks: bool) -> None:
-    """Drop all rows of what its own journal put, and all labels below it: nothing that was remembered holds. `hooks`:
-    also its own webhooks."""
-    prefix = below(name)
-    for key, payload in rows_below(txn, tables.files, "files", prefix):
-        references.went(name, split(key)[1], _FILE.decode(payload))
-    bins.clear(txn, tables, references, name)
-    t = tables
-    for table in (
-        t.repositories, t.outlines, t.packages, t.versions, t.files, t.tags, t.gone, t.claims, t.quarantines, t.purges,
-        t.touched, t.memberships, t.teams, t.teammates, t.roles, t.bindings, t.providers, t.published, t.mates,
-        t.groups, t.notices,
-    ):  # fmt: skip
+def clear(txn: Txn, tables: Tables, references: References, name: str, at: tuple[int, int], *, forgotten: bool) -> None:
+    """Its Repositories go, and each label that any verdict or answer rests on: nothing that was remembered holds. The
+    rows below them are leaving from then on. `at`: when (ms) and by which Serial. `forgotten`: also its own webhooks.
+    """
+    prefix, t = below(name), tables
+    for table in (t.repositories, t.outlines):
         _drop(txn, table, prefix)
     own = below(name, "")  # they are of no Repository
     for key in [key for key, _ in rows_below(txn, t.webhooks, "webhooks", prefix)]:
-        if hooks or not key.startswith(own):
+        if forgotten or not key.startswith(own):
             txn.delete(key, db=t.webhooks)
-    for kind in (b"r\0", b"f\0", b"p\0"):
+    for kind in (b"r\0", b"f\0"):
         _drop(txn, t.labels, kind + prefix)
     txn.delete(join(name), db=t.outlines)
     txn.delete(label_access(name), db=t.labels)
+    leaving.begin(txn, t, references, name, "", at, forgotten=forgotten)
 
 
 def forget(txn: Txn, tables: Tables, references: References, name: str) -> None:
-    """Drop all that is here of a Workspace, where its history lies and its head too."""
-    clear(txn, tables, references, name, hooks=True)
+    """All that is here of a Workspace goes, where its history lies and its head too."""
+    clear(txn, tables, references, name, (1, 0), forgotten=True)
     _drop(txn, tables.places, below(name))
     txn.delete(name.encode(), db=tables.heads)
 

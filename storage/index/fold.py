@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from storage.hooks import DropWebhook, PutWebhook
-from storage.index import bins, ending, hooks, noticed, outlines, published
+from storage.index import bins, ending, hooks, leaving, noticed, outlines, published
 from storage.index.exchanged import note
 from storage.index.keys import (
     below,
@@ -151,6 +151,8 @@ def apply(txn: Txn, tables: Tables, entry: Entry) -> set[bytes]:
     if entry.workspace != SYSTEM and ending.ended(txn, tables, entry.workspace) is not None:
         return set()
     fold = Fold(txn, tables, entry)
+    if entry.workspace != SYSTEM:
+        leaving.finish(txn, tables, fold.references, entry.workspace, entry.repository)
     for change in entry.changes:
         published.follow(txn, tables, entry, change)
         outlines.follow(txn, tables, entry, change)
@@ -291,31 +293,28 @@ def _drop_workspace(fold: Fold, change: DropWorkspace) -> None:
     at_ms = max(fold.at_ms, 1)
     for one in list(ending.following(fold.txn, fold.t, change.name, at_ms)):
         _FOLDS[type(one)](fold, one)
-    ending.clear(fold.txn, fold.t, fold.references, change.name, hooks=False)
+    ending.clear(fold.txn, fold.t, fold.references, change.name, (at_ms, fold.serial), forgotten=False)
     over = Workspace(change.name, found.at_ms, closed_ms=at_ms, closed_serial=fold.serial)
     fold.put(key, _encode(over), fold.t.workspaces)
     fold.labels.add(label_workspace(change.name))
 
 
 def _put_repository(fold: Fold, change: PutRepository) -> None:
+    leaving.finish(fold.txn, fold.t, fold.references, fold.workspace, change.repository.name)
     fold.put(join(fold.workspace, change.repository.name), _encode(change.repository), fold.t.repositories)
     fold.labels.add(label_repository(fold.workspace, change.repository.name))
 
 
 def _drop_repository(fold: Fold, change: DropRepository) -> None:
-    """Every label below moves as well: a new Repository of this name must not revive what was remembered of it."""
-    prefix = below(fold.workspace, change.name)
-    fold.txn.delete(join(fold.workspace, change.name), db=fold.t.repositories)
-    for _, value in fold.under(prefix, fold.t.files):
-        fold.references.went(fold.workspace, change.name, _FILE.decode(unseal(value, "files")))
-    t = fold.t
-    bins.clear(fold.txn, t, fold.references, fold.workspace, change.name)
-    tables = (t.packages, t.versions, t.files, t.tags, t.gone, t.claims, t.quarantines, t.purges, t.published)
-    for table in (*tables, t.webhooks, t.notices):
-        fold.clear(prefix, table)
+    """The labels of its formats move with its own, those of its packages as they leave: a new Repository of this name
+    must not revive what was remembered of it."""
+    prefix, t = below(fold.workspace, change.name), fold.t
+    leaving.finish(fold.txn, t, fold.references, fold.workspace, change.name)
+    fold.txn.delete(join(fold.workspace, change.name), db=t.repositories)
+    fold.clear(prefix, t.webhooks)
     fold.labels.add(label_repository(fold.workspace, change.name))
-    for kind in (b"p\0", b"f\0"):
-        fold.labels.update(key for key, _ in fold.under(kind + prefix, fold.t.labels))
+    fold.labels.update(key for key, _ in fold.under(b"f\0" + prefix, t.labels))
+    leaving.begin(fold.txn, t, fold.references, fold.workspace, change.name, (max(fold.at_ms, 1), fold.serial))
 
 
 def _put_host(fold: Fold, change: PutHost) -> None:

@@ -9,14 +9,15 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import lmdb
 
 from storage.digest import sha256
 from storage.errors import Conflict, Damaged
-from storage.index import answers, fold, holes, stamp
+from storage.index import answers, fold, holes, leaving, stamp
 from storage.index.keys import place, seal, unseal
-from storage.index.references import loosen
+from storage.index.references import References, loosen
 from storage.index.tables import FOLD_TABLES, Tables, Txn
 from storage.journal.journal import End
 from storage.nouns import Entry
@@ -36,6 +37,13 @@ class Dump:
     """The rows of the fold tables, for comparing two indexes."""
 
     rows: tuple[tuple[str, bytes, bytes], ...]
+
+
+class Cleared(NamedTuple):
+    """Some rows of what was deleted went, and nothing names these blobs any more."""
+
+    step: leaving.Step
+    loose: set[bytes]
 
 
 def open_environment(path: Path, *, durable: bool) -> lmdb.Environment:
@@ -100,6 +108,18 @@ class Index:
         holes.write(txn, self.tables, [one for one in holes.holes(txn, self.tables) if one.workspace != workspace])
         return fold.forget_workspace(txn, self.tables, workspace)
 
+    def clear_some(self, txn: Txn, rows_max: int) -> Cleared | None:
+        """Take away some rows of what was deleted; None where nothing is left of any."""
+        references = References(txn, self.tables)
+        step = leaving.some(txn, self.tables, references, rows_max)
+        if step is None:
+            return None
+        loose = references.write()
+        if not self.edge:
+            for blob in loose:
+                loosen(txn, self.tables, blob, step.place.held.at_ms)
+        return Cleared(step, loose)
+
     def scope(self, txn: Txn) -> bytes:
         """By what the SYSTEM rows were chosen for this node; b"" = they are all there are."""
         value = txn.get(b"scope", db=self.tables.state)
@@ -121,6 +141,7 @@ class Index:
         """Empty the fold tables."""
         for name in FOLD_TABLES:
             txn.drop(getattr(self.tables, name), delete=False)
+        txn.drop(self.tables.leaving, delete=False)
         txn.delete(b"scope", db=self.tables.state)
         holes.write(txn, self.tables, ())
 

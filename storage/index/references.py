@@ -12,8 +12,8 @@ import struct
 from collections import defaultdict
 from typing import NamedTuple
 
-from storage.index.keys import join, seal, unseal
-from storage.index.tables import Table, Tables, Txn
+from storage.index.keys import below, join, seal, unseal
+from storage.index.tables import Table, Tables, Txn, rows_below
 from storage.nouns import File
 
 _U64 = struct.Struct("<Q")
@@ -50,6 +50,33 @@ class References:
     def binned(self, workspace: str, repository: str, file: File, sign: int) -> None:
         """This file is in the bin now (1), or not any more (-1)."""
         self._count(self._bins, workspace, repository, file, sign)
+
+    def let_go(self, file: File) -> None:
+        """This file goes, of what ended before."""
+        if file.sha256:
+            self._blobs[file.sha256] -= 1
+
+    def ended(self, workspace: str, repository: str = "") -> int:
+        """Nothing in it counts any more, visible or in a bin; the blobs are let go of one by one. How many files that
+        were."""
+        files = 0
+        for table, rows in ((self._t.usage, self._places), (self._t.bin_usage, self._bins)):
+            if repository:
+                place = join(workspace, repository)
+                before, more = _usage(self._txn, table, place), rows.pop(place, [0, 0])
+                whole = rows[join(workspace)]
+                whole[0] -= before.files + more[0]
+                whole[1] -= before.bytes + more[1]
+                self._txn.delete(place, db=table)
+                files += before.files + more[0]
+                continue
+            files += _usage(self._txn, table, join(workspace)).files + rows.pop(join(workspace), [0, 0])[0]
+            for place in [one for one in rows if one.startswith(below(workspace))]:
+                del rows[place]
+            for place, _ in list(rows_below(self._txn, table, "usage", below(workspace))):
+                self._txn.delete(place, db=table)
+            self._txn.delete(join(workspace), db=table)
+        return files
 
     def _count(
         self, rows: defaultdict[bytes, list[int]], workspace: str, repository: str, file: File, sign: int

@@ -61,6 +61,7 @@ environment of the cache as well.
     loose         sha256                                     -> since when nothing names this blob (u64 ms); physical:
                                                                 sweep takes rows away (see storage.upkeep.sweep)
     settled       id of a reservation                        -> nothing: its files are visible (see storage.quotas)
+    leaving       workspace, repository ("" = all of it)     -> what of it is still to go (see storage.index.leaving)
 """
 
 from collections.abc import Iterator
@@ -80,7 +81,7 @@ FOLD_TABLES = (
     "heads", "places", "refs", "usage", "bins", "bin_due", "bin_usage",
     "webhooks", "notices",
 )  # fmt: skip
-WORK_TABLES = ("loose", "settled")
+WORK_TABLES = ("loose", "settled", "leaving")
 BLOB_TABLES = ("blobs", "members", "packs", "chunks", "uncut", "open", "state", "damaged")
 
 Table = lmdb._Database
@@ -156,6 +157,7 @@ class Tables:
     bin_usage: Table
     loose: Table
     settled: Table
+    leaving: Table
     state: Table
     shelf: BlobTables
 

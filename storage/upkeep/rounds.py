@@ -64,7 +64,8 @@ class State(msgspec.Struct):
 
 
 class Chore:
-    """`begin(mark)` makes a Run. `every_s` 0 = only when asked; `rate_bytes_s` 0 = half of the time."""
+    """`begin(mark)` makes a Run. `every_s` 0 = only when asked, or when it is `due`, which must be told in microseconds;
+    `rate_bytes_s` 0 = half of the time."""
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class Chore:
         every_s: int = 0,
         rate_bytes_s: int = 0,
         look: Callable[[], Told] | None = None,
+        due: Callable[[], bool] | None = None,
         found_damage: Callable[[], None] | None = None,
         look_seconds: float = LOOK_SECONDS,
         off_the_loop: OffTheLoop = trio.to_thread.run_sync,
@@ -87,6 +89,7 @@ class Chore:
         self._every_s = every_s
         self._rate_bytes_s = rate_bytes_s
         self._look = look
+        self._due = due
         self._found_damage = found_damage
         self._damage: tuple[object, ...] = ()
         self._look_seconds = look_seconds
@@ -150,6 +153,9 @@ class Chore:
     def _is_due(self) -> bool:
         if self._wish.exists():
             return True
+        if self._due is not None and self._due():
+            state = self.state()
+            return not state.problem or self._now_ms() - state.ended_ms >= TRY_AGAIN_SECONDS * 1000
         if not self._every_s:
             return False
         if not self._path.exists():  # the first hour begins now
