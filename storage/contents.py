@@ -88,7 +88,25 @@ class View(Protocol):
 
 
 class Change(Noun, frozen=True, tag=True):
-    """One write to the index. `format` and `package` place it."""
+    """One write to the index. `format` and `package` place it.
+
+    Its tag tells a program which is older than this kind of change what it may make of it (storage.entries): it must
+    be understood, unless it is Informing. A field that takes something away from somebody never comes later to a kind
+    that is there: who does not know it would pass over the field alone. It makes another kind, with a tag of its own.
+    """
+
+
+INFORMING, BEARING = "~", "@"
+"""How the tags of these begin."""
+
+
+class Informing(Change, frozen=True, tag=True):
+    """A Change that nobody has more or less by: who does not know it passes it over. Its tag begins with INFORMING."""
+
+
+class Bearing(Change, frozen=True, tag=True):
+    """A Change in the SYSTEM journal that bears on one Workspace alone, which its first field names: who does not know
+    it closes that and no other. Its tag begins with BEARING."""
 
 
 class PutPackage(Change, frozen=True, tag="pp"):

@@ -4,7 +4,7 @@ The journal goes to every edge, and the address of a receiver is often a credent
 Webhook by the host that it calls; address, signing secrets and headers are in the origin's own file, under `revision`.
 """
 
-from storage.contents import Change, Noun
+from storage.contents import Informing, Noun
 
 
 class Webhook(Noun, frozen=True):
@@ -35,10 +35,10 @@ class Webhook(Noun, frozen=True):
     at_ms: int = 0
 
 
-class PutWebhook(Change, frozen=True, tag="wh"):
+class PutWebhook(Informing, frozen=True, tag="~wh"):
     webhook: Webhook
 
 
-class DropWebhook(Change, frozen=True, tag="dw"):
+class DropWebhook(Informing, frozen=True, tag="~dw"):
     repository: str
     id: str

@@ -5,7 +5,7 @@ what people do, so whoever is told of the journal is told of it too. It changes 
 was told last (storage.index.noticed), so that it is told once.
 """
 
-from storage.contents import Change, Noun
+from storage.contents import Informing, Noun
 
 QUOTA_NEAR, QUOTA_REACHED = "quota.near", "quota.reached"
 LIMIT_REACHED, EXPIRED = "entitlement.limit_reached", "entitlement.expired"
@@ -46,5 +46,5 @@ class Notice(Noun, frozen=True):
     files_count: int = 0
 
 
-class PutNotice(Change, frozen=True, tag="nt"):
+class PutNotice(Informing, frozen=True, tag="~nt"):
     notice: Notice

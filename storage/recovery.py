@@ -10,21 +10,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
-from storage import disk
+from storage import disk, entries
 from storage.blobs.ledger import PackRow
 from storage.blobs.packs import BODY, COMPOSED, MEMBERS, PACK_HEADER_BYTES, RECIPE, SHARED, SINGLE, Record, records
 from storage.blobs.relearning import recompose, take_recipe
 from storage.blobs.shelf import BlobShelf, PackHandle
+from storage.entries import NotUnderstood
 from storage.errors import Damaged
 from storage.index.index import Index
 from storage.index.tables import Txn
 from storage.journal.frames import FRAME_BYTES, HEADER_BYTES
 from storage.journal.journal import End, Journal
 from storage.nouns import Entry, PutFile
-
-_ENTRY = msgspec.msgpack.Decoder(Entry)
 
 
 def wanted_by(entry: Entry) -> set[bytes]:
@@ -47,19 +44,29 @@ def catch_up(txn: Txn, index: Index, journal: Journal, shelf: BlobShelf) -> bool
     stray = journal.stray(end)
     if stray.frames:
         journal.settle(end, stray.stop)
-    entries = [(at, body, _ENTRY.decode(body)) for at, body in stray.frames]
-    wanted = {sha256 for _, _, entry in entries for sha256 in wanted_by(entry) if not shelf.ledger.has(txn, sha256)}
+    found = [(at, body, _read(body)) for at, body in stray.frames]
+    wanted = {sha256 for _, _, entry in found for sha256 in wanted_by(entry) if not shelf.ledger.has(txn, sha256)}
     if wanted and (lost := salvage(txn, shelf, wanted)):
         raise Damaged(
             f"The journal names {len(lost)} blobs that are in no pack.", "Restore the packs from a copy, then start."
         )
-    for at, body, entry in entries:
+    for at, body, entry in found:
         index.check_chain(txn, entry)
         index.apply(txn, entry, body, at)
     if stray.torn:
         journal.cut(stray.stop)
     index.set_end(txn, stray.stop)
     return True
+
+
+def _read(body: bytes) -> Entry:
+    """Raises Damaged for what a later version wrote and must be understood: it says who may do what."""
+    try:
+        return entries.read(body)
+    except NotUnderstood as error:
+        raise Damaged(
+            f"The journal was written by a later version of Entrepot ({error}).", "Run that version, or a later one."
+        ) from error
 
 
 def salvage(txn: Txn, shelf: BlobShelf, wanted: set[bytes]) -> set[bytes]:
@@ -140,7 +147,7 @@ def rebuild(
     before = dict(zip(segments, itertools.accumulate(lengths.values(), initial=0), strict=False))
     count = 0
     for at, body in journal.walk():
-        entry = _ENTRY.decode(body)
+        entry = _read(body)
         index.check_chain(txn, entry)
         index.apply(txn, entry, body, at)
         stop = End(at.segment, at.offset + FRAME_BYTES + len(body))

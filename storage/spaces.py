@@ -4,7 +4,7 @@ One that was deleted keeps its name for good: its row stays and says when it end
 in a lock file, a token or an edge that was away, means what is gone, and must never come to mean something else.
 """
 
-from storage.contents import Change, Noun
+from storage.contents import Bearing, Change, Noun
 
 
 class NetworkRule(Noun, frozen=True):
@@ -36,7 +36,7 @@ class PutWorkspace(Change, frozen=True, tag="pw"):
     workspace: Workspace
 
 
-class DropWorkspace(Change, frozen=True, tag="xw"):
+class DropWorkspace(Bearing, frozen=True, tag="@xw"):
     """Deletes the Workspace with all it holds and all that was only for it: Repositories, members, rights, providers,
     the Accounts that belong to it, the Tokens that reach nothing else, host names. See storage.index.ending."""
 

@@ -14,17 +14,17 @@ import trio
 from cache.following.feed import ANEW, Forget, Sealer, Seen, Snapshot, beat, entries, marked
 from cache.following.scope import Scope
 from storage.digest import sha256
+from storage.entries import read
 from storage.errors import Conflict
 from storage.index.catalog import Catalog, Reading
 from storage.journal.journal import HEAD_DECODER, Journal, JournalReader
-from storage.nouns import SYSTEM, Entry
+from storage.nouns import SYSTEM
 
 BEAT_SECONDS = 1.0
 LOOK_SECONDS = 0.003
 QUIET_SECONDS = 2.0
 LOOK_SECONDS_QUIET = 0.015
 READ_BYTES = 1 << 20
-_ENTRY = msgspec.msgpack.Decoder(Entry)
 
 Send = Callable[[bytes], Awaitable[None]]
 ScopeOf = Callable[[Reading], Scope | None]
@@ -131,7 +131,7 @@ class _Stream:
     def _frame(scope: Scope, body: bytes) -> bytes:
         if HEAD_DECODER.decode(body).workspace != SYSTEM:
             return entries([body])
-        return marked(Seen(sha256(body), msgspec.msgpack.encode(scope.seen(_ENTRY.decode(body)))))
+        return marked(Seen(sha256(body), msgspec.msgpack.encode(scope.seen(read(body)))))
 
     def _beat(self) -> bytes:
         assert self._scope is not None

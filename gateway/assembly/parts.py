@@ -114,7 +114,9 @@ class Parts:
             owners=Owners(self.shelf, shares),
             small_share_min=config.cache.small_share_min,
         )
-        self.chores = chores_of(store, config.upkeep, self.root / "upkeep", self._found_damage)
+        self.chores = chores_of(
+            store, config.upkeep, self.root / "upkeep", self._found_damage, lambda blobs: store.cached.forget(*blobs)
+        )
         self.vault = Vault(self.root / VAULT_FOLDER) if config.role == "origin" else None
         self.signing_in = self._signing_in(self.vault) if self.vault is not None else None
         relay = self.uplink.relay if self.uplink is not None else None

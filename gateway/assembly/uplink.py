@@ -97,14 +97,9 @@ class Uplink:
             root / "follower.lock",
             name=name,
             verify=verify,
-            forgotten=self._forget_blobs,
+            forgotten=lambda blobs: self._store.cached.forget(*blobs),
             replaced=self._forget_documents,
         )
-
-    def _forget_blobs(self, blobs: set[bytes]) -> None:
-        """Of a workspace that this edge may not see any more."""
-        for blob in blobs:
-            self._store.cached.forget(blob)
 
     def _forget_documents(self) -> None:
         """What was made of a history that the origin has given up: its Serials mean other things now."""

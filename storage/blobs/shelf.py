@@ -533,11 +533,12 @@ class BlobShelf:
             self._appender.append(txn, lane, [(sha256, body)], now_ms)
         return True
 
-    def forget(self, sha256: bytes) -> None:
-        """Drop one blob's row; its bytes go with their pack."""
+    def forget(self, *blobs: bytes) -> None:
+        """Drop the rows of blobs; their bytes go with their packs."""
         with self._gate.writing() as txn:
-            self.ledger.remove(txn, sha256)
-        self._sound.discard(sha256)
+            for sha256 in blobs:
+                self.ledger.remove(txn, sha256)
+        self._sound.difference_update(blobs)
 
     def settle_all(self) -> None:
         """Make every pack durable: what a clean end of a cache is."""

@@ -7,10 +7,13 @@ be taken in takes nobody down: it becomes a Hole (storage.index.holes), and the 
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import msgspec
 
+from storage import entries
 from storage.digest import sha256
+from storage.entries import NotUnderstood
 from storage.errors import Damaged, UpstreamFailed
 from storage.index import holes
 from storage.index.beside import Beside
@@ -21,7 +24,6 @@ from storage.journal.journal import HEAD_DECODER
 from storage.nouns import SYSTEM, AnyChange, Entry, PutAccount, PutEdge, PutHost, PutToken, PutWorkspace
 
 log = logging.getLogger("entrepot.storage")
-_ENTRY = msgspec.msgpack.Decoder(Entry)
 _OF_SYSTEM = (PutWorkspace, PutToken, PutAccount, PutEdge, PutHost)
 _ANEW = "This edge starts anew from its origin."
 
@@ -93,8 +95,11 @@ class Applier:
 
         Raises Damaged for one that is older than what is here: nothing ever goes back.
         """
+        unread: NotUnderstood | None = None
         try:
-            entry = _ENTRY.decode(body)
+            entry = entries.read(body)
+        except NotUnderstood as problem:
+            entry, unread = problem.entry, problem
         except msgspec.DecodeError:
             raise UpstreamFailed(
                 "The origin's accounts and tokens cannot be read by this version.", "Upgrade this edge."
@@ -103,16 +108,23 @@ class Applier:
             raise Damaged("The origin sent a snapshot of something else.", _ANEW)
         lost: list[tuple[AnyChange, Exception]] = []
         try:
-            self._replace(entry, hash, scope, lost)
+            self._replace(entry, hash, scope, lost, unread)
         except Exception as error:
             if not holes.is_of_the_entry(error):
                 raise
             lost = self._unbearable(entry, entry.changes)
             bad = [change for change, _ in lost]
             good = tuple(one for one in entry.changes if one not in bad)
-            self._replace(msgspec.structs.replace(entry, changes=good), hash, scope, lost)
+            self._replace(msgspec.structs.replace(entry, changes=good), hash, scope, lost, unread)
 
-    def _replace(self, entry: Entry, hash: bytes, scope: bytes, lost: list[tuple[AnyChange, Exception]]) -> None:
+    def _replace(
+        self,
+        entry: Entry,
+        hash: bytes,
+        scope: bytes,
+        lost: list[tuple[AnyChange, Exception]],
+        unread: NotUnderstood | None,
+    ) -> None:
         index, made = self._index, list[Hole]()
         with index.env.begin(write=True) as txn:
             epoch = index.epoch(txn)
@@ -126,6 +138,9 @@ class Applier:
             for change, error in lost:
                 part = msgspec.structs.replace(entry, changes=(change,))
                 made.append(holes.note(txn, index.tables, part, error, replaced=True))
+            if unread is not None:
+                nothing = msgspec.structs.replace(entry, changes=())
+                made.append(holes.note(txn, index.tables, nothing, unread, readable=False))
         _tell(made)
 
     def _unbearable(self, entry: Entry, changes: tuple[AnyChange, ...]) -> list[tuple[AnyChange, Exception]]:
@@ -236,9 +251,17 @@ class Applier:
 
 
 def _read(body: bytes, *, careful: bool) -> tuple[Entry, Exception | None]:
-    """An entry; its head alone where it cannot be read, and why. Raises DecodeError unless `careful`."""
+    """An entry; its head alone, or what of it is understood, where that is not all, and why. Raises DecodeError unless
+    `careful`."""
     try:
-        return _ENTRY.decode(body), None
+        entry, passed_over = entries.told(body)
+        for tag in passed_over:
+            _tell_passed_over(tag)
+        return entry, None
+    except NotUnderstood as error:
+        if not careful:
+            raise
+        return error.entry, error
     except msgspec.DecodeError as error:
         if not careful:
             raise
@@ -248,6 +271,12 @@ def _read(body: bytes, *, careful: bool) -> tuple[Entry, Exception | None]:
     except msgspec.DecodeError:
         raise Damaged("The origin sent an entry that cannot be read.", _ANEW) from None
     return Entry(head.epoch, head.workspace, head.serial, head.previous, 0, "", "", "", ()), unread
+
+
+@cache
+def _tell_passed_over(tag: str) -> None:
+    """Once: it only informs."""
+    log.warning("the origin says something that this version need not know (%s): it is passed over", tag)
 
 
 def _tell(made: Sequence[Hole]) -> None:

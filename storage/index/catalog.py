@@ -6,7 +6,7 @@ lock, with the earlier decisions of the same group already in it.
 
 import struct
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 import msgspec
@@ -367,7 +367,8 @@ class Reading:
 
     def packages_in(self, ws: str, most: int) -> int:
         """How many Packages the Repositories of a Workspace hold; exact up to `most`."""
-        return sum(1 for _ in islice(self.under(self._t.packages, "packages", below(ws)), most))
+        rows = (self.under(self._t.packages, "packages", below(ws, one.name)) for one in self.repositories(ws))
+        return sum(1 for _ in islice(chain.from_iterable(rows), most))
 
     def view(self, ws: str, repo: str, format: str) -> "StoredView":
         """One format of one Repository; empty where there is none."""

@@ -7,16 +7,13 @@ import heapq
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import msgspec
-
+from storage import entries
 from storage.digest import sha256
 from storage.errors import Absent
 from storage.index.index import Index
 from storage.index.tables import Txn
 from storage.journal.journal import End, Journal
 from storage.nouns import Entry
-
-_ENTRY = msgspec.msgpack.Decoder(Entry)
 
 
 class Kept(NamedTuple):
@@ -101,4 +98,4 @@ class History:
 
     def _kept(self, at: End) -> Kept:
         body = self._journal.entry_at(at)
-        return Kept(at, body, _ENTRY.decode(body))
+        return Kept(at, body, entries.read(body))

@@ -18,6 +18,7 @@ from traceback import extract_tb
 import lmdb
 import msgspec
 
+from storage.entries import NotUnderstood
 from storage.errors import Damaged
 from storage.hooks import DropWebhook, PutWebhook
 from storage.index.keys import join, label_account, label_edge, label_token, seal, unseal
@@ -133,12 +134,13 @@ def write(txn: Txn, tables: Tables, found: Sequence[Hole]) -> None:
 def note(
     txn: Txn, tables: Tables, entry: Entry, error: Exception, *, readable: bool = True, replaced: bool = False
 ) -> Hole:
-    """An entry is passed over. Where it cannot be read, only its head is known and nothing of its changes. `replaced`:
-    what it says is not here in an older form either, which closes all that it would have narrowed."""
+    """An entry is passed over. Where it cannot be read, only its head is known and nothing of some or all of its
+    changes, unless they say what they bear on (storage.entries). `replaced`: what it says is not here in an older form
+    either, which closes all that it would have narrowed."""
     known = holes(txn, tables)
     everything = CLOSES_ALL if entry.workspace == SYSTEM else entry.workspace
     closing = {name for change in entry.changes for name in _closed_by(txn, tables, entry, change)}
-    closing |= set() if readable else {everything}
+    closing |= set() if readable else _borne_on(error) or {everything}
     if replaced:
         closing = {change.workspace.name for change in entry.changes if isinstance(change, PutWorkspace)}
     closing |= {CLOSES_ALL} if len(known) >= HOLES_MAX - 1 else set()
@@ -149,13 +151,18 @@ def note(
         entry.repository,
         entry.action,
         entry.at_ms,
-        why(error),
+        why(error) if not isinstance(error, NotUnderstood) else str(error),
         tuple(sorted(about)) if readable else (_UNKNOWN,),
         tuple(sorted(closing)),
         build(),
     )
     write(txn, tables, (*known[: HOLES_MAX - 1], made))
     return made
+
+
+def _borne_on(error: Exception) -> frozenset[str]:
+    """The Workspaces that a change of unknown kind says it is about; none where it may be about all."""
+    return error.bears_on or frozenset() if isinstance(error, NotUnderstood) else frozenset()
 
 
 def _closed_by(txn: Txn, tables: Tables, entry: Entry, change: AnyChange) -> tuple[str, ...]:

@@ -116,7 +116,8 @@ def pending(txn: Txn, tables: Tables, ws: str = "") -> Iterator[Place]:
     """What is leaving, of one Workspace or of all."""
     if txn.stat(tables.leaving)["entries"]:
         for key, payload in list(rows_below(txn, tables.leaving, "leaving", below(ws) if ws else b"")):
-            yield Place(*split(key), _LEAVING.decode(payload))
+            workspace, repository = split(key)
+            yield Place(workspace, repository, _LEAVING.decode(payload))
 
 
 def find(txn: Txn, tables: Tables, ws: str, repo: str) -> Leaving | None:

@@ -64,7 +64,7 @@ class State(msgspec.Struct):
 
 
 class Chore:
-    """`begin(mark)` makes a Run. `every_s` 0 = only when asked, or when it is `due`, which must be told in microseconds;
+    """`begin(mark)` makes a Run. `every_s` 0 = only when asked, or when it is `due`, which microseconds must tell.
     `rate_bytes_s` 0 = half of the time."""
 
     def __init__(

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.access.history.heads import SignedHead, read_head, verified
+from storage import entries
 from storage.digest import sha256
 from storage.errors import Damaged, Problem
 from storage.hooks import DropWebhook
@@ -51,7 +52,6 @@ _DROPS = (
     DropTeammate, DropRole, DropBinding, DropProvider, DropBinned, DropWebhook,
     DropWorkspace,
 )  # fmt: skip
-_ENTRY = msgspec.msgpack.Decoder(Entry)
 
 Shown = dict[str, object]
 
@@ -229,7 +229,7 @@ def opening(store: str, first: Head, key: str) -> str:
 
 def line_of(body: bytes) -> str:
     """The line of one entry."""
-    entry = _ENTRY.decode(body)
+    entry = entries.read(body)
     told = Line(
         entry.serial, entry.at_ms, entry.actor, entry.actor_name, entry.action, entry.repository, entry.reason,
         trace_of(entry), sha256(body).hex(), base64.b64encode(body).decode(),

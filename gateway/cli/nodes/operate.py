@@ -43,9 +43,18 @@ def status(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") ->
     lines = [f"{name.replace('_', ' ')}: {_said(value)}" for name, value in said.items()]
     lines += cached_for(told.get("cache_shares", ()))
     lines += [not_taken_in(one) for one in told.get("holes", ())]
+    lines += [_cleared(one) for one in told.get("clearing", ())]
     lines += [DISK_FULL] if told.get("disk_full") else []
     Output(json).fact(told, "\n".join(lines))
     return 0 if told.get("status") == "ok" else UNWELL
+
+
+def _cleared(one: dict[str, Any]) -> str:
+    place = "/".join(name for name in (one["workspace"], one["repository"]) if name)
+    return (
+        f"{place} was deleted and is being cleared away: {one['files_gone']:,} of {one['files']:,} files are done, "
+        f"{one['rows_gone']:,} rows."
+    )
 
 
 def fsck(*, data: Path = DATA, deep: bool = False, json: AsJson = False) -> int:

@@ -22,7 +22,7 @@ from storage.index.catalog import Reading
 from storage.nouns import SYSTEM, Draft, DropHost, DropWorkspace, PutAccount, PutToken
 
 ROUTES = Routes("/-/api/v1")
-PACKAGES_COUNTED_MAX = 1_000_000
+PACKAGES_COUNTED_MAX = 100_000
 
 
 @ROUTES.add("GET", "/workspaces/<workspace>/deletion", WORKSPACE_OWN, gives=replies.Deletion)
