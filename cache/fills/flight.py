@@ -19,6 +19,7 @@ import trio
 from cache.asking.bodies import Source
 from cache.fills.filling import BUFFER_BYTES, Filling, Opener, Remember, close_quietly, released
 from cache.fills.keeper import Keeper
+from cache.fills.sharing import Sharing
 from cache.fills.spool import Descriptor, Phase, Slot, State, retold, sweep
 from cache.fills.turns import Turn, Turns
 from storage.blobs.shelf import Located
@@ -409,6 +410,7 @@ class Flights:
         self._asked: dict[bytes, int] = {}
         self._threads = trio.CapacityLimiter(flights_max)
         self._bypasses = _Bypasses(bypasses_max)
+        self.sharing = Sharing(nursery, self._bypasses)
         directory.mkdir(parents=True, exist_ok=True)
         sweep(directory, _ABANDONED_SECONDS)
 

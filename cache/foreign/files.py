@@ -132,6 +132,12 @@ class Passing(NamedTuple):
     record: Record
     digests: dict[str, str]
 
+    @property
+    def same(self) -> str:
+        """Tells this state of it from another; "" = nothing does."""
+        held, digests = self.record.held, "".join(self.digests.values())
+        return f"{held.etag}\0{self.record.size}\0{digests}" if held.etag or digests else ""
+
 
 class ForeignFiles:
     """Foreign files by (workspace, repository, format, path). `here` tells whether a blob is in the cache."""
@@ -328,7 +334,7 @@ class ForeignFiles:
             raise problem
         self.failed(spot)
 
-    def passing(self, where: Where, wanted: Wanted) -> "Passing | None":
+    def passing(self, where: Where, wanted: Wanted, offset: int = 0) -> "Passing | None":
         """The file from the first upstream that has it, to be handed on and not kept: for a full disk. None where what
         is held may be used now. Blocking. Raises as `of` does, and keeps no word of it."""
         for spot in self._spots(where, wanted):
@@ -338,7 +344,7 @@ class ForeignFiles:
             if spot.asks_nobody or (record is not None and self._good(spot, record)):
                 continue
             with contextlib.suppress(Absent):
-                source: Source = self.stream(spot, spot.headers, 0)
+                source: Source = self.stream(spot, spot.headers, offset)
                 try:
                     check(source, wanted)
                     head = self._head_of(spot, source)

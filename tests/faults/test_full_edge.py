@@ -6,7 +6,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -17,6 +17,7 @@ from cache.keeping.eviction import LOOK_SECONDS
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair
 from tests.harness.upstreams import Item, noise, upstream
 from tests.harness.waiting import until
+from tests.native.test_crowd import crowd, fetches
 
 pytestmark = [
     pytest.mark.faults,
@@ -25,6 +26,7 @@ pytestmark = [
 
 DISK = "96m"
 FULL = "is full"
+CROWD = 200
 SIZES = (900, 60_000, 400_000, 3_000_000)
 
 
@@ -208,3 +210,36 @@ def kept(pair: Pair, n: int) -> bool:
 def held(pair: Pair, body: bytes) -> bool:
     packs = sorted((pair.edge.data / "cache" / "packs").glob("*.pack"))
     return any(body in path.read_bytes() for path in packs)
+
+
+def test_e5_a_crowd_at_a_full_node_is_one_fetch_of_a_foreign_file(tmp_path: Path) -> None:
+    """Of an edge at its parent, and of an origin at the registry itself; whether its length is told or not."""
+    folder = tmp_path / "pair"
+    with small_disk(folder / "edge"), small_disk(folder / "origin"), upstream() as server, Pair(folder) as pair:
+        told = {n: foreign_body(4 * n + 3) for n in range(4)}
+        for n, body in told.items():
+            server.items[f"/{jar_of(n)}"] = Item(body, chunked=n == 3)
+        code, _, errors = pair.entrepot("upstream", "add", PUBLIC, "maven", f"{server.url}/", "--private-network")
+        assert code == 0, errors
+
+        def paths(n: int) -> str:
+            return f"/{PUBLIC}/maven/{jar_of(n)}"
+
+        until(lambda: pair.edge.ask("GET", paths(0), pair.token).status == 200, "the edge hears of the upstream")
+        fill(folder / "edge" / "filler")
+        assert os.statvfs(folder / "edge").f_bavail == 0
+        for n in (1, 3):
+            assert crowd(pair, paths(n), pair.token, CROWD) == [(200, told[n])] * CROWD
+            assert fetches(pair, paths(n)) == 1
+        (folder / "edge" / "filler").unlink()
+        fill(folder / "origin" / "filler")
+        assert os.statvfs(folder / "origin").f_bavail == 0
+        with ExitStack() as stack:
+            speakers = [stack.enter_context(pair.origin.speaker()) for _ in range(CROWD)]
+            for speaker in speakers:
+                asked = f"GET {paths(2)} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {pair.token}\r\n\r\n"
+                speaker.send(asked.encode())
+            said = [speaker.hear() for speaker in speakers]
+        assert [(one.status, one.body == told[2]) for one in said] == [(200, True)] * CROWD
+        assert server.count(f"/{jar_of(2)}") == 1
+        assert "Traceback" not in pair.words()

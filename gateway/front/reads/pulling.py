@@ -6,9 +6,9 @@ from functools import partial
 import msgspec
 import trio
 
-from cache.asking.bodies import Source
 from cache.asking.kept import not_kept, only_kept
 from cache.fills.flight import Flights
+from cache.fills.sharing import Opened
 from cache.foreign.files import Drew, ForeignFiles, Passing, Where
 from cache.foreign.knowledge import ForeignKnowledge
 from cache.keeping.renders import Rendered, Renders
@@ -146,26 +146,19 @@ class Puller:
 
     async def _foreign_past(self, request: Request, admitted: Admitted, need: NeedFile) -> bool:
         """On a full disk a foreign file goes to the client alone; False where it cannot. Raises Absent."""
-        told: list[Passing | None] = []
-        absent: list[Absent] = []
 
-        def opener() -> Source:
-            try:
-                told.append(passing := self._files.passing(need.where, need.pull))
-            except Absent as problem:
-                absent.append(problem)
-                raise
+        def opener(offset: int) -> Opened:
+            passing = self._files.passing(need.where, need.pull, offset)
             if passing is None:
                 raise Unavailable("It is here by now.")
-            return passing.source
+            return Opened(passing.source, passing, passing.same)
 
-        bypass = await self._flights.pass_by(opener, 0, -1)
-        if absent:
-            raise absent[0]
-        if bypass is None or not told or told[0] is None:
+        shared = await self._flights.sharing.join(b"path\0" + passing_key(need), opener)
+        if shared is None:
             return False
-        answer = self._reads.arriving_answer(admitted.scope, need, told[0].record)
-        await stream_whole_past(request, bypass, answer, _checkable(told[0].digests))
+        passing: Passing = shared.about
+        answer = self._reads.arriving_answer(admitted.scope, need, passing.record)
+        await stream_whole_past(request, shared, answer, _checkable(passing.digests))
         return True
 
     async def _otherwise(self, request: Request, admitted: Admitted, need: NeedFile) -> bool:
@@ -305,14 +298,18 @@ class Puller:
         """A foreign file, whose size and digests are what its registry said: False where it cannot."""
         file = need.file
         opening = self._sources.open_range(by_name(admitted.ask, need), file, admitted.scope.repository.upstreams)
-        bypass = await self._flights.pass_by(lambda: opening(0, -1), 0, -1)
-        if bypass is None:
+        told = _checkable(dict(file.digests) | ({"sha256": file.sha256.hex()} if file.sha256 else {}))
+
+        def opener(offset: int) -> Opened:
+            return Opened(opening(offset, -1), None, "".join(told.values()))
+
+        shared = await self._flights.sharing.join(flight_key(need), opener)
+        if shared is None:
             return False
-        if 0 <= file.size != bypass.length:
-            bypass.close()
+        if 0 <= file.size != shared.length:
+            shared.close()
             return False
-        told = dict(file.digests) | ({"sha256": file.sha256.hex()} if file.sha256 else {})
-        await stream_whole_past(request, bypass, answer, _checkable(told))
+        await stream_whole_past(request, shared, answer, told)
         return True
 
     def _remember(self, need: NeedBytes, ask: Ask) -> Callable[[bytes, int], None]:
@@ -326,6 +323,13 @@ class Puller:
                 self._drew(where, "", need.file.version, sha256, size)
 
         return remember
+
+
+def passing_key(need: NeedFile) -> bytes:
+    """What those have in common who ask for the same foreign file by its path."""
+    where, wanted = need.where, need.pull
+    place = (where.workspace, where.repository, where.format, str(where.since), str(where.only_kept))
+    return "\0".join((*place, where.target, wanted.path, wanted.accept)).encode()
 
 
 def _checkable(digests: Mapping[str, str]) -> dict[str, str]:

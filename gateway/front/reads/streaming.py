@@ -10,6 +10,7 @@ from copy import copy
 from functools import partial
 
 from cache.fills.flight import Bypass, Fill
+from cache.fills.sharing import Shared
 from gateway.delivery.messages.answers import Answer, Wire, http_date, plan
 from gateway.delivery.requests.request import Request, Stream
 from storage.digest import Hasher
@@ -147,7 +148,7 @@ async def _by_bypass(request: Request, fill: Fill, answer: Answer, at: int) -> b
     return True
 
 
-async def stream_bypass(request: Request, bypass: Bypass, answer: Answer, wire: Wire, at: int) -> None:
+async def stream_bypass(request: Request, bypass: Bypass | Shared, answer: Answer, wire: Wire, at: int) -> None:
     """Answer with a range that goes past the cache; `answer` tells the size of the whole."""
     async with bypass:
         request.outcome = "BYPASS"
@@ -162,7 +163,9 @@ async def stream_bypass(request: Request, bypass: Bypass, answer: Answer, wire: 
         await stream.finish()
 
 
-async def stream_whole_past(request: Request, bypass: Bypass, answer: Answer, digests: Mapping[str, str]) -> None:
+async def stream_whole_past(
+    request: Request, bypass: Bypass | Shared, answer: Answer, digests: Mapping[str, str]
+) -> None:
     """An object whose size its source tells, past the cache; a range of it is the whole with its ends left off. One
     whose size it does not tell goes as a whole."""
     if bypass.length < 0:
@@ -185,7 +188,7 @@ async def stream_whole_past(request: Request, bypass: Bypass, answer: Answer, di
 
 
 async def stream_past(
-    request: Request, bypass: Bypass, answer: Answer, wire: Wire, at: int, digests: Mapping[str, str]
+    request: Request, bypass: Bypass | Shared, answer: Answer, wire: Wire, at: int, digests: Mapping[str, str]
 ) -> None:
     """As `stream_bypass`; of a whole object the last bytes leave only when its digests (hex) hold. Raises
     UpstreamFailed."""
@@ -198,7 +201,7 @@ async def stream_past(
         await _judged(stream, bypass, digests)
 
 
-async def _unsized_past(request: Request, bypass: Bypass, answer: Answer, digests: Mapping[str, str]) -> None:
+async def _unsized_past(request: Request, bypass: Bypass | Shared, answer: Answer, digests: Mapping[str, str]) -> None:
     """Chunked, from the start. Where its source breaks off the answer does, too. Raises UpstreamFailed."""
     async with bypass:
         request.outcome = "BYPASS"
@@ -209,7 +212,7 @@ async def _unsized_past(request: Request, bypass: Bypass, answer: Answer, digest
             await _judged(stream, bypass, digests)
 
 
-async def _judged(stream: Stream, bypass: Bypass, digests: Mapping[str, str]) -> None:
+async def _judged(stream: Stream, bypass: Bypass | Shared, digests: Mapping[str, str]) -> None:
     """All of it, the last bytes when the digests (hex) hold. Raises UpstreamFailed."""
     hasher, held = Hasher(digests), b""
     while data := await bypass.read(PIECE_BYTES_MAX):
