@@ -9,7 +9,7 @@ from storage.contents import Informing, Noun
 
 QUOTA_NEAR, QUOTA_REACHED = "quota.near", "quota.reached"
 LIMIT_REACHED, EXPIRED = "entitlement.limit_reached", "entitlement.expired"
-DAMAGED = "package.damaged"
+DAMAGED, ROTTEN = "package.damaged", "workspace.damaged"
 FILES_MAX = 100
 
 
@@ -29,7 +29,8 @@ class Notice(Noun, frozen=True):
 
     Of a quota: `limit` and `used` in bytes, `refused` those of an upload that had no room. Of a customer's Token: its
     id and name, `of` is which limit it is (downloads, bytes, clients, date), and the vendor's own `metadata`. Of
-    damage: some of the `files`, and how many there are in all (`files_count`).
+    damage: some of the `files`, and how many there are in all (`files_count`); of rows of the index or entries of the
+    journal of which they are (`of`, which is its cause) and how many (`used`).
     """
 
     kind: str

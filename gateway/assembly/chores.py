@@ -9,6 +9,7 @@ from gateway import config as settings
 from gateway.access.history.heads import Heads
 from gateway.front.complaints import now_ms
 from gateway.insight.errorlog import report
+from storage.alarm import damage
 from storage.errors import Problem
 from storage.index.history import History
 from storage.open import Store
@@ -36,6 +37,7 @@ def chores_of(
             now_ms,
             every_s=limits.scrub_every_seconds,
             rate_bytes_s=limits.scrub_rate_max_bytes_s,
+            due=damage.take,
             found_damage=found_damage,
         ),
         "clearing": Chore(

@@ -11,6 +11,7 @@ from gateway.noticing.damage import DamageWatch
 from gateway.noticing.noticing import Noticing, Source
 from gateway.noticing.quotas import QuotaWatch
 from gateway.noticing.refused import RefusalsUp
+from gateway.noticing.rot import RotWatch
 from storage.upkeep.damaged import damaged_blobs, missing_files
 
 
@@ -28,4 +29,5 @@ def begin_noticing(parts: Parts, nursery: trio.Nursery) -> None:
         sources.append(CustomerWatch(store.catalog, parts.paying.ledger))
         damaged, missing = partial(damaged_blobs, store.blobs), partial(missing_files, store.index)
         sources.append(DamageWatch(store.catalog, damaged, missing))
+        sources.append(RotWatch(store.catalog, parts.chores["scrub"].state))
     nursery.start_soon(Noticing(sources, store.committer.commit, now_ms).run)

@@ -61,8 +61,14 @@ def lines(work: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             f"{name}_ended_timestamp_seconds", "gauge", f"When a {name} last came to its end, 0 = never.",
             [({}, told["ended_ms"] / 1000)],
         )  # fmt: skip
-        if name == "scrub" or name == "sweep":
-            yield from written(f"{name}_damaged", "gauge", f"Blobs that this {name} found damaged.", [({}, damaged)])
+        if name != "clearing":
+            what = f"Blobs, rows and entries that this {name} found damaged."
+            yield from written(f"{name}_damaged", "gauge", what, [({}, damaged)])
+        if name == "scrub":
+            rotten = told["progress"].get("rotten", {})
+            entries = sum(count for key, count in rotten.items() if key.endswith("/journal"))
+            rows = (({"of": "journal"}, entries), ({"of": "index"}, sum(rotten.values()) - entries))
+            yield from written("scrub_rotten", "gauge", "Entries and rows that this scrub found damaged.", rows)
         for field in TOLD[name]:
             value = told["totals"].get(field, 0)
             yield from written(f"{name}_{field}_total", "counter", _TOTALS[field], [({}, value)])

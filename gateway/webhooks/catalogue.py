@@ -75,6 +75,9 @@ CATALOGUE: tuple[Kind, ...] = (
     Kind("workspace.changed", "The workspace was made, or has another quota.", ("quota_bytes",), False, True),
     Kind("workspace.deleted", "The workspace was deleted with all it held. It is the last that its webhooks tell.", (),
          False, True),
+    Kind("workspace.damaged", "A scrub found rows of the index damaged that are of the workspace (`of` which table; "
+         "`entrepot rebuild-index` makes it anew), or entries of its history (`journal`: restore it from a copy).",
+         ("of", "damaged")),
     Kind("service.created", "A service account was made.", ("account", "member"), False, True),
     Kind("service.closed", "A service account was closed.", ("account", "member"), False, True),
     Kind("token.created", "A token that reaches into the workspace was made, or exchanged.", _TOKEN, False, True),

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from gateway.access.rights.grants import plain_actions
 from gateway.access.signin.sessions import KIND as SESSION
 from storage.hooks import DropWebhook, PutWebhook, Webhook
-from storage.notices import DAMAGED, LIMIT_REACHED, Damage, Notice, PutNotice
+from storage.notices import DAMAGED, LIMIT_REACHED, ROTTEN, Damage, Notice, PutNotice
 from storage.notices import EXPIRED as TOKEN_EXPIRED
 from storage.nouns import (
     SYSTEM,
@@ -300,6 +300,8 @@ def _noticed(told: Notice, entry: Entry, known_as: KnownAs) -> Iterator[Event]:
         data |= {"most": told.limit, "used": told.used, "period_ms": told.period_ms}
     elif told.kind == TOKEN_EXPIRED:
         data["expires_ms"] = told.period_ms
+    elif told.kind == ROTTEN:
+        data = {"of": told.of, "damaged": told.used}
     else:
         data = {"quota_bytes": told.limit, "used_bytes": told.used, "refused_bytes": told.refused}
     yield Event(told.kind, (told.cause,), entry.repository, data)

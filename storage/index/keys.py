@@ -7,6 +7,7 @@ xxh3 over the payload, then the payload: LMDB itself would hand out a flipped bi
 
 from xxhash import xxh3_64_digest
 
+from storage import alarm
 from storage.errors import Damaged, Invalid
 
 KEY_BYTES_MAX = 500
@@ -129,6 +130,7 @@ def unseal(value: bytes, table: str) -> bytes:
     """The payload of a value. Raises Damaged, naming the table, where the checksum does not match."""
     payload = value[SUM_BYTES:]
     if xxh3_64_digest(payload) != value[:SUM_BYTES]:
+        alarm.damage.ring()
         raise Damaged(
             f"A row of the index table {table!r} does not match its checksum.",
             "Stop the node and run `entrepot rebuild-index`.",

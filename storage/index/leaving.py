@@ -126,6 +126,11 @@ def find(txn: Txn, tables: Tables, ws: str, repo: str) -> Leaving | None:
     return None if value is None else _LEAVING.decode(unseal(value, "leaving"))
 
 
+def is_leaving(txn: Txn, tables: Tables, ws: str, repo: str) -> bool:
+    """Is what stands here of this Repository only what is still to go?"""
+    return any(txn.get(join(ws, name), db=tables.leaving) is not None for name in ("", repo))
+
+
 # ---------------------------------------------------------------- a step
 
 

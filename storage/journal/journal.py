@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from storage import disk
+from storage import alarm, disk
 from storage.errors import Damaged
 from storage.journal import frames
 from storage.journal.frames import HEADER_BYTES, Header
@@ -216,6 +216,7 @@ class Journal:
         finally:
             os.close(fd)
         if body is None:
+            alarm.damage.ring()
             raise Damaged(
                 f"Segment {at.segment} of the journal is damaged at byte {at.offset}.",
                 "Restore it from a copy, or from an edge that follows this origin.",
@@ -245,6 +246,7 @@ class Journal:
             whole = min(limit - at.offset, frames.BODY_BYTES_MAX + frames.FRAME_BYTES)
             parsed = frames.parse(disk.read_all(fd, whole, at.offset))
             if not parsed.frames:
+                alarm.damage.ring()
                 raise Damaged(
                     f"Segment {at.segment} of the journal is damaged at byte {at.offset}.",
                     "Restore it from a copy, or from an edge that follows this origin.",

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import msgspec
 
 from storage.blobs.shelf import BlobShelf
+from storage.index import leaving
 from storage.index.bins import held
 from storage.index.index import Index
 from storage.index.keys import split, unseal
-from storage.index.outlines import outline
 from storage.notices import Damage
 from storage.nouns import File, PutFile
 
@@ -42,11 +42,11 @@ def missing_files(index: Index, blobs: dict[bytes, int]) -> Iterator[Missing]:
             file = _FILE.decode(unseal(value, "files"))
             if file.sha256 in blobs:
                 ws, repo, format, package, name = split(key)
-                if not outline(txn, index.tables, ws, repo).exists:
+                if leaving.is_leaving(txn, index.tables, ws, repo):
                     continue  # it was deleted, and nobody waits for it
                 yield Missing(ws, repo, Damage(format, package, file.version, name, file.sha256), blobs[file.sha256])
         for ws, repo, binned in held(txn, index.tables):
-            for change in binned.changes if outline(txn, index.tables, ws, repo).exists else ():
+            for change in binned.changes if not leaving.is_leaving(txn, index.tables, ws, repo) else ():
                 if isinstance(change, PutFile) and change.file.sha256 in blobs:
                     file = change.file
                     damage = Damage(change.format, change.package, file.version, file.name, file.sha256)

@@ -6,6 +6,7 @@ is missing to; on a cache it is forgotten, and fetched again by whoever asks for
 hours go on after a restart.
 """
 
+import struct
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 
@@ -19,10 +20,10 @@ from storage.errors import Damaged
 from storage.index.bins import files_of, held
 from storage.index.index import Index
 from storage.index.keys import split, unseal
-from storage.index.tables import BLOB_TABLES, FOLD_TABLES, WORK_TABLES, Table
+from storage.index.tables import BLOB_TABLES, FOLD_TABLES, WORK_TABLES, Table, rows_below
 from storage.journal.frames import HEADER_BYTES
 from storage.journal.journal import End, Journal
-from storage.nouns import File
+from storage.nouns import SYSTEM, File
 
 STEP_BYTES = 8 << 20
 STEP_ROWS = 2_000
@@ -30,11 +31,30 @@ DAMAGED_MAX = 1_000
 NAMED_MAX = 10
 _READ_BYTES = 1 << 20
 _FILE = msgspec.msgpack.Decoder(File)
+_PLACE = struct.Struct("<IQ")
+_OF_WORKSPACES = frozenset((
+    "workspaces", "repositories", "outlines", "memberships", "teams", "teammates", "mates", "groups", "roles",
+    "bindings", "providers", "entitled", "webhooks", "notices", "packages", "versions", "published", "files", "tags",
+    "gone", "claims", "quarantines", "purges", "touched", "usage", "bins", "bin_usage", "leaving",
+))  # fmt: skip
+"""The tables whose keys begin with a Workspace."""
+
+
+def _workspace_of(table: str, key: bytes) -> str:
+    """Whose row this is; "" where it is of none alone, or does not say."""
+    parts = key.split(b"\0")
+    if table == "labels" and parts[0] in (b"p", b"f", b"r", b"w", b"a"):
+        parts = parts[1:]
+    elif table not in _OF_WORKSPACES:
+        return ""
+    return parts[0].decode(errors="replace")
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far a scrub is, and what it found. `forgotten` are blobs of the cache that were damaged."""
+    """How far a scrub is, and what it found. `forgotten` are blobs of the cache that were damaged; `rotten` counts rows
+    and entries that were, by Workspace and what they are of ("acme/files", "acme/journal"; "/tokens" = of none alone).
+    """
 
     phase: str = "journal"
     journal_bytes: int = 0
@@ -42,6 +62,7 @@ class Progress:
     blobs: int = 0
     bytes: int = 0
     forgotten: int = 0
+    rotten: dict[str, int] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
 
     def told(self) -> dict[str, object]:
@@ -50,6 +71,11 @@ class Progress:
     def say(self, text: str) -> None:
         if len(self.damaged) < DAMAGED_MAX:
             self.damaged.append(text)
+
+    def rots(self, workspace: str, of: str) -> None:
+        key = f"{workspace}/{of}"
+        if key in self.rotten or len(self.rotten) < DAMAGED_MAX:
+            self.rotten[key] = self.rotten.get(key, 0) + 1
 
 
 class Scrub:
@@ -81,16 +107,40 @@ class Scrub:
     def _frames(self) -> Iterator[int]:
         if self._journal is None:
             return
+        stop = at = self._index.committed()
         try:
-            stop, segments = self._index.committed(), self._journal.segments()
+            segments = self._journal.segments()
             at = End(segments[0], HEADER_BYTES) if segments else stop
-            while at < stop:
-                bodies, at = self._journal.read(at, stop, STEP_BYTES)
-                size = sum(map(len, bodies))
-                self.progress.journal_bytes += size
-                yield size
         except Damaged as problem:
             self.progress.say(problem.text())
+            self.progress.rots("", "journal")
+        while at < stop:
+            size = 0
+            try:
+                bodies, at = self._journal.read(at, stop, STEP_BYTES)
+                size = sum(map(len, bodies))
+            except Damaged as problem:
+                self.progress.say(problem.text())
+                self._entries_from(self._journal, at)
+                at = End(at.segment + 1, HEADER_BYTES)
+            self.progress.journal_bytes += size
+            yield size
+
+    def _entries_from(self, journal: Journal, start: End) -> None:
+        """Whose entries are damaged, from a place in a segment on? Walks all places: damage is rare."""
+        found = False
+        with self._index.env.begin() as txn:
+            places = rows_below(txn, self._index.tables.places, "places", b"")
+            for key, payload in places:
+                at = End(*_PLACE.unpack(payload))
+                if at.segment == start.segment and at >= start:
+                    try:
+                        journal.entry_at(at)
+                    except Damaged:
+                        found = True
+                        self.progress.rots(key.partition(b"\0")[0].decode().replace(SYSTEM, ""), "journal")
+        if not found:  # it lies between them
+            self.progress.rots("", "journal")
 
     def _rows(self) -> Iterator[int]:
         self.progress.phase = "index"
@@ -121,6 +171,7 @@ class Scrub:
                         unseal(value, name)
                     except Damaged as problem:
                         self.progress.say(problem.text())
+                        self.progress.rots(_workspace_of(name, after), name)
                 going = cursor.next()
         return size, after
 
