@@ -27,7 +27,7 @@ def chores_of(
     forgotten: Callable[[set[bytes]], None] = lambda blobs: None,
 ) -> dict[str, Chore]:
     """The chores by name, to be run by every worker: one works at a time."""
-    chores = {
+    chores: dict[str, Chore] = {
         "scrub": Chore(
             "scrub",
             folder,
@@ -37,7 +37,7 @@ def chores_of(
             now_ms,
             every_s=limits.scrub_every_seconds,
             rate_bytes_s=limits.scrub_rate_max_bytes_s,
-            due=damage.take,
+            due=lambda: _is_called(chores["scrub"]),
             found_damage=found_damage,
         ),
         "clearing": Chore(
@@ -64,6 +64,13 @@ def chores_of(
             look=lambda: sweep().look(),
         )
     return chores
+
+
+def _is_called(scrub: Chore) -> bool:
+    """Damage that this process met while it read is no state of the store's: it is asked for what it calls for."""
+    if damage.take():
+        scrub.ask()
+    return scrub.is_wished()
 
 
 async def vouch(heads: Heads, history: History, every_s: float) -> None:

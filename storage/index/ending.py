@@ -1,9 +1,10 @@
 """What goes when a Workspace is deleted, and what stays of it?
 
 Part of the fold, and one entry of the SYSTEM journal: whoever has applied it knows nothing of what the Workspace held,
-and nobody ever sees half of it gone, though its rows go in steps (storage.index.leaving). With it go the Accounts that belong to it, the Tokens that reach nothing else, and
-host names. Its own journal stays as it was written, with its head, and nothing is ever added to it. Its webhooks stay
-until they have told of the end (gateway.webhooks.delivering); those of its Repositories go with these.
+and nobody ever sees half of it gone, though its rows go in steps (storage.index.leaving). With it go the Accounts that
+belong to it, the Tokens that reach nothing else, and host names. Its own journal stays as it was written, with its
+head, and nothing is ever added to it. Its webhooks stay until they have told of the end (gateway.webhooks.delivering);
+those of its Repositories go with these.
 
 Its row stays as well and says that it is over, so that no other gets its name. Entries of a history that is over change
 nothing: an edge may be told of the end before it is told the rest.

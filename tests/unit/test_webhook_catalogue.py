@@ -109,6 +109,7 @@ SAID: dict[str, list[Event]] = {
     "package.quarantined": told(PutQuarantine(Quarantine("npm", "thing", "1.0", "bad"))),
     "package.released": told(DropQuarantine("npm", "thing", "1.0")),
     "package.damaged": told(PutNotice(Notice("package.damaged", "", 5, files=(ROTTEN,), files_count=1))),
+    "workspace.damaged": told(PutNotice(Notice("workspace.damaged", "files", 5, used=3, of="files"))),
     "quota.near": told(PutNotice(Notice("quota.near", "", 5, 1000, 900))),
     "quota.reached": told(PutNotice(Notice("quota.reached", "", 5, 1000, 900, 200))),
     "entitlement.limit_reached": told(
