@@ -32,6 +32,8 @@ _MARK = struct.Struct("<IBI")
 _HASH_BYTES = 32
 SIGNATURE_BYTES = 64
 MARKED_BYTES_MAX = 256 << 20
+"""Of one marked frame, which both ends hold in memory as a whole. A snapshot of what an edge may see of accounts,
+tokens and hosts is one: a token with one grant takes about 169 bytes of it."""
 UNSEALED_BYTES_MAX = MARKED_BYTES_MAX + (64 << 20)
 _DOMAIN = b"entrepot journal stream 1"
 WORKSPACES_MAX = 100_000
@@ -96,7 +98,7 @@ def beat(epoch: int, total: int, at_ms: int) -> bytes:
 
 
 def marked(frame: Special) -> bytes:
-    """The bytes of a frame that is no plain Entry."""
+    """The bytes of a frame that is no plain Entry; its head alone where it is more than a frame may have."""
     match frame:
         case Seen(hash, body):
             kind, payload = b"p", hash + body
@@ -106,6 +108,8 @@ def marked(frame: Special) -> bytes:
             kind, payload = b"f", workspace.encode()
         case Signed(signature):
             kind, payload = b"S", signature
+    if len(payload) > MARKED_BYTES_MAX:
+        return _MARK.pack(_MARKED, kind[0], min(len(payload), _ANEW))  # its length is enough to be told why
     return _MARK.pack(_MARKED, kind[0], len(payload)) + payload
 
 
@@ -161,12 +165,23 @@ class FrameReader:
         if start > len(self._waiting):
             return None
         _, kind, length = _MARK.unpack_from(self._waiting, at)
+        if length > MARKED_BYTES_MAX and kind == b"s"[0]:
+            raise too_much(length)
         if length > MARKED_BYTES_MAX:
             raise _garbled()
         stop = start + length
         if stop > len(self._waiting):
             return None
         return _special(kind, bytes(self._waiting[start:stop])), stop
+
+
+def too_much(length: int) -> UpstreamFailed:
+    """A snapshot that no frame holds."""
+    return UpstreamFailed(
+        f"What this edge may see of accounts, tokens and hosts takes {length >> 20} MiB, and"
+        f" {MARKED_BYTES_MAX >> 20} MiB is the most that is sent at once.",
+        "Give it fewer workspaces, or all of them (*), which needs no snapshot; or let go of tokens that nobody uses.",
+    )
 
 
 def _garbled() -> Damaged:

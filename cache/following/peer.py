@@ -5,13 +5,25 @@ first after a quiet time within 15. Whatever moves, the follower's scope is aske
 hears nothing more, one that is given a workspace gets its whole history, one that lost it is told to forget it.
 """
 
+import logging
 import time
 from collections.abc import Awaitable, Callable
 
 import msgspec
 import trio
 
-from cache.following.feed import ANEW, Forget, Sealer, Seen, Snapshot, beat, entries, marked
+from cache.following.feed import (
+    ANEW,
+    MARKED_BYTES_MAX,
+    Forget,
+    Sealer,
+    Seen,
+    Snapshot,
+    beat,
+    entries,
+    marked,
+    too_much,
+)
 from cache.following.scope import Scope
 from storage.digest import sha256
 from storage.entries import read
@@ -25,6 +37,8 @@ LOOK_SECONDS = 0.003
 QUIET_SECONDS = 2.0
 LOOK_SECONDS_QUIET = 0.015
 READ_BYTES = 1 << 20
+SNAPSHOT_HEAD_BYTES = 64
+log = logging.getLogger("entrepot.cache")
 
 Send = Callable[[bytes], Awaitable[None]]
 ScopeOf = Callable[[Reading], Scope | None]
@@ -115,6 +129,8 @@ class _Stream:
                 serial = reading.serial(SYSTEM)
                 hash, body = scope.snapshot(reading, self._journal.epoch)
             if kept.get(SYSTEM, 0) <= serial:
+                if len(body) + SNAPSHOT_HEAD_BYTES > MARKED_BYTES_MAX:
+                    log.error("the edge %s: %s", scope.name or "without a name", too_much(len(body)).text())
                 await self._send(marked(Snapshot(scope.mark.ljust(32, b"\0"), hash, body)))
                 kept[SYSTEM] = serial
             self._mark = scope.mark

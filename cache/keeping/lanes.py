@@ -14,19 +14,17 @@ from cache.keeping.shares import Share
 from storage.blobs.appending import EVERYBODYS, LANE_NUMBERS, Lane
 from storage.blobs.shelf import CACHE_PACK_BYTES_MAX
 
-LANES_MAX = 64
-"""Each is a pack that is open in each process. Places beyond so many share one Lane among them."""
 PACKS_OF_MOST = 16
 PACKS_OF_CACHE = 64
 """Of the cache, the packs that are being written in all Lanes are no more than one in so many, for each process."""
 PACK_BYTES_MIN = 64 << 10
 LOOK_BYTES_MIN = 4 << 20
-_BEYOND = 1
+_FIRST = 1
 
 
 class Lanes:
-    """The Lanes of a node's shares, the first LANES_MAX of them. A place has the same number in each process and after
-    each start, as long as it has a most."""
+    """The Lanes of a node's shares. A place has the same number in each process and after each start, as long as it has
+    a most. There may be any number of them: what a process has open at a time is bounded (storage.blobs.appending)."""
 
     def __init__(
         self, shares: Sequence[Share] = (), bytes_max: int = 0, pack_bytes_max: int = CACHE_PACK_BYTES_MAX
@@ -37,7 +35,7 @@ class Lanes:
         bounded = [one for one in shares if one.most < 1]
         apart = "\n".join(sorted(one.place for one in bounded))
         self.everybodys = Lane(_number(f"all but {apart}") if apart else EVERYBODYS, pack_bytes_max)
-        each_bytes = bytes_max // (PACKS_OF_CACHE * max(1, min(len(bounded), LANES_MAX)))
+        each_bytes = bytes_max // (PACKS_OF_CACHE * max(1, len(bounded)))
         for one in bounded:
             most_bytes = int(one.most * bytes_max)
             number = self._taken(one.place)
@@ -47,9 +45,10 @@ class Lanes:
         self._numbers = {lane.number: lane for lane in self._lanes.values()}
 
     def _taken(self, place: str) -> int:
+        """The next free one where its own is taken, which of a thousand places happens to one in 30 nodes."""
         number = _number(place)
-        if len(self._places) >= LANES_MAX or number in (*self._places, self.everybodys.number):
-            return _BEYOND
+        while number in self._places or number == self.everybodys.number:
+            number = _FIRST + (number - _FIRST + 1) % (LANE_NUMBERS - _FIRST)
         self._places[number] = place
         return number
 
@@ -71,4 +70,4 @@ class Lanes:
 
 
 def _number(text: str) -> int:
-    return _BEYOND + 1 + xxh3_64_intdigest(text.encode()) % (LANE_NUMBERS - _BEYOND - 1)
+    return _FIRST + xxh3_64_intdigest(text.encode()) % (LANE_NUMBERS - _FIRST)

@@ -17,6 +17,9 @@ from storage.blobs.packs import BODY, PACK_HEADER_BYTES, SHARED, PackHeader, Pac
 from storage.index.tables import Txn
 
 LANE_NUMBERS = 1 << 24
+OPEN_MAX = 64
+"""So many packs a process has open to append to; the one that was used longest ago is let go of, and gone on with when
+its Lane comes again."""
 
 
 class Lane(NamedTuple):
@@ -41,6 +44,9 @@ class Appender:
         self._store = store
         self._durable = durable
         self._writers: dict[int, PackWriter] = {}
+        """The last one used is the last."""
+        self._left: dict[int, int] = {}
+        """The pack of each Lane that was let go of and is not full, as far as this process knows."""
 
     def path(self, pack: int) -> Path:
         return self._root / f"{pack:08x}.pack"
@@ -77,12 +83,21 @@ class Appender:
                 self._ledger.put_pack(txn, id, row)
             writer.length = row.length
             if row.length < lane.pack_bytes_max and not row.sealed:
+                self._used(lane.number)
                 return writer
             if not row.sealed:
                 self.seal(txn, writer, now_ms)
             self._let_go(lane.number)  # else it was closed to be swept
         writer = self._writers[lane.number] = self.created(txn, now_ms, lane.number)
+        self._used(lane.number)
         return writer
+
+    def _used(self, lane: int) -> None:
+        self._writers[lane] = self._writers.pop(lane)
+        while len(self._writers) > OPEN_MAX:
+            oldest = next(iter(self._writers))
+            self._left[oldest] = self._writers[oldest].header.id
+            self._let_go(oldest)
 
     def let_go_of(self, pack: int) -> bool:
         """Close this pack, if it is one of ours."""
@@ -118,9 +133,10 @@ class Appender:
 
     def adopted(self, txn: Txn, lane: int = EVERYBODYS, avoid: Set[int] = frozenset()) -> PackWriter | None:
         """An open pack of this Lane whose writer is gone."""
-        for pack in self._ledger.open_packs(txn):
+        left = self._left.pop(lane, None)
+        for pack in self._ledger.open_packs(txn) if left is None else (left, *self._ledger.open_packs(txn)):
             row = self._ledger.pack(txn, pack)
-            if row is not None and row.lane == lane and pack not in avoid:
+            if row is not None and not row.sealed and row.lane == lane and pack not in avoid:
                 writer = PackWriter.adopt(self.path(pack), row.length, durable=self._durable)
                 if writer is not None:
                     return writer

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from cache.asking.parents import Parents
+from cache.following import feed
 from cache.following.contact import Contact
 from cache.following.feed import (
     AFTER_BYTES_MAX,
@@ -59,6 +60,24 @@ def test_frames_survive_any_cutting(things: list[bytes | int], dice: random.Rand
 def test_a_length_that_no_entry_has_is_damage() -> None:
     with pytest.raises(Damaged):
         list(FrameReader().feed(b"\x00\x00\x00\x7f"))
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_snapshot_that_no_frame_holds_is_told_by_both_ends_and_garbles_nothing(
+    monkeypatch: pytest.MonkeyPatch, signed: bool
+) -> None:
+    monkeypatch.setattr(feed, "MARKED_BYTES_MAX", 2 << 20)
+    reader = feed.SealedReader(lambda signature, sum: True, b"n", "e") if signed else FrameReader()
+    largest = feed.marked(feed.Snapshot(bytes(32), bytes(32), bytes((2 << 20) - 64)))
+    sent = largest + feed.marked(feed.Signed(bytes(64))) if signed else largest
+    assert len(list(reader.feed(sent))) == 1
+    more = feed.marked(feed.Snapshot(bytes(32), bytes(32), bytes(3 << 20)))
+    assert len(more) < 20, "what nobody takes is not sent"
+    with pytest.raises(UpstreamFailed, match="takes 3 MiB, and 2 MiB is the most"):
+        list(reader.feed(more))
+    with pytest.raises((Damaged, UpstreamFailed)) as caught:
+        list(FrameReader().feed(feed._MARK.pack(feed._MARKED, b"p"[0], 3 << 20)))
+    assert "MiB" not in caught.value.message
 
 
 def test_what_a_follower_has_is_parsed_strictly() -> None:

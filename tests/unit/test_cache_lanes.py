@@ -1,5 +1,6 @@
 """Do places that may have only so much lie in packs of their own, small enough that their most can hold?"""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +11,10 @@ from hypothesis import strategies as st
 
 from cache.fills.keeper import ShelfKeeper
 from cache.keeping.eviction import Evictor, Queues
-from cache.keeping.lanes import LANES_MAX, PACK_BYTES_MIN, PACKS_OF_CACHE, PACKS_OF_MOST, Lanes
+from cache.keeping.lanes import PACK_BYTES_MIN, PACKS_OF_CACHE, PACKS_OF_MOST, Lanes
 from cache.keeping.shares import Accounts, Owners, parsed
 from cache.keeping.shelf import Shelf
-from storage.blobs.appending import EVERYBODYS, Lane
+from storage.blobs.appending import EVERYBODYS, OPEN_MAX, Lane
 from storage.blobs.intake import Intake
 from storage.blobs.packs import SINGLE_START
 from storage.blobs.shelf import BlobShelf, PackInfo
@@ -57,15 +58,32 @@ def test_packs_of_lanes_are_few_and_small(mosts: list[int], bytes_max: int) -> N
     shares = parsed([f"w/r{number}=-{most}" for number, most in enumerate(mosts)])
     lanes = Lanes(shares, bytes_max, 64 << 20)
     found = {lanes.of(one.place) for one in shares}
-    assert len({one.number for one in found}) <= LANES_MAX + 1
+    assert len({one.number for one in found}) == len(shares), "however many they are, each has its own"
     for one in shares:
         size = lanes.of(one.place).pack_bytes_max
         assert size <= max(PACK_BYTES_MIN, one.most * bytes_max / PACKS_OF_MOST)
-    apart = [lanes.of(one.place).pack_bytes_max for one in shares[:LANES_MAX]]
+    apart = [lanes.of(one.place).pack_bytes_max for one in shares]
     assert sum(apart) <= max(bytes_max / PACKS_OF_CACHE, len(apart) * PACK_BYTES_MIN)
-    places = [lanes.place_of(lanes.of(one.place).number) for one in shares]
-    assert places[:LANES_MAX] == [one.place for one in shares[:LANES_MAX]]
-    assert set(places[LANES_MAX:]) <= {""}, "they share one"
+    assert [lanes.place_of(lanes.of(one.place).number) for one in shares] == [one.place for one in shares]
+
+
+def test_many_places_have_packs_of_their_own_and_few_are_open_at_a_time(tmp_path: Path) -> None:
+    """Also beyond those that a process may have open: it goes on with each, and each most is kept."""
+    many = 3 * OPEN_MAX
+    with cache_at(tmp_path / "cache") as (shelf, _):
+        cache = Cache(shelf, tmp_path / "cache")
+        evictor = evictor_of(shelf, 400 * LARGE, *(f"w/r{number}=-1" for number in range(many)))
+        before = len(os.listdir("/proc/self/fd"))
+        blobs: dict[int, list[bytes]] = {}
+        for turn in range(4):
+            for number in range(many):
+                blob = cache.add(SMALL // 8, 10_000 * turn + number, f"w/r{number}", evictor)
+                blobs.setdefault(number, []).append(blob)
+        assert len(os.listdir("/proc/self/fd")) - before <= OPEN_MAX + 8
+        lanes = [lanes_of(shelf, some) for some in blobs.values()]
+        assert {len(one) for one in lanes} == {1}
+        assert len({next(iter(one)) for one in lanes}) == many
+        assert len(shelf.packs()) <= 2 * many, "each is gone on with"
 
 
 def test_bodies_of_a_lane_lie_apart_and_its_packs_close_at_once(tmp_path: Path) -> None:
