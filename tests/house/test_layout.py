@@ -172,7 +172,7 @@ ENTRIES: list[tuple[str, str, tuple[AnyChange, ...]]] = [
     ("left", "main", (PutPackage("npm", Package("d")), PutFile("npm", "d", FILE))),
     (SYSTEM, "", (DropWorkspace("left"),)),
 ]
-FOLDED = "2 5c8c258a452c250a"
+FOLDED = "2 b39bead0cc7295a9"
 
 
 def test_the_layout_stands_for_what_the_fold_makes(tmp_path: Path) -> None:
