@@ -50,10 +50,16 @@ async def publish(store: Store, name: str, data: bytes, *, package: str = "pkg",
 
 
 def content(
-    store: Store, reading: Reading, name: str, *, package: str = "pkg", format: str = "generic"
+    store: Store,
+    reading: Reading,
+    name: str,
+    *,
+    package: str = "pkg",
+    format: str = "generic",
+    workspace: str = "acme",
 ) -> bytes | None:
     """The bytes of a published file; None where there is no such file. Missing bytes are an error."""
-    file = reading.view("acme", "main", format).file(package, name)
+    file = reading.view(workspace, "main", format).file(package, name)
     if file is None:
         return None
     located = store.blobs.find(file.sha256)
