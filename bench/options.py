@@ -11,6 +11,7 @@ DEFAULTS: dict[str, dict[str, int]] = {
     "regions": {"big_bytes": 100 << 20},
     "logs": {"count": 100},
     "growth": {"count": 1_000},
+    "deleting": {"count": 100},
 }
 SCENARIOS = sorted(one.name for one in iter_modules([str(Path(__file__).with_name("scenarios"))]))
 
@@ -59,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=200,
         help="of publishes (replicate), kills (crash), clients (regions), thousands of requests (eviction) or "
-        "packages (growth), millions of rows (logs)",
+        "packages (growth, deleting), millions of rows (logs)",
     )
     made.add_argument(
         "--share-bytes",
