@@ -4,7 +4,7 @@ A Leave stands beside the bytes as long as they are being sent: as what keeps th
 task works under. It is asked again when anything has changed, and while the origin is silent.
 
     quarantined since           cut
-    token revoked, right lost   cut
+    token revoked, right lost   cut; so an edge that is revoked, or may not see the Workspace any more
     repository dropped          cut
     lease of the edge ran out   cut, where the repository is private
     token or pass expired       goes on: it was good when the request began
@@ -18,6 +18,7 @@ from typing import Protocol
 import msgspec
 
 from formats.kit.contract import Room, governed
+from gateway.access.peers import edges
 from gateway.access.rights import queried
 from gateway.access.rights.grants import READ, What
 from gateway.access.rights.verdicts import principal_of, standing
@@ -151,6 +152,9 @@ def _may_read(reading: Reading, repository: Repository, subject: Subject, room: 
     """A public repository is read by everybody, but not under a token that was taken away: it says who reads."""
     if not subject.token_id:
         return repository.public
+    if (name := edges.named_by(subject.token_id)) is not None:
+        edge = reading.edge(name)
+        return edge is not None and edges.is_living(edge) and edges.sees(edge, subject.workspace)
     token = reading.token_by_id(subject.token_id)
     if token is None or token.revoked_ms:
         return False

@@ -39,13 +39,13 @@ class Losing:
         self._lending = lending
         self.losing = False
 
-    async def lend(self, wish: Wish) -> Lent:
+    async def lend(self, wish: Wish, to: str = "") -> Lent:
         lent = await self._lending.lend(wish)
         if self.losing:
             raise Unavailable("lost")
         return lent
 
-    async def take_back(self, back: Return) -> None:
+    async def take_back(self, back: Return, of: str = "") -> None:
         await self._lending.take_back(back)
         if self.losing:
             raise Unavailable("lost")
@@ -140,11 +140,11 @@ class Generous:
         self.asked = 0
         self.back: list[Return] = []
 
-    async def lend(self, wish: Wish) -> Lent:
+    async def lend(self, wish: Wish, to: str = "") -> Lent:
         self.asked += 1
         return self._lent
 
-    async def take_back(self, back: Return) -> None:
+    async def take_back(self, back: Return, of: str = "") -> None:
         self.back.append(back)
 
 

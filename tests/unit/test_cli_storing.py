@@ -46,3 +46,17 @@ def test_a_repository_says_what_its_files_take_by_how_they_are_cut() -> None:
     assert drawn_of_repository(kept).splitlines()[0].count("░") == 25
     empty = {"files": 0, "saved_bytes": 0, "by_cut": {}, "complete": True}
     assert of_repository(empty) == ["stored here: 0 files, 0 B, of which was there: nothing"]
+
+
+def test_what_was_there_is_left_out_for_who_may_not_see_everything() -> None:
+    hidden = file("bb", 8 << 20, chunks=120)
+    hidden["stored"] |= {"saved_bytes": None, "extents": None}
+    assert rows([hidden])[0][3:] == ("cut by its content", "120", "", "")
+    assert drawn([hidden]).splitlines()[0].endswith("8.0 MiB, cut by its content")
+    cuts = {"content": {"why": "cut by its content", "files": 1, "chunks": 40, "bytes": 3072, "saved_bytes": None}}
+    kept = {"files": 1, "saved_bytes": None, "by_cut": cuts, "complete": True}
+    assert of_repository(kept) == [
+        "stored here: 1 files, 3.0 KiB",
+        "  1 files, 3.0 KiB in 40 chunks, cut by its content",
+    ]
+    assert "░" not in drawn_of_repository(kept).splitlines()[0]

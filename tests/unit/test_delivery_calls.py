@@ -57,10 +57,10 @@ class Watch:
 class Lender:
     """Lends more than a test spends."""
 
-    async def lend(self, wish: Wish) -> Lent:
+    async def lend(self, wish: Wish, to: str = "") -> Lent:
         return Lent(1, 3_600_000, 1_000_000, 1 << 40)
 
-    async def take_back(self, back: Return) -> None:
+    async def take_back(self, back: Return, of: str = "") -> None:
         raise AssertionError(back)
 
 

@@ -31,7 +31,17 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from gateway.access.credentials import passes
-from gateway.access.rights.verdicts import Knows, Principal, acting, check_network, living, principal_of, token_of
+from gateway.access.names import is_slug
+from gateway.access.rights.verdicts import (
+    Knows,
+    Principal,
+    acting,
+    check_network,
+    living,
+    principal_of,
+    sees_workspace,
+    token_of,
+)
 from gateway.access.tokens import signing_key
 from gateway.delivery.messages.heads import Head
 from storage.errors import Unauthenticated
@@ -112,15 +122,20 @@ def holder(reading: Knows, text: str, head: Head, at_ms: int, now_ms: int) -> Pr
 
 
 def known_when_sent(reading: Knows, head: Head) -> tuple[str, int] | None:
-    """(Workspace, Serial) that was known where the ticket of this request was made; None = no good ticket."""
+    """(Workspace, Serial) that was known where the ticket of this request was made; None = no good ticket.
+
+    Whoever has a token can sign what he likes, so that he is heard of what he may know of alone: else he would learn by
+    the waiting which Workspaces there are, and what their Serials are (B9)."""
     if head.secret or head.key or not head.query or not (text := head.argument(ARGUMENT)):
         return None
     try:
         ticket, body = _taken_apart(text)
-        _signer(reading, ticket, body)
+        token, _ = _signer(reading, ticket, body)
+        principal = acting(reading, principal_of(token))
     except Unauthenticated:
         return None
-    return body.workspace, body.serial
+    may = not token.revoked_ms and is_slug(body.workspace) and sees_workspace(reading, principal, body.workspace)
+    return (body.workspace, body.serial) if may else None
 
 
 def _signer(reading: Knows, ticket: Ticket, body: Body) -> tuple[Token, frozenset[tuple[str, str]] | None]:

@@ -39,7 +39,7 @@ CLIENT_CHARS_MAX = 100
 REACHED_MAX = 1_000
 NEVER_MS = 1 << 62
 
-_ROW = struct.Struct("<QQQ")
+_ROW, _HELD = struct.Struct("<QQQ"), struct.Struct("<QQ")
 
 
 class Wish(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -105,23 +105,25 @@ class Ledger:
     """An origin's count of what was lent, durable before it is told. Synchronous: call it in a thread.
 
     `used`: token id, period → downloads, bytes, clients (u64 each). `clients`: token id, period, client → nothing.
+    `held`: token id, period, node → downloads, bytes (u64 each) that it was lent and has not given back; "" = this one.
     `reached`: token id, period, limit, how much that is → what was used of it (u64). The same behind
     a NUL → nothing: that is to be told.
     """
 
     def __init__(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
-        self._env = lmdb.open(str(path), map_size=MAP_BYTES, max_dbs=4, max_readers=256, readahead=False)
+        self._env = lmdb.open(str(path), map_size=MAP_BYTES, max_dbs=8, max_readers=256, readahead=False)
         with self._env.begin(write=True) as txn:
             self._used = self._env.open_db(b"used", txn=txn)
             self._clients = self._env.open_db(b"clients", txn=txn)
+            self._held = self._env.open_db(b"held", txn=txn)
             self._reached = self._env.open_db(b"reached", txn=txn)
 
     def close(self) -> None:
         self._env.close()
 
-    def lend(self, token: Token, wish: Wish, now_ms: int) -> Lent:
-        """All that the wish needs, or nothing of it."""
+    def lend(self, token: Token, wish: Wish, now_ms: int, to: str = "") -> Lent:
+        """All that the wish needs, or nothing of it, `to` a node."""
         entitlement = token.entitlement
         if entitlement is None:
             raise Invalid("This token has no limits.")
@@ -147,6 +149,8 @@ class Ledger:
                 txn.put(client, b"", db=self._clients)
             row = _ROW.pack(downloads + more_downloads, size + more_size, clients + is_new)
             txn.put(key, row, db=self._used)
+            held = self._of(txn, key, to)
+            self._hold(txn, key, to, held[0] + more_downloads, held[1] + more_size)
         return Lent(began, until - now_ms, more_downloads, more_size)
 
     def _note(self, txn: "lmdb.Transaction[bytes]", key: bytes, limits: Entitlement, refused: str, used: Used) -> None:
@@ -183,15 +187,18 @@ class Ledger:
             for key in keys:
                 txn.delete(key, db=self._reached)
 
-    def take_back(self, back: Return) -> None:
-        """Count a slice as not used. One of another period is of no more use to anybody."""
+    def take_back(self, back: Return, of: str = "") -> None:
+        """Count a slice as not used, as far as this node was lent so much: none undoes what others counted (F5). One of
+        another period is of no more use to anybody."""
         key = back.token_id.encode() + b"\0" + back.period_ms.to_bytes(8)
         with self._env.begin(write=True) as txn:
             found = txn.get(key, db=self._used)
             if found is not None:
                 downloads, size, clients = _ROW.unpack(found)
-                row = _ROW.pack(max(0, downloads - back.downloads), max(0, size - back.size), clients)
-                txn.put(key, row, db=self._used)
+                held = self._of(txn, key, of)
+                less = min(back.downloads, held[0], downloads), min(back.size, held[1], size)
+                txn.put(key, _ROW.pack(downloads - less[0], size - less[1], clients), db=self._used)
+                self._hold(txn, key, of, held[0] - less[0], held[1] - less[1])
 
     def used(self, token: Token, now_ms: int) -> Used:
         entitlement = token.entitlement or Entitlement()
@@ -207,12 +214,21 @@ class Ledger:
             downloads, size, clients = _ROW.unpack(found)
             return downloads, size, clients
         prefix = id.encode() + b"\0"
-        for table in (self._used, self._clients, self._reached):
+        for table in (self._used, self._clients, self._held, self._reached):
             with txn.cursor(db=table) as cursor:
                 going = cursor.set_range(prefix)
                 while going and cursor.key().startswith(prefix):
                     going = cursor.next() if cursor.key().startswith(key) else cursor.delete()
         return 0, 0, 0
+
+    def _of(self, txn: "lmdb.Transaction[bytes]", key: bytes, node: str) -> tuple[int, int]:
+        """Downloads and bytes that a node holds of a token in the period of `key`."""
+        found = txn.get(key + node.encode(), db=self._held)
+        downloads, size = _HELD.unpack(found) if found is not None else (0, 0)
+        return downloads, size
+
+    def _hold(self, txn: "lmdb.Transaction[bytes]", key: bytes, node: str, downloads: int, size: int) -> None:
+        txn.put(key + node.encode(), _HELD.pack(downloads, size), db=self._held)
 
     def _is_new(self, txn: "lmdb.Transaction[bytes]", client: bytes) -> bool:
         return txn.get(client, db=self._clients) is None
@@ -230,10 +246,11 @@ def _slice(limit: int, used: int, wanted: int, most: int) -> int:
 
 
 class Lender(Protocol):
-    """Where slices come from: the origin's Ledger, or the way to it."""
+    """Where slices come from: the origin's Ledger, or the way to it. `to` and `of` name the node that asks this one, ""
+    = itself."""
 
-    async def lend(self, wish: Wish) -> Lent: ...
-    async def take_back(self, back: Return) -> None: ...
+    async def lend(self, wish: Wish, to: str = "") -> Lent: ...
+    async def take_back(self, back: Return, of: str = "") -> None: ...
 
 
 class Tolls:
@@ -392,16 +409,16 @@ class Lending:
         self._now_ms = now_ms
         self._threads = trio.CapacityLimiter(1)
 
-    async def lend(self, wish: Wish) -> Lent:
+    async def lend(self, wish: Wish, to: str = "") -> Lent:
         """Raises Absent for a token that is no more: the limits are those of its own record, whoever asks."""
         token = self._token_by_id(wish.token_id)
         if token is None or token.entitlement is None or token.revoked_ms:
             raise Absent("There is no such token.")
         if wish.downloads not in (0, 1) or wish.size < 0:
             raise Invalid("This is no wish that could be met.")
-        return await trio.to_thread.run_sync(self._ledger.lend, token, wish, self._now_ms(), limiter=self._threads)
+        return await trio.to_thread.run_sync(self._ledger.lend, token, wish, self._now_ms(), to, limiter=self._threads)
 
-    async def take_back(self, back: Return) -> None:
+    async def take_back(self, back: Return, of: str = "") -> None:
         if back.downloads < 0 or back.size < 0 or not 0 <= back.period_ms < NEVER_MS:
             raise Invalid("This is nothing that could be given back.")
-        await trio.to_thread.run_sync(self._ledger.take_back, back, limiter=self._threads)
+        await trio.to_thread.run_sync(self._ledger.take_back, back, of, limiter=self._threads)

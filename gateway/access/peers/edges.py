@@ -43,6 +43,16 @@ def principal_of(edge: Edge) -> Principal:
     return Principal(_ID_PREFIX + edge.name, edge.name, KIND, grants)
 
 
+def named_by(principal: str) -> str | None:
+    """The name of the Edge whose Principal has this id, None for anybody else's."""
+    return principal.removeprefix(_ID_PREFIX) if principal.startswith(_ID_PREFIX) else None
+
+
+def is_living(edge: Edge) -> bool:
+    """Has it enrolled, and was it not revoked?"""
+    return bool(edge.key) and not edge.revoked_ms
+
+
 def workspaces_of(edge: Edge) -> frozenset[str] | None:
     """Those that an edge may see, None = all."""
     return None if EVERYWHERE in edge.workspaces else frozenset(edge.workspaces)

@@ -1,4 +1,7 @@
-"""How is a person told in which way bytes are stored: whole or in chunks, and what of them was there before?"""
+"""How is a person told in which way bytes are stored: whole or in chunks, and what of them was there before?
+
+The last is told to who may read everything alone: chunks are shared by all workspaces.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,11 +23,14 @@ def _cells(file: Any) -> tuple[str, str, str, str]:
     if stored is None:
         return ("not here", "", "", "")
     there = saved(stored["saved_bytes"], file["size_bytes"])
-    return (stored["why"], str(stored["chunks"] or ""), str(stored["extents"]), there)
+    extents = "" if stored["extents"] is None else str(stored["extents"])
+    return (stored["why"], str(stored["chunks"] or ""), extents, there)
 
 
-def saved(bytes: int, of: int) -> str:
-    """How much of something was there, and which part of it that is."""
+def saved(bytes: int | None, of: int) -> str:
+    """How much of something was there, and which part of it that is; "" = that is not told."""
+    if bytes is None:
+        return ""
     return f"{size_of(bytes)} ({100 * bytes / of:.0f} %)" if bytes and of else "nothing"
 
 
@@ -32,17 +38,17 @@ def drawn(files: Sequence[Any]) -> str:
     """The files of a package, each as what was new of it and what was there."""
     here = [one for one in files if one["stored"] is not None]
     bars = [
-        (one["name"], one["size_bytes"] - one["stored"]["saved_bytes"], one["stored"]["saved_bytes"], _words(one))
+        (one["name"], one["size_bytes"] - there, there, _words(one))
         for one in here
+        for there in [one["stored"]["saved_bytes"] or 0]
     ]
     return "\n".join([shares(bars), LEGEND] if bars else ["None of its files is stored at this node."])
 
 
 def _words(file: Any) -> str:
     stored = file["stored"]
-    return (
-        f"{size_of(file['size_bytes'])}, {stored['why']}, {saved(stored['saved_bytes'], file['size_bytes'])} was there"
-    )
+    there = saved(stored["saved_bytes"], file["size_bytes"])
+    return f"{size_of(file['size_bytes'])}, {stored['why']}" + (f", {there} was there" if there else "")
 
 
 def of_repository(kept: Any) -> list[str]:
@@ -51,12 +57,17 @@ def of_repository(kept: Any) -> list[str]:
     here, bytes = sum(one["files"] for one in cuts), sum(one["bytes"] for one in cuts)
     counted = f"{here} files" if here == kept["files"] else f"{here} of {kept['files']} files"
     more = "" if kept["complete"] else ", and more that were not looked at"
-    lines = [f"stored here: {counted}, {size_of(bytes)}, of which was there: {saved(kept['saved_bytes'], bytes)}{more}"]
+    lines = [f"stored here: {counted}, {size_of(bytes)}{_there(kept['saved_bytes'], bytes)}{more}"]
     for one in cuts:
         chunks = f" in {one['chunks']} chunks" if one["chunks"] else ""
-        there = f", of which was there: {saved(one['saved_bytes'], one['bytes'])}" if one["chunks"] else ""
+        there = _there(one["saved_bytes"], one["bytes"]) if one["chunks"] else ""
         lines.append(f"  {one['files']} files, {size_of(one['bytes'])}{chunks}, {one['why']}{there}")
     return lines
+
+
+def _there(bytes: int | None, of: int) -> str:
+    told = saved(bytes, of)
+    return f", of which was there: {told}" if told else ""
 
 
 def drawn_of_repository(kept: Any) -> str:
@@ -65,8 +76,8 @@ def drawn_of_repository(kept: Any) -> str:
     bars = [
         (
             one["why"],
-            one["bytes"] - one["saved_bytes"],
-            one["saved_bytes"],
+            one["bytes"] - (one["saved_bytes"] or 0),
+            one["saved_bytes"] or 0,
             f"{one['files']} files, {size_of(one['bytes'])}",
         )
         for one in cuts

@@ -5,7 +5,7 @@ from typing import Any
 
 import trio
 
-from gateway.access.rights.verdicts import judge
+from gateway.access.rights.verdicts import judge, on_node
 from gateway.console.calls.call import Call, Reply, Routes
 from gateway.console.calls.permissions import REPOSITORY_READ
 from gateway.console.packages import replies
@@ -71,20 +71,20 @@ async def show_package(call: Call) -> Reply:
     for one in told["versions"]:
         one |= of_version(counted, one["name"])
     for one, row in zip(told["files"], rows, strict=True):
-        one["stored"] = shown.stored(row)
+        one["stored"] = shown.stored(row, of_all=on_node(call.principal, "read"))
     return Reply(200, told)
 
 
 @ROUTES.add("GET", "/repositories/<workspace>/<repository>/storage", REPOSITORY_READ, gives=replies.Storage)
 async def show_storage(call: Call) -> Reply:
-    """What the files of a repository take, and what of it was there before, by how they are cut. It looks at every
-    file, at most FILES_MAX of them: then `complete` is false."""
+    """What the files of a repository take, by how they are cut, and to who may read everything what of it was there
+    before. It looks at every file, at most FILES_MAX of them: then `complete` is false."""
     return Reply(200, await trio.to_thread.run_sync(_weighed, call))
 
 
 def _weighed(call: Call) -> shown.Shown:
     by_cut: dict[str, dict[str, Any]] = {}
-    files = 0
+    files, of_all = 0, on_node(call.principal, "read")
     with call.read() as reading:
         may = may_know(call, reading)
         for format in call.services.formats:
@@ -95,7 +95,7 @@ def _weighed(call: Call) -> shown.Shown:
                 identities = [one.sha256 for one in view.files(package.name) if one.sha256]
                 files += len(identities)
                 for row in call.services.stored(identities):
-                    if (told := shown.stored(row)) is not None and row is not None:
+                    if (told := shown.stored(row, of_all=True)) is not None and row is not None:
                         nothing = {"why": told["why"], "files": 0, "chunks": 0, "bytes": 0, "saved_bytes": 0}
                         sums = by_cut.setdefault(str(told["cut"]), nothing)
                         for name, value in (("files", 1), ("bytes", row.size)):
@@ -103,7 +103,9 @@ def _weighed(call: Call) -> shown.Shown:
                         for name in ("chunks", "saved_bytes"):
                             sums[name] += told[name]
     saved = sum(one["saved_bytes"] for one in by_cut.values())
-    return {"files": files, "saved_bytes": saved, "by_cut": by_cut, "complete": files < FILES_MAX}
+    if not of_all:
+        by_cut = {name: one | {"saved_bytes": None} for name, one in by_cut.items()}
+    return {"files": files, "saved_bytes": saved if of_all else None, "by_cut": by_cut, "complete": files < FILES_MAX}
 
 
 def _prefix_of(call: Call, format: str) -> str:

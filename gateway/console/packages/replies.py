@@ -52,13 +52,13 @@ class Pulls(Told, frozen=True):
 
 class Stored(Told, frozen=True):
     """How the bytes of a file lie at this node, and why; `chunks` 0 = it is whole. `saved_bytes` of it were there when
-    it came."""
+    it came; null, as `extents`, but for who may read everything: chunks are shared by all workspaces."""
 
     cut: str
     why: str
     chunks: int
-    saved_bytes: int
-    extents: int
+    saved_bytes: int | None
+    extents: int | None
 
 
 class File(Told, frozen=True):
@@ -130,14 +130,15 @@ class Cut(Told, frozen=True):
     files: int
     chunks: int
     bytes: int
-    saved_bytes: int
+    saved_bytes: int | None
 
 
 class Storage(Told, frozen=True):
-    """`by_cut` has those that are here. `complete` false = there are more files than are looked at."""
+    """`by_cut` has those that are here. `saved_bytes` null but for who may read everything. `complete` false = there
+    are more files than are looked at."""
 
     files: int
-    saved_bytes: int
+    saved_bytes: int | None
     by_cut: dict[str, Cut]
     complete: bool
 

@@ -6,7 +6,7 @@ from gateway.access.names import slug
 from gateway.access.rights import queried
 from gateway.access.rights.grants import ACTIONS, GRANT, READ, RIGHTS, Rule, What, kept_out
 from gateway.access.rights.rules import BINDINGS_MAX, COLLABORATOR, MANAGER, MEMBER, OWNER, account_rules, own_rules
-from gateway.access.rights.verdicts import Principal, Standing, judge_workspace, outlined
+from gateway.access.rights.verdicts import Principal, Standing, judge_workspace, outlined, standing
 from gateway.console.calls.call import Call, Reply, Routes, no_content
 from gateway.console.calls.giving import (
     account_of,
@@ -163,8 +163,8 @@ async def explain(call: Call) -> Reply:
     with call.read() as reading:
         rules = _rules_of(reading, call.principal, ws, call.argument("principal"))
         repository = outlined(reading, ws, what.repository)
-        if what.repository and not repository.exists:
-            raise Absent("There is no such repository.")
+        if what.repository and not repository.exists and _gives(reading, call.principal, ws):
+            raise Absent("There is no such repository.")  # others are told the same of one that is hidden (B9)
         if package and format in call.services.rooms:
             what = what._replace(sought=_sought(call, reading, what, kept_as))
         stands = Standing((rules,))
@@ -212,6 +212,11 @@ def _rules_of(reading: Reading, principal: Principal, ws: str, said: str) -> tup
     if token is None or token.kind != kind or any(one.scope.partition("/")[0] != ws for one in token.grants):
         raise Absent("There is no such entitlement in this workspace.")
     return own_rules(reading, token.grants, token.at_ms, token.name)
+
+
+def _gives(reading: Reading, principal: Principal, ws: str) -> bool:
+    """May the caller give rights in all of the Workspace, and so know all that is in it?"""
+    return standing(reading, principal, ws).whole(What(GRANT, ws))
 
 
 def _asked_of(reading: Reading, principal: Principal, ws: str, said: str) -> Account:

@@ -346,16 +346,20 @@ def file(noun: File) -> Shown:
     }
 
 
-def stored(row: BlobRow | None) -> Shown | None:
-    """How the bytes of a file lie at this node, and why so; null where they are not here."""
+def stored(row: BlobRow | None, *, of_all: bool) -> Shown | None:
+    """How the bytes of a file lie at this node, and why so; null where they are not here.
+
+    What of them was there before, and so in how many places they lie, hangs on others' files too: it is told to who may
+    see all of those (`of_all`; B9).
+    """
     if row is None:
         return None
     return {
         "cut": row.cut.name.lower(),
         "why": row.cut.why,
         "chunks": many_of(row.recipe.length) if row.recipe is not None else 0,
-        "saved_bytes": row.saved,
-        "extents": len(row.extents),
+        "saved_bytes": row.saved if of_all else None,
+        "extents": len(row.extents) if of_all else None,
     }
 
 

@@ -132,8 +132,8 @@ class Peering:
                 behind = head.argument("life", NEVER.hex()), head.argument("after", "0")
                 body = await self._drawn.tell(asking.principal, DrawnPlace(workspace, repository), *behind)
                 await request.reply(200, (("Content-Type", DRAWN_MEDIA),), body)
-            case ("POST", "toll" | "toll-back" as what):
-                await self._toll(request, what, asking)
+            case ("POST", "toll" | "toll-back" as what, *of) if len(of) < 2:
+                await self._toll(request, what, asking, *of)
             case ("POST", "refused"):
                 await self._refused(request, asking)
             case ("GET", "set", workspace, repository, format) if asking.sees(workspace):
@@ -259,8 +259,12 @@ class Peering:
 
     # ------------------------------------------------------------ what is known elsewhere
 
-    async def _toll(self, request: Request, what: str, asking: "_Asking") -> None:
-        """Lend an edge what its customers may still fetch, or take back what they did not. A shield hands it on."""
+    async def _toll(self, request: Request, what: str, asking: "_Asking", of: str = "") -> None:
+        """Lend an edge what its customers may still fetch, or take back what they did not: no more than it was lent. A
+        shield hands it on, and says for whom: `of`."""
+        node = self._marked(asking, of)
+        if self._upward is not None and not asking.name:  # a token is no name that a parent knows an edge by
+            node = ""
         raw = await request.body.whole(WISH_BYTES_MAX)
         try:
             decode = msgspec.msgpack.decode
@@ -273,9 +277,9 @@ class Peering:
             raise Absent("There is no such token.")
         told: object = None
         if isinstance(said, Wish):
-            told = await self._lender.lend(said)
+            told = await self._lender.lend(said, node)
         else:
-            await self._lender.take_back(said)
+            await self._lender.take_back(said, node)
         await request.reply(200, (("Content-Type", "application/msgpack"),), msgspec.msgpack.encode(told))
 
     async def _refused(self, request: Request, asking: "_Asking") -> None:

@@ -28,11 +28,11 @@ class FromParent:
         self._relay = relay
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
 
-    async def lend(self, wish: Wish) -> Lent:
-        return await self._told(b"/-/peer/toll", wish, Lent)
+    async def lend(self, wish: Wish, to: str = "") -> Lent:
+        return await self._told(_for("toll", to), wish, Lent)
 
-    async def take_back(self, back: Return) -> None:
-        await self._told(b"/-/peer/toll-back", back, type(None))
+    async def take_back(self, back: Return, of: str = "") -> None:
+        await self._told(_for("toll-back", of), back, type(None))
 
     async def refused(self, said: Refused) -> None:
         """Tell the origin of an upload that had no room. Raises Unavailable."""
@@ -83,6 +83,11 @@ class Paying:
         """After the last download."""
         if self.ledger is not None:
             self.ledger.close()
+
+
+def _for(what: str, node: str) -> bytes:
+    """Where a parent is asked, for a node behind this one or ("") for this one."""
+    return f"/-/peer/{what}{f'/{node}' if node else ''}".encode()
 
 
 def _token(catalog: Catalog, id: str) -> Token | None:
