@@ -11,7 +11,7 @@ import pytest
 
 from gateway.access.credentials import tickets
 from gateway.access.tokens import signing_key
-from gateway.delivery.heads import Head
+from gateway.delivery.messages.heads import Head
 from tests.harness.running import Got, get
 from tests.harness.topologies import Node, Topology
 from tests.harness.versions import edited, model
