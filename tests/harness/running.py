@@ -38,8 +38,9 @@ class Up:
         self.origin: str = facts["origin"]
         self.edge: str = facts["edge"]
         self.token: str = facts["token"]
-        self.private = f"{facts['workspace']}/{facts['repository']}"
-        self.public = f"{facts['workspace']}/{facts['public']}"
+        self.workspace: str = facts["workspace"]
+        self.private = f"{self.workspace}/{facts['repository']}"
+        self.public = f"{self.workspace}/{facts['public']}"
 
     def __enter__(self) -> "Up":
         return self

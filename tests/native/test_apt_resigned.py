@@ -32,17 +32,19 @@ def ring(node: Up, place: str, path: Path) -> Path:
 @pytest.fixture(scope="module")
 def owner(node: Up) -> str:
     """A repository of our own that stands for a foreign archive."""
-    node.entrepot("repo", "create", "demo/owner", "--public")
-    put(node, "demo/owner", "acme-owned")
-    return "demo/owner"
+    place = f"{node.workspace}/owner"
+    node.entrepot("repo", "create", place, "--public")
+    put(node, place, "acme-owned")
+    return place
 
 
 def drawing(node: Up, name: str, address: str, keyring: Path, *more: str) -> str:
     """A repository that draws on the archive and signs anew; the edge knows it when this returns."""
-    node.entrepot("repo", "create", name, "--public", url=node.edge)
+    place = f"{node.workspace}/{name}"
+    node.entrepot("repo", "create", place, "--public", url=node.edge)
     resign = ("--private-network", "--resign", str(keyring))
-    node.entrepot("upstream", "add", name, "deb", address, *resign, *more, url=node.edge)
-    return name
+    node.entrepot("upstream", "add", place, "deb", address, *resign, *more, url=node.edge)
+    return place
 
 
 def pointed(node: Up, root: Path, base: str, suite: str = SUITE) -> Apt:
@@ -54,7 +56,7 @@ def pointed(node: Up, root: Path, base: str, suite: str = SUITE) -> Apt:
 @pytest.mark.parametrize("door", ["origin", "edge"])
 def test_apt_trusts_our_key_alone_and_gets_the_owners_packages(node: Up, owner: str, tmp_path: Path, door: str) -> None:
     address = f"{node.origin}/{owner}/deb"
-    place = drawing(node, f"demo/anew-{door}", address, ring(node, owner, tmp_path / "owner.gpg"), "--fresh", "1s")
+    place = drawing(node, f"anew-{door}", address, ring(node, owner, tmp_path / "owner.gpg"), "--fresh", "1s")
     base = f"{getattr(node, door)}/{place}/deb"
     apt = pointed(node, tmp_path / "apt", base)
     assert "Get:" in apt.update()
@@ -77,10 +79,11 @@ def test_apt_trusts_our_key_alone_and_gets_the_owners_packages(node: Up, owner: 
 
 
 def test_f13_what_another_key_signed_is_refused(node: Up, owner: str, tmp_path: Path) -> None:
-    node.entrepot("repo", "create", "demo/stranger", "--public")
-    put(node, "demo/stranger", "acme-stranger")
-    stranger = ring(node, "demo/stranger", tmp_path / "stranger.gpg")
-    place = drawing(node, "demo/wrong", f"{node.origin}/{owner}/deb", stranger)
+    place = f"{node.workspace}/stranger"
+    node.entrepot("repo", "create", place, "--public")
+    put(node, place, "acme-stranger")
+    stranger = ring(node, place, tmp_path / "stranger.gpg")
+    place = drawing(node, "wrong", f"{node.origin}/{owner}/deb", stranger)
     for door in (node.origin, node.edge):
         for name in ("InRelease", "Release", "Release.gpg"):
             answer = get(f"{door}/{place}/deb/dists/{SUITE}/{name}")
@@ -91,7 +94,7 @@ def test_f13_what_another_key_signed_is_refused(node: Up, owner: str, tmp_path: 
 
 def test_c14_a_distribution_published_here_is_our_own_again(node: Up, owner: str, tmp_path: Path) -> None:
     keyring = ring(node, owner, tmp_path / "owner.gpg")
-    place = drawing(node, "demo/claimed", f"{node.origin}/{owner}/deb", keyring)
+    place = drawing(node, "claimed", f"{node.origin}/{owner}/deb", keyring)
     apt = pointed(node, tmp_path / "apt", f"{node.edge}/{place}/deb")
     apt.update()
     assert "acme-owned" in apt.cache("pkgnames")
@@ -104,16 +107,16 @@ def test_a_keyring_that_is_none_is_refused(node: Up, owner: str, tmp_path: Path)
     broken = tmp_path / "broken.gpg"
     broken.write_bytes(b"no keyring")
     with pytest.raises(AssertionError, match="no keyring of OpenPGP"):
-        drawing(node, "demo/broken", f"{node.origin}/{owner}/deb", broken)
+        drawing(node, "broken", f"{node.origin}/{owner}/deb", broken)
     resign = ("--private-network", "--resign", str(ring(node, owner, tmp_path / "owner.gpg")))
     with pytest.raises(AssertionError, match="not signed anew"):
-        node.entrepot("upstream", "add", "demo/broken", "pypi", f"{node.origin}/x/", *resign)
+        node.entrepot("upstream", "add", f"{node.workspace}/broken", "pypi", f"{node.origin}/x/", *resign)
 
 
 @pytest.mark.live
 def test_the_archive_of_this_machine_under_our_key(node: Up, tmp_path: Path) -> None:
     url, release = archive()
-    place = drawing(node, "demo/debian", url, RING)
+    place = drawing(node, "debian", url, RING)
     apt = pointed(node, tmp_path / "apt", f"{node.edge}/{place}/deb", release)
     apt.update()
     apt.get("download", "hello", cwd=tmp_path)

@@ -32,9 +32,10 @@ def archive() -> tuple[str, str]:
 def mirrored(node: Up) -> tuple[str, str, str]:
     """Our address, the owner's, and the distribution."""
     url, release = archive()
-    node.entrepot("repo", "create", "demo/archive", "--public", url=node.edge)
-    node.entrepot("upstream", "add", "demo/archive", "deb", url, "--private-network", url=node.edge)
-    return f"{node.edge}/demo/archive/deb", url, release
+    place = f"{node.workspace}/archive"
+    node.entrepot("repo", "create", place, "--public", url=node.edge)
+    node.entrepot("upstream", "add", place, "deb", url, "--private-network", url=node.edge)
+    return f"{node.edge}/{place}/deb", url, release
 
 
 def pointed(root: Path, url: str, release: str) -> Apt:
@@ -78,7 +79,7 @@ def test_c14_a_distribution_published_here_is_never_taken_from_elsewhere(
     put = get(f"{ours}/upload/{other}/main/x.deb", credential, "PUT", debs.deb("acme", "1.0", architecture()))
     assert put.status == 201
     text = get(f"{ours}/dists/{other}/InRelease").body.decode()
-    assert "Label: demo/archive" in text
+    assert f"Label: {node.workspace}/archive" in text
     assert get(f"{ours}/dists/{other}/main/i18n/Translation-en.xz").status == 404
     assert get(f"{ours}/dists/{other}/contrib/binary-{architecture()}/Packages.gz").status == 404
-    assert "Label: demo/archive" not in get(f"{ours}/dists/{release}/InRelease").body.decode()
+    assert f"Label: {node.workspace}/archive" not in get(f"{ours}/dists/{release}/InRelease").body.decode()

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.native
 
 def fresh(node: Up, *more: str) -> str:
     """A repository of its own."""
-    place = f"demo/r{uuid.uuid4().hex[:10]}"
+    place = f"{node.workspace}/r{uuid.uuid4().hex[:10]}"
     node.entrepot("repo", "create", place, *more)
     return place
 
@@ -125,7 +125,7 @@ def test_c2_what_cannot_be_read_cannot_be_copied_nor_moved_without_the_right_to_
     source, target = fresh(node), fresh(node)
     assert asked(node, f"{source}/generic/secret", "PUT", b"bytes").status == 201
     writer = token(node, "--repository", target, "--write")
-    unknown = refused(node, writer, "copy", "demo/never/generic/secret", target)
+    unknown = refused(node, writer, "copy", f"{node.workspace}/never/generic/secret", target)
     assert refused(node, writer, "copy", f"{source}/generic/secret", target) == unknown
     assert unknown[0] == 3
     reader = token(node, "--repository", source, "--repository", target, "--read")

@@ -94,7 +94,7 @@ def test_docker(node: Up, home: Path) -> None:
         did(home, *docker, "push", "-q", f"{host}/{name}:1")
         did(home, *docker, "rmi", "-f", f"{host}/{name}:1")
         did(home, *docker, "pull", "-q", f"{host}/{name}:1")
-        body = b'{"name": "other", "grants": [{"scope": "demo/main"}]}'
+        body = json.dumps({"name": "other", "grants": [{"scope": node.private}]}).encode()
         headers = bearer(node.token) | {"Content-Type": "application/json"}
         other = json.loads(get(f"{node.edge}/-/api/v1/tokens", headers, "POST", body).body)["token"]
         command = [*docker, "login", "-u", "token", "--password-stdin", host]

@@ -80,7 +80,7 @@ def test_a_deleted_file_is_gone_at_once(node: Up, door: str) -> None:
 def test_b9_strangers_cannot_tell_private_from_absent(node: Up, door: str) -> None:
     base = getattr(node, door)
     private = get(f"{base}/{node.private}/generic/x")
-    absent = get(f"{base}/demo/nosuchrepository/generic/x")
+    absent = get(f"{base}/{node.workspace}/nosuchrepository/generic/x")
     assert private.status == absent.status == 401
     assert private.body == absent.body
 

@@ -28,9 +28,9 @@ def relay() -> Iterator[Relay]:
 
 def drawing(node: Up, name: str, relay: Relay, *options: str) -> str:
     """A new repository that draws on the relay; its address at the edge."""
-    node.entrepot("repo", "create", f"demo/{name}", *options, url=node.edge)
-    node.entrepot("upstream", "add", f"demo/{name}", "maven", relay.url, "--private-network", url=node.edge)
-    return f"{node.edge}/demo/{name}/maven/"
+    node.entrepot("repo", "create", f"{node.workspace}/{name}", *options, url=node.edge)
+    node.entrepot("upstream", "add", f"{node.workspace}/{name}", "maven", relay.url, "--private-network", url=node.edge)
+    return f"{node.edge}/{node.workspace}/{name}/maven/"
 
 
 def resolved(folder: Path, url: str, token: str, artifact: str = WANTED, ok: bool = True) -> tuple[Path, str]:

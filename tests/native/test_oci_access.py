@@ -26,7 +26,7 @@ def image(node: Up, door: str, repository: str = "", name: str = "", headers: di
     return Image(getattr(node, door), whole, bearer(node.token) if headers is None else headers)
 
 
-def verbs(digest: str, layer: bytes) -> list[tuple[str, str, bytes | None]]:
+def verbs(node: Up, digest: str, layer: bytes) -> list[tuple[str, str, bytes | None]]:
     """Everything that can be asked of an image with one layer and the tag `1`."""
     document = json.dumps(images.manifest(b"{}", layer)).encode()
     return [
@@ -40,7 +40,7 @@ def verbs(digest: str, layer: bytes) -> list[tuple[str, str, bytes | None]]:
         ("GET", f"referrers/{digest}", None),
         ("POST", "blobs/uploads/", b""),
         ("POST", f"blobs/uploads/?digest={images.digest_of(b'new')}", b"new"),
-        ("POST", f"blobs/uploads/?mount={images.digest_of(layer)}&from=demo/open/any", b""),
+        ("POST", f"blobs/uploads/?mount={images.digest_of(layer)}&from={node.public}/any", b""),
         ("PUT", "manifests/2", document),
         ("DELETE", "manifests/1", None),
         ("DELETE", f"manifests/{digest}", None),
@@ -67,13 +67,13 @@ def test_c1_every_verb_for_everybody(node: Up, door: str, as_pass: bool) -> None
         scope = f"repository:{admin.name}:pull,push,delete"
         headers = bearer(fetched_pass(admin.door, secret, scope)) if as_pass else basic(secret)
         them = image(node, door, name=admin.name.rpartition("/")[2], headers=headers)
-        for method, path, body in verbs(digest, layer):
+        for method, path, body in verbs(node, digest, layer):
             got = them.ask(method, path, body, Content_Type=images.MANIFEST)
             assert got.status == expected(method), (method, path, got.body)
             if got.status != 200:
                 assert layer not in got.body
                 assert digest not in str(got.headers) + got.body.decode("latin-1")
-    for method, path, body in verbs(digest, layer):
+    for method, path, body in verbs(node, digest, layer):
         got = admin.ask(method, path, body, Content_Type=images.MANIFEST)
         gone = method == "DELETE" or path.startswith("manifests") or "blobs/sha256" in path
         assert got.status < 300 or (gone and got.status == 404), (method, path, got.body)
@@ -86,7 +86,7 @@ def test_a_public_image_is_read_by_all_and_written_by_none(node: Up, door: str) 
     scope = f"repository:{node.public}/for-all:pull,push"
     for headers in ({}, bearer(fetched_pass(getattr(node, door), "", scope))):
         them = image(node, door, node.public, "for-all", headers)
-        for method, path, body in verbs(digest, layer):
+        for method, path, body in verbs(node, digest, layer):
             got = them.ask(method, path, body, Content_Type=images.MANIFEST)
             assert got.status == (200 if method in READS else 401), (method, path, got.body)
     assert them.ask("GET", f"blobs/{images.digest_of(layer)}").body == layer

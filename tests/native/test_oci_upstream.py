@@ -32,10 +32,11 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistr
 @pytest.fixture(scope="module")
 def drawing(node: Up, registry: DockerRegistry) -> str:
     """A private repository that draws from the registry and believes it for a second."""
-    node.entrepot("repo", "create", "demo/images", url=node.edge)
+    place = f"{node.workspace}/images"
+    node.entrepot("repo", "create", place, url=node.edge)
     fresh = ("--fresh", f"{FRESH_S}s")
-    node.entrepot("upstream", "add", "demo/images", "oci", registry.url, "--private-network", *fresh, url=node.edge)
-    return "demo/images"
+    node.entrepot("upstream", "add", place, "oci", registry.url, "--private-network", *fresh, url=node.edge)
+    return place
 
 
 def foreign(registry: DockerRegistry, name: str) -> Image:
@@ -190,14 +191,14 @@ def test_a_registry_that_gives_passes_is_asked_for_one(node: Up, tmp_path: Path,
     secret = tmp_path / "token"
     made = node.entrepot("token", "create", name, "--repository", node.private, "--read")
     secret.write_text(made["token"])
-    node.entrepot("repo", "create", f"demo/{name}", url=node.edge)
+    node.entrepot("repo", "create", f"{node.workspace}/{name}", url=node.edge)
     node.entrepot(
-        "upstream", "add", f"demo/{name}", "oci", node.origin + "/", "--private-network", "--fresh", "1s",
+        "upstream", "add", f"{node.workspace}/{name}", "oci", node.origin + "/", "--private-network", "--fresh", "1s",
         "--username", "any", "--password-file", str(secret), url=node.edge,
     )  # fmt: skip
     layer = uuid.uuid4().bytes
     Image(node.origin, f"{node.private}/given", bearer(node.token)).push("1", layer)
-    app = through(node, door, f"demo/{name}", f"{node.private}/given")
+    app = through(node, door, f"{node.workspace}/{name}", f"{node.private}/given")
     assert app.ask("GET", "manifests/1").status == 200
     assert app.ask("GET", f"blobs/{images.digest_of(layer)}").body == layer
     node.entrepot("token", "revoke", made["id"])

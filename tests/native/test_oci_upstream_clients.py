@@ -133,7 +133,7 @@ def filled(registry: DockerRegistry, folder: Path, clients: list[str]) -> dict[s
 def test_o8_foreign_images_cold_warm_and_without_their_registry(
     node: Up, registry: DockerRegistry, puller: Puller, tmp_path: Path, kind: str
 ) -> None:
-    repository = f"demo/foreign-{uuid.uuid4().hex[:8]}"
+    repository = f"{node.workspace}/foreign-{uuid.uuid4().hex[:8]}"
     node.entrepot("repo", "create", repository, *(["--public"] if kind == "public" else []), url=node.edge)
     fresh = ("--fresh", "1s")
     node.entrepot("upstream", "add", repository, "oci", registry.url, "--private-network", *fresh, url=node.edge)

@@ -33,7 +33,7 @@ def server() -> Iterator[Upstream]:
 
 @pytest.fixture
 def drawing(node: Up, server: Upstream) -> str:
-    repository = f"demo/manners-{uuid.uuid4().hex[:8]}"
+    repository = f"{node.workspace}/manners-{uuid.uuid4().hex[:8]}"
     node.entrepot("repo", "create", repository, url=node.edge)
     fresh = ("--fresh", f"{FRESH_S}s")
     node.entrepot("upstream", "add", repository, "oci", server.url + "/", "--private-network", *fresh, url=node.edge)
@@ -101,7 +101,7 @@ def test_the_1100_tags_of_another_node_are_all_listed(node: Up) -> None:
     for first in range(0, len(wanted), 32):
         query = urllib.parse.urlencode([("tag", tag) for tag in wanted[first : first + 32]])
         assert there.ask("PUT", f"manifests/{digest}?{query}", raw, Content_Type=images.MANIFEST).status == 201
-    repository = f"demo/pages-{name}"
+    repository = f"{node.workspace}/pages-{name}"
     node.entrepot("repo", "create", repository, url=node.edge)
     node.entrepot("upstream", "add", repository, "oci", node.origin + "/", "--private-network", url=node.edge)
     app = through(node, "edge", repository, f"{node.public}/{name}")

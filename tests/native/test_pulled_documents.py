@@ -29,7 +29,7 @@ def server() -> Iterator[Upstream]:
 
 
 def drawing(node: Up, server: Upstream, *more: str) -> str:
-    repository = f"demo/documents-{uuid.uuid4().hex[:8]}"
+    repository = f"{node.workspace}/documents-{uuid.uuid4().hex[:8]}"
     node.entrepot("repo", "create", repository, url=node.edge)
     at = f"{server.url}/"
     node.entrepot("upstream", "add", repository, "maven", at, "--private-network", *more, url=node.edge)

@@ -19,7 +19,7 @@ def rotate(node: Up, folder: Path, secret: str) -> tuple[int, str]:
         *ENTREPOT,
         "upstream",
         "rotate",
-        "demo/guarded",
+        f"{node.workspace}/guarded",
         "pypi",
         "--password-file",
         str(folder / "secret"),
@@ -30,16 +30,17 @@ def rotate(node: Up, folder: Path, secret: str) -> tuple[int, str]:
 
 
 def test_f8_a_wrong_credential_never_takes_the_place_of_a_good_one(node: Up, tmp_path: Path) -> None:
-    upload_by_twine(node, "edge", "demo/main", wheel(tmp_path, "drawn-thing", "1.0"))
+    upload_by_twine(node, "edge", node.private, wheel(tmp_path, "drawn-thing", "1.0"))
     first, second = (
-        node.entrepot("token", "create", name, "--repository", "demo/main", "--read") for name in ("first", "second")
+        node.entrepot("token", "create", name, "--repository", node.private, "--read") for name in ("first", "second")
     )
     (tmp_path / "first").write_text(first["token"])
-    node.entrepot("repo", "create", "demo/guarded", "--public", url=node.edge)
-    address = f"{node.origin}/demo/main/pypi/simple/"
+    guarded = f"{node.workspace}/guarded"
+    node.entrepot("repo", "create", guarded, "--public", url=node.edge)
+    address = f"{node.origin}/{node.private}/pypi/simple/"
     more = ("--private-network", "--password-file", str(tmp_path / "first"), "--fresh", "0s", "--negative", "0s")
-    node.entrepot("upstream", "add", "demo/guarded", "pypi", address, *more, url=node.edge)
-    page = f"{node.edge}/demo/guarded/pypi/simple/drawn-thing/"
+    node.entrepot("upstream", "add", guarded, "pypi", address, *more, url=node.edge)
+    page = f"{node.edge}/{guarded}/pypi/simple/drawn-thing/"
     assert get(page).status == 200
 
     code, said = rotate(node, tmp_path, "ent_" + "x" * 38)
@@ -51,6 +52,8 @@ def test_f8_a_wrong_credential_never_takes_the_place_of_a_good_one(node: Up, tmp
     code, said = rotate(node, tmp_path, second["token"])
     assert code == 0, said
     node.entrepot("token", "revoke", first["id"])
-    asked = get(f"{node.edge}/demo/guarded/pypi/simple/drawn-thing/", {"Accept": "text/html"})
+    asked = get(f"{node.edge}/{guarded}/pypi/simple/drawn-thing/", {"Accept": "text/html"})
     assert asked.status == 200
-    assert any(row["action"] == "upstream.credential" for row in node.entrepot("audit", "list", "demo")["items"])
+    assert any(
+        row["action"] == "upstream.credential" for row in node.entrepot("audit", "list", node.workspace)["items"]
+    )

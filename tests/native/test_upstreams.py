@@ -23,14 +23,15 @@ def reachable(url: str) -> str:
     return url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def mirrored(node: Up) -> str:
     """A private repository that draws on this machine's own upstreams, which may be mirrors inside its network."""
     python, javascript = reachable(python_upstream()), reachable(npm_upstream())
-    node.entrepot("repo", "create", "demo/mirror", url=node.edge)
-    node.entrepot("upstream", "add", "demo/mirror", "pypi", python, "--private-network", url=node.edge)
-    node.entrepot("upstream", "add", "demo/mirror", "npm", javascript, "--private-network", url=node.edge)
-    return "demo/mirror"
+    place = f"{node.workspace}/mirror"
+    node.entrepot("repo", "create", place, url=node.edge)
+    node.entrepot("upstream", "add", place, "pypi", python, "--private-network", url=node.edge)
+    node.entrepot("upstream", "add", place, "npm", javascript, "--private-network", url=node.edge)
+    return place
 
 
 def downloaded(index: str, folder: Path) -> bytes:
