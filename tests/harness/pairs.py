@@ -15,6 +15,7 @@ from bench.hostile.watching import exchange
 from bench.ports import free_port
 from bench.servers import certificate
 from gateway.access import bootstrap
+from tests.harness.commandline import run
 from tests.harness.running import ENTREPOT, clean_environment
 
 START_SECONDS_MAX = 60.0
@@ -122,9 +123,7 @@ class Pair:
         """Run the CLI against a node (the origin) as its admin, with `--json`: exit code, what it told, its errors."""
         at = (node or self.origin).url
         environment = clean_environment() | {"ENTREPOT_URL": at, "ENTREPOT_TOKEN": self.token}
-        done = subprocess.run(
-            [*ENTREPOT, *arguments, "--json"], capture_output=True, text=True, env=environment, timeout=120
-        )
+        done = run([*arguments, "--json"], environment, timeout=120)
         return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
 
     def stop(self) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.harness.commandline import run
+
 ENTREPOT = (sys.executable, "-m", "gateway.cli.main")
 START_SECONDS_MAX = 60
 VISIBLE_SECONDS_MAX = 10.0
@@ -66,9 +68,7 @@ class Up:
     def entrepot(self, *arguments: str, url: str = "") -> Any:
         """Run the CLI against this node with `--json`; the parsed answer."""
         environment = clean_environment() | {"ENTREPOT_URL": url or self.origin, "ENTREPOT_TOKEN": self.token}
-        done = subprocess.run(
-            [*ENTREPOT, *arguments, "--json"], capture_output=True, text=True, env=environment, timeout=60
-        )
+        done = run([*arguments, "--json"], environment)
         assert done.returncode == 0, f"entrepot {' '.join(arguments)}: {done.stderr}{done.stdout}"
         return json.loads(done.stdout)
 

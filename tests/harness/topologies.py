@@ -16,6 +16,7 @@ from typing import Any
 
 from bench.ports import free_port
 from gateway.access import bootstrap
+from tests.harness.commandline import run
 from tests.harness.running import ENTREPOT, Got, clean_environment, get
 
 START_SECONDS_MAX = 60.0
@@ -187,9 +188,7 @@ class Topology:
         """Run the CLI as the administrator with `--json`; the parsed answer."""
         environment = clean_environment()
         environment |= {"ENTREPOT_URL": url or self.origin.url, "ENTREPOT_TOKEN": token or self.token}
-        done = subprocess.run(
-            [*ENTREPOT, *arguments, "--json"], capture_output=True, text=True, env=environment, timeout=60
-        )
+        done = run([*arguments, "--json"], environment)
         assert done.returncode == 0, f"entrepot {' '.join(arguments)}: {done.stderr}{done.stdout}"
         return json.loads(done.stdout)
 
