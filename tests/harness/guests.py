@@ -39,7 +39,7 @@ def guest(up: Up, file: str) -> Iterator[Guest]:
     there, words = _there(up), len(up.log.read_bytes())
     yield Guest(up, name)
     left = {one for one in _there(up) - there if name not in one}
-    assert left == set(), f"not called after {file}, so that another file may have the same"
+    assert left == set(), f"{sorted(left)}: not called after {file}, so that another file may have the same"
     said = up.log.read_bytes()[words:].decode()
     assert '"level":"error"' not in said, said[-4000:]
     assert up.token not in said

@@ -4,17 +4,17 @@ Each asks for the bytes where clients do, in the target, through the edge (THREA
 
 import json
 import os
-import subprocess
 import uuid
 from typing import Any
 
 import pytest
 
 from tests.harness import images
+from tests.harness.commandline import run
 from tests.harness.debs import deb
 from tests.harness.npm_registry import document
 from tests.harness.registry import Image, bearer
-from tests.harness.running import ENTREPOT, Got, Up, clean_environment, get
+from tests.harness.running import Got, Up, clean_environment, get
 
 pytestmark = pytest.mark.native
 
@@ -29,9 +29,7 @@ def fresh(node: Up, *more: str) -> str:
 def refused(node: Up, token: str, *arguments: str) -> tuple[int, str]:
     """Exit code and message of a command that fails, for another principal."""
     environment = clean_environment() | {"ENTREPOT_URL": node.edge, "ENTREPOT_TOKEN": token}
-    done = subprocess.run(
-        [*ENTREPOT, *arguments, "--json"], capture_output=True, text=True, env=environment, timeout=60
-    )
+    done = run([*arguments, "--json"], environment)
     assert done.returncode != 0, done.stdout
     return done.returncode, json.loads(done.stderr)["error"]["message"]
 
@@ -70,7 +68,7 @@ def test_c3_an_image_goes_with_its_layers_its_parts_and_its_signatures(node: Up)
     assert node.entrepot("copy", f"{source}/oci/app@all", target)["items"][0]["files"] == 0
 
     # a move across workspaces: it is all there, and of it nothing here; what else is here stays whole
-    other = f"w{uuid.uuid4().hex[:10]}"
+    other = f"{node.workspace}-{uuid.uuid4().hex[:8]}"
     node.entrepot("workspace", "create", other)
     node.entrepot("repo", "create", f"{other}/box")
     for part in ("p0", "p1"):
