@@ -127,10 +127,13 @@ class Pair:
         return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
 
     def stop(self) -> None:
-        """Both, the edge first."""
-        for node in (getattr(self, "edge", None), self.origin):
-            if node is not None:
-                node.stop()
+        """Both, at the same time: each drains for a while."""
+        nodes = [node for node in (getattr(self, "edge", None), self.origin) if node is not None]
+        for node in nodes:
+            if node.process.poll() is None:
+                node.process.send_signal(signal.SIGTERM)
+        for node in nodes:
+            node.stop()
 
     def words(self) -> str:
         """What both told their operator."""

@@ -9,7 +9,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -108,6 +108,15 @@ class Node:
         return self.process.returncode
 
 
+def stop_together(nodes: Sequence[Node]) -> None:
+    """Tell all to end, the last first, before any is waited for."""
+    for node in reversed(nodes):
+        if node.process.poll() is None:
+            os.killpg(node.process.pid, signal.SIGTERM)
+    for node in reversed(nodes):
+        node.stop()
+
+
 def log_of(node: Node) -> list[dict[str, Any]]:
     """The requests in a node's access log as it lies there, without what it tells of lines that were lost."""
     text = "".join(path.read_text() for path in sorted((node.data / "log").glob("*.jsonl")))
@@ -150,9 +159,13 @@ class Topology:
         self.stop()
 
     def stop(self) -> None:
-        """All, the last first."""
-        for node in reversed(self.nodes):
-            node.stop()
+        """All, at the same time: each drains for a while."""
+        stop_together(self.nodes)
+
+    def stop_edges(self) -> None:
+        """All but the origin; they are not known any more."""
+        edges, self.nodes = self.nodes[1:], self.nodes[:1]
+        stop_together(edges)
 
     def _start(self, name: str, options: list[str], *, peers: bool) -> Node:
         node = Node(self.folder, name, options, peers=peers, config=self.config, environment=self.environment(name))

@@ -9,7 +9,7 @@ SECONDS_MAX = 60.0
 LOOK_SECONDS = 0.02
 
 
-def until[T](holds: Callable[[], T], what: str = "that") -> T:
+def until[T](holds: Callable[[], T | None], what: str = "that") -> T:
     """What `holds` gives, once that is true."""
     end_s = time.monotonic() + SECONDS_MAX
     while not (found := holds()):

@@ -2,20 +2,18 @@
 
 import hashlib
 import json
-import subprocess
 from pathlib import Path
 
-from tests.harness import debs, images
+from tests.harness import commandline, debs, images
 from tests.harness.npm_registry import tarball
 from tests.harness.registry import Image, bearer
-from tests.harness.running import ENTREPOT, Up, clean_environment, get
+from tests.harness.running import Up, clean_environment, get
 from tests.native.test_python_clients import wheel
 
 
 def run(node: Up, *arguments: str) -> tuple[int, dict[str, object]]:
     environment = clean_environment() | {"ENTREPOT_URL": node.edge, "ENTREPOT_TOKEN": node.token}
-    command = [*ENTREPOT, "warm", node.private, *arguments, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    done = commandline.run(["warm", node.private, *arguments, "--json"], environment)
     assert done.stdout, done.stderr
     told: dict[str, object] = json.loads(done.stdout)
     return done.returncode, told
