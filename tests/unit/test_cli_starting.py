@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from gateway.access.bootstrap import EDGE_FILE_NAME
+from gateway.access.bootstrap import EDGE_FILE_NAME, alone
 from gateway.access.tokens import well_formed
 
 SECONDS_MAX = 30
@@ -81,10 +81,11 @@ def test_one_line_when_ready_and_a_clean_end(up: Runner) -> None:
     assert well_formed(facts["token"])
     origin, edge = up.called("origin"), up.called("edge")
     for role, called in (("origin", origin), ("edge", edge)):
-        assert facts[role] == f"http://127.0.0.1:{called['--port']}"
-        assert (called["--role"], called["--workers"], called["--with-parent"]) == (role, "2", str(process.pid))
-    assert edge["--parent"] == facts["origin"]
-    assert edge["--parent-token-file"] == str(up.data / "edge" / EDGE_FILE_NAME)
+        assert facts[role] == f"http://127.0.0.1:{called['port']}"
+        assert (called["role"], called["workers"], called["parent"]) == (role, 2, process.pid)
+        assert Path(f"/proc/{called['pid']}/comm").read_text().strip() == f"entrepot-{role}"
+    assert edge["parents"] == [facts["origin"]]
+    assert edge["parent_token"] == (up.data / "edge" / EDGE_FILE_NAME).read_text().strip()
     process.send_signal(signal.SIGTERM)
     code, more, err = end(process)
     assert (code, more) == (0, "")
@@ -111,7 +112,7 @@ def test_people_are_told_what_to_type_next(up: Runner) -> None:
     process.send_signal(signal.SIGTERM)
     assert end(process)[0] == 0
     text = "".join(lines)
-    edge = f"http://127.0.0.1:{up.called('edge')['--port']}"
+    edge = f"http://127.0.0.1:{up.called('edge')['port']}"
     assert f"export ENTREPOT_URL={edge} ENTREPOT_TOKEN=ent_" in text
     assert "pip install --index-url " in text
     assert "twine upload " in text
@@ -177,21 +178,45 @@ def test_a_port_in_use_is_told_before_anything_starts(up: Runner) -> None:
     assert not (up.data / "origin" / "called").exists()
 
 
-def test_a_killed_up_leaves_no_node_behind(tmp_path: Path) -> None:
-    """What `serve --with-parent` asks the kernel for: SIGTERM when the process that started it dies."""
-    script = (
-        "import os, signal, subprocess, sys\n"
-        "child = subprocess.Popen([sys.executable, '-c', "
-        "'import os, signal; from gateway.cli.nodes.lifeline import end_with; end_with(os.getppid()); "
-        "print(os.getpid(), flush=True); signal.pause()'])\n"
-        "signal.pause()\n"
-    )
-    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    child = int(parent.stdout.readline())
-    parent.kill()
-    parent.communicate(timeout=SECONDS_MAX)
+def test_a_killed_up_leaves_no_node_behind(up: Runner) -> None:
+    """Each asked the kernel for a SIGTERM at the death of who started it, and has nothing that is that one's alone: what
+    was killed can be started again at once."""
+    process = up()
+    first_line(process)
+    pids = [up.called(role)["pid"] for role in ("origin", "edge")]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    process.kill()
+    process.wait(SECONDS_MAX)
+    with alone(up.data):
+        assert all(is_alive(pid) for pid in pids)
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
     deadline = time.monotonic() + SECONDS_MAX
-    while is_alive(child):
+    while any(is_alive(pid) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_c11_a_node_has_nothing_of_what_is_made_ready_for_it(up: Runner) -> None:
+    """It was forked before: no secret, no open store, no port that is held for another."""
+    facts = first_line(up())
+    for role in ("origin", "edge"):
+        called = up.called(role)
+        assert facts["token"] not in called["tokens"]
+        assert called["held"] == []
+
+
+def test_a_fork_that_nobody_lets_begin_ends(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from gateway.cli.nodes.forking import Fork; "
+        "one = Fork('test', lambda: 7, []); two = Fork('test', lambda: 7, [one.descriptor]); "
+        "one.begin(); one.wait(); print(one.code, two._process.pid, flush=True); os._exit(0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    code, pid = done.stdout.split()
+    assert code == "7"
+    deadline = time.monotonic() + SECONDS_MAX
+    while is_alive(int(pid)):
         assert time.monotonic() < deadline
         time.sleep(0.01)

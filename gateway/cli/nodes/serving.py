@@ -2,16 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
-from cyclopts import Parameter
 from rich.panel import Panel
 
 from gateway.access import bootstrap
 from gateway.access.peers import membership
 from gateway.assembly import worker
-from gateway.cli.nodes.lifeline import end_with
 from gateway.cli.nodes.settings import check_certificates, check_free, check_joined, node_of, tls_of
 from gateway.cli.terminal.output import Output, Usage
 from gateway.config import Node
@@ -34,7 +32,6 @@ def serve(
     tls_port: int | None = None,
     peer_port: int | None = None,
     enrol: str | None = None,
-    with_parent: Annotated[int, Parameter(show=False)] = 0,
 ) -> int:
     """Run one node until SIGTERM or SIGINT, then drain and exit.
 
@@ -67,8 +64,6 @@ def serve(
     enrol
         The one-time code that makes this machine an edge (or ENTREPOT_ENROL); passed over where it is one already.
     """
-    if with_parent:
-        end_with(with_parent)
     options: dict[str, Any] = {"role": role, "data": data, "host": host, "port": port, "workers": workers}
     options |= {"parents": parent or None}
     settings = node_of(config, options, parent_token_file)
@@ -79,13 +74,18 @@ def serve(
     check_free(settings.host, settings.port)
     if settings.peers.port:
         check_free(settings.host, settings.peers.port)
-    root = Path(settings.data)
     if settings.role == "origin":
-        admin = bootstrap.prepare(root)
+        admin = bootstrap.prepare(Path(settings.data))
         if admin is not None:
             _show_admin(admin)
-    with bootstrap.alone(root) as lock:
-        _join(settings, enrol or os.environ.pop(ENROL_VARIABLE, ""))
+    return run_node(settings, enrol or os.environ.pop(ENROL_VARIABLE, ""))
+
+
+def run_node(settings: Node, code: str = "") -> int:
+    """Run a node, whose data is ready and nobody else's, until it is told to end. With `code` an edge enrols first.
+    Raises Problem."""
+    with bootstrap.alone(Path(settings.data)) as lock:
+        _join(settings, code)
         return worker.run(settings, (lock,))
 
 

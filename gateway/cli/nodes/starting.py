@@ -1,25 +1,27 @@
 """How do an origin and an edge come up together on one machine, by one command, and go down together?
 
-`up` prepares the origin's data, starts both as processes of its own, waits until the edge knows the admin token, says
-what to type, and then does nothing but wait. A signal, or the end of either node, ends both.
+`up` forks both before it does anything else, prepares the origin's data while they wait, lets them begin, waits until
+the edge knows the admin token, says what to type, and then does nothing but wait. A signal, or the end of either node,
+ends both.
 """
 
 import contextlib
-import os
+import gc
+import http.client
 import select
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
-
-import httpx2
+from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from gateway.access import bootstrap
-from gateway.cli.nodes.settings import hold
+from gateway.cli.nodes import serving
+from gateway.cli.nodes.forking import Fork
+from gateway.cli.nodes.settings import hold, node_of
 from gateway.cli.packages.listing import lines
 from gateway.cli.terminal.output import Output
 from gateway.cli.terminal.words import AsJson
@@ -28,10 +30,8 @@ from storage.errors import Problem, Unavailable
 HOST = "127.0.0.1"
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 30.0
-TURN_SECONDS = 0.05
+TURN_SECONDS = 0.02
 ASK_SECONDS_MAX = 2.0
-
-SERVE = (sys.executable, "-m", "gateway.cli.main", "serve")
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -41,7 +41,7 @@ class Node(NamedTuple):
 
     role: str
     url: str
-    process: subprocess.Popen[bytes]
+    process: Fork
 
 
 def up(
@@ -66,17 +66,24 @@ def up(
         Worker processes of each.
     """
     out = Output(json)
-    with bootstrap.alone(data), contextlib.ExitStack() as ports:
+    with bootstrap.alone(data) as lock, contextlib.ExitStack() as ports:
         held = [ports.enter_context(hold(HOST, port)) for port in (origin_port, edge_port)]
         origin, edge = (f"http://{HOST}:{one.getsockname()[1]}" for one in held)
-        ready = bootstrap.prepare_up(data / "origin", data / "edge")
+        gc.collect()
+        gc.freeze()  # what is loaded by now is shared for as long as nobody writes to it
+        own = [lock, *(one.fileno() for one in held)]
+        nodes = [_fork("origin", origin, data / "origin", workers, own)]
+        nodes.append(_fork("edge", edge, data / "edge", workers, [*own, nodes[0].process.descriptor], parent=origin))
+        try:
+            ready = bootstrap.prepare_up(data / "origin", data / "edge")
+        except BaseException:
+            _kill(nodes)
+            raise
         # from here on: preparing runs a loop of its own, which wants the signals to itself
         with signals() as woken:
-            nodes: list[Node] = []
             try:
-                nodes.append(_start("origin", origin, data / "origin", workers, []))
-                following = ["--parent", origin, "--parent-token-file", str(ready.edge_token_file)]
-                nodes.append(_start("edge", edge, data / "edge", workers, following))
+                for node in nodes:
+                    node.process.begin()
                 if _wait_until_ready(nodes, ready.admin, woken):
                     _tell(out, origin, edge, ready.admin)
                     _wait_for_the_end(nodes, woken)
@@ -86,12 +93,18 @@ def up(
             return _stop(nodes, woken)
 
 
-def _start(role: str, url: str, data: Path, workers: int, more: list[str]) -> Node:
-    command = [*SERVE, "--role", role, "--data", str(data)]
-    command += ["--host", HOST, "--port", url.rpartition(":")[2], "--workers", str(workers)]
-    command += ["--with-parent", str(os.getpid()), *more]
-    # a group of its own, so that Ctrl-C reaches it through us, once; its words go to stderr, stdout is ours
-    return Node(role, url, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, process_group=0))
+def _fork(
+    role: Literal["origin", "edge"], url: str, data: Path, workers: int, own: Sequence[int], *, parent: str = ""
+) -> Node:
+    def work() -> int:
+        options: dict[str, Any] = {"role": role, "data": str(data), "host": HOST, "port": int(url.rpartition(":")[2])}
+        options |= {"workers": workers, "parents": (parent,) if parent else None}
+        try:
+            return serving.run_node(node_of(None, options, data / bootstrap.EDGE_FILE_NAME if parent else None))
+        except Problem as problem:
+            return Output(False).problem(problem)
+
+    return Node(role, url, Fork(f"entrepot-{role}", work, own))
 
 
 # ---------------------------------------------------------------- waiting
@@ -150,16 +163,24 @@ def _answers(node: Node, admin: str) -> bool:
     """Is the node healthy, and does it know the token and the demo repositories, the last things that were made?"""
     headers = {"Authorization": f"Bearer {admin}"}
     paths = ("/-/health", "/-/api/v1/whoami", *(f"/-/api/v1/repositories/demo/{name}" for name in ("main", "open")))
-    try:
-        with httpx2.Client(base_url=node.url, headers=headers, timeout=ASK_SECONDS_MAX, trust_env=False) as client:
-            return all(client.get(path).status_code == 200 for path in paths)
-    except httpx2.HTTPError:
-        return False
+    connection = http.client.HTTPConnection(urlsplit(node.url).netloc, timeout=ASK_SECONDS_MAX)
+    with contextlib.closing(connection):
+        try:
+            return all(_status(connection, path, headers) == 200 for path in paths)
+        except (OSError, http.client.HTTPException):
+            return False
+
+
+def _status(connection: http.client.HTTPConnection, path: str, headers: dict[str, str]) -> int:
+    connection.request("GET", path, headers=headers)
+    with connection.getresponse() as answer:
+        answer.read()
+    return answer.status
 
 
 def _check_alive(nodes: list[Node]) -> None:
     for node in nodes:
-        code = node.process.poll()
+        code = node.process.code
         if code is not None:
             raise Problem(f"The {node.role} ended by itself with code {code}.", "What it said is above.")
 
@@ -176,21 +197,20 @@ def _stop(nodes: list[Node], woken: Woken) -> int:
     end in time, kills them. The exit code."""
     deadline_s = time.monotonic() + STOP_SECONDS_MAX
     ending: Node | None = None
-    while living := [node for node in nodes if node.process.poll() is None]:
+    while living := [node for node in nodes if node.process.code is None]:
         if ending is not living[-1]:
             ending = living[-1]
-            _signal(ending, signal.SIGTERM)
+            ending.process.send(signal.SIGTERM)
         if woken.wait(TURN_SECONDS) or time.monotonic() > deadline_s:
-            for node in nodes:
-                _signal(node, signal.SIGKILL)
-            for node in nodes:
-                node.process.wait()
-    return 0 if all(node.process.returncode == 0 for node in nodes) else 1
+            _kill(nodes)
+    return 0 if all(node.process.code == 0 for node in nodes) else 1
 
 
-def _signal(node: Node, number: signal.Signals) -> None:
-    if node.process.poll() is None:
-        node.process.send_signal(number)
+def _kill(nodes: list[Node]) -> None:
+    for node in nodes:
+        node.process.send(signal.SIGKILL)
+    for node in nodes:
+        node.process.wait()
 
 
 # ---------------------------------------------------------------- telling
