@@ -45,6 +45,8 @@ GONE = ".gone-"
 """In the name of what is not used any more and has yet to be removed: that takes as long as there is much of it."""
 TELL_SECONDS = 2.0
 REBUILT = "rebuilt.json"
+_LIBRARIES = str(Path(lmdb.__file__).parents[1])
+"""Told to the probe, which starts without looking for them: that takes longer than what it is there for."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -378,12 +380,13 @@ def probe(path: Path, store: bytes = b"", role: str = "") -> Probed:
         done = subprocess.run(
             [
                 sys.executable,
-                "-P",
+                "-PS",
                 str(Path(__file__).with_name("probe.py")),
                 *(str(path), store.hex(), role, stamp.INDEX.hex()),
             ],
             timeout=PROBE_SECONDS_MAX,
             capture_output=True,
+            env={"PYTHONPATH": _LIBRARIES},
             check=False,
         )
     except subprocess.TimeoutExpired:

@@ -74,16 +74,27 @@ class Nearest:
         return url_of(ordered[0]) if ordered else None
 
     async def run(self) -> None:
-        """Ask after the hosts of regions until cancelled; nobody where no name redirects."""
-        tls = trust()
+        """Ask after the hosts of regions until cancelled; nobody where no name redirects, and then without a client,
+        which would read the machine's certificates."""
+        while True:
+            if self._asked():
+                await self._ask()
+            await trio.sleep(PROBE_SECONDS)
+
+    async def _ask(self) -> None:
+        """As long as a name redirects."""
         limits = httpx2.Limits(max_connections=PROBES_RUNNING_MAX)
+        tls = trust()
         async with httpx2.AsyncClient(trust_env=False, verify=tls, timeout=PROBE_SECONDS_MAX, limits=limits) as client:
-            while True:
-                with self._catalog.read() as reading:
-                    hosts = reading.hosts()
-                asked = [one for one in hosts if one.region] if any(one.redirects for one in hosts) else []
+            while asked := self._asked():
                 self._take(await _probed(client, asked))
                 await trio.sleep(PROBE_SECONDS)
+        self._take({})
+
+    def _asked(self) -> list[Host]:
+        with self._catalog.read() as reading:
+            hosts = reading.hosts()
+        return [one for one in hosts if one.region] if any(one.redirects for one in hosts) else []
 
     def _take(self, found: Mapping[str, bool]) -> None:
         well = frozenset(name for name, good in found.items() if good)

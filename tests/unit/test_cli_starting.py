@@ -179,7 +179,7 @@ def test_a_port_in_use_is_told_before_anything_starts(up: Runner) -> None:
 
 
 def test_a_killed_up_leaves_no_node_behind(up: Runner) -> None:
-    """Each asked the kernel for a SIGTERM at the death of who started it, and has nothing that is that one's alone: what
+    """Each asked the kernel for a SIGTERM at its parent's death, and has nothing that is the parent's alone: what
     was killed can be started again at once."""
     process = up()
     first_line(process)

@@ -27,6 +27,8 @@ from gateway.delivery.connections.listening import listen
 
 __all__ = ["hear_signals", "listen", "supervise"]
 
+COLLECT_AT = (2000, 10, 0)
+"""As the interpreter begins with; what starts programs may have loaded this one with other thresholds."""
 RESTART_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 STEADY_SECONDS = 10.0
 KILL_SECONDS = 20.0
@@ -71,6 +73,7 @@ def supervise(target: Callable[..., None], args: tuple[Any, ...], workers: int, 
     are descriptors that are the supervisor's alone, and are closed in its workers: a lock is held by whoever has one.
     """
     context = multiprocessing.get_context("fork")
+    gc.set_threshold(*COLLECT_AT)
     gc.collect()
     gc.freeze()  # what is loaded by now is shared by all workers for as long as none of them writes to it
     stopping, hung_up = threading.Event(), threading.Event()
