@@ -386,7 +386,7 @@ def probe(path: Path, store: bytes = b"", role: str = "") -> Probed:
             ],
             timeout=PROBE_SECONDS_MAX,
             capture_output=True,
-            env={"PYTHONPATH": _LIBRARIES},
+            env=os.environ | {"PYTHONPATH": _LIBRARIES},
             check=False,
         )
     except subprocess.TimeoutExpired:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.delivery.processes.serving import hot_turns
-from gateway.delivery.processes.workers import WORKER_NAME, listen
+from gateway.delivery.processes.workers import COLLECT_AT, WORKER_NAME, listen
 from tests.harness.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,3 +127,10 @@ def test_listeners_share_a_port() -> None:
 def test_more_workers_than_cores_do_not_spin() -> None:
     assert hot_turns(1) > 0
     assert hot_turns(10_000) == 0
+
+
+def test_workers_collect_garbage_as_the_interpreter_does() -> None:
+    fresh = subprocess.run(
+        [sys.executable, "-c", "import gc; print(gc.get_threshold())"], capture_output=True, text=True
+    )
+    assert fresh.stdout.strip() == str(COLLECT_AT)

@@ -27,7 +27,7 @@ from gateway.delivery.connections.listening import listen
 
 __all__ = ["hear_signals", "listen", "supervise"]
 
-COLLECT_AT = (2000, 10, 0)
+COLLECT_AT = (2000, 10, 10)
 """As the interpreter begins with; what starts programs may have loaded this one with other thresholds."""
 RESTART_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 STEADY_SECONDS = 10.0
