@@ -137,7 +137,7 @@ class _Rule(QuartRule):
 
 
 def _build_nothing(rule: _Rule, **values: object) -> tuple[str, str]:
-    raise NotImplementedError("addresses are written down where they are needed")
+    raise TypeError("no address is built by a rule: they are written down where they are needed")
 
 
 class _Application(QuartTrio):
