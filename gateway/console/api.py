@@ -141,7 +141,7 @@ def _build_nothing(rule: _Rule, **values: object) -> tuple[str, str]:
 
 
 class _Application(QuartTrio):
-    url_rule_class = _Rule
+    url_rule_class: Any = _Rule
 
 
 def make_app(services: Services) -> Quart:
