@@ -59,13 +59,15 @@ async def journal_stream(
     scope_of: ScopeOf = everything,
     mark: bytes = b"",
     sealer: Sealer | None = None,
+    ended: Callable[[], bool] = lambda: False,
 ) -> None:
     """Send a beat, every entry behind `after`, then each new one as it is committed.
 
     `mark` is that of the scope by which the follower's SYSTEM rows were chosen. Ends when `send` raises, when the
-    follower may see nothing any more, or after telling one who is ahead of this journal to start anew.
+    follower may see nothing any more, after telling one who is ahead of this journal to start anew, or soon after
+    `ended`, which is asked at each look: what is sent next may be a beat away.
     """
-    await _Stream(catalog, journal, after, send, scope_of, mark, sealer).run()
+    await _Stream(catalog, journal, after, send, scope_of, mark, sealer, ended).run()
 
 
 class _Stream:
@@ -78,6 +80,7 @@ class _Stream:
         scope_of: ScopeOf,
         mark: bytes,
         sealer: Sealer | None,
+        ended: Callable[[], bool],
     ) -> None:
         self._catalog = catalog
         self._journal = journal
@@ -86,12 +89,13 @@ class _Stream:
         self._scope_of = scope_of
         self._mark = mark
         self._sealer = sealer
+        self._ended = ended
         self._scope: Scope | None = None
 
     async def run(self) -> None:
         moment, beaten_s, moved_s = -1, -1.0, trio.current_time()
         reader = None
-        while True:
+        while not self._ended():
             more = False
             now_moment, now_s = self._catalog.moment(), trio.current_time()
             if now_moment != moment:

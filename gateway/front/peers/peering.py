@@ -212,8 +212,12 @@ class Peering:
             except Problem:
                 return None
 
+        def ended() -> bool:
+            return request.draining or request.disconnected()
+
+        journal = self._store.journal
         await journal_stream(
-            self._catalog, self._store.journal, after, send, scope_of=scope_of, mark=mark, sealer=sealer
+            self._catalog, journal, after, send, scope_of=scope_of, mark=mark, sealer=sealer, ended=ended
         )
 
     def _scope(self, reading: Reading, head: Head, child: str, scoping: edges.Scoping) -> Scope:
