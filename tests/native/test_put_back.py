@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -21,17 +20,18 @@ pytestmark = pytest.mark.native
 LOST = 3
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[Topology]:
-    with Topology(tmp_path / "world") as made:
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
+    """One origin, which is put back several times: each time with a repository and an edge of their own."""
+    with Topology(tmp_path_factory.mktemp("put_back") / "world") as made:
         yield made
 
 
 @pytest.mark.parametrize("others", [0, LOST, LOST + 2])
 def test_e12_an_edge_that_comes_back_never_merges_two_histories(world: Topology, others: int) -> None:
-    mine = world.repository("mine", "one", public=True)
+    mine = world.repository("mine", f"with-{others}", public=True)
     assert world.put(mine, "kept/1/a.bin", b"kept").status == 201
-    edge = world.edge("tokyo", "asia")
+    edge = world.edge(f"tokyo-{others}", "asia")
     copy = world.folder / "copy"
     world.origin.stop()
     shutil.copytree(world.origin.data, copy, ignore=shutil.ignore_patterns("*.sock"))
@@ -56,16 +56,17 @@ def test_e12_an_edge_that_comes_back_never_merges_two_histories(world: Topology,
         edge.until(f"/{mine}/generic/other/{number}/a.bin", 200)
     assert edge.get(f"/{mine}/generic/kept/1/a.bin").body == b"kept"
     assert "starting anew" in edge.words(), "its operator is told"
+    edge.stop()
 
 
 def test_f3_e12_public_hits_go_on_while_an_edge_learns_another_history(world: Topology) -> None:
     """Everything that was warm is answered throughout. Then the other history holds, also where both gave a path the
     same Serial, and the edge's memory and kept documents knew the first one's."""
-    mine, hidden = world.repository("mine", "one", public=True), world.repository("mine", "two")
+    mine, hidden = world.repository("mine", "warm", public=True), world.repository("mine", "hidden")
     for number in range(150):
         assert world.put(mine, f"kept/{number}/a.bin", b"kept %d" % number).status == 201
     assert world.put(hidden, "kept/1/a.bin", b"hidden").status == 201
-    edge = world.edge("tokyo", "asia")
+    edge = world.edge("paris", "europe")
     copy = world.folder / "copy"
     world.origin.stop()
     shutil.copytree(world.origin.data, copy, ignore=shutil.ignore_patterns("*.sock"))
