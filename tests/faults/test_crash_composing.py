@@ -5,9 +5,9 @@ ENTREPOT_CRASH_POINTS says how many points are tried (8 by default, a sample tha
 
 import os
 import random
-import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -51,12 +51,8 @@ def run(root: Path, *, inject: str = "") -> tuple[list[str], str]:
 @cache
 def all_points() -> tuple[tuple[str, int], ...]:
     """Every (call, n) of a whole run: strace counts the calls of each thread by themselves."""
-    folder = Path(os.environ.get("TMPDIR", "/tmp")) / f"compose-points-{os.getpid()}"
-    folder.mkdir()
-    try:
-        acknowledged, trace = run(folder / "s")
-    finally:
-        shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory() as folder:
+        acknowledged, trace = run(Path(folder) / "s")
     assert acknowledged == [*ALL, "dropped"]
     counts = Counter((thread, call) for thread, call, _ in powercut.calls(trace))
     most = {call: max(n for (_, one), n in counts.items() if one == call) for _, call in counts}
