@@ -15,10 +15,11 @@ import pytest
 from bench.hostile.speaking import Ended, Reset, Said, Speaker
 from bench.hostile.watching import exchange, processes
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair, Served
+from tests.harness.waiting import until
 
 pytestmark = pytest.mark.native
 
-PATHS = int(os.environ.get("ENTREPOT_PATHS", "10000"))
+PATHS = int(os.environ.get("ENTREPOT_PATHS", "3000"))
 CANARY = b"canary that lies beside the data"
 SIZES = (0, 1, 1_000, 16_385, 3_000_001)
 CONNECTIONS = 60
@@ -95,7 +96,7 @@ def verdict(speaker: Speaker | None, node: Served, path: str) -> tuple[str, Spea
 
 
 def test_a6_no_path_leads_out_and_both_nodes_judge_it_alike(pair: Pair) -> None:
-    """ENTREPOT_PATHS of them."""
+    """CI takes the first 3,000 of an order that is the same each time; ENTREPOT_PATHS=10000 takes 10,000 of them."""
     origin: Speaker | None = None
     edge: Speaker | None = None
     seen = set()
@@ -170,9 +171,7 @@ def test_a10_a_range_is_the_slice_on_every_path(pair: Pair, door: str, tls: bool
     node: Served = getattr(pair, door)
     for size in SIZES:
         body, path = body_of(size), f"/{PUBLIC}/generic/ranged/{size}"
-        asked = 0
-        while node.ask("HEAD", path).status == 404 and asked < 1_000:
-            asked += 1  # the edge follows in its own time
+        until(lambda path=path: node.ask("HEAD", path).status != 404, "the edge has heard of it")  # type: ignore[misc]
         with node.speaker(tls=tls) as speaker:
             for wanted in ranges(size):
                 speaker.send(f"GET {path} HTTP/1.1\r\nHost: a\r\nRange: {wanted}\r\n\r\n".encode())
@@ -284,8 +283,7 @@ def test_a9_a_flood_of_connections_is_shed_and_leaves_nothing(pair: Pair, door: 
             one.close()
         assert told.keys() <= {"200", "503", "408", "ended"}, told
         assert told["200"] < CONNECTIONS + 10, told
-    while node.ask("GET", path).status != 200:
-        pass
+    until(lambda: node.ask("GET", path).status == 200, "the flood is over")
     after = processes(node.process.pid)["worker"]
     assert after.keys() == before.keys(), "no worker ended"
     assert sum(after.values()) - sum(before.values()) < 32 << 20

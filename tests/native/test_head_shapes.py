@@ -15,6 +15,7 @@ import pytest
 from bench.hostile.speaking import Reset
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair, Served
 from tests.harness.shapes import BODIES, OWN, SHAPES, Shape, head
+from tests.harness.waiting import until
 
 pytestmark = pytest.mark.native
 
@@ -67,8 +68,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 
 def wait_for(node: Served, path: str) -> None:
-    while node.ask("GET", path).status != 200:
-        pass
+    until(lambda: node.ask("GET", path).status == 200, path)
 
 
 class Numbers:

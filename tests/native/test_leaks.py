@@ -16,6 +16,7 @@ from bench.hostile.corpus import Request
 from bench.hostile.rooms import npm, pypi
 from bench.hostile.speaking import Said
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair, Served
+from tests.harness.waiting import until
 
 pytestmark = pytest.mark.native
 
@@ -66,9 +67,12 @@ class World:
 
     def settled(self, node: Served, path: str, token: str, status: int) -> Said:
         """The answer once it is this one: an edge follows its origin in its own time."""
-        while (said := asked(node, "GET", path, bearer(token))).status != status:
-            pass
-        return said
+
+        def holds() -> Said | None:
+            said = asked(node, "GET", path, bearer(token))
+            return said if said.status == status else None
+
+        return until(holds, f"{path} is answered with {status}")
 
 
 @pytest.fixture(scope="module")
@@ -289,8 +293,7 @@ def test_where_a_wait_or_a_credential_helps_the_answer_says_so(tmp_path: Path) -
     with Pair(tmp_path / "pair") as pair:
         path = f"/{PUBLIC}/generic/file.txt"
         assert pair.origin.ask("PUT", path, pair.token, b"here").status == 201
-        while pair.edge.ask("GET", path).body != b"here":
-            pass
+        until(lambda: pair.edge.ask("GET", path).body == b"here", "the edge has it")
         pair.origin.stop()
         assert pair.edge.ask("GET", path).body == b"here"
         for method, place in (("PUT", f"/{PUBLIC}/generic/new"), ("PUT", f"/{PRIVATE}/npm/new"),

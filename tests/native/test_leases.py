@@ -20,8 +20,9 @@ from cache.following.follower import Contact
 from gateway.delivery.processes.workers import WORKER_NAME
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair, Served
 from tests.harness.registry import Image, bearer, fetched_pass
-from tests.harness.running import get, seen_in_time
+from tests.harness.running import Got, get, seen_in_time
 from tests.harness.upstreams import Item, upstream
+from tests.harness.waiting import until
 from tests.native.test_recall import PATIENCE_S, SIZE, Download, await_cut, call, cut_at, publish
 
 pytestmark = pytest.mark.native
@@ -80,9 +81,13 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 def warmed(pair: Pair, path: str, token: str) -> list[Ask]:
     """All ways to it, once the edge holds it."""
-    while (got := get(pair.edge.url + path, bearer(token))).headers.get("entrepot-outcome") != "HIT":
+
+    def held() -> Got | None:
+        got = get(pair.edge.url + path, bearer(token))
         assert got.status == 200, got.body
-    return ways(path, token, got.headers["etag"])
+        return got if got.headers.get("entrepot-outcome") == "HIT" else None
+
+    return ways(path, token, until(held, path).headers["etag"])
 
 
 def test_f2_private_hits_all_within_the_lease_and_none_after(pair: Pair) -> None:

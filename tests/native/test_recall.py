@@ -14,6 +14,7 @@ import pytest
 
 from bench.hostile.speaking import Reset, Said, Speaker
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair, Served
+from tests.harness.waiting import until
 
 pytestmark = pytest.mark.native
 
@@ -92,16 +93,19 @@ def settled(node: Served, path: str, token: str, status: int) -> Said:
     return said
 
 
+def outcome_of(pair: Pair, path: str) -> str:
+    """How the edge comes by a file."""
+    return pair.edge.ask("GET", path, pair.token).headers.get("entrepot-outcome", "")
+
+
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("role", ["origin", "edge", "edge that fills"])
 def test_f1_a_body_of_a_quarantined_package_is_cut(pair: Pair, role: str, tls: bool) -> None:
     name = f"bad-{role.replace(' ', '-')}-{int(tls)}"
     bad, good = publish(pair, PRIVATE, name), publish(pair, PRIVATE, f"{name}-other")
     node = pair.origin if role == "origin" else pair.edge
-    if role == "edge":
-        for path in (bad, good):
-            while pair.edge.ask("GET", path, pair.token).headers.get("entrepot-outcome") != "HIT":
-                pass
+    for path in (bad, good) if role == "edge" else ():
+        until(lambda path=path: outcome_of(pair, path) == "HIT", path)  # type: ignore[misc]
     # whole, and a range; a neighbour that must not be harmed
     cut = [
         Download(node, bad, pair.token, tls=tls),
@@ -164,8 +168,7 @@ def test_a_purge_has_an_edge_get_its_bytes_anew(pair: Pair) -> None:
         return pair.edge.ask("GET", path).headers["entrepot-outcome"]
 
     for path in (here, beside):
-        while outcome(path) != "HIT":
-            pass
+        until(lambda path=path: outcome(path) == "HIT", path)  # type: ignore[misc]
     call(pair, "POST", f"/repositories/{PUBLIC}/purge", of(here))
     end = time.monotonic() + PATIENCE_S
     while outcome(here) == "HIT":

@@ -17,6 +17,7 @@ from bench.hostile.rooms.pypi import wheel_members
 from bench.hostile.speaking import Ended, Malformed, Reset, Said
 from tests.harness.pairs import Pair
 from tests.harness.upstreams import Item, Upstream, noise, upstream
+from tests.harness.waiting import until
 
 pytestmark = pytest.mark.native
 
@@ -108,8 +109,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory, server: Upstream) -> Iterator
         told: dict[str, object] = {"format": "pypi", "url": f"{server.url}/simple/", "private_network": True}
         told |= {"fresh_s": 0, "negative_s": 0}
         call(made, f"/repositories/{REPOSITORY}/upstreams", told)
-        while get(made, "simple/absent-probe/") is None:
-            pass
+        until(lambda: get(made, "simple/absent-probe/") is not None, "the edge has heard of the upstream")
         yield made
         assert '"level":"error"' not in made.words()
         assert "Traceback" not in made.words()
