@@ -1,15 +1,15 @@
 """Does an edge fetch only what it lacks: the new chunks of a next version, the range that is asked for (B7, C1, F5)?"""
 
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from storage.digest import sha256
+from tests.harness.commandline import run
 from tests.harness.pairs import PRIVATE, PUBLIC, Pair, Served
-from tests.harness.running import ENTREPOT, clean_environment
+from tests.harness.running import clean_environment
 from tests.harness.versions import edited, layer, model, wheel
 
 pytestmark = pytest.mark.native
@@ -58,7 +58,7 @@ def sent(node: Served, path: str) -> tuple[int, int]:
 def typed(pair: Pair, *words: str) -> str:
     """What a command says of the origin."""
     environment = clean_environment() | {"ENTREPOT_URL": pair.origin.url, "ENTREPOT_TOKEN": pair.token}
-    done = subprocess.run([*ENTREPOT, *words], capture_output=True, text=True, env=environment, timeout=60)
+    done = run(words, environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -6,7 +6,6 @@ of another build.
 """
 
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness.running import ENTREPOT, clean_environment
+from tests.harness.commandline import run
+from tests.harness.running import clean_environment
 from tests.harness.topologies import Node, Topology
 from tests.harness.waiting import until
 
@@ -149,8 +149,6 @@ def told_at_origin(world: Topology) -> dict[str, list[dict[str, Any]]]:
 def said(world: Topology, node: Node, *command: str) -> str:
     """What `entrepot status`, or another command, shows an operator."""
     environment = clean_environment() | {"ENTREPOT_URL": node.url, "ENTREPOT_TOKEN": world.token}
-    done = subprocess.run(
-        [*ENTREPOT, *(command or ("status",))], capture_output=True, text=True, env=environment, timeout=60
-    )
+    done = run(command or ("status",), environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
