@@ -10,7 +10,7 @@ REALM = "Entrepot"
 IVY_JAR = Path("/usr/share/java/ivy.jar")
 SBT_VERSION = "1.10.11"
 # What starts a machine of Java's faster is worth more here than what runs it faster.
-QUICK = "-XX:TieredStopAtLevel=1"
+QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 
 def _written(folder: Path, files: dict[str, str]) -> Path:
@@ -76,7 +76,7 @@ def gradle_user(wanted: list[str], plugin: str = "", credential: bool = True) ->
 def gradle(folder: Path, files: dict[str, str], task: str, url: str, token: str, ok: bool = True) -> str:
     """Run `task` of the build in `files`, with a Gradle home of its own. What Gradle says."""
     _written(folder, files)
-    env = clean_environment() | {"GRADLE_USER_HOME": str(folder / "home"), "JAVA_OPTS": QUICK}
+    env = clean_environment() | {"GRADLE_USER_HOME": str(folder / "home"), "JAVA_OPTS": " ".join(QUICK)}
     command = [program("gradle"), "--no-daemon", "-q", task, f"-Prepo={url}", f"-Ptoken={token}"]
     return run(command, cwd=folder, env=env, ok=ok)
 
@@ -109,7 +109,7 @@ def ivy(folder: Path, url: str, token: str, *arguments: str, ok: bool = True) ->
     if not IVY_JAR.exists():
         lacking("Ivy (Debian's package ivy) is not installed")
     _written(folder, {"settings.xml": ivy_settings(url)})
-    command = [program("java"), QUICK, "-jar", str(IVY_JAR), "-settings", "settings.xml", *arguments]
+    command = [program("java"), *QUICK, "-jar", str(IVY_JAR), "-settings", "settings.xml", *arguments]
     return run(command, cwd=folder, env=clean_environment() | {"ENTREPOT_TOKEN": token}, ok=ok)
 
 
@@ -148,7 +148,11 @@ def sbt_build(*wanted: str) -> dict[str, str]:
 def sbt(folder: Path, files: dict[str, str], url: str, token: str, *commands: str, ok: bool = True) -> str:
     """Run commands of the build in `files`; what was resolved before is not remembered."""
     _written(folder, files)
-    env = clean_environment() | {"ACME_URL": url, "JAVA_OPTS": QUICK, **({"ACME_TOKEN": token} if token else {})}
+    env = clean_environment() | {
+        "ACME_URL": url,
+        "JAVA_OPTS": " ".join(QUICK),
+        **({"ACME_TOKEN": token} if token else {}),
+    }
     options = [f"-Dsbt.ivy.home={folder / 'ivy'}", f"-Dsbt.coursier.home={folder / 'coursier'}"]
     quiet = ["-Dsbt.log.noformat=true", "-Dsbt.supershell=false", "-Dsbt.server.autostart=false"]
     return run([program("sbt"), *options, *quiet, *commands], cwd=folder, env=env, ok=ok)
