@@ -15,16 +15,17 @@ from storage import entries
 from storage.digest import sha256
 from storage.entries import NotUnderstood
 from storage.errors import Damaged, UpstreamFailed
-from storage.index import holes
+from storage.index import ending, holes, leaving
 from storage.index.beside import Beside
 from storage.index.holes import Hole
 from storage.index.index import Index
 from storage.index.tables import Txn
 from storage.journal.journal import HEAD_DECODER
-from storage.nouns import SYSTEM, AnyChange, Entry, PutAccount, PutEdge, PutHost, PutToken, PutWorkspace
+from storage.nouns import SYSTEM, AnyChange, Entry, PutAccount, PutEdge, PutHost, PutRepository, PutToken, PutWorkspace
 
 log = logging.getLogger("entrepot.storage")
 _OF_SYSTEM = (PutWorkspace, PutToken, PutAccount, PutEdge, PutHost)
+CLEAR_ROWS = 500
 _ANEW = "This edge starts anew from its origin."
 
 _Told = tuple[bytes, bytes]
@@ -174,12 +175,27 @@ class Applier:
 
     def _take(self, told: Sequence[_Told], fold: _Fold) -> int:
         """All of them at once; one by one where that raises, and without those that do."""
+        self._make_way(told)
         try:
             return self._take_all(told, fold, careful=False)
         except Exception as error:
             if not holes.is_of_the_entry(error):
                 raise
         return self._take_all(told, fold, careful=True)
+
+    def _make_way(self, told: Sequence[_Told]) -> None:
+        """What was deleted and is not all gone yet makes way for what comes in its place, in short transactions: the
+        fold would do it in one, which no revocation could pass."""
+        index = self._index
+        with index.env.begin() as txn:
+            if not any(leaving.pending(txn, index.tables)):
+                return
+        for place in dict.fromkeys(_place_of(body) for body, _ in told):
+            while place is not None:
+                with index.env.begin(write=True) as txn:
+                    over = ending.ended(txn, index.tables, place[0]) is not None  # nothing comes into that any more
+                    if over or index.clear_some(txn, CLEAR_ROWS, place) is None:
+                        break
 
     def _take_all(self, told: Sequence[_Told], fold: _Fold, *, careful: bool) -> int:
         index, fresh, made = self._index, 0, list[Hole]()
@@ -277,6 +293,18 @@ def _read(body: bytes, *, careful: bool) -> tuple[Entry, Exception | None]:
 def _tell_passed_over(tag: str) -> None:
     """Once: it only informs."""
     log.warning("the origin says something that this version need not know (%s): it is passed over", tag)
+
+
+def _place_of(body: bytes) -> tuple[str, str] | None:
+    """The Workspace and Repository that an entry puts something into, or makes; None where it makes or is of none."""
+    try:
+        entry = entries.read(body)
+    except msgspec.DecodeError:
+        return None
+    made = [one.repository.name for one in entry.changes if isinstance(one, PutRepository)]
+    if entry.workspace == SYSTEM or not (made or entry.repository):
+        return None
+    return entry.workspace, made[0] if made else entry.repository
 
 
 def _tell(made: Sequence[Hole]) -> None:

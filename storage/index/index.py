@@ -108,10 +108,10 @@ class Index:
         holes.write(txn, self.tables, [one for one in holes.holes(txn, self.tables) if one.workspace != workspace])
         return fold.forget_workspace(txn, self.tables, workspace)
 
-    def clear_some(self, txn: Txn, rows_max: int) -> Cleared | None:
-        """Take away some rows of what was deleted; None where nothing is left of any."""
+    def clear_some(self, txn: Txn, rows_max: int, of: tuple[str, str] | None = None) -> Cleared | None:
+        """Take away some rows of what was deleted, or `of` one Workspace and Repository; None where nothing is left."""
         references = References(txn, self.tables)
-        step = leaving.some(txn, self.tables, references, rows_max)
+        step = leaving.some(txn, self.tables, references, rows_max, of)
         if step is None:
             return None
         loose = references.write()

@@ -100,16 +100,24 @@ def begin(
     _step(txn, tables, references, Place(ws, repo, held), ROWS_AT_ONCE)
 
 
-def some(txn: Txn, tables: Tables, references: References, rows_max: int) -> Step | None:
-    """Take some rows of the first that is leaving. None where nothing is."""
-    place = next(iter(pending(txn, tables)), None)
+def some(
+    txn: Txn, tables: Tables, references: References, rows_max: int, of: tuple[str, str] | None = None
+) -> Step | None:
+    """Take some rows of the first that is leaving, or of this Workspace and Repository. None where nothing is."""
+    found = pending(txn, tables) if of is None else blocking(txn, tables, *of)
+    place = next(iter(found), None)
     return None if place is None else _step(txn, tables, references, place, rows_max)
 
 
 def finish(txn: Txn, tables: Tables, references: References, ws: str, repo: str) -> None:
     """Take away all that is left of it: something is to be put in its place."""
-    for place in [one for one in pending(txn, tables, ws) if one.repository in ("", repo)]:
+    for place in blocking(txn, tables, ws, repo):
         _step(txn, tables, references, place, _ALL)
+
+
+def blocking(txn: Txn, tables: Tables, ws: str, repo: str) -> list[Place]:
+    """What has to go before anything can be put into this Repository."""
+    return [one for one in pending(txn, tables, ws) if one.repository in ("", repo)]
 
 
 def pending(txn: Txn, tables: Tables, ws: str = "") -> Iterator[Place]:

@@ -5,12 +5,14 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from storage.commit import Decided
 from storage.errors import Conflict
+from storage.index import applier as applying
 from storage.index import leaving
 from storage.index.applier import Applier
 from storage.index.catalog import Catalog
@@ -257,3 +259,29 @@ def test_f5_an_edge_that_may_not_see_a_workspace_any_more_tells_which_blobs_nobo
         assert not is_due(index)
         with Catalog(index).read() as reading:
             assert len(list(reading.view("acme", "main", "generic").packages())) == MANY
+
+
+def test_an_edge_makes_way_for_a_new_repository_in_short_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the place of an old one of its name of which it has rows yet; nothing is left for the entry itself to do."""
+    made: list[Written] = [*WORLD, DROPPED, ("acme", "", (PutRepository(Repository("acme", "main")),))]
+    made.append(("acme", "main", package(7)))
+    wanted = whole(tmp_path / "at-once", made, monkeypatch)
+    rows: list[int] = []
+    step = leaving._step
+
+    def counting(*told: Any) -> leaving.Step:
+        done = step(*told)
+        rows.append(done.rows)
+        return done
+
+    monkeypatch.setattr(leaving, "_step", counting)
+    monkeypatch.setattr(applying, "CLEAR_ROWS", 30)
+    with filled(tmp_path / "edge", [], edge=True) as index:
+        bodies = [raw for _, raw in entries_of(made)]
+        assert Applier(index).apply_raw(bodies[:-2]) == len(bodies) - 2
+        assert is_due(index)
+        assert Applier(index).apply_raw(bodies[-2:]) == 2
+        assert not is_due(index)
+        assert index.dump() == wanted[0]
+    assert len(rows) > 3
+    assert max(rows) <= 40
