@@ -63,6 +63,8 @@ def check(txn: Txn, tables: Tables, draft: Draft) -> None:
             name = change.repository.name
             if (left := leaving.find(txn, tables, draft.workspace, name)) is not None:
                 raise _still_leaving(name, left)
+    if draft.repository and leaving.find(txn, tables, draft.workspace, draft.repository) is not None:
+        raise Absent("There is no such repository, or this token may not know of it.")
 
 
 def _still_leaving(name: str, left: leaving.Leaving) -> Conflict:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from storage.commit import Decided
-from storage.errors import Conflict
+from storage.errors import Absent, Conflict
 from storage.index import applier as applying
 from storage.index import leaving
 from storage.index.applier import Applier
@@ -223,6 +223,8 @@ async def test_e3_a_store_killed_between_steps_goes_on_and_its_name_is_free_then
             assert store.index.clear_some(txn, 5) is not None
         with pytest.raises(Conflict, match="is still being cleared away"):
             await write(store, "acme", "", PutRepository(Repository("acme", "main")))
+        with pytest.raises(Absent):  # else the fold would have to make way for it, under the lock
+            await write(store, "acme", "main", PutPackage("generic", Package("late")))
         await write(store, "acme", "", PutRepository(Repository("acme", "another")))
         steps.close()  # type: ignore[attr-defined]
     assert verify(tmp_path, deep=True).problems == [], "what is leaving is no damage"
