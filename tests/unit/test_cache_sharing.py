@@ -2,7 +2,7 @@
 of its own, or ends as broken (E5, F8)."""
 
 import io
-from collections.abc import AsyncIterator, Buffer
+from collections.abc import AsyncIterator, Buffer, Mapping
 
 import pytest
 import trio
@@ -22,7 +22,8 @@ class Given(io.BytesIO):
         super().__init__(body[offset:] if cut_at < 0 else body[offset:cut_at])
         self.offset = offset
         self.length = len(body) - offset if length is None else length
-        self.headers: dict[str, str] = {}
+        self.headers: Mapping[str, str] = {}
+        self.status = 206 if offset else 200
 
     def readinto(self, buffer: Buffer, /) -> int:
         return super().readinto(buffer)
