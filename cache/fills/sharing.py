@@ -19,6 +19,7 @@ from storage.errors import Absent, Problem, Unavailable, UpstreamFailed
 RING_BYTES_MAX = 8 << 20
 RINGS_MAX = 8
 """So many fetches are shared at a time, those that stay a moment counted; whoever comes beyond fetches alone."""
+LONE_BYTES_MAX = 2 << 20
 AHEAD_BYTES_MAX = 1 << 20
 """So far a fetch is ahead of its fastest reader."""
 STAY_SECONDS = 5.0
@@ -59,8 +60,9 @@ class Lone(Protocol):
 class Ring:
     """One fetch, in the loop's own hands: pieces by number, of which the oldest go."""
 
-    def __init__(self, opener: Opener) -> None:
+    def __init__(self, opener: Opener, bytes_max: int = RING_BYTES_MAX) -> None:
         self.opener = opener
+        self.bytes_max = bytes_max
         self.about: Any = None
         self.same = ""
         self.length = -1
@@ -83,7 +85,7 @@ class Ring:
         self.next += 1
         self.written += len(piece)
         self.held_bytes += len(piece)
-        while self.held_bytes > RING_BYTES_MAX:
+        while self.held_bytes > self.bytes_max:
             self.held_bytes -= len(self.pieces.pop(self.first))
             self.first += 1
         self.changed()
@@ -206,9 +208,9 @@ class Sharing:
         had. Raises Absent."""
         ring = self._rings.get(key)
         if ring is None or not ring.is_whole:
-            if (ring is None and len(self._rings) >= RINGS_MAX) or not self._lone.enter():
+            if not self._lone.enter():
                 return None
-            ring = self._rings[key] = Ring(opener)
+            ring = self._new(key, opener)
             reader = Shared(ring, self._lone)  # before it begins, which ends without any
             self._nursery.start_soon(self._run, key, ring)
         else:
@@ -228,6 +230,16 @@ class Sharing:
             reader.close()
             raise
         return reader
+
+    def _new(self, key: bytes, opener: Opener) -> Ring:
+        """In the place of one that only stayed a moment, where there are too many; else not to be shared."""
+        if key not in self._rings and len(self._rings) >= RINGS_MAX:
+            over = next((other for other, one in self._rings.items() if one.over), None)
+            if over is None:
+                return Ring(opener, LONE_BYTES_MAX)
+            del self._rings[over]
+        ring = self._rings[key] = Ring(opener)
+        return ring
 
     async def _run(self, key: bytes, ring: Ring) -> None:
         try:

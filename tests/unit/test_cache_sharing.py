@@ -93,9 +93,15 @@ async def test_it_stays_for_a_while_only_and_is_bounded(world: World, autojump_c
     await trio.sleep(rings.STAY_SECONDS + 1)
     assert await rest(await world.join()) == world.body
     assert world.opened == [0, 0]
-    readers = [await world.join(b"%d" % number) for number in range(RINGS_MAX)]
-    assert len(world.sharing._rings) <= RINGS_MAX
-    assert await world.sharing.join(b"one more", world.open) is None, "it fetches alone then"
+    for number in range(2 * RINGS_MAX):
+        assert await rest(await world.join(b"%d" % number)) == world.body, "what only stays makes way"
+    assert len(world.sharing._rings) == RINGS_MAX
+    readers = [await world.join(b"%d" % number) for number in range(30, 30 + RINGS_MAX)]
+    for _ in range(2):
+        alone = await world.join(b"one more")
+        assert alone._ring not in world.sharing._rings.values(), "it fetches alone then"
+        assert await rest(alone) == world.body
+        assert alone._ring.held_bytes <= rings.LONE_BYTES_MAX
     for reader in readers:
         reader.close()
 
