@@ -95,7 +95,7 @@ async def test_it_stays_for_a_while_only_and_is_bounded(world: World, autojump_c
     assert world.opened == [0, 0]
     for number in range(2 * RINGS_MAX):
         assert await rest(await world.join(b"%d" % number)) == world.body, "what only stays makes way"
-    assert len(world.sharing._rings) == RINGS_MAX
+    assert len(world.sharing._rings) <= RINGS_MAX
     readers = [await world.join(b"%d" % number) for number in range(30, 30 + RINGS_MAX)]
     for _ in range(2):
         alone = await world.join(b"one more")

@@ -14,8 +14,8 @@ from storage.alarm import AGAIN_SECONDS, Alarm
 from storage.errors import Damaged
 from storage.index.history import History
 from storage.index.keys import join, seal, unseal
-from storage.notices import ROTTEN
-from storage.nouns import SYSTEM, Package, PutNotice, PutPackage, PutRepository, PutWorkspace, Repository, Workspace
+from storage.notices import ROTTEN, PutNotice
+from storage.nouns import SYSTEM, Package, PutPackage, PutRepository, PutWorkspace, Repository, Workspace
 from storage.open import Store
 from storage.upkeep.rounds import State
 from storage.upkeep.scrub import Scrub
