@@ -17,7 +17,7 @@ from storage.index.tables import Txn
 from storage.journal.journal import Journal
 from storage.recovery import catch_up
 
-HOLD_SECONDS = 0.015
+HOLD_SECONDS = 0.01
 """For so long a step holds the write lock, its own sync included."""
 ROWS_FIRST, ROWS_MIN, ROWS_MAX = 256, 32, 2_000
 
