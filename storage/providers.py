@@ -15,7 +15,8 @@ class ClaimRule(Noun, frozen=True):
 class People(Noun, frozen=True):
     """How an issuer's word on somebody becomes a managed user. The claim `name` is its userName, at one of the mail
     `domains`, () = any; `claims` must all be there. `joins`: who is not known yet is made. Of the Teams that values of
-    the claim `groups` lead to (`teams`: value → Team), one is in those and no others."""
+    the claim `groups` lead to (`teams`: value → Team), one is in those and no others. `signs_out`: who signs out here
+    is taken on to an OpenID issuer to sign out there."""
 
     name: str
     scopes: tuple[str, ...] = ()
@@ -24,6 +25,7 @@ class People(Noun, frozen=True):
     joins: bool = False
     groups: str = ""
     teams: dict[str, str] = msgspec.field(default_factory=dict)
+    signs_out: bool = True
 
 
 class SamlPair(Noun, frozen=True):
@@ -42,7 +44,9 @@ class Saml(Noun, frozen=True):
     it may send people here who did not begin here. `pairs` are the keys that it is told of this node, the older first:
     with that one this node signs, and for the last one the provider is to encrypt; what is for any of them is read.
     Requests are signed where it `wants_signed` ones, as its metadata has it, or this node `signs` them anyway. People
-    are signed out there by a request to `logout`, and answers to its own go to `logout_answers`; "" = nowhere."""
+    are signed out there by a request to `logout`, and answers to its own go to `logout_answers`, "" = nowhere, by
+    redirects or, `logout_posts`, by forms. `takes_cbc`: what it encrypts by CBC is opened also where nothing around it
+    is signed."""
 
     sign_on: str
     certificates: tuple[bytes, ...]
@@ -53,6 +57,8 @@ class Saml(Noun, frozen=True):
     signs: bool = False
     logout: str = ""
     logout_answers: str = ""
+    logout_posts: bool = False
+    takes_cbc: bool = False
 
 
 class Provider(Noun, frozen=True):

@@ -29,7 +29,9 @@ from gateway.console.signin import (
     accounts,
     logins,
     logouts,
+    lost,
     openid,
+    openid_logouts,
     passkeys,
     programs,
     recovery,
@@ -80,6 +82,7 @@ ROUTES: tuple[Route, ...] = (
     *sessions.ROUTES.all,
     *registered.ROUTES.all,
     *recovery.ROUTES.all,
+    *lost.ROUTES.all,
     *logins.ROUTES.all,
     *entitlements.ROUTES.all,
     *people.ROUTES.all,
@@ -115,6 +118,7 @@ PAGES: tuple[visits.Page, ...] = (
     *openid.PAGES.all,
     *saml_pages.PAGES.all,
     *logouts.PAGES.all,
+    *openid_logouts.PAGES.all,
 )
 """What people see in a browser: no part of the API, and declared as it is."""
 SHOWS = {route.rule: route.shows for route in ROUTES if route.shows is not None}

@@ -50,9 +50,9 @@ class Assertion(NamedTuple):
     sessions: tuple[str, ...] = ()
 
 
-def assertion_of(sent: Sent, proven: Sequence[Element], expected: Expected) -> Assertion:
-    """What is said by what is `proven`: the Response, the Assertion that is in it or was, encrypted, or both. Raises
-    Unauthenticated, Forbidden, Invalid."""
+def asserted_by(proven: Sequence[Element]) -> tuple[Element | None, Element]:
+    """The Response, where that is `proven`, and the Assertion that is in it or was, encrypted. Raises Unauthenticated,
+    Invalid."""
     response = next((one for one in proven if one.name == f"{names.PROTOCOL} Response"), None)
     assertion = next((one for one in proven if one.name == f"{names.ASSERTION} Assertion"), None)
     if response is not None and next(every(response, names.ASSERTION, "EncryptedAssertion"), None) is None:
@@ -60,10 +60,22 @@ def assertion_of(sent: Sent, proven: Sequence[Element], expected: Expected) -> A
         if assertion is not None and assertion.attributes.get("ID") != within.attributes.get("ID"):
             raise Invalid("Two things are signed in this answer.", "Begin again.")
         assertion = assertion or within
-    if response is not None:
-        sent = _said_by(response)
     if assertion is None:
         raise Unauthenticated("The identity provider has signed no assertion.", "Have it sign its assertions.")
+    return response, assertion
+
+
+def subject_in(proven: Sequence[Element]) -> Element:
+    """Whom the Assertion is about. Raises Unauthenticated, Invalid."""
+    return only(asserted_by(proven)[1], names.ASSERTION, "Subject")
+
+
+def assertion_of(sent: Sent, proven: Sequence[Element], expected: Expected, named: Element | None = None) -> Assertion:
+    """What is said by what is `proven`: the Response, the Assertion that is in it or was, encrypted, or both; `named`
+    is the name of its subject where that came encrypted. Raises Unauthenticated, Forbidden, Invalid."""
+    response, assertion = asserted_by(proven)
+    if response is not None:
+        sent = _said_by(response)
     _check_response(sent, expected, signed=response is not None)
     if assertion.attributes.get("Version") != "2.0" or not assertion.attributes.get("ID"):
         raise Invalid("This is no assertion of SAML 2.0.")
@@ -74,7 +86,7 @@ def assertion_of(sent: Sent, proven: Sequence[Element], expected: Expected) -> A
     subject = only(assertion, names.ASSERTION, "Subject")
     in_response_to = _confirmed(subject, sent, expected)
     session_until_ms = _session_until_ms(assertion, expected.now_ms)
-    name = name_of(subject)
+    name = name_of(subject, named)
     lists = dict(_attributes(assertion))
     values = {key: found[0] for key, found in lists.items() if len(found) == 1} | {NAME_ID: name.text}
     sessions = tuple(_indexes(assertion))
@@ -82,9 +94,9 @@ def assertion_of(sent: Sent, proven: Sequence[Element], expected: Expected) -> A
     return Assertion(id, until_ms, in_response_to, name, values, lists, session_until_ms, sessions)
 
 
-def name_of(within: Element) -> Name:
-    """The NameID of a subject, or of a request about one. Raises Invalid."""
-    found = only(within, names.ASSERTION, "NameID")
+def name_of(within: Element, named: Element | None = None) -> Name:
+    """The NameID of a subject, or of a request about one; `named` where it came encrypted. Raises Invalid."""
+    found = only(within, names.ASSERTION, "NameID") if named is None else named
     told = [found.attributes.get(one, "") for one in ("Format", "NameQualifier", "SPNameQualifier")]
     if (
         not found.text

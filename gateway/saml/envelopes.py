@@ -1,4 +1,5 @@
-"""What is in an EncryptedAssertion, before anybody opens it? XML Encryption 1.1 as SAML uses it (Core section 2.3.4).
+"""What is in an EncryptedAssertion or an EncryptedID, before anybody opens it? XML Encryption 1.1 as SAML uses it (Core
+sections 2.3.4 and 2.2.4).
 
 One content key, encrypted for one key of ours, and what that encrypts, both in the document itself: nothing is fetched
 from where it says. Which ways are taken is told to whoever asks, since it stands in the document for all to read.
@@ -24,7 +25,33 @@ def envelope_of(response: Element) -> Envelope | None:
         return None
     if next(every(response, names.ASSERTION, "Assertion"), None) is not None:
         raise Invalid("An answer of an identity provider has one assertion.", "Begin again.")
-    encrypted = only(response, names.ASSERTION, "EncryptedAssertion")
+    return _envelope_in(only(response, names.ASSERTION, "EncryptedAssertion"))
+
+
+def name_envelope_of(within: Element) -> Envelope | None:
+    """That of the name of a Subject, or in a request about one; None where the name is not encrypted. Raises Invalid,
+    Unauthenticated."""
+    if next(every(within, names.ASSERTION, "EncryptedID"), None) is None:
+        return None
+    if any(one.name == f"{names.ASSERTION} {kind}" for one in within.children for kind in ("NameID", "BaseID")):
+        raise Invalid("The identity provider names somebody twice.", "Begin again.")
+    return _envelope_in(only(within, names.ASSERTION, "EncryptedID"))
+
+
+def check_sealed(envelope: Envelope) -> None:
+    """Raises Unauthenticated for a cipher that does not tell by itself whether it was changed on its way, CBC: who
+    changes that and watches what is answered learns what is in it (Jager and Somorovsky 2011), and with the same key
+    also what was encrypted by another cipher (Jager, Paterson and Somorovsky 2013)."""
+    if names.CIPHERS[envelope.cipher][0] == "cbc":
+        raise Unauthenticated(
+            "Your identity provider encrypts with AES-CBC and signs only what is within, so whoever changes that on "
+            "its way could learn from the answers here what it says.",
+            "Whoever manages your workspace has it use AES-GCM, or sign the whole answer, too. To take it as it is: "
+            "entrepot sso renew-saml --accept-cbc.",
+        )
+
+
+def _envelope_in(encrypted: Element) -> Envelope:
     data = only(encrypted, names.ENCRYPTION, "EncryptedData")
     if data.attributes.get("Type", _ELEMENT) != _ELEMENT:
         raise _not_taken()

@@ -3,8 +3,7 @@
 What is read here was signed by the provider; what is said here is signed by this node. Neither is taken without.
 """
 
-from collections.abc import Iterable
-from html import escape
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from formats.kit.xmls import Element
@@ -13,6 +12,7 @@ from gateway.saml.assertions import CHARS_MAX, SKEW_MS, elsewhere, name_of
 from gateway.saml.requests import instant
 from gateway.saml.shapes import Name
 from gateway.saml.trees import every, moment_ms, only
+from gateway.saml.writing import element, issuer, text
 from storage.errors import Invalid, Unauthenticated
 
 LIFE_MS_MAX = 600_000
@@ -48,15 +48,16 @@ class Left(NamedTuple):
     everywhere: bool
 
 
-def leaving_of(message: Element, heard: Heard) -> Leaving:
-    """A LogoutRequest that is proven. Raises Unauthenticated, Forbidden, Invalid."""
+def leaving_of(message: Element, heard: Heard, named: Element | None = None) -> Leaving:
+    """A LogoutRequest that is proven; `named` is its name where that came encrypted. Raises Unauthenticated, Forbidden,
+    Invalid."""
     id, until_ms = _checked(message, heard)
     if moment_ms(message, "NotOnOrAfter", heard.now_ms) <= heard.now_ms - SKEW_MS:
         raise _out_of_time()
     indexes = [one.text for one in every(message, names.PROTOCOL, "SessionIndex")]
     if len(indexes) > INDEXES_MAX or not all(0 < len(one) <= CHARS_MAX for one in indexes):
         raise Invalid("The identity provider names sessions that cannot be.")
-    return Leaving(id, until_ms, name_of(message), frozenset(indexes))
+    return Leaving(id, until_ms, name_of(message, named), frozenset(indexes))
 
 
 def left_of(message: Element, heard: Heard) -> Left:
@@ -71,28 +72,22 @@ def left_of(message: Element, heard: Heard) -> Left:
 def request(location: str, audience: str, id: str, name: Name, indexes: Iterable[str], now_ms: int) -> str:
     """To sign out at the provider who signed in there by this name."""
     told = {"Format": name.format, "NameQualifier": name.qualifier, "SPNameQualifier": name.sp_qualifier}
-    attributes = "".join(f' {key}="{escape(value)}"' for key, value in told.items() if value)
-    sessions = "".join(f"<p:SessionIndex>{escape(one)}</p:SessionIndex>" for one in indexes)
-    return (
-        f"{_begun('LogoutRequest', location, id, now_ms)}><Issuer>{escape(audience)}</Issuer>"
-        f"<NameID{attributes}>{escape(name.text)}</NameID>{sessions}</p:LogoutRequest>"
+    named = element(
+        "NameID", {key: value for key, value in told.items() if value}, text(name.text), space=names.ASSERTION
     )
+    sessions = (element("p:SessionIndex", {}, text(one)) for one in indexes)
+    return _written("LogoutRequest", location, id, now_ms, {}, issuer(audience), named, *sessions)
 
 
 def answer(location: str, audience: str, id: str, request: str, now_ms: int) -> str:
     """To a request: whom it named is signed out here."""
-    return (
-        f'{_begun("LogoutResponse", location, id, now_ms)} InResponseTo="{escape(request)}">'
-        f"<Issuer>{escape(audience)}</Issuer>"
-        f'<p:Status><p:StatusCode Value="{names.SUCCESS}"/></p:Status></p:LogoutResponse>'
-    )
+    status = element("p:Status", {}, element("p:StatusCode", {"Value": names.SUCCESS}))
+    return _written("LogoutResponse", location, id, now_ms, {"InResponseTo": request}, issuer(audience), status)
 
 
-def _begun(kind: str, location: str, id: str, now_ms: int) -> str:
-    return (
-        f'<p:{kind} xmlns:p="{names.PROTOCOL}" xmlns="{names.ASSERTION}" ID="{escape(id)}" Version="2.0" '
-        f'IssueInstant="{instant(now_ms)}" Destination="{escape(location)}"'
-    )
+def _written(kind: str, location: str, id: str, now_ms: int, more: Mapping[str, str], *within: str) -> str:
+    told = {"ID": id, "Version": "2.0", "IssueInstant": instant(now_ms), "Destination": location, **more}
+    return element(f"p:{kind}", told, *within, space=names.PROTOCOL)
 
 
 def _checked(message: Element, heard: Heard) -> tuple[str, int]:

@@ -17,7 +17,8 @@ class Sealed(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):
-    """An encrypted assertion: its `content` by `cipher`, and the key to it, `wrapped` by RSA-OAEP with these hashes."""
+    """An encrypted assertion or name: its `content` by `cipher`, and the key to it, `wrapped` by RSA-OAEP with
+    these hashes."""
 
     cipher: str
     digest: str
@@ -51,8 +52,8 @@ class Name(msgspec.Struct, frozen=True, array_like=True):
 class Described(msgspec.Struct, frozen=True, array_like=True):
     """What an identity provider's metadata says: its name, where its single sign-on service takes requests by
     redirect, the certificates that it signs with (DER), until when that is so, 0 = it does not say, and whether it
-    wants those requests signed. `logout` is where its single logout service takes requests by redirect, and
-    `logout_answers` answers; "" = nowhere."""
+    wants those requests signed. `logout` is where its single logout service takes requests, and `logout_answers`
+    answers, by redirect or, `logout_posts`, by forms; "" = nowhere."""
 
     entity_id: str
     sign_on: str
@@ -61,3 +62,4 @@ class Described(msgspec.Struct, frozen=True, array_like=True):
     wants_signed: bool = False
     logout: str = ""
     logout_answers: str = ""
+    logout_posts: bool = False

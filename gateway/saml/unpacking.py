@@ -116,9 +116,8 @@ def metadata(entity_id: str, raw: bytes) -> Described:
         raise Invalid("The identity provider takes no requests by redirect.", "Turn that binding on there.")
     certificates = tuple(dict.fromkeys(_certificates(role)))
     wants_signed = role.get("WantAuthnRequestsSigned", "").strip() in ("true", "1")
-    logout, answers = _logout(role)
     return Described(
-        found[0].get("entityID", ""), sign_on, certificates, _until_ms(found[0], role), wants_signed, logout, answers
+        found[0].get("entityID", ""), sign_on, certificates, _until_ms(found[0], role), wants_signed, *_logout(role)
     )
 
 
@@ -248,13 +247,15 @@ def _certificates(role: etree._Element) -> Iterator[bytes]:
                 raise Invalid("A certificate in the metadata cannot be read.") from None
 
 
-def _logout(role: etree._Element) -> tuple[str, str]:
-    """Where its single logout service takes requests by redirect, and answers; "" twice where it does not."""
-    for one in role.findall("./m:SingleLogoutService", _SPACES):
-        location = one.get("Location", "")
-        if one.get("Binding") == names.BY_REDIRECT and location:
-            return location, one.get("ResponseLocation", "") or location
-    return "", ""
+def _logout(role: etree._Element) -> tuple[str, str, bool]:
+    """Where its single logout service takes requests, and answers, and whether by forms alone; "" twice where it takes
+    neither redirects nor forms."""
+    for binding in (names.BY_REDIRECT, names.BY_POST):
+        for one in role.findall("./m:SingleLogoutService", _SPACES):
+            location = one.get("Location", "")
+            if one.get("Binding") == binding and location:
+                return location, one.get("ResponseLocation", "") or location, binding == names.BY_POST
+    return "", "", False
 
 
 def _until_ms(*described: etree._Element) -> int:

@@ -62,13 +62,15 @@ def ec_jwk(key: ec.EllipticCurvePrivateKey, kid: str, curve: str, **more: Any) -
 
 
 class Issuer:
-    """An OpenID provider at `url`; its documents may be changed, `asked` holds the paths that were."""
+    """An OpenID provider at `url`; its documents may be changed, `asked` holds the paths that
+    were, and `sent` the last form."""
 
     rsa_key = rsa.generate_private_key(65537, 2048)
     ec_key = ec.generate_private_key(ec.SECP256R1())
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.sent = ""
         self.documents: dict[str, Any] = {}
         issuer = self
 
@@ -84,6 +86,10 @@ class Issuer:
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+
+            def do_POST(self) -> None:
+                issuer.sent = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                self.do_GET()
 
             def log_message(self, format: str, *arguments: Any) -> None:
                 pass

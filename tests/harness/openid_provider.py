@@ -28,21 +28,24 @@ _HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)"')
 
 
 class OpenIdProvider:
-    """A running provider at `url`; `people` are the claims of each subject."""
+    """A running provider at `url`; `people` are the claims of each subject, and `client` is what it knows of
+    its client besides."""
 
-    def __init__(self, redirect_uris: list[str], people: Mapping[str, Mapping[str, Any]], secret: str) -> None:
+    def __init__(
+        self, redirect_uris: list[str], people: Mapping[str, Mapping[str, Any]], secret: str, **client: Any
+    ) -> None:
         node = program("node")
         if not MODULE.exists():
             lacking("the node module oidc-provider is not installed")
         port = free_port()
-        client = {
+        known = {
             "client_id": CLIENT_ID,
             "client_secret": secret,
             "redirect_uris": redirect_uris,
             "response_types": ["code"],
             "grant_types": ["authorization_code"],
-        }
-        asked = json.dumps({"module": str(MODULE), "port": port, "client": client, "people": people})
+        } | client
+        asked = json.dumps({"module": str(MODULE), "port": port, "client": known, "people": people})
         script = str(Path(__file__).with_suffix(".mjs"))
         self.url = f"http://127.0.0.1:{port}"
         self._process = subprocess.Popen(
@@ -88,14 +91,19 @@ class Walker:
             if answer.is_redirect:
                 assert answer.next_request is not None
                 answer = self.http.get(str(answer.next_request.url))
-            elif "/interaction/" in str(answer.url):
+            elif "/interaction/" in str(answer.url) or "/session/end" in str(answer.url):
                 action, fields = _form(answer.text)
-                answer = self.http.post(
-                    action, data=fields | ({"login": login, "password": "x"} if "login" in answer.text else {})
-                )
+                answer = self.http.post(action, data=fields | _typed(answer.text, login))
             else:
                 return answer
         raise AssertionError(f"it never ends: {self.visited}")
+
+
+def _typed(page: str, login: str) -> dict[str, str]:
+    """What a person does with a page: signs in, says yes to signing out, or goes on."""
+    if 'name="logout"' in page:
+        return {"logout": "yes"}
+    return {"login": login, "password": "x"} if "login" in page else {}
 
 
 def _form(page: str) -> tuple[str, dict[str, str]]:

@@ -65,9 +65,45 @@ def encrypted(
 ) -> Element:
     """The Response with its Assertion encrypted for who has this certificate. `plain` is encrypted in its place, and
     `edited` stands in the place of what that becomes; the key is `beside` what it encrypts, else within."""
-    key = os.urandom(32 if "256" in cipher else 24 if "192" in cipher else 16)
     old = assertion_in(root)
-    said = content(raw(old) if plain is None else plain, key, cipher) if edited is None else edited
+    said = raw(old) if plain is None else plain
+    hidden = _hidden(
+        "EncryptedAssertion",
+        said,
+        certificate,
+        cipher,
+        transport,
+        digest=digest,
+        mask=mask,
+        beside=beside,
+        edited=edited,
+    )
+    root.replace(old, hidden)
+    return root
+
+
+def with_hidden_name(root: Element, certificate: bytes, cipher: str = GCM, *, plain: bytes | None = None) -> Element:
+    """The document with the first name in it encrypted for who has this certificate, or `plain` in its place."""
+    old = root.find(f".//{A}NameID")
+    hidden = _hidden("EncryptedID", raw(old) if plain is None else plain, certificate, cipher, names.OAEP)
+    old.getparent().replace(old, hidden)
+    return root
+
+
+def _hidden(
+    kind: str,
+    plain: bytes,
+    certificate: bytes,
+    cipher: str,
+    transport: str,
+    *,
+    digest: str = "",
+    mask: str = "",
+    beside: bool = False,
+    edited: bytes | None = None,
+) -> Element:
+    key = os.urandom(32 if "256" in cipher else 24 if "192" in cipher else 16)
+    said = content(plain, key, cipher) if edited is None else edited
     key_said = wrapped(key, certificate, transport, digest or "sha1", mask or "sha1")
     within = f'<ds:DigestMethod Algorithm="{_DIGESTS[digest]}"/>' if digest else ""
     if mask:
@@ -77,12 +113,10 @@ def encrypted(
         f"<x:CipherData><x:CipherValue>{base64.encodebytes(key_said).decode()}</x:CipherValue></x:CipherData>"
         "</x:EncryptedKey>"
     )
-    made = etree.fromstring(
-        f'<a:EncryptedAssertion xmlns:a="{names.ASSERTION}" xmlns:x="{names.ENCRYPTION}" xmlns:ds="{names.SIGNATURE}">'
+    return etree.fromstring(
+        f'<a:{kind} xmlns:a="{names.ASSERTION}" xmlns:x="{names.ENCRYPTION}" xmlns:ds="{names.SIGNATURE}">'
         f'<x:EncryptedData Type="{names.ENCRYPTION}Element"><x:EncryptionMethod Algorithm="{cipher}"/>'
         f"{'' if beside else f'<ds:KeyInfo>{wrapping}</ds:KeyInfo>'}"
         f"<x:CipherData><x:CipherValue>{base64.encodebytes(said).decode()}</x:CipherValue></x:CipherData>"
-        f"</x:EncryptedData>{wrapping if beside else ''}</a:EncryptedAssertion>"
+        f"</x:EncryptedData>{wrapping if beside else ''}</a:{kind}>"
     )
-    root.replace(old, made)
-    return root

@@ -1,7 +1,9 @@
 """Do people sign in at a real, certified OpenID provider, through an edge, and only those who may? (C13)"""
 
+import re
 import secrets
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +11,7 @@ import pytest
 
 from tests.harness.openid_provider import CLIENT_ID, OpenIdProvider, Walker
 from tests.harness.running import Up, get
+from tests.harness.waiting import until
 
 pytestmark = pytest.mark.native
 
@@ -17,8 +20,12 @@ PEOPLE = {
               "email_verified": True, "groups": ["web", "all"]},
     "s-bob": {"preferred_username": "bob@elsewhere.example", "email": "bob@acme.example", "email_verified": False},
     "s-cat": {"preferred_username": "cat@acme.example"},
+    "s-dan": {"preferred_username": "dan@acme.example"},
     "s-eve": {"preferred_username": "ann@acme.example", "email": "eve@acme.example", "email_verified": True},
 }  # fmt: skip
+
+
+_FIELD = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)"')
 
 
 class World(NamedTuple):
@@ -35,7 +42,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder, secret = tmp_path_factory.mktemp("openid"), secrets.token_urlsafe(32)
     with Up(folder / "data", workers=2) as up:
         back = [f"{node}/-/sign-in/oidc/demo/acme/return" for node in (up.edge, up.origin)]
-        with OpenIdProvider(back, PEOPLE, secret) as provider:
+        own = f"{up.edge}/-/sign-in/oidc/demo/acme"
+        told = {"backchannel_logout_uri": f"{own}/back-channel", "backchannel_logout_session_required": True}
+        with OpenIdProvider(back, PEOPLE, secret, post_logout_redirect_uris=[f"{own}/signed-out"], **told) as provider:
             _believe(up, provider, folder / "secret", secret)
             yield World(up, provider)
             assert secret not in up.log.read_text()
@@ -47,7 +56,12 @@ def _believe(up: Up, provider: OpenIdProvider, file: Path, secret: str) -> None:
     known = ("--issuer", provider.url, "--client-id", CLIENT_ID, "--client-secret-file", str(file))
     who = ("--domain", "acme.example", "--join", "--groups-claim", "groups", "--team", "web=web", "--private-network")
     made = up.entrepot("sso", "add", "demo/acme", *known, *who, url=up.edge)
-    assert made["redirect_uri"] == f"{up.edge}/-/sign-in/oidc/demo/acme/return"
+    own = f"{up.edge}/-/sign-in/oidc/demo/acme"
+    assert made["redirect_uri"] == f"{own}/return"
+    assert (made["post_logout_redirect_uri"], made["backchannel_logout_uri"]) == (
+        f"{own}/signed-out",
+        f"{own}/back-channel",
+    )
     assert secret not in str(made)
 
 
@@ -95,6 +109,32 @@ def test_c13_a_way_back_is_good_in_the_browser_that_set_out_and_once(world: Worl
         elsewhere = back.replace("iss=", "iss=x")
         assert elsewhere != back
         assert ann.http.get(elsewhere).status_code == 403, "another issuer's answer (RFC 9207)"
+
+
+def _is_in(world: World, walker: Walker) -> bool:
+    return walker.http.get(f"{world.up.edge}/-/api/v1/whoami").status_code == 200
+
+
+def test_c6_signing_out_at_one_is_signing_out_at_both(world: World) -> None:
+    """Begun here, through an edge, by a browser; and begun there, by which the provider tells the edge itself."""
+    with Walker() as dan, Walker() as again, Walker() as cat:
+        for walker, login in ((dan, "s-dan"), (again, "s-dan"), (cat, "s-cat")):
+            assert walker.go(world.begin, login).status_code == 200
+        page = dan.http.get(f"{world.up.edge}/-/account")
+        fields = {"form": dict(_FIELD.findall(page.text))["form"]}
+        seen = dan.http.post(f"{world.up.edge}/-/sign-out", data=fields, headers={"Origin": world.up.edge})
+        assert not _is_in(world, dan)
+        onward = re.search(r'content="0;url=([^"]+)"', seen.text)
+        assert onward is not None, seen.text
+        done = dan.go(unescape(onward[1]), "")
+        assert (done.status_code, "signed you out, too" in done.text) == (200, True), (done.url, done.text)
+        asked_again = dan.http.get(str(dan.http.get(world.begin).next_request.url))  # type: ignore[union-attr]
+        assert "/interaction/" in asked_again.headers["location"], "nobody is signed in there any more"
+        assert [_is_in(world, one) for one in (again, cat)] == [True, True]
+        there = again.go(f"{world.provider.url}/session/end", "")
+        assert "Sign-out Success" in there.text, there.text
+        until(lambda: not _is_in(world, again))
+        assert _is_in(world, cat)
 
 
 def test_c6_whom_a_disabled_or_removed_provider_let_in_is_out_at_origin_and_edge(world: World) -> None:

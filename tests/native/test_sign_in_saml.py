@@ -16,6 +16,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from gateway.saml import names
 from tests.harness.chromium import WAIT_SECONDS_MAX, chromium
 from tests.harness.pairs import Pair
 from tests.harness.saml_answers import Signer
@@ -206,6 +207,14 @@ def test_keys_take_over_and_sha1_does_not(world: World, tmp_path: Path) -> None:
     world.provider.write_metadata(signing=1)
 
 
+def _renew(world: World, folder: Path, *more: str) -> Any:
+    """Tell this node what the provider says of itself now, and that what this node says of itself."""
+    (folder / "fresh.xml").write_text(world.provider.metadata())
+    told = world.says("sso", "renew-saml", "demo/corp", "--metadata", str(folder / "fresh.xml"), *more)
+    world.introduce()
+    return told
+
+
 def _enters(world: World, login: str) -> str:
     """What a browser brought from the provider, by which it is in."""
     with Walker() as walker:
@@ -215,14 +224,23 @@ def _enters(world: World, login: str) -> str:
         return base64.b64decode(fields["SAMLResponse"]).decode()
 
 
-def test_c9_what_the_provider_encrypts_for_this_node_is_read(world: World) -> None:
-    """By the key in this node's own metadata, inside a signed answer and without; a new key takes over, and what is
-    for a key that was retired is for nobody."""
+def test_c9_what_the_provider_encrypts_for_this_node_is_read(world: World, tmp_path: Path) -> None:
+    """By the key in this node's own metadata, inside a signed answer; by AES-CBC without one around it where that is
+    wanted. A new key takes over, and what is for a key that was retired is for nobody."""
     try:
-        for whole in (True, False):
-            world.provider.write_metadata(signing=1, assertion__encryption=True, saml20__sign__response=whole)
-            said = _enters(world, "dan")
-            assert ("EncryptedAssertion" in said, "dan@acme" in said) == (True, False)
+        world.provider.write_metadata(signing=1, assertion__encryption=True, saml20__sign__response=True)
+        said = _enters(world, "dan")
+        assert ("EncryptedAssertion" in said, "-cbc" in said, "dan@acme" in said) == (True, True, False)
+        world.provider.write_metadata(signing=1, assertion__encryption=True, saml20__sign__response=False)
+        with Walker() as dan:
+            refused = dan.bring(*dan.answer_of(world.begin(), "dan"))
+            assert (refused.status_code, "AES-CBC" in refused.text) == (401, True), refused.text
+        _renew(world, tmp_path, "--accept-cbc")
+        _enters(world, "dan")
+        _renew(world, tmp_path, "--no-accept-cbc")
+        with Walker() as dan:
+            assert dan.bring(*dan.answer_of(world.begin(), "dan")).status_code == 401
+        world.provider.write_metadata(signing=1, assertion__encryption=True, saml20__sign__response=True)
         made = world.says("sso", "key", "add", "demo/corp")
         _enters(world, "cat")
         old = world.provider.client.read_text()
@@ -273,11 +291,16 @@ def _in(world: World, walker: Walker, login: str) -> None:
     assert (entered.status_code, entered.url.path) == (200, "/-/account"), entered.text
 
 
-def _out(world: World, walker: Walker) -> httpx2.Response:
-    """By the button on the account's page; where its page leads on to."""
+def _sign_out(world: World, walker: Walker) -> httpx2.Response:
+    """By the button on the account's page."""
     page = walker.go(f"{world.edge}/-/account")
     fields = {"form": dict(_FIELD.findall(page.text))["form"]}
-    seen = walker.http.post(f"{world.edge}/-/sign-out", data=fields, headers={"Origin": world.edge})
+    return walker.http.post(f"{world.edge}/-/sign-out", data=fields, headers={"Origin": world.edge})
+
+
+def _out(world: World, walker: Walker) -> httpx2.Response:
+    """Where the page that comes then leads on to."""
+    seen = _sign_out(world, walker)
     onward = re.search(r'content="0;url=([^"]+)"', seen.text)
     assert onward is not None, seen.text
     return walker.go(unescape(onward[1]))
@@ -315,6 +338,66 @@ def test_c6_signing_out_at_one_is_signing_out_at_both(world: World, tmp_path: Pa
     finally:
         world.provider.write_metadata(signing=1)
         world.introduce()
+
+
+def test_c6_signing_out_at_a_provider_that_takes_forms_alone(world: World, tmp_path: Path) -> None:
+    """Its metadata has no other binding: it proves what this node has signed in a form, request and answer."""
+    try:
+        world.provider.write_metadata(
+            signing=1, sign__logout=True, validate__logout=True, SingleLogoutServiceBinding=[names.BY_POST]
+        )
+        told = _renew(world, tmp_path)
+        assert (told["saml"]["logout_by_form"], bool(told["saml"]["logout"])) == (True, True)
+        with Walker() as dan, Walker() as cat:
+            for walker, login in ((dan, "dan"), (cat, "cat")):
+                _in(world, walker, login)
+            page = _sign_out(world, dan)
+            to, fields = dan.form_of(page)
+            assert (to.startswith(world.provider.url), list(fields), _is_in(world, dan)) == (
+                True, ["SAMLRequest"], False,
+            )  # fmt: skip
+            done = _follow(dan, dan.http.post(to, data=fields))
+            assert "signed you out, too" in done.text, done.text
+            assert "SAMLResponse" not in dan.go(world.begin()).text, "nobody is signed in there any more"
+            world.provider.know(_by_form(world.provider.client.read_text()))
+            page = cat.go(f"{world.provider.url}/saml2/idp/SingleLogoutService.php?ReturnTo={world.provider.url}/")
+            to, fields = cat.form_of(page)
+            assert to == f"{world.edge}/-/sign-in/saml/demo/corp/logout"
+            told_back = cat.http.post(to, data=fields, headers={"Cookie": ""})
+            until(lambda: not _is_in(world, cat))
+            to, fields = cat.form_of(told_back)
+            assert (to.startswith(world.provider.url), "SAMLResponse" in fields) == (True, True)
+            ended = _follow(cat, cat.http.post(to, data=fields))
+            assert (ended.status_code, "SAMLRequest" in ended.text) == (200, False), ended.text
+    finally:
+        world.provider.write_metadata(signing=1)
+        _renew(world, tmp_path)
+
+
+def test_c6_a_name_that_the_provider_encrypts_is_the_same_to_sign_in_and_out(world: World, tmp_path: Path) -> None:
+    try:
+        world.provider.write_metadata(signing=1, nameid__encryption=True, sign__logout=True, validate__logout=True)
+        _renew(world, tmp_path)
+        world.provider.know(_by_form(world.provider.client.read_text()))
+        with Walker() as cat:
+            to, fields = cat.answer_of(world.begin(), "cat")
+            said = base64.b64decode(fields["SAMLResponse"]).decode()
+            assert ("EncryptedID" in said, "<saml:NameID" in said) == (True, False)
+            assert cat.bring(to, fields).url.path == "/-/account"
+            page = cat.go(f"{world.provider.url}/saml2/idp/SingleLogoutService.php?ReturnTo={world.provider.url}/")
+            to, fields = cat.form_of(page)
+            assert "EncryptedID" in base64.b64decode(fields["SAMLRequest"]).decode()
+            back = cat.http.post(to, data=fields, headers={"Cookie": ""})
+            assert back.status_code == 303, back.text
+            until(lambda: not _is_in(world, cat))
+    finally:
+        world.provider.write_metadata(signing=1)
+        _renew(world, tmp_path)
+
+
+def _follow(walker: Walker, answer: httpx2.Response) -> httpx2.Response:
+    """As far as redirects lead."""
+    return walker.go(str(answer.next_request.url)) if answer.next_request is not None else answer
 
 
 def _by_form(description: str) -> str:

@@ -32,7 +32,9 @@ WITHOUT = {
     "DELETE /-/api/v1/repositories/<workspace>/<repository>/upstreams/<format>/allow/<path:package>",
     "DELETE /-/api/v1/repositories/<workspace>/<repository>/bin",
     "DELETE /-/api/v1/users/<user>/sessions",
+    "DELETE /-/api/v1/workspaces/<workspace>/members/<member>/sessions",
     "DELETE /-/api/v1/users/<user>/device",
+    "DELETE /-/api/v1/users/<user>/second-factors",
     "PUT /-/api/v1/workspaces/<workspace>/saml/<provider>",
     "PUT /-/api/v1/repositories/<workspace>/<repository>/upstreams/<format>/<name>/credential",
 }

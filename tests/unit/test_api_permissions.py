@@ -170,7 +170,7 @@ def address(route: Route, console: Console) -> str:
         "<user>": "alice",
         "<passkey>": "pky_alice",
         "<service>": "robot",
-        "<member>": "user:alice",
+        "<member>": "managed:mia@acme.example" if route.rule.endswith("/sessions") else "user:alice",
         "<team>": "devs",
         "<role>": "publisher",
         "<serial>": "1",
@@ -229,6 +229,7 @@ async def filled(root: Path) -> Console:
     console.add_people("acme", PutProvider(corp))
     console.add_customer("acme")
     console.add_managed("acme")
+    console.add_session("mia's session", "usr_managed")
     console.add_idp("acme")
     console.add_idp("other")
     hook = {"name": "builds", "repository": "main", "url": "https://receiver.example/hook"}

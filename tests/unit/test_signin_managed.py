@@ -15,11 +15,13 @@ from storage.nouns import PutAccount
 from tests.harness.browsing import Browser
 from tests.harness.consoles import Console
 from tests.harness.saml_answers import Signer, metadata
+from tests.harness.saml_logouts import leaving, query
+from tests.unit.test_signin_saml import AT as SIGN_IN_AT
 from tests.unit.test_signin_saml import OURS, console, entered, told
 
 __all__ = ("console",)
 AT, SAML = "/workspaces/acme/providers/corp", "/workspaces/acme/saml/corp"
-WORDS = "correct horse battery"
+WORDS, NAME = "correct horse battery", "ann@acme.example"
 
 
 async def made_in(browser: Browser, name: str) -> str:
@@ -122,3 +124,78 @@ async def test_c6_a_managed_user_gets_no_second_way_in(console: Console) -> None
     wrote = [change for entry in console.ledger.entries for change in entry.changes if isinstance(change, PutAccount)]
     assert wrote == []
     assert (await Browser(console).sign_in("ann@acme.example", WORDS)).status == 401
+
+
+SCIM_PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
+OUT = f"{SIGN_IN_AT}/logout"
+IDLE_ON = {"session": 401, "own": 200, "given": 200}
+ENDS: dict[str, dict[str, int]] = {
+    "he signs out": IDLE_ON,
+    "an administrator of the workspace signs him out": IDLE_ON,
+    "the provider signs him out": IDLE_ON,
+    "the provider is disabled": {"session": 401, "own": 401, "given": 200},
+    "the provider is removed": {"session": 401, "own": 401, "given": 200},
+    "he is deactivated": {"session": 401, "own": 401, "given": 401},
+    "he is deleted there": {"session": 401, "own": 401, "given": 401},
+    "his membership ends": {"session": 401, "own": 401, "given": 401},
+}
+"""What the README of gateway/access tells: of whom somebody is signed out, or who is no more."""
+
+
+async def _end(console: Console, how: str, ann: Browser) -> int:
+    person = f"managed:{NAME}"
+    with console.ledger.catalog.read() as reading:
+        account = reading.account_named("managed", "acme", NAME)
+    assert account is not None
+    deactivated = {"schemas": [SCIM_PATCH], "Operations": [{"op": "replace", "path": "active", "value": False}]}
+    match how:
+        case "he signs out":
+            return (await ann.fill(await ann.get("/-/account"), "/-/sign-out")).status
+        case "the provider signs him out":
+            there = leaving(f"http://localhost{OUT}", NAME)
+            return (await Browser(console).get(f"{OUT}?{query(there, OURS)}")).status
+        case "the provider is disabled":
+            return (await console.call("acme admin", "PATCH", AT, {"disabled": True})).status
+        case "the provider is removed":
+            return (await console.call("acme admin", "DELETE", AT)).status
+        case "he is deactivated":
+            at = f"/-/scim/v2/acme/Users/{account.id}"
+            return (await console.call("acme idp", "PATCH", at, deactivated)).status
+        case "he is deleted there":
+            return (await console.call("acme idp", "DELETE", f"/-/scim/v2/acme/Users/{account.id}")).status
+        case "his membership ends":
+            return (await console.call("acme admin", "DELETE", f"/workspaces/acme/members/{person}")).status
+    return (await console.call("acme admin", "DELETE", f"/workspaces/acme/members/{person}/sessions")).status
+
+
+@pytest.mark.parametrize("how", ENDS)
+async def test_c6_each_end_takes_what_it_says_and_leaves_the_rest(console: Console, how: str) -> None:
+    """His session, a token that he made in it, and one that an administrator made for him."""
+    await told(console)
+    console.add_idp("acme")
+    ann, bob = await entered(console), await entered(console, "_a2", name="bob@acme.example")
+    console.tokens["own"] = await made_in(ann, "laptop")
+    given = {"name": "given", "owner": f"managed:acme/{NAME}"}
+    console.tokens["given"] = (await console.call("node admin", "POST", "/tokens", given)).json["token"]
+    status = await _end(console, how, ann)
+    assert status in (200, 204, 303), status
+    session = (await ann.get("/-/api/v1/whoami")).status
+    left = {one: (await console.call(one, "GET", "/whoami")).status for one in ("own", "given")}
+    assert {"session": session} | left == ENDS[how]
+    assert (await bob.get("/-/api/v1/whoami")).status == (401 if "the provider is" in how else 200)
+
+
+async def test_c5_only_who_manages_people_signs_out_and_only_his_own(console: Console) -> None:
+    """Somebody of the node has sessions that are not the workspace's business."""
+    await told(console)
+    console.add_people("acme")
+    ann = await entered(console)
+    alice = Browser(console)
+    alice.cookies["entrepot"] = console.add_session("alice here", "usr_alice")
+    at = "/workspaces/acme/members/managed:{}/sessions".format
+    for role in ("anonymous", "writer", "stranger", "reader"):
+        assert (await console.call(role, "DELETE", at(NAME))).status in (401, 403, 404), role
+    assert (await console.call("acme admin", "DELETE", at("nobody@acme.example"))).status == 404
+    refused = await console.call("acme admin", "DELETE", "/workspaces/acme/members/user:alice/sessions")
+    assert (refused.status, b"user sign-out" in refused.body) == (403, True), refused.body
+    assert [(await one.get("/-/api/v1/whoami")).status for one in (ann, alice)] == [200, 200]

@@ -1,6 +1,7 @@
 """Does an encrypted SAML answer lead to a session, by which of our keys, and what tells its failure? (C9, C13, D4)"""
 
 import base64
+import copy
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,16 +9,18 @@ from typing import Any
 
 import pytest
 import trio
+from lxml import etree
 
 from gateway.access.secrets.samlkeys import PAIRS_MAX
 from gateway.console.signin.answers import REFUSED_SECONDS
 from gateway.saml import names
 from tests.harness.browsing import Browser, Seen
 from tests.harness.consoles import Console
-from tests.harness.saml_answers import Signer, assertion_in, raw, response, signed, text_of
-from tests.harness.saml_envelopes import CBC_128, CBC_256, GCM, RSA_1_5, A, X, encrypted
+from tests.harness.saml_answers import Signer, assertion_in, metadata, raw, response, signed, text_of
+from tests.harness.saml_envelopes import CBC_128, CBC_256, GCM, RSA_1_5, A, X, encrypted, with_hidden_name
 from tests.unit.test_signin_saml import AT, AUDIENCE, HERE, OURS, asked, bring, told
 
+OTHER_GCM = f"{names.ENCRYPTION_11}aes128-gcm"
 KEYS = "/workspaces/acme/saml/corp/keys"
 _KEY = re.compile(r'<KeyDescriptor use="(\w+)">.*?<ds:X509Certificate>([^<]+)<')
 
@@ -51,7 +54,7 @@ async def enter(
 
 
 async def test_encrypted_answers_let_people_in_signed_within_or_around(console: Console) -> None:
-    await told(console)
+    await told(console, accept_cbc=True)
     [certificate] = await certificates(console)
     number = 0
     for cipher in names.CIPHERS:
@@ -59,6 +62,109 @@ async def test_encrypted_answers_let_people_in_signed_within_or_around(console: 
             number += 1
             seen = await enter(console, certificate, f"_a{number}", whole=whole, inner=inner, cipher=cipher)
             assert (seen.status, seen.location) == (303, "/-/account"), (cipher, whole, inner, seen.text)
+
+
+async def test_d4_cbc_is_opened_only_where_something_around_it_is_signed(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nothing of it is looked at: there is nothing to try. What is taken is told, and the way out."""
+    await told(console)
+    [certificate] = await certificates(console)
+    shown = (await Browser(console).get(f"{AT}/metadata")).text
+    assert ("aes256-gcm" in shown, "-cbc" in shown) == (True, False), "what this node would like is what it tells"
+    for number, cipher in enumerate((CBC_128, CBC_256), 1):
+        for inner in (True, False):
+            seen = await enter(console, certificate, f"_a{number}{int(inner)}", whole=True, inner=inner, cipher=cipher)
+            assert (seen.status, seen.location) == (303, "/-/account"), seen.text
+    with monkeypatch.context() as watched:
+        watched.setattr("gateway.console.signin.answers.opened", lambda *_: pytest.fail("it was opened"))
+        for number, cipher in enumerate((CBC_128, CBC_256), 1):
+            seen = await enter(console, certificate, f"_b{number}", cipher=cipher)
+            assert (seen.status, "AES-GCM" in seen.text, "--accept-cbc" in seen.text) == (401, True, True)
+    body = {"metadata": metadata(OURS), "accept_cbc": True}
+    told_now = await console.call("acme admin", "PUT", "/workspaces/acme/saml/corp", body)
+    assert (told_now.status, told_now.json["saml"]["accept_cbc"]) == (200, True)
+    assert "-cbc" in (await Browser(console).get(f"{AT}/metadata")).text
+    assert (await enter(console, certificate, "_c1", cipher=CBC_128)).status == 303
+    await console.call("acme admin", "PUT", "/workspaces/acme/saml/corp", {"metadata": metadata(OURS)})
+    assert (await enter(console, certificate, "_c2", cipher=CBC_128)).status == 303, "it stays as it was"
+
+
+@pytest.mark.parametrize("cipher", [GCM, CBC_128], ids=["gcm", "cbc"])
+@pytest.mark.parametrize("way", ["assertion", "whole", "within an encrypted assertion"])
+async def test_a_name_that_is_encrypted_is_read_where_the_provider_has_signed_it(
+    console: Console, cipher: str, way: str
+) -> None:
+    await told(console)
+    [certificate] = await certificates(console)
+    ann = Browser(console)
+    request, relay = await asked(ann)
+    document = with_hidden_name(response(AUDIENCE, HERE, request, index="s1"), certificate, cipher)
+    assert b"ann@acme" not in raw(document)
+    document = signed(document, OURS, whole=way == "whole")
+    if way.startswith("within"):
+        document = encrypted(document, certificate, GCM)
+    seen = await ann.get((await bring(ann, text_of(document), relay)).location)
+    assert (seen.status, seen.location) == (303, "/-/account"), seen.text
+    members = (await console.call("acme admin", "GET", "/workspaces/acme/members")).json["items"]
+    assert [one["member"] for one in members] == ["managed:ann@acme.example"]
+
+
+NAMES: dict[str, Callable[[Any, bytes], Any]] = {
+    "for somebody else": lambda document, _: with_hidden_name(document, Signer().der),
+    "no name": lambda document, key: with_hidden_name(document, key, plain=b"<a/>"),
+    "no XML": lambda document, key: with_hidden_name(document, key, plain=b"noise"),
+    "nothing": lambda document, key: with_hidden_name(document, key, plain=b""),
+    "a name of no namespace": lambda document, key: with_hidden_name(document, key, plain=b"<NameID>eve</NameID>"),
+    "a name of nobody": lambda document, key: with_hidden_name(
+        document, key, plain=f'<NameID xmlns="{names.ASSERTION}"> </NameID>'.encode()
+    ),
+    "entities": lambda document, key: with_hidden_name(
+        document, key, plain=f'<!DOCTYPE a [<!ENTITY e "x">]><NameID xmlns="{names.ASSERTION}">&e;</NameID>'.encode()
+    ),
+    "two of them": lambda document, key: _again(with_hidden_name(document, key)),
+    "one in clear, too": lambda document, key: _in_clear(with_hidden_name(document, key)),
+}
+
+
+def _again(document: Any) -> Any:
+    one = document.find(f".//{A}EncryptedID")
+    one.addnext(copy.deepcopy(one))
+    return document
+
+
+def _in_clear(document: Any) -> Any:
+    name = document.find(f".//{A}EncryptedID").addnext
+    name(etree.fromstring(f'<a:NameID xmlns:a="{names.ASSERTION}">eve@acme.example</a:NameID>'))
+    return document
+
+
+@pytest.mark.parametrize("what", NAMES)
+async def test_c9_d6_a_hidden_name_that_is_none_is_nobody(console: Console, what: str) -> None:
+    await told(console)
+    [certificate] = await certificates(console)
+    ann = Browser(console)
+    request, relay = await asked(ann)
+    document = signed(NAMES[what](response(AUDIENCE, HERE, request), certificate), OURS)
+    refused = await bring(ann, text_of(document), relay)
+    assert refused.status in (400, 401), refused.text
+    assert "session.begin" not in [entry.action for entry in console.ledger.entries]
+
+
+async def test_c9_a_hidden_name_that_was_exchanged_on_its_way_is_not_opened(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody can encrypt a name for this node; the signature is over what is encrypted."""
+    await told(console)
+    [certificate] = await certificates(console)
+    monkeypatch.setattr("gateway.console.signin.answers.opened", lambda *_: pytest.fail("it was opened"))
+    ann = Browser(console)
+    request, relay = await asked(ann)
+    document = signed(with_hidden_name(response(AUDIENCE, HERE, request), certificate), OURS)
+    evil = with_hidden_name(response(AUDIENCE, HERE, request, name="eve@acme.example"), certificate)
+    kept, other = (one.find(f".//{A}EncryptedID") for one in (document, evil))
+    kept.getparent().replace(kept, other)
+    assert (await bring(ann, text_of(document), relay)).status == 401
 
 
 async def test_our_keys_take_over_one_from_another(console: Console) -> None:
@@ -172,7 +278,7 @@ FAULTS: tuple[Callable[[Any, bytes, str], Any], ...] = (
 @pytest.mark.parametrize("cipher", [GCM, CBC_128, CBC_256], ids=["gcm", "cbc128", "cbc256"])
 async def test_d4_nothing_tells_why_it_cannot_be_read(console: Console, cipher: str) -> None:
     """No oracle of padding, tag, key, XML or signature: the same words, and after the same time at the least."""
-    await told(console)
+    await told(console, accept_cbc=True)
     [certificate] = await certificates(console)
     seen = set[tuple[int, str]]()
     for number, fault in enumerate(FAULTS, 1):
@@ -221,7 +327,7 @@ async def test_c13_an_encrypted_answer_is_good_once_and_for_its_own_request(cons
     moved = encrypted(response(AUDIENCE, HERE, theirs), certificate, plain=assertion)
     assert (await bring(eve, text_of(moved), their_relay)).status == 403, "what is signed answers another request"
     assert (await bring(ann, text_of(encrypted(said, certificate)), relay)).status == 303
-    again = encrypted(response(AUDIENCE, HERE, request), certificate, CBC_256, plain=assertion)
+    again = encrypted(response(AUDIENCE, HERE, request), certificate, OTHER_GCM, plain=assertion)
     refused = await bring(ann, text_of(again), relay)
     assert (refused.status, "used before" in refused.text) == (401, True)
     assert not any(one.tag == f"{A}Assertion" for one in again.iter())

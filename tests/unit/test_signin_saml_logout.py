@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import hashlib
 import re
 from collections.abc import AsyncIterator, Callable
 from html import unescape
@@ -13,9 +14,13 @@ import pytest
 from lxml import etree
 
 from gateway.saml import names
+from gateway.saml.proving import prove
+from gateway.saml.unpacking import message as unpacked
+from storage.errors import Full
 from tests.harness.browsing import Browser, Seen
 from tests.harness.consoles import Console
 from tests.harness.saml_answers import A, P, Signer, at, metadata, raw
+from tests.harness.saml_envelopes import CBC_128, GCM, with_hidden_name
 from tests.harness.saml_logouts import leaving, left, query, told_in
 from tests.unit.test_signin_saml import AT, OURS, entered, is_in, told
 from tests.unit.test_signin_saml_encrypted import certificates
@@ -27,6 +32,8 @@ PLACES = (
     f'<SingleLogoutService Binding="{names.BY_REDIRECT}" Location="{IDP_OUT}" ResponseLocation="{IDP_DONE}"/>'
 )
 LEAVES = {"metadata": metadata(OURS, places=PLACES)}
+BY_FORM = {"metadata": metadata(OURS, places=PLACES.replace(names.BY_REDIRECT, "urn:x"))}
+"""A provider that takes what is said of signing out by forms alone."""
 _ONWARD = re.compile(r'<meta http-equiv="refresh" content="0;url=([^"]+)">')
 
 
@@ -111,6 +118,51 @@ async def test_c13_an_answer_to_no_request_of_ours_is_refused(console: Console, 
     assert (await get(console, query(left(HERE, answers), OURS))).status == 403
 
 
+async def by_form(console: Console) -> bytes:
+    """The provider takes forms alone from now on; with what this node signs."""
+    [certificate] = await certificates(console, "signing")
+    told_now = await console.call("acme admin", "PUT", "/workspaces/acme/saml/corp", BY_FORM)
+    assert (told_now.json["saml"]["logout"], told_now.json["saml"]["logout_by_form"]) == (f"{IDP_OUT}/post", True)
+    return certificate
+
+
+def sent(page: Seen, certificate: bytes) -> Any:
+    """What the form on a page brings to the provider, as that proves it; its script is the one that may run."""
+    assert f'action="{IDP_OUT}/post"' in page.text
+    policy = page.headers["Content-Security-Policy"]
+    assert ("form-action https:;" in policy, "'unsafe" in policy) == (True, False)
+    script = page.text.partition("<script>")[2].partition("</script>")[0]
+    assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in policy
+    field = next(one for one in ("SAMLRequest", "SAMLResponse") if one in page.hidden)
+    whole = base64.b64decode(page.hidden[field])
+    [seal] = unpacked([certificate], whole).seals
+    prove(seal, [certificate])
+    return etree.fromstring(whole)
+
+
+async def test_who_signs_out_here_is_taken_on_by_a_form_where_nothing_else_is_taken(console: Console) -> None:
+    ann = await entered(console, index="s1")
+    certificate = await by_form(console)
+    page = await signed_out(console, ann)
+    assert (page.status, "entrepot" in ann.cookies, await is_in(ann)) == (200, False, False)
+    request = sent(page, certificate)
+    assert (request.tag, request.get("Destination")) == (f"{P}LogoutRequest", f"{IDP_OUT}/post")
+    assert [one.text for one in request.findall(f"{P}SessionIndex")] == ["s1"]
+    done = await post(console, OURS.sign(left(HERE, request.get("ID"))), field="SAMLResponse")
+    assert (done.status, "signed you out, too" in done.text) == (200, True)
+
+
+async def test_c6_a_provider_that_takes_forms_alone_is_answered_by_one(console: Console) -> None:
+    certificate = await by_form(console)
+    ann = await entered(console, index="s1")
+    page = await post(console, OURS.sign(leaving(HERE)), "there & <back>")
+    assert (page.status, page.hidden["RelayState"]) == (200, "there & <back>"), page.text
+    assert page.headers["Entrepot-Serial"]
+    answer = sent(page, certificate)
+    assert (answer.tag, answer.get("InResponseTo")) == (f"{P}LogoutResponse", "_l1")
+    assert not await is_in(ann)
+
+
 # ---------------------------------------------------------------- begun there
 
 
@@ -152,6 +204,39 @@ async def test_c6_another_provider_of_the_same_names_ends_nothing(console: Conso
         message.find(f"{A}Issuer").text = entity
         assert (await Browser(console).get(f"{at}?{query(message, theirs)}")).status == 303
     assert await is_in(ann)
+
+
+async def test_c6_a_request_whose_name_is_encrypted_ends_what_it_names(console: Console) -> None:
+    [certificate] = await certificates(console)
+    for number, cipher in enumerate((GCM, CBC_128), 1):
+        ann = await entered(console, f"_a{number}", index="s1")
+        bob = await entered(console, f"_b{number}", index="s1", name="bob@acme.example")
+        message = with_hidden_name(leaving(HERE, id=f"_l{number}"), certificate, cipher)
+        assert b"ann@acme" not in raw(message)
+        assert (await post(console, OURS.sign(message))).status == 303
+        assert [await is_in(one) for one in (ann, bob)] == [False, True]
+    stranger = with_hidden_name(leaving(HERE, "bob@acme.example", id="_l8"), Signer().der)
+    assert (await get(console, query(stranger, OURS))).status == 401
+    assert await is_in(bob)
+
+
+async def test_c6_what_breaks_off_before_anything_ended_can_be_asked_again(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request counts as taken once what it names is over."""
+    ann = await entered(console, index="s1")
+    asked_for = query(leaving(HERE), OURS)
+
+    async def full(*_: Any) -> str:
+        raise Full("The disk is full.", "Free some of it.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("gateway.console.signin.logouts.end_named", full)
+        assert (await get(console, asked_for)).status == 507
+    assert await is_in(ann)
+    assert (await get(console, asked_for)).status == 303
+    assert not await is_in(ann)
+    assert (await get(console, asked_for)).status == 401
 
 
 @pytest.mark.parametrize(

@@ -73,11 +73,18 @@ class Arrivals:
         with self._env.begin(write=True) as txn:
             self._use(txn, provider, message, until_ms, now_ms)
 
+    def check(self, provider: str, message: str, until_ms: int, now_ms: int) -> None:
+        """Raises Unauthenticated for a message that was taken before, or is over."""
+        with self._env.begin() as txn:
+            used = txn.get(_used(provider, message, until_ms), db=self._assertions)
+        if until_ms <= now_ms or used is not None:
+            raise _used_before()
+
     def _use(self, txn: Any, provider: str, message: str, until_ms: int, now_ms: int) -> None:
         self._room(txn, self._assertions, ASSERTIONS_MAX, now_ms)
-        used = _key(_until(until_ms), f"{provider}\0{message}".encode())
+        used = _used(provider, message, until_ms)
         if until_ms <= now_ms or txn.get(used, db=self._assertions) is not None:
-            raise Unauthenticated("This answer of your identity provider was used before.", "Begin again.")
+            raise _used_before()
         txn.put(used, b"", db=self._assertions)
 
     def _room(self, txn: Any, table: Any, most: int, now_ms: int) -> None:
@@ -124,6 +131,14 @@ def _purge(txn: Any, table: Any, now_ms: int) -> None:
 
 def _until(at_ms: int) -> bytes:
     return at_ms.to_bytes(_END)
+
+
+def _used(provider: str, message: str, until_ms: int) -> bytes:
+    return _key(_until(until_ms), f"{provider}\0{message}".encode())
+
+
+def _used_before() -> Unauthenticated:
+    return Unauthenticated("This answer of your identity provider was used before.", "Begin again.")
 
 
 def _key(until: bytes, of: bytes) -> bytes:

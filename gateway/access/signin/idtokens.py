@@ -56,8 +56,9 @@ class Key(NamedTuple):
 
 class Claims(NamedTuple):
     """What a token says. `once` follows from the token, is the same for each spelling of it, and for no other one.
-    `values` are the claims that are text, numbers or truth values, as text; `lists` those that are lists of texts.
-    Times in seconds since 1970 UTC."""
+    `values` are the claims that are text, numbers or truth values, as text; `lists` those that are lists of texts;
+    `names` all there are. Only a logout token has `events`, and may have no subject, "". Times in seconds since 1970
+    UTC."""
 
     issuer: str
     subject: str
@@ -68,6 +69,8 @@ class Claims(NamedTuple):
     once: bytes
     values: Mapping[str, str]
     lists: Mapping[str, tuple[str, ...]] = {}
+    events: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()
 
 
 class Unproven(NamedTuple):
@@ -85,8 +88,9 @@ class Unproven(NamedTuple):
 # ---------------------------------------------------------------- the form
 
 
-def take_apart(text: str) -> Unproven:
-    """Raises Unauthenticated. Told is what is wrong with the token itself, whoever it is meant for."""
+def take_apart(text: str, *, logout: bool = False) -> Unproven:
+    """An identity token, or a `logout` token. Raises Unauthenticated. Told is what is wrong with the token itself,
+    whoever it is meant for."""
     parts = text.split(".") if len(text) <= TOKEN_CHARS_MAX else []
     if len(parts) != 3 or not all(parts):
         _refuse("it is not header, claims and signature")
@@ -97,12 +101,15 @@ def take_apart(text: str) -> Unproven:
     algorithm, kid = header.get("alg"), _text(header, "kid")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         _refuse("its algorithm is not taken here")
-    if "typ" in header and (not isinstance(header["typ"], str) or header["typ"].upper() != "JWT"):
+    types = ("JWT", "LOGOUT+JWT") if logout else ("JWT",)
+    if "typ" in header and (not isinstance(header["typ"], str) or header["typ"].upper() not in types):
         _refuse("it is another type of token")
-    return Unproven(text, algorithm, kid, _claims(payload, f"{parts[0]}.{parts[1]}"))
+    if ("events" in payload) != logout:  # RFC 8417: it tells of something that happened
+        _refuse("it is another type of token")
+    return Unproven(text, algorithm, kid, _claims(payload, f"{parts[0]}.{parts[1]}", logout=logout))
 
 
-def _claims(payload: dict[str, Any], signed: str) -> Claims:
+def _claims(payload: dict[str, Any], signed: str, *, logout: bool) -> Claims:
     issuer = _text(payload, "iss")
     audience = payload.get("aud")
     if isinstance(audience, list) and len(audience) == 1:  # one for several could be used by each of them at the others
@@ -115,7 +122,7 @@ def _claims(payload: dict[str, Any], signed: str) -> Claims:
     once = hashlib.sha256(b"\0".join((b"jti", issuer.encode(), named.encode()) if named else (b"", signed.encode())))
     return Claims(
         issuer,
-        _text(payload, "sub"),
+        "" if logout and "sub" not in payload else _text(payload, "sub"),
         audience,
         expires_s,
         issued_s,
@@ -123,7 +130,15 @@ def _claims(payload: dict[str, Any], signed: str) -> Claims:
         once.digest(),
         {name: said for name, value in payload.items() if (said := _said(value)) is not None},
         {name: tuple(value) for name, value in payload.items() if _is_texts(value)},
+        _events(payload.get("events")),
+        frozenset(payload),
     )
+
+
+def _events(told: object) -> frozenset[str]:
+    """The names of those that are objects, as they must be (RFC 8417 section 2.2)."""
+    events = told if isinstance(told, dict) else {}
+    return frozenset(name for name, value in events.items() if isinstance(value, dict))
 
 
 def _is_texts(value: object) -> bool:

@@ -52,12 +52,13 @@ def remote() -> Remote:
 class Endpoints(NamedTuple):
     """Where an issuer lets people sign in, gives tokens for codes, and tells of people; "" = it tells of none. `basic`:
     it takes a client's secret as Basic; `names_itself`: it says in what it sends people back with who it is (RFC
-    9207)."""
+    9207). `end_session` is where it signs people out, "" = nowhere."""
 
     authorization: str
     token: str
     basic: bool
     names_itself: bool
+    end_session: str = ""
 
 
 class _Known(NamedTuple):
@@ -197,6 +198,7 @@ def _endpoints_of(found: dict[str, Any], private_network: bool) -> Endpoints:
         at("token_endpoint"),
         not isinstance(ways, list) or "client_secret_basic" in ways or "client_secret_post" not in ways,
         found.get("authorization_response_iss_parameter_supported") is True,
+        at("end_session_endpoint"),
     )
 
 

@@ -1,8 +1,8 @@
 """By what does an identity provider know the sessions that it has vouched for, when somebody is to be signed out?
 
-By the name that it gave to who signed in, and by an index of the session there. Both are kept here, at the origin: the
-journal goes to every edge and forgets nothing. A row is written before its session begins and goes after that is over
-in any case; a row without a session means nothing.
+By the name that it gave to who signed in, and by an index or an id of the session there. They are kept here, at the
+origin: the journal goes to every edge and forgets nothing. A row is written before its session begins and goes after
+that is over in any case; a row without a session means nothing.
 
     subjects        session id                                     -> Subject
     subjects_known  sha256 of how it is known (32 bytes), session id -> nothing
@@ -21,23 +21,28 @@ from typing import Any
 import lmdb
 import msgspec
 
+from gateway.access.signin.idtokens import Claims
 from gateway.saml.shapes import Name
 from storage.errors import Damaged, Unavailable
 
-SUBJECTS_MAX = 1_000_000
+SUBJECTS_MAX = 500_000
+HINT_CHARS_MAX = 2_000
+"""Of an identity token that is kept, to be shown when its person signs out. Where it is longer, the issuer asks him."""
 ASKED_MS = 600_000
 RANDOM_BYTES = 12
 UNSPECIFIED = "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified"
 
 
 class Subject(msgspec.Struct, frozen=True, array_like=True):
-    """How a provider (its id) knows a session; it is over at `until_ms` at the latest."""
+    """How a provider (its id) knows a session, by any of `known`; it is over at `until_ms` at the latest. `hint` is the
+    identity token that it began by, "" = none is kept."""
 
     provider: str
-    known: bytes
+    known: tuple[bytes, ...]
     name: Name
     indexes: tuple[str, ...]
     until_ms: int
+    hint: str = ""
 
     def __repr__(self) -> str:
         return "Subject(hidden)"
@@ -50,6 +55,20 @@ def known_as(provider: str, issuer: str, audience: str, name: Name) -> bytes:
     """The same for every way to write a name (Core section 2.2.2): what is left out says whose it is anyway."""
     parts = (provider, name.text, name.format or UNSPECIFIED, name.qualifier or issuer, name.sp_qualifier or audience)
     return hashlib.sha256(msgspec.msgpack.encode(parts)).digest()
+
+
+def known_by(provider: str, what: str, said: str) -> bytes:
+    """The same for what an OpenID provider says: `what` is "sub" or "sid"."""
+    return hashlib.sha256(msgspec.msgpack.encode((provider, what, said))).digest()
+
+
+def subject_of(provider: str, claims: Claims, hint: str, until_ms: int) -> Subject:
+    """How an OpenID provider knows a session that begins by these claims; `hint` is the token that they are of."""
+    session = claims.values.get("sid", "")
+    told = (("sub", claims.subject), ("sid", session))
+    known = tuple(known_by(provider, what, said) for what, said in told if said)
+    kept = hint if len(hint) <= HINT_CHARS_MAX else ""
+    return Subject(provider, known, Name(claims.subject), (session,) if session else (), until_ms, kept)
 
 
 class Subjects:
@@ -69,7 +88,8 @@ class Subjects:
             if txn.stat(self._subjects)["entries"] >= SUBJECTS_MAX:
                 raise Unavailable("Too many people are signed in.", "Try again later.", retry_after_s=60)
             txn.put(id, msgspec.msgpack.encode(subject), db=self._subjects)
-            txn.put(subject.known + id, b"", db=self._known)
+            for one in subject.known:
+                txn.put(one + id, b"", db=self._known)
             txn.put(subject.until_ms.to_bytes(8) + id, b"", db=self._until)
 
     def of(self, session: str) -> Subject | None:
@@ -95,8 +115,8 @@ class Subjects:
             while cursor.first() and int.from_bytes(bytes(cursor.key())[:8]) <= now_ms:
                 id = bytes(cursor.key())[8:]
                 row = txn.pop(id, db=self._subjects)
-                if row is not None:
-                    txn.delete(_decoded(row).known + id, db=self._known)
+                for known in () if row is None else _decoded(row).known:
+                    txn.delete(known + id, db=self._known)
                 cursor.delete()
 
 

@@ -86,7 +86,7 @@ def sign_out_user(name: str, /, *, json: AsJson = False, url: AtUrl = "", profil
 
 @users.command(name="forget-device")
 def forget_device(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """Ask a user for one-time codes no more, until another device is set up.
+    """Ask a user for one-time codes no more, until another device is set up, and sign the user out everywhere.
 
     Parameters
     ----------
@@ -96,6 +96,25 @@ def forget_device(name: str, /, *, json: AsJson = False, url: AtUrl = "", profil
     with reach(url, profile) as node:
         node.delete(f"/users/{name}/device")
     Output(json).fact({"forgotten": name}, f"User {name} is asked for no one-time codes.")
+
+
+@users.command(name="reset-factors")
+def reset_factors(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
+    """Take one-time codes, passkeys and recovery codes away from a user who has lost them, and sign the user out
+    everywhere. The password is enough then, until something is set up anew.
+
+    Parameters
+    ----------
+    name
+        The name of the user.
+    """
+    with reach(url, profile) as node:
+        node.delete(f"/users/{name}/second-factors")
+    out = Output(json)
+    out.fact({"reset": name}, f"User {name} signs in with the password alone.")
+    out.note(
+        f"Where that may be known, too: entrepot user password-link {name}. Its tokens go on: entrepot token list."
+    )
 
 
 @users.command(name="passkeys")
@@ -237,6 +256,24 @@ def remove_member(
     with reach(url, profile) as node:
         node.delete(f"/workspaces/{workspace}/members/{member}")
     Output(json).fact({"removed": member}, f"{member} is no member of {workspace} any more.")
+
+
+@members.command(name="sign-out")
+def sign_member_out(
+    workspace: AtWorkspace, member: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+) -> None:
+    """End all sessions of a managed user; its tokens go on. Those of a user of the node: entrepot user sign-out.
+
+    Parameters
+    ----------
+    workspace
+        The workspace.
+    member
+        managed:NAME.
+    """
+    with reach(url, profile) as node:
+        node.delete(f"/workspaces/{workspace}/members/{member}/sessions")
+    Output(json).fact({"signed_out": member}, f"{member} is signed out everywhere.")
 
 
 @teams.command(name="create")

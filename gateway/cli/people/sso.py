@@ -28,6 +28,7 @@ def add_provider(
     client_secret_file: str = "",
     who: Joining = EVERYBODY,
     scope: tuple[str, ...] = (),
+    sign_out: bool = True,
     private_network: bool = False,
     json: AsJson = False,
     url: AtUrl = "",
@@ -47,18 +48,25 @@ def add_provider(
         A file with the secret that it gave, - for stdin; none for a public client.
     scope
         What to ask for beside openid; may be given several times. Else profile and email.
+    sign_out
+        Who signs out here is taken on to sign out there, where the issuer has a place for it.
     private_network
         The issuer is not on the public Internet. Needs admin on everything.
     """
     at = owned(provider)
     people = who.told("preferred_username") | {"client_secret": _secret(client_secret_file), "scopes": list(scope)}
+    people["signs_out"] = sign_out
     body = {"name": at.name, "issuer": issuer, "audience": client_id, "private_network": private_network}
     with reach(url, profile) as node:
         made = node.post(f"/workspaces/{at.workspace}/providers", body | {"people": people})
         back = f"{node.url}{made['people']['back']}"
     out = Output(json)
-    out.fact(made | {"redirect_uri": back}, back)
+    own = back.removesuffix("/return")
+    more = {"post_logout_redirect_uri": f"{own}/signed-out", "backchannel_logout_uri": f"{own}/back-channel"}
+    out.fact(made | {"redirect_uri": back} | more, back)
     out.note("Register this address there as the redirect URI, with the name by which people reach this node.")
+    out.note(f"For signing out: {own}/signed-out as the post logout redirect URI, {own}/back-channel as the")
+    out.note("back-channel logout URI; without the former, add it with --no-sign-out.")
 
 
 @app.command(name="add-saml")
@@ -73,6 +81,7 @@ def add_saml_provider(
     subject_attribute: str = "",
     unsolicited: bool = False,
     sign_requests: bool = False,
+    accept_cbc: bool = False,
     private_network: bool = False,
     json: AsJson = False,
     url: AtUrl = "",
@@ -96,6 +105,9 @@ def add_saml_provider(
         People may begin there, too; they are asked here whether they meant to.
     sign_requests
         Sign what it is asked, also where its metadata does not want that.
+    accept_cbc
+        Read what it encrypts by AES-CBC also where it does not sign the whole answer: for old ones that can do neither
+        AES-GCM nor that. Whoever changes such an answer on its way has a chance to learn what is in it.
     private_network
         The identity provider may be reached by plain http. Needs admin on everything.
     """
@@ -107,6 +119,7 @@ def add_saml_provider(
         "subject": subject_attribute,
         "unsolicited": unsolicited,
         "sign_requests": sign_requests,
+        "accept_cbc": accept_cbc,
         "private_network": private_network,
         "people": who.told("NameID"),
     }
@@ -120,6 +133,7 @@ def renew_saml_provider(
     *,
     metadata: str,
     sign_requests: bool | None = None,
+    accept_cbc: bool | None = None,
     json: AsJson = False,
     url: AtUrl = "",
     profile: AsProfile = "",
@@ -134,12 +148,13 @@ def renew_saml_provider(
         A file with the metadata document of the identity provider, - for stdin.
     sign_requests
         Sign what it is asked, also where its metadata does not want that; else as before.
+    accept_cbc
+        As with add-saml; else as before.
     """
-    at, document = owned(provider), _document(metadata)
+    at = owned(provider)
+    body = {"metadata": _document(metadata), "sign_requests": sign_requests, "accept_cbc": accept_cbc}
     with reach(url, profile) as node:
-        told = node.put(
-            f"/workspaces/{at.workspace}/saml/{at.name}", {"metadata": document, "sign_requests": sign_requests}
-        )
+        told = node.put(f"/workspaces/{at.workspace}/saml/{at.name}", body)
     Output(json).fact(told, "\n".join(one["sha256"] for one in told["saml"]["certificates"]))
 
 

@@ -23,7 +23,7 @@ def people_of(asked: NewPeople) -> People:
         raise Invalid("A claim of groups needs teams that its values lead to.", "Name both, or neither.")
     domains = tuple(sorted({one.lower().removeprefix("@") for one in asked.domains}))
     teams = {value: slug(team, "A team") for value, team in asked.teams.items()}
-    return People(asked.name, asked.scopes, domains, asked.claims, asked.joins, asked.groups, teams)
+    return People(asked.name, asked.scopes, domains, asked.claims, asked.joins, asked.groups, teams, asked.signs_out)
 
 
 def check_room(reading: Reading, ws: str, name: str) -> list[Provider]:

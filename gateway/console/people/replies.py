@@ -157,6 +157,7 @@ class People(Told, frozen=True):
     joins: bool
     groups: str
     teams: dict[str, str]
+    signs_out: bool  # who signs out here is taken on to sign out there
 
 
 class Certificate(Told, frozen=True):
@@ -182,6 +183,8 @@ class Saml(Told, frozen=True):
     sign_requests: bool  # in any case, also where its metadata does not want it
     wants_signed: bool  # its metadata does
     logout: str  # where people are signed out there; "" = nowhere
+    logout_by_form: bool  # else by redirect
+    accept_cbc: bool  # also where nothing around what is encrypted is signed
     keys: tuple[SamlPair, ...]
 
 

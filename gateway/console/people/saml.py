@@ -54,7 +54,7 @@ async def add_provider(call: Call) -> Reply:
     pair = await new_pair(call, ws, id)
     saml = Saml(
         described.sign_on, described.certificates, body.subject, body.unsolicited, (pair,), described.wants_signed,
-        body.sign_requests, described.logout, described.logout_answers,
+        body.sign_requests, described.logout, described.logout_answers, described.logout_posts, body.accept_cbc,
     )  # fmt: skip
 
     def decide(reading: Reading, principal: Principal) -> Decided:
@@ -96,6 +96,8 @@ async def renew_provider(call: Call) -> Reply:
             wants_signed=described.wants_signed,
             logout=described.logout,
             logout_answers=described.logout_answers,
+            logout_posts=described.logout_posts,
+            takes_cbc=saml.takes_cbc if body.accept_cbc is None else body.accept_cbc,
             signs=saml.signs if body.sign_requests is None else body.sign_requests,
         )
         given_up = set(saml.certificates) - set(fresh.certificates)

@@ -345,7 +345,8 @@ class NewClaimRule(Body, frozen=True):
 
 
 class NewPeople(Body, frozen=True):
-    """For people that sign in at the provider (storage.nouns.People). `client_secret` "" = it gave none."""
+    """For people that sign in at the provider (storage.nouns.People). `client_secret` "" = it gave none.
+    `signs_out`: who signs out here is taken on to sign out there."""
 
     client_secret: Annotated[str, msgspec.Meta(max_length=1024)] = ""
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] = "preferred_username"
@@ -355,6 +356,7 @@ class NewPeople(Body, frozen=True):
     joins: bool = False
     groups: Name = ""
     teams: Annotated[dict[Claimed, Name], msgspec.Meta(max_length=200)] = msgspec.field(default_factory=dict)
+    signs_out: bool = True
 
     def __repr__(self) -> str:
         return "NewPeople(hidden)"
@@ -404,7 +406,8 @@ Description = Annotated[str, msgspec.Meta(min_length=1, max_length=256 << 10)]
 class NewSamlProvider(Body, frozen=True):
     """`metadata` is the provider's own document; `entity_id` says which is meant where it describes several. `audience`
     is what this node is called there. `subject` and `unsolicited` as in storage.nouns.Saml. Requests are signed where
-    the metadata wants that, and with `sign_requests` in any case."""
+    the metadata wants that, and with `sign_requests` in any case. `accept_cbc`: what is encrypted by CBC is opened also
+    where nothing around it is signed."""
 
     name: Name
     metadata: Description
@@ -413,15 +416,17 @@ class NewSamlProvider(Body, frozen=True):
     subject: Name = ""
     unsolicited: bool = False
     sign_requests: bool = False
+    accept_cbc: bool = False
     private_network: bool = False
     people: SamlPeople = msgspec.field(default_factory=SamlPeople)
 
 
 class NewMetadata(Body, frozen=True):
-    """`sign_requests` as in NewSamlProvider; null = as before."""
+    """`sign_requests` and `accept_cbc` as in NewSamlProvider; null = as before."""
 
     metadata: Description
     sign_requests: bool | None = None
+    accept_cbc: bool | None = None
 
 
 class IdentityToken(Body, frozen=True):

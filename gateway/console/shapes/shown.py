@@ -217,6 +217,7 @@ def provider(noun: Provider, name_of: Callable[[str], str], back: str) -> Shown:
             "joins": people.joins,
             "groups": people.groups,
             "teams": people.teams,
+            "signs_out": people.signs_out,
         }
     if noun.saml is not None:
         told["saml"] = {
@@ -228,6 +229,8 @@ def provider(noun: Provider, name_of: Callable[[str], str], back: str) -> Shown:
             "sign_requests": noun.saml.signs,
             "wants_signed": noun.saml.wants_signed,
             "logout": noun.saml.logout,
+            "logout_by_form": noun.saml.logout_posts,
+            "accept_cbc": noun.saml.takes_cbc,
             "keys": [saml_pair(one) for one in noun.saml.pairs],
         }
     return told

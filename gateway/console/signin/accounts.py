@@ -14,7 +14,7 @@ from gateway.console.calls import cookies
 from gateway.console.calls.services import latest_ms_of
 from gateway.console.signin import methods
 from gateway.console.signin.addresses import ACCOUNT, SIGN_IN, SIGN_OUT, onward
-from gateway.console.signin.logouts import goodbye
+from gateway.console.signin.goodbyes import goodbye
 from gateway.console.signin.visits import Pages, Visit, seen_other
 from storage.errors import Absent, TooMany, Unauthenticated, Unavailable
 from storage.index.catalog import Reading

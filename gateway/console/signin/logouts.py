@@ -3,35 +3,34 @@
 Here: his session ends first, whatever comes then, and his browser takes a signed request on to the provider. There: the
 provider's signed request, in any browser or none of his, ends the sessions that it names, and no others; each is taken
 once (C13). Nobody else can end anything: what is not signed, or was brought before, is refused before anything is read.
+What is said goes by address, or by a form where the provider takes nothing else.
 """
 
+import base64
 import logging
-from functools import partial
 
 import trio
 from quart import Response
 
 from formats.kit.xmls import Element
 from gateway.access.rights.verdicts import ANONYMOUS
-from gateway.access.signin import leaving, sessions
-from gateway.console.calls import cookies
+from gateway.access.signin import leaving
 from gateway.console.calls.services import latest_ms_of
 from gateway.console.people.federating import begin_of
 from gateway.console.signin.addresses import base_of
-from gateway.console.signin.answers import decoded, documents_of
+from gateway.console.signin.answers import decoded, documents_of, named_in
+from gateway.console.signin.ending import end_named
+from gateway.console.signin.posting import Onward, posting
 from gateway.console.signin.saml import ANSWER_CHARS_MAX, AT, asked, signer
 from gateway.console.signin.visits import FIELD_CHARS_MAX, Pages, Visit, seen_other
-from gateway.saml import logouts, redirects
+from gateway.saml import logouts, redirects, writing
 from gateway.saml.proving import prove
 from gateway.saml.shapes import Sent
-from storage.commit import Decided
-from storage.errors import Forbidden, Invalid, Problem, Unauthenticated
-from storage.index.catalog import Reading
-from storage.nouns import SYSTEM, AnyChange, Draft, Provider, PutToken, Saml, Token
+from storage.errors import Forbidden, Invalid, Unauthenticated
+from storage.nouns import Provider, Saml
 
 PAGES = Pages()
 HERE = f"{AT}/logout"
-ENDED_MAX = 1_000
 _log = logging.getLogger("entrepot.signin")
 
 
@@ -59,39 +58,15 @@ async def heard_by_form(visit: Visit) -> Response:
     return await _heard(visit, ws, provider, saml, proven[0], visit.field("RelayState"))
 
 
-async def farewell(visit: Visit, token: Token) -> str:
-    """Where to go on to, to sign out at the provider by which this session, which is over, began; "" = nowhere."""
-    sign_in = token.sign_in
-    if sign_in is None or not sign_in.provider:
-        return ""
-    with visit.services.catalog.read() as reading:
-        provider = reading.provider(sign_in.workspace, sign_in.provider)
-    if provider is None or provider.saml is None or not provider.saml.logout or not provider.saml.pairs:
-        return ""
-    vault = visit.signing_in.vault
-    try:
-        subject = await trio.to_thread.run_sync(vault.subjects.of, token.id)
-        if subject is None:
-            return ""
-        now_ms, to = visit.services.now_ms(), provider.saml.logout
-        id = leaving.asking(vault.seal, provider.id, now_ms)
-        request = logouts.request(to, provider.audience, id, subject.name, subject.indexes, now_ms)
-        key = await signer(visit, sign_in.workspace, provider, provider.saml)
-        return redirects.address(to, redirects.ASKING, request, "", key)
-    except Problem as problem:  # he is out here, and that must not fail for what is said elsewhere
-        _log.warning("nobody is signed out at the provider %r: %s", provider.name, problem.message)
-        return ""
-
-
-async def goodbye(visit: Visit, token: Token, serial: str) -> Response | None:
-    """The page that leads on to the provider, by itself; a form may not lead to another site. None = there is none."""
-    onward = await farewell(visit, token)
-    if not onward:
+async def farewell(visit: Visit, ws: str, provider: Provider, subject: leaving.Subject) -> Onward | None:
+    """With what to go on, to sign out at the provider by which a session of this subject, which is over, began; None =
+    nowhere. Raises Unavailable, Damaged."""
+    saml, now_ms = provider.saml, visit.services.now_ms()
+    if saml is None or not saml.logout or not saml.pairs:
         return None
-    page = visit.page("signed_out.html", onward=onward, who="")
-    page.headers["Entrepot-Serial"] = serial
-    page.headers.add(*cookies.set_cookie(cookies.SESSION, "", secure=visit.secure))
-    return page
+    id = leaving.asking(visit.signing_in.vault.seal, provider.id, now_ms)
+    request = logouts.request(saml.logout, provider.audience, id, subject.name, subject.indexes, now_ms)
+    return await _sent(visit, ws, provider, saml, (saml.logout, redirects.ASKING, request, id, ""))
 
 
 # ---------------------------------------------------------------- steps
@@ -106,7 +81,8 @@ async def _heard(visit: Visit, ws: str, provider: Provider, saml: Saml, message:
             return await _left(visit, provider, logouts.left_of(message, expected))
         if message.name != logouts.REQUEST:
             raise Invalid("This is no message about signing out.")
-        return await _leave(visit, ws, provider, saml, logouts.leaving_of(message, expected), relay)
+        named = await named_in(visit, ws, provider, saml, message)
+        return await _leave(visit, ws, provider, saml, logouts.leaving_of(message, expected, named), relay)
     except (Unauthenticated, Forbidden, Invalid) as problem:
         _log.info("a SAML message about signing out was refused in workspace %r: %s", ws, problem.message)
         raise
@@ -115,32 +91,36 @@ async def _heard(visit: Visit, ws: str, provider: Provider, saml: Saml, message:
 async def _leave(visit: Visit, ws: str, provider: Provider, saml: Saml, who: logouts.Leaving, relay: str) -> Response:
     """End what is named, and tell the provider."""
     vault, now_ms = visit.signing_in.vault, latest_ms_of(visit.services)
-    await trio.to_thread.run_sync(vault.arrivals.use, provider.id, f"logout {who.id}", who.until_ms, now_ms)
     known = leaving.known_as(provider.id, provider.issuer, provider.audience, who.name)
-    named = await trio.to_thread.run_sync(vault.subjects.sessions, known, who.indexes)
-    serial = ""
-    for at in range(0, len(named), ENDED_MAX):
-        serial = await visit.commit(partial(_endings, ws, provider, named[at : at + ENDED_MAX], now_ms)) or serial
+
+    def named() -> list[str]:
+        vault.arrivals.check(provider.id, f"logout {who.id}", who.until_ms, now_ms)
+        return vault.subjects.sessions(known, who.indexes)
+
+    serial = await end_named(visit, ws, provider, await trio.to_thread.run_sync(named))
+    # known as used once they are over: what breaks off before that can be asked for again
+    await trio.to_thread.run_sync(vault.arrivals.use, provider.id, f"logout {who.id}", who.until_ms, now_ms)
     if not saml.logout_answers or not saml.pairs:
         return visit.page("signed_out.html", onward="", told="Your identity provider has asked for it.", who="")
     id = leaving.asking(vault.seal, provider.id, now_ms)
     answer = logouts.answer(saml.logout_answers, provider.audience, id, who.id, visit.services.now_ms())
+    onward = await _sent(visit, ws, provider, saml, (saml.logout_answers, redirects.ANSWERING, answer, id, relay))
+    if not onward.fields:
+        return seen_other(onward.address, serial=serial)
+    page = posting(visit, onward, "Next, your identity provider is told.")
+    page.headers["Entrepot-Serial"] = serial
+    return page
+
+
+async def _sent(visit: Visit, ws: str, provider: Provider, saml: Saml, said: tuple[str, str, str, str, str]) -> Onward:
+    """A message of ours, signed: where to, in which field, the text and its id, and what goes along."""
+    to, field, message, id, relay = said
     key = await signer(visit, ws, provider, saml)
-    return seen_other(redirects.address(saml.logout_answers, redirects.ANSWERING, answer, relay, key), serial=serial)
-
-
-def _endings(ws: str, provider: Provider, ids: list[str], now_ms: int, reading: Reading) -> Decided:
-    """The sessions of these ids that began by this provider and are not over."""
-    found = [token for id in ids if (token := reading.token_by_id(id)) is not None and token.sign_in is not None]
-    changes: list[AnyChange] = [
-        PutToken(sessions.ended(one, now_ms))
-        for one in found
-        if one.sign_in is not None
-        and (one.sign_in.workspace, one.sign_in.provider) == (ws, provider.id)
-        and sessions.is_living(reading, one, now_ms)
-    ]
-    draft = Draft(SYSTEM, "", provider.id, "session.end", tuple(changes)) if changes else None
-    return Decided(draft, None, SYSTEM)
+    if not saml.logout_posts:
+        return Onward(redirects.address(to, field, message, relay, key))
+    whole = writing.signed(message, id, key, saml.pairs[0].signing)
+    told = {field: base64.b64encode(whole.encode()).decode()} | ({"RelayState": relay} if relay else {})
+    return Onward(to, told, plain=provider.private_network)
 
 
 async def _left(visit: Visit, provider: Provider, left: logouts.Left) -> Response:

@@ -7,15 +7,17 @@ the same question for every protocol (`vouched.py`).
 from collections.abc import Sequence
 from urllib.parse import quote
 
+import trio
 from quart import Response
 
 from gateway.access.rights.verdicts import ANONYMOUS
-from gateway.access.signin import flows, signon
+from gateway.access.signin import flows, leaving, signon
 from gateway.access.signin.flows import Going
 from gateway.access.signin.idtokens import Claims, check_times, prove, take_apart
 from gateway.access.signin.issuers import Endpoints
 from gateway.access.signin.vouching import refused
 from gateway.console.calls import cookies
+from gateway.console.calls.services import latest_ms_of
 from gateway.console.people.federating import back_of, begin_of, secret_of
 from gateway.console.signin import methods
 from gateway.console.signin.addresses import SIGN_IN, base_of, onward
@@ -26,6 +28,7 @@ from storage.errors import Absent, Forbidden, Unauthenticated, UpstreamFailed
 from storage.nouns import Provider
 
 PAGES = Pages()
+AT = f"{SIGN_IN}/oidc/<workspace>/<provider>"
 COMPANY = f"{SIGN_IN}/company"
 
 
@@ -49,17 +52,17 @@ async def show_company(visit: Visit) -> Response:
     return visit.page("company.html", onward=next, providers=found, message=message)
 
 
-@PAGES.add("GET", f"{SIGN_IN}/oidc/<workspace>/<provider>", signed_in=False)
+@PAGES.add("GET", AT, signed_in=False)
 async def leave(visit: Visit) -> Response:
     """Off to the provider."""
-    ws, provider = _asked(visit)
-    endpoints = await _endpoints(visit, provider)
+    ws, provider = asked(visit)
+    endpoints = await endpoints_of(visit, provider)
     next, now_ms = onward(visit.argument("next")), visit.services.now_ms()
     address = signon.begin(provider, endpoints, ws, next, _back(visit, ws, provider), visit.form_cookie, now_ms)
     return seen_other(address, cookies.set_cookie(cookies.FORM, visit.form_cookie, secure=visit.secure))
 
 
-@PAGES.add("GET", f"{SIGN_IN}/oidc/<workspace>/<provider>/return", signed_in=False)
+@PAGES.add("GET", f"{AT}/return", signed_in=False)
 async def come_back(visit: Visit) -> Response:
     try:
         return await _come_back(visit)
@@ -69,22 +72,32 @@ async def come_back(visit: Visit) -> Response:
 
 
 async def _come_back(visit: Visit) -> Response:
-    ws, provider = _asked(visit)
+    ws, provider = asked(visit)
     going = flows.returned(visit.argument("state"), visit.form_cookie, visit.services.now_ms())
     if (going.workspace, going.provider) != (ws, provider.id):
         raise Forbidden("This answer is another identity provider's.", "Begin again.")
-    endpoints = await _endpoints(visit, provider)
+    endpoints = await endpoints_of(visit, provider)
     signon.check_issuer(provider, endpoints, {"iss": visit.argument("iss")})
     code = visit.argument("code")
     if visit.argument("error") or not code:
         raise refused("It was cancelled, or not allowed there.")
-    claims = await _redeemed(visit, ws, provider, endpoints, going, code)
+    claims, hint = await _redeemed(visit, ws, provider, endpoints, going, code)
     person = signon.person_of(provider, claims, going, visit.form_cookie)
-    return await enter(visit, ws, provider, person, going.next)
+
+    async def keep(session: str) -> None:
+        """By what the provider will name this session when it is to end."""
+        now_ms = latest_ms_of(visit.services)
+        until_ms = now_ms + visit.services.sign_in.session_seconds_max * 1000
+        subject = leaving.subject_of(provider.id, claims, hint, until_ms)
+        await trio.to_thread.run_sync(visit.signing_in.vault.subjects.put, session, subject, now_ms)
+
+    return await enter(visit, ws, provider, person, going.next, first=keep)
 
 
-async def _redeemed(visit: Visit, ws: str, provider: Provider, endpoints: Endpoints, going: Going, code: str) -> Claims:
-    """What the provider has signed, for this code. Raises Unauthenticated, UpstreamFailed."""
+async def _redeemed(
+    visit: Visit, ws: str, provider: Provider, endpoints: Endpoints, going: Going, code: str
+) -> tuple[Claims, str]:
+    """What the provider has signed, for this code, and the text of that. Raises Unauthenticated, UpstreamFailed."""
     services, private = visit.services, provider.private_network
     secret = secret_of(services, ws, provider)
     verifier = signon.verifier_of(going, visit.form_cookie)
@@ -95,13 +108,14 @@ async def _redeemed(visit: Visit, ws: str, provider: Provider, endpoints: Endpoi
         raise UpstreamFailed("The identity provider gives no identity token.", "Is the scope openid allowed there?")
     unproven = take_apart(text)
     check_times(unproven.claims, services.now_ms())
-    return prove(unproven, await services.issuers.key(provider.issuer, unproven.kid, private_network=private))
+    key = await services.issuers.key(provider.issuer, unproven.kid, private_network=private)
+    return prove(unproven, key), text
 
 
 # ---------------------------------------------------------------- where
 
 
-def _asked(visit: Visit) -> tuple[str, Provider]:
+def asked(visit: Visit) -> tuple[str, Provider]:
     """The Workspace and the provider that the address names. Raises Absent."""
     at = visit.asked.view_args or {}
     ws, name = str(at.get("workspace", "")), str(at.get("provider", ""))
@@ -111,7 +125,7 @@ def _asked(visit: Visit) -> tuple[str, Provider]:
     return ws, found
 
 
-async def _endpoints(visit: Visit, provider: Provider) -> Endpoints:
+async def endpoints_of(visit: Visit, provider: Provider) -> Endpoints:
     return await visit.services.issuers.endpoints(provider.issuer, private_network=provider.private_network)
 
 

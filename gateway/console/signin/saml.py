@@ -70,7 +70,7 @@ async def describe(visit: Visit) -> Response:
     ws, provider, saml = asked(visit)
     base = f"{base_of(visit.asked, visit.services.sign_in.url)}{begin_of(ws, provider)}"
     told = descriptions.description(
-        provider.audience, f"{base}/return", f"{base}/logout", saml.pairs, signs=signs(saml)
+        provider.audience, f"{base}/return", f"{base}/logout", saml.pairs, signs=signs(saml), cbc=saml.takes_cbc
     )
     return Response(told, content_type=descriptions.MEDIA)
 
@@ -137,7 +137,7 @@ async def _enter(visit: Visit, ws: str, provider: Provider, code: str, next: str
         known = leaving.known_as(provider.id, provider.issuer, provider.audience, arrival.name)
         now_ms = latest_ms_of(visit.services)
         until_ms = now_ms + visit.services.sign_in.session_seconds_max * 1000
-        subject = leaving.Subject(provider.id, known, arrival.name, arrival.sessions, until_ms)
+        subject = leaving.Subject(provider.id, (known,), arrival.name, arrival.sessions, until_ms)
         await trio.to_thread.run_sync(visit.signing_in.vault.subjects.put, session, subject, now_ms)
 
     response = await enter(visit, ws, provider, person, next, arrival.until_ms, keep)

@@ -1,7 +1,8 @@
-"""What does the one script of the pages do? It asks the browser for a passkey, and sends what comes of it as the form.
+"""What do the scripts of the pages do? One asks the browser for a passkey, and sends what comes of it as the form. The
+other one sends the form that leads on to an identity provider.
 
-It stands on the pages of passkeys alone, which their policy names by its hash: no other script runs there, and none
-anywhere else. What to ask for is JSON in the form's `data-asked`.
+Each stands on its own pages alone, whose policy names it by its hash: no other script runs there, and none anywhere
+else. What to ask for is JSON in the form's `data-asked`.
 """
 
 SCRIPT = """
@@ -25,3 +26,5 @@ form.addEventListener("submit", async (event) => {
   }
 });
 """
+
+ONWARD = "document.forms[0].submit();"

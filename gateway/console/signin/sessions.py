@@ -1,7 +1,7 @@
 """Who is signed in, and how is that ended? Sessions of people, listed and ended by them and by administrators.
 
 Also what an administrator does where somebody cannot sign in: a link to set a password, which is handed over by other
-means, since the node sends no mail; and a device of one-time codes forgotten.
+means, since the node sends no mail. Where a device or passkeys are lost: `lost.py`.
 """
 
 from collections.abc import Callable, Iterable
@@ -9,18 +9,25 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from gateway.access import tokens
-from gateway.access.rights.verdicts import Principal, controls, judge_node, on_node
+from gateway.access.rights.grants import PEOPLE
+from gateway.access.rights.verdicts import Principal, controls, judge_node, judge_workspace, on_node
 from gateway.access.signin import sessions
-from gateway.access.signin.proving import settled
 from gateway.console.calls.call import Call, Reply, Routes, no_content
-from gateway.console.calls.giving import account_of
-from gateway.console.calls.permissions import NODE_ADMIN, SESSION_CONTROL, SOMEBODY, controlled_session
+from gateway.console.calls.giving import account_of, member_of
+from gateway.console.calls.permissions import (
+    NODE_ADMIN,
+    SESSION_CONTROL,
+    SOMEBODY,
+    WORKSPACE_PEOPLE,
+    controlled_session,
+)
+from gateway.console.people.people import MANAGED
 from gateway.console.shapes import shown
 from gateway.console.shapes.replies import Page
 from gateway.console.signin.addresses import SET_PASSWORD, base_of
 from gateway.console.signin.replies import PasswordLink, Session
 from storage.commit import Decided
-from storage.errors import Absent
+from storage.errors import Absent, Forbidden
 from storage.index.catalog import Reading
 from storage.nouns import SYSTEM, Account, AnyChange, Draft, PutAccount, PutToken, Token
 
@@ -76,6 +83,25 @@ async def end_sessions(call: Call) -> Reply:
     return await call.conclude(SYSTEM, decide, no_content)
 
 
+@ROUTES.add("DELETE", "/workspaces/<workspace>/members/<member>/sessions", WORKSPACE_PEOPLE, gives=None)
+async def sign_member_out(call: Call) -> Reply:
+    """Signs a managed user out everywhere; its tokens go on. Of a user of the node other workspaces know the sessions,
+    too, so that is for the node's administrators."""
+    now_ms, ws = call.services.now_ms(), call.at["workspace"]
+
+    def decide(reading: Reading, principal: Principal) -> Decided:
+        judge_workspace(reading, principal, ws, PEOPLE)
+        account = member_of(reading, ws, call.at["member"])
+        if account.kind != MANAGED:
+            raise Forbidden(
+                "This member is no managed user, so its sessions are not this workspace's.",
+                "An administrator of the node can: entrepot user sign-out.",
+            )
+        return _written(principal, "session.end", endings(reading, account.id, now_ms))
+
+    return await call.conclude(SYSTEM, decide, no_content)
+
+
 @ROUTES.add("POST", "/users/<user>/password-link", NODE_ADMIN, gives=PasswordLink, status=201)
 async def make_password_link(call: Call) -> Reply:
     """A link with which this user sets a password, once; one that was made before is no good any more."""
@@ -89,14 +115,6 @@ async def make_password_link(call: Call) -> Reply:
     link = f"{base_of(call.request, services.sign_in.url)}{SET_PASSWORD}?user={call.at['user']}&code={code}"
     answer = Reply(201, {"user": call.at["user"], "link": link, "expires_ms": ends_ms})
     return await _changed(call, "password.link", change, answer)
-
-
-@ROUTES.add("DELETE", "/users/<user>/device", NODE_ADMIN, gives=None)
-async def forget_device(call: Call) -> Reply:
-    """For who has lost the device and the recovery codes: the password is enough until another one is set up."""
-    return await _changed(
-        call, "device.forget", lambda account: settled(msgspec.structs.replace(account, device_ms=0)), Reply(204)
-    )
 
 
 # ---------------------------------------------------------------- steps

@@ -1,7 +1,7 @@
 """How do the pages look, and what may a browser do with them?
 
 One style in the page itself, known to the browser by its hash; no frame, no image, no other host, and no script but
-one, on the pages that name it (`script.py`).
+one of two, on the pages that name it (`script.py`).
 """
 
 import base64
