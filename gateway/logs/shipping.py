@@ -17,6 +17,7 @@ import httpx2
 import msgspec
 import trio
 
+from cache.asking.connecting import trust
 from cache.asking.parents import Parents
 from gateway.insight.errorlog import report
 from gateway.logs import durable, segments
@@ -72,7 +73,7 @@ class Shipping:
         if not found and not marks:
             return
         way, parent = self._way, self._way.parents.order()[0]
-        verify = way.tls if way.tls is not None and parent.startswith("https:") else parent.startswith("https:")
+        verify = (way.tls or trust()) if parent.startswith("https:") else False
         timeout = httpx2.Timeout(SEND_SECONDS_MAX, connect=CONNECT_SECONDS_MAX)
         try:
             async with httpx2.AsyncClient(trust_env=False, verify=verify, timeout=timeout) as client:

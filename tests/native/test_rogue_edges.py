@@ -13,6 +13,7 @@ import pytest
 from bench.hostile.speaking import Reset, Speaker
 from gateway.access.limits.tolls import Return, Wish
 from tests.harness.topologies import Node, Topology, said
+from tests.harness.waiting import until
 
 pytestmark = pytest.mark.native
 
@@ -60,6 +61,25 @@ def test_f1_a_body_on_its_way_to_an_edge_goes_on_whatever_others_write(world: To
         assert world.put("mine/one", f"small-{number}.bin", b"s").status == 201
         edge.until(f"/mine/one/generic/small-{number}.bin", 200, world.token)
     assert taking.rest() == SIZE
+
+
+def test_f1_f5_a_body_on_its_way_to_an_edge_that_is_revoked_or_loses_the_workspace_is_cut(world: Topology) -> None:
+    origin, _ = world.nodes[:2]
+    world.repository("theirs", "two", public=True)
+    paths = [f"/{one}/generic/cut.bin" for one in ("mine/one", "theirs/two")]
+    assert [world.put(one, "cut.bin", b"c" * SIZE).status for one in ("mine/one", "theirs/two")] == [201, 201]
+    stolen, narrowed = world.edge("stolen", "asia"), world.edge("narrowed", "asia", "mine", "theirs")
+    cut = [Taking(stolen, origin, path) for path in paths] + [Taking(narrowed, origin, paths[1])]
+    spared = Taking(narrowed, origin, paths[0])
+    assert [one.status for one in (*cut, spared)] == [200] * 4
+    world.entrepot("edge", "give", "narrowed", "--workspace", "mine")
+    world.entrepot("edge", "revoke", "stolen")
+    until(lambda: "2 bodies on their way were cut" in origin.words(), "those of the one that was revoked are cut")
+    assert [one.rest() for one in cut] == [None] * 3
+    assert spared.rest() == SIZE
+    stolen.stop()
+    narrowed.stop()
+    del world.nodes[2:]
 
 
 def test_f5_f9_an_edge_gives_back_no_more_than_it_was_lent(world: Topology) -> None:

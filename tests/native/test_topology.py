@@ -4,6 +4,7 @@ between."""
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -248,3 +249,24 @@ def enrolling(world: Topology, data: Path, code: str) -> str:
     )
     assert done.returncode != 0
     return " ".join(done.stderr.split())
+
+
+def test_f5_a_machine_that_was_revoked_comes_back_under_its_name_with_another_key(world: Topology) -> None:
+    mine = world.repository("mine", "one")
+    world.put(mine, "a/1/a.bin", b"a" * 1000)
+    edge = world.edge("tokyo", "asia", "mine")
+    held = tuple((edge.data / "peers" / name).read_bytes() for name in ("key.pem", "certificate.pem"))
+    with pytest.raises(AssertionError, match="entrepot edge revoke tokyo"):
+        world.invite("tokyo", "asia", "mine")
+    world.entrepot("edge", "revoke", "tokyo")
+    edge.stop()
+    shutil.rmtree(edge.data)
+    edge.options[edge.options.index("--enrol") + 1] = world.invite("tokyo", "asia", "mine")
+    edge.start()
+    edge.until(f"/{mine}/generic/a/1/a.bin", 200, world.token)
+    assert [one["state"] for one in world.entrepot("edge", "list")["items"]] == ["enrolled"]
+    target = f"{world.origin.peers}/{mine}/generic/a/1/a.bin"
+    assert said(edge.data, "GET", target) == 200
+    for name, body in zip(("key.pem", "certificate.pem"), held, strict=True):
+        (edge.data / "peers" / name).write_bytes(body)
+    assert said(edge.data, "GET", target) == 401, "what the lost one had opens nothing"

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from gateway.access.tokens import mint
-from gateway.cli.nodes.settings import check_free, check_joined, hold, node_of, tls_of
+from gateway.cli.nodes.settings import check_free, check_joined, check_ports, hold, node_of, tls_of
 from gateway.cli.terminal.output import Output, Usage, exit_code_of, safe
 from gateway.cli.terminal.words import address, place, seconds
-from gateway.config import Node, Tls
+from gateway.config import Node, Peers, Tls
 from storage import errors
 
 TOKEN = mint()[0]
@@ -121,6 +121,19 @@ def test_a_port_that_somebody_listens_on_is_refused_even_where_it_could_be_share
         with pytest.raises(Usage, match=str(port)):
             hold("127.0.0.1", port)
     check_free("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("taken", ["tls", "peers"])
+def test_every_listener_of_a_node_is_looked_at_before_its_workers_start(taken: str) -> None:
+    with socket.socket() as other, hold("127.0.0.1", 0) as held:
+        other.bind(("127.0.0.1", 0))
+        other.listen(1)
+        port, mine = other.getsockname()[1], held.getsockname()[1]
+        for wrong in (port, mine):
+            nodes = {"tls": Node(port=mine, tls=Tls(wrong)), "peers": Node(port=mine, peers=Peers(wrong))}
+            with pytest.raises(Usage, match=str(wrong)):
+                check_ports(nodes[taken])
+        check_ports(Node(port=mine))
 
 
 def test_a_held_port_is_free_for_the_node_it_is_held_for_and_reaches_nobody() -> None:

@@ -33,7 +33,7 @@ def living_edge(reading: Reading, key: bytes) -> Edge:
     if edge is None:
         raise Unauthenticated("This edge is not known here.", "Invite it with: entrepot edge invite.")
     if edge.revoked_ms:
-        raise Unauthenticated("This edge was revoked.", "Invite it anew under another name.")
+        raise Unauthenticated("This edge was revoked.", "Invite it anew: entrepot edge invite.")
     return edge
 
 

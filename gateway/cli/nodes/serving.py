@@ -10,7 +10,7 @@ from rich.panel import Panel
 from gateway.access import bootstrap
 from gateway.access.peers import membership
 from gateway.assembly import worker
-from gateway.cli.nodes.settings import check_certificates, check_free, check_joined, node_of, tls_of
+from gateway.cli.nodes.settings import check_certificates, check_joined, check_ports, node_of, tls_of
 from gateway.cli.terminal.output import Output, Usage
 from gateway.config import Node
 
@@ -71,9 +71,7 @@ def serve(
     if peer_port is not None:
         settings = msgspec.structs.replace(settings, peers=msgspec.structs.replace(settings.peers, port=peer_port))
     check_certificates(settings.tls)
-    check_free(settings.host, settings.port)
-    if settings.peers.port:
-        check_free(settings.host, settings.peers.port)
+    check_ports(settings)
     if settings.role == "origin":
         admin = bootstrap.prepare(Path(settings.data))
         if admin is not None:

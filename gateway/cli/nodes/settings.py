@@ -73,6 +73,18 @@ def check_certificates(tls: Tls) -> None:
         ) from error
 
 
+def check_ports(node: Node) -> None:
+    """Raises Usage where two of its listeners want one port, or somebody listens there already."""
+    named = {"port": node.port, "tls.port": node.tls.port, "peers.port": node.peers.port}
+    known: dict[int, str] = {}
+    for name, port in named.items():
+        if port and port in known:
+            raise Usage(f"Port {port} cannot be both {known[port]} and {name}.", "Choose another port for one of them.")
+        known[port] = name
+        if port:
+            check_free(node.host, port)
+
+
 def check_free(host: str, port: int) -> None:
     """Raises Usage if somebody listens there already: sharing a port is for the workers of one node alone."""
     try:

@@ -47,8 +47,11 @@ async def invite_edge(call: Call) -> Reply:
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         before = reading.edge(name)
-        if before is not None and (before.key or before.revoked_ms):
-            raise Conflict("There is an edge of this name already.", "Choose another name.")
+        if before is not None and before.key and not before.revoked_ms:
+            raise Conflict(
+                "There is an edge of this name already.",
+                f"Choose another name, or revoke that one first: entrepot edge revoke {name}.",
+            )
         made = Edge(
             name,
             region,
