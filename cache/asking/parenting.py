@@ -3,12 +3,17 @@
 A question is asked at the first healthy parent; where the connection fails, or the parent says that it cannot, the next
 is asked. A body that breaks off marks its parent, so that the fetch goes on by a range at another. Addresses are
 written with the preferred parent's; whichever is asked stands in for it.
+
+While the origin is lost a client is not kept waiting for what cannot come: parents have a short time to take a
+connection, and who took none is not tried again for a moment.
 """
 
+import logging
 import ssl
 import threading
+import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import trio
@@ -20,15 +25,35 @@ from cache.asking.kept import not_kept, only_kept
 from cache.asking.parents import Parents
 from cache.asking.prompt import Part, asked, request_of
 from cache.asking.upstream import Remote
-from storage.errors import NotKept, Problem, UpstreamFailed
+from storage.errors import NotKept, Problem, Unavailable, UpstreamFailed
 from storage.spans import Kind, carried, step
 
 HERE = "/-/peer/here"
+log = logging.getLogger("entrepot.cache")
+LOST_CONNECT_SECONDS = 1.5
+"""Longer than the first repeat of a packet that was lost."""
+UNREACHED_SECONDS = 2.0
 _CANNOT = frozenset((502, 503, 504))
 
 
+class Unreached(UpstreamFailed):
+    """No parent can be asked for what is not here. Their addresses are nothing for clients."""
+
+    status, code = Unavailable.status, Unavailable.code
+
+    def __init__(
+        self,
+        message: str = "This edge does not hold what was asked for, and cannot reach its origin.",
+        remedy: str = "Try again in a moment.",
+        *,
+        retry_after_s: int | None = 2,
+    ) -> None:
+        super().__init__(message, remedy, retry_after_s=retry_after_s)
+
+
 class ParentRemote(Remote):
-    """A Remote for all parents of an edge. `token` is that of an edge without a certificate."""
+    """A Remote for all parents of an edge. `token` is that of an edge without a certificate, `lost`: is the origin
+    silent that was heard once?"""
 
     ours = True
 
@@ -41,6 +66,7 @@ class ParentRemote(Remote):
         tls_name: str = "",
         connect_seconds_max: float = 5.0,
         silence_seconds_max: float = 20.0,
+        lost: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__(
             tls=tls,
@@ -49,6 +75,10 @@ class ParentRemote(Remote):
             silence_seconds_max=silence_seconds_max,
         )
         self._parents = parents
+        self._lost = lost
+        self._patience_s = connect_seconds_max
+        self._unreached: dict[str, float] = {}
+        """Parents that took no connection while the origin was lost: until when nobody else tries, monotonic."""
         parents.on_silence(self.silent)
         self._token = token
         self._lock = threading.Lock()
@@ -146,10 +176,11 @@ class ParentRemote(Remote):
         for parent in order:
             try:
                 body = super()._ask(parent + target, dressed, private_network, method)
-            except UpstreamFailed:
+            except UpstreamFailed as problem:
                 self._parents.failed(parent)
                 if parent == order[-1]:
-                    raise
+                    log.info("no parent is reached: %s", problem.message)
+                    raise Unreached from problem
                 continue
             if body.status in _CANNOT and parent != order[-1]:
                 body.close()
@@ -160,6 +191,19 @@ class ParentRemote(Remote):
                 raise not_kept("What was asked for")
             return self._answered(body, parent)
         raise AssertionError("there is at least one parent")
+
+    def _connect(self, where: Place, private_network: bool) -> Connection:
+        if not self._lost():
+            self._connect_s = self._patience_s
+            return super()._connect(where, private_network)
+        self._connect_s = min(LOST_CONNECT_SECONDS, self._patience_s)
+        if time.monotonic() < self._unreached.get(where.authority, 0.0):
+            raise UpstreamFailed(f"{where.authority} could not be connected to a moment ago.")
+        try:
+            return super()._connect(where, private_network)
+        except UpstreamFailed:
+            self._unreached[where.authority] = time.monotonic() + UNREACHED_SECONDS
+            raise
 
     def _broken(self, parent: str) -> bool:
         self._parents.failed(parent)

@@ -102,7 +102,11 @@ def health_of(parts: Parts) -> Health:
         return Health(draining=parts.draining)
     follower = parts.uplink.follower
     return Health(
-        draining=parts.draining, ready=follower.connected, lag_ms=follower.lag_ms, connected=follower.connected
+        draining=parts.draining,
+        ready=follower.connected,
+        lag_ms=follower.lag_ms,
+        connected=follower.connected,
+        lost=parts.uplink.lost(),
     )
 
 

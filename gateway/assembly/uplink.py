@@ -58,6 +58,7 @@ class Uplink:
             tls_name=self._tls_name,
             connect_seconds_max=self._config.cache.connect_seconds_max,
             silence_seconds_max=self._config.peers.silence_seconds_max,
+            lost=self.lost,
         )
 
     @property

@@ -237,6 +237,9 @@ async def test_health_and_readiness(console: Console) -> None:
     assert (await console.call("anonymous", "GET", "/-/health")).status == 200
     got = await console.call("anonymous", "GET", "/-/ready")
     assert (got.status, got.json["status"]) == (503, "starting")
+    console.health = Health(ready=False, lost=True)
+    got = await console.call("anonymous", "GET", "/-/ready")
+    assert (got.status, got.json["status"]) == (503, "alone")
     console.health = Health(draining=True)
     for path in ("/-/health", "/-/ready"):
         got = await console.call("anonymous", "GET", path)

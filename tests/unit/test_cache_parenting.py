@@ -2,6 +2,7 @@
 nobody else has it?
 """
 
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import trio
 
 from cache.asking.bodies import Source
-from cache.asking.parenting import ParentRemote
+from cache.asking.parenting import LOST_CONNECT_SECONDS, UNREACHED_SECONDS, ParentRemote
 from cache.asking.parents import Parents
 from cache.asking.upstream import Remote
 from cache.fills.filling import HOLD_BYTES
@@ -89,3 +90,34 @@ async def test_where_nobody_else_has_it_a_fetch_that_brings_nothing_is_not_repea
             await drain(await flights.join(b"%d" % number, SIZE, digests_of(body), opener(remote, one.url)))
         assert (one.count("/f"), two.count("/f")) == asked
         remote.close()
+
+
+def test_f2_while_the_origin_is_lost_nobody_waits_long_for_what_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client is told when to come back, and no address of a parent."""
+    now_s, dialled, lost = [1000.0], list[tuple[int, float]](), [False]
+
+    def dial(address: str, port: int, seconds: float) -> socket.socket:
+        dialled.append((port, seconds))
+        raise TimeoutError
+
+    parents = Parents(["http://127.0.0.1:1", "http://127.0.0.1:2"], lambda: now_s[0])
+    remote = ParentRemote(parents, "", connect_seconds_max=5.0, lost=lambda: lost[0])
+    monkeypatch.setattr(remote, "_dial", dial)
+    monkeypatch.setattr("cache.asking.parenting.time.monotonic", lambda: now_s[0])
+
+    def refused() -> list[tuple[int, float]]:
+        dialled.clear()
+        with pytest.raises(UpstreamFailed) as told:
+            remote.open_stream("http://127.0.0.1:1/f", private_network=True)
+        assert (told.value.status, told.value.retry_after_s) == (503, 2)
+        assert "127.0.0.1" not in told.value.text()
+        return sorted(dialled)
+
+    assert refused() == [(1, 5.0), (2, 5.0)]
+    lost[0] = True
+    assert refused() == [(1, LOST_CONNECT_SECONDS), (2, LOST_CONNECT_SECONDS)]
+    assert refused() == []
+    now_s[0] += UNREACHED_SECONDS
+    assert refused() == [(1, LOST_CONNECT_SECONDS), (2, LOST_CONNECT_SECONDS)]
+    lost[0] = False
+    assert refused() == [(1, 5.0), (2, 5.0)]

@@ -11,6 +11,8 @@ from gateway.cli.terminal.sizes import size_of
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, roughly, seconds
 
 app = App(name="edge", help="Edges: invite, list, change, revoke.")
+SILENT_MS = 30_000
+"""An edge speaks every ten seconds: one that was quiet for so long may be cut off, and nobody knows how far behind."""
 
 
 @app.command(name="invite")
@@ -78,8 +80,11 @@ def show_edge(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: A
     lines = [f"{name}: {_kind(found)} in {found['region']}, {found['state']}, sees {_sees(found)}"]
     said = found["report"]
     if said is not None:
-        heard, version, lag, _ = _how(found)
-        lines.append(f"heard: {heard}, version {version}, {lag} behind its origin")
+        heard, version, _, _ = _how(found)
+        behind = f"{roughly(said['lag_ms'])} behind its origin"
+        if said["silent_ms"] > SILENT_MS:
+            behind += " then. It is silent since: is it stopped, or cut off? Its own word: entrepot status --url"
+        lines.append(f"heard: {heard}, version {version}, {behind}")
         if said["waiting_files"]:
             lines.append(f"on its way there: {said['waiting_files']} files, {size_of(said['waiting_bytes'])}")
     elif found["state"] == "enrolled":
@@ -140,7 +145,8 @@ def _how(edge: Any) -> tuple[str, str, str, str]:
     lacks = f"{len(holes)} entries" if holes else "nothing"
     if closed:
         lacks += f", refuses private packages of {'all workspaces' if '*' in closed else ', '.join(closed)}"
-    return (f"{roughly(said['silent_ms'])} ago", said["version"], roughly(said["lag_ms"]), lacks)
+    lag = "silent" if said["silent_ms"] > SILENT_MS else roughly(said["lag_ms"])
+    return (f"{roughly(said['silent_ms'])} ago", said["version"], lag, lacks)
 
 
 def _holes(edge: Any) -> list[Any]:

@@ -19,6 +19,11 @@ DISK_FULL = (
     "Free some space."
 )
 
+LOST = (
+    "It does not hear its origin: what it holds of public packages is served, private ones until their lease ends, "
+    "what writes is refused. It comes back by itself; its log says how it tries."
+)
+
 
 def status(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> int:
     """Show how a node is doing, and with a token what it knows of itself."""
@@ -36,6 +41,7 @@ def status(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") ->
     lines += cached_for(told.get("cache_shares", ()))
     lines += [not_taken_in(one) for one in told.get("holes", ())]
     lines += [_cleared(one) for one in told.get("clearing", ())]
+    lines += [LOST] if told.get("connected") is False else []
     lines += [DISK_FULL] if told.get("disk_full") else []
     Output(json).fact(told, "\n".join(lines))
     return 0 if told.get("status") == "ok" else UNWELL

@@ -55,12 +55,14 @@ class Work(Protocol):
 
 
 class Health(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a node is doing. `lag_ms` and `connected` are an edge's: how far behind its origin, and does it hear it?"""
+    """How a node is doing. `lag_ms` and `connected` are an edge's: how far behind its origin, and does it hear it?
+    `lost`: it heard it once, and does not now."""
 
     draining: bool = False
     ready: bool = True
     lag_ms: int | None = None
     connected: bool | None = None
+    lost: bool = False
 
 
 class Reserved(Protocol):

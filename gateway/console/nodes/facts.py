@@ -26,7 +26,7 @@ async def ready(call: Call) -> Reply:
 
 def _health_reply(call: Call, alive: bool) -> Reply:
     now = call.services.health()
-    word = "draining" if now.draining else "ok" if alive else "starting"
+    word = "draining" if now.draining else "ok" if alive else "alone" if now.lost else "starting"
     told: dict[str, object] = {"status": word, "role": call.services.role, "version": call.services.version}
     if call.services.role == "edge":
         told |= {"connected": bool(now.connected), "lag_ms": now.lag_ms}

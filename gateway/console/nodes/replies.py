@@ -8,9 +8,9 @@ from gateway.console.shapes.replies import Texts, Told
 
 
 class Health(Told, frozen=True):
-    """`connected` and `lag_ms` are an edge's."""
+    """`connected` and `lag_ms` are an edge's, and so is `alone`: it has lost its origin."""
 
-    status: Literal["ok", "starting", "draining"]
+    status: Literal["ok", "starting", "alone", "draining"]
     role: str
     version: str
     connected: bool | None = None
@@ -20,7 +20,7 @@ class Health(Told, frozen=True):
 class Status(msgspec.Struct, frozen=True):
     """The health, and for those that read everything what the node knows of itself."""
 
-    status: Literal["ok", "starting", "draining"]
+    status: Literal["ok", "starting", "alone", "draining"]
     role: str
     version: str
 

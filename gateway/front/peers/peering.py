@@ -52,7 +52,7 @@ WISH_BYTES_MAX = 4 << 10
 SIZE_MAX = 1 << 62
 FOREIGN_MEDIA = "application/vnd.entrepot.foreign+msgpack"
 STREAM_MEDIA = (("Content-Type", "application/octet-stream"), ("X-Accel-Buffering", "no"))
-"""A proxy in between that gathers bytes before it passes them on makes its origin silent: the header asks nginx not to."""
+"""A proxy in between that gathers bytes makes the origin silent: by the header nginx passes each on at once."""
 
 
 class Upward(msgspec.Struct, frozen=True):
