@@ -78,14 +78,16 @@ class Pool:
     _idle: dict[tuple[object, ...], list[Connection]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def take(self, key: tuple[object, ...]) -> Connection | None:
+    def take(self, key: tuple[object, ...], since_s: float = 0.0) -> Connection | None:
+        """One that was idle for no longer than `age_s_max`, and was given back after `since_s`, monotonic."""
         dead: list[Connection] = []
         found = None
         with self._lock:
             idle = self._idle.get(key, [])
             while idle and found is None:
                 one = idle.pop()
-                if time.monotonic() - one.idle_since_s < self.age_s_max and one.ready():
+                fresh = one.idle_since_s >= since_s and time.monotonic() - one.idle_since_s < self.age_s_max
+                if fresh and one.ready():
                     found = one
                 else:
                     dead.append(one)

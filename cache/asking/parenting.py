@@ -4,8 +4,8 @@ A question is asked at the first healthy parent; where the connection fails, or 
 is asked. A body that breaks off marks its parent, so that the fetch goes on by a range at another. Addresses are
 written with the preferred parent's; whichever is asked stands in for it.
 
-While the origin is lost a client is not kept waiting for what cannot come: parents have a short time to take a
-connection, and who took none is not tried again for a moment.
+While the origin is lost a client is not kept waiting for what cannot come: connections from before are not used,
+parents have a short time to take a new one, and who took none is not tried again for a moment.
 """
 
 import logging
@@ -84,7 +84,10 @@ class ParentRemote(Remote):
         self._lock = threading.Lock()
         self._bodies: weakref.WeakKeyDictionary[Body, str] = weakref.WeakKeyDictionary()
         self._asked: dict[Connection, str] = {}
-        """Those on which an answer is waited for on the loop."""
+        """Those on which an answer is waited for."""
+        self._urls = {place(url).authority: url for url in parents.urls}
+        self._lost_s = 0.0
+        """Since when the origin is lost, as far as anybody asked; 0 = it is not. Monotonic."""
 
     def silent(self, parent: str) -> None:
         """This parent is not heard any more: what is on its way from it goes on elsewhere. From any thread."""
@@ -112,7 +115,7 @@ class ParentRemote(Remote):
         not go (see cache.prompt), or has to be said in the ordinary way: then `open_stream`."""
         parent = self._parents.order()[0]
         where = place(parent + url.removeprefix(self._parents.urls[0]))
-        connection = None if self._parents.resting(parent) else self._pool.take(self._key(where))
+        connection = None if self._parents.resting(parent) else self._pool.take(self._key(where), self._kept_since_s())
         if connection is None:
             return None
         with step("ask parent", Kind.CLIENT) as span:
@@ -204,6 +207,30 @@ class ParentRemote(Remote):
         except UpstreamFailed:
             self._unreached[where.authority] = time.monotonic() + UNREACHED_SECONDS
             raise
+
+    def _kept_since_s(self) -> float:
+        if not self._lost():
+            self._lost_s = 0.0
+        elif not self._lost_s:
+            self._lost_s = time.monotonic()
+        return self._lost_s
+
+    def _exchange(
+        self,
+        where: Place,
+        headers: Mapping[str, str],
+        connection: Connection,
+        key: tuple[object, ...],
+        method: str,
+        content: bytes | None = None,
+    ) -> Body:
+        with self._lock:
+            self._asked[connection] = self._urls.get(where.authority, "")
+        try:
+            return super()._exchange(where, headers, connection, key, method, content)
+        finally:
+            with self._lock:
+                self._asked.pop(connection, None)
 
     def _broken(self, parent: str) -> bool:
         self._parents.failed(parent)

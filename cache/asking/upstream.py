@@ -230,13 +230,17 @@ class Remote:
         content: bytes | None = None,
     ) -> Body:
         key = (*where.origin, private_network)
-        connection = self._pool.take(key)
+        connection = self._pool.take(key, self._kept_since_s())
         if connection is not None:
             try:
                 return self._exchange(where, headers, connection, key, method, content)
             except _Unanswered:
                 pass  # closed by the other side between two requests: nothing was answered, a fresh one may do it
         return self._exchange(where, headers, self._connect(where, private_network), key, method, content)
+
+    def _kept_since_s(self) -> float:
+        """Idle connections from before then, monotonic, are believed in no more."""
+        return 0.0
 
     def _exchange(
         self,

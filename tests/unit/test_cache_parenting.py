@@ -4,6 +4,7 @@ nobody else has it?
 
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,52 @@ def test_f2_while_the_origin_is_lost_nobody_waits_long_for_what_is_not_here(monk
     assert refused() == [(1, LOST_CONNECT_SECONDS), (2, LOST_CONNECT_SECONDS)]
     lost[0] = False
     assert refused() == [(1, 5.0), (2, 5.0)]
+
+
+async def test_f2_once_the_origin_is_lost_no_connection_from_before_is_waited_on(
+    pair: tuple[Upstream, Upstream],
+) -> None:
+    (one, _), lost, dialled = pair, [False], list[int]()
+    one.items["/f"] = Item(b"here")
+    remote = ParentRemote(Parents([one.url]), "", lost=lambda: lost[0])
+    by_system = remote._dial
+
+    def dial(address: str, port: int, seconds: float) -> socket.socket:
+        dialled.append(port)
+        return by_system(address, port, seconds)
+
+    remote._dial = dial
+
+    def read() -> int:
+        body = remote.open_stream(f"{one.url}/f", private_network=True)
+        assert body.readinto(memoryview(bytearray(9))) == 4
+        assert body.readinto(memoryview(bytearray(9))) == 0
+        body.close()
+        return len(dialled)
+
+    assert [read(), read()] == [1, 1]
+    lost[0] = True
+    assert [read(), read()] == [2, 2], "the one from before is not believed in, the one from since is"
+    lost[0] = False
+    assert read() == 2
+    remote.close()
+
+
+async def test_f2_whoever_waits_for_the_answer_of_a_parent_hears_that_it_fell_silent(nursery: trio.Nursery) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        remote = ParentRemote(Parents([url]), "", silence_seconds_max=600)
+
+        async def falls_silent() -> None:
+            asking, _ = await trio.to_thread.run_sync(mute.accept)
+            with asking:
+                assert await trio.to_thread.run_sync(asking.recv, 9)
+                remote.silent(url)
+                with suppress(ConnectionError):
+                    while await trio.to_thread.run_sync(asking.recv, 999):
+                        pass
+
+        nursery.start_soon(falls_silent)
+        with pytest.raises(UpstreamFailed):
+            await trio.to_thread.run_sync(lambda: remote.open_stream(f"{url}/f", private_network=True))
+        remote.close()
