@@ -505,3 +505,13 @@ def test_a_query_that_finds_nothing_is_told_so(entrepot: Cli) -> None:
     assert (done.code, done.out) == (
         0, "The query finds nothing in acme/main. What one finds: entrepot search QUERY.\n"
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("warm", "acme/mian"), ("delete", "--in", "acme/mian"), ("copy", "--in", "acme/mian", "--to", "acme/main")],
+)
+def test_a_query_in_a_repository_that_is_not_there_is_no_success(entrepot: Cli, command: tuple[str, ...]) -> None:
+    done = entrepot(*command, "--query", "name:*")
+    assert done.code == 3
+    assert "There is no such repository" in done.err

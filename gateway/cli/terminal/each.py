@@ -18,7 +18,8 @@ VERSIONS_MAX = 1_000
 
 
 def meant(node: Client, items: Sequence[Item], query: str, inside: str) -> list[Item]:
-    """What is named, and what a query finds. Raises Usage where there is neither, Problem."""
+    """What is named, and what a query finds. Raises Usage where there is neither, Absent where the repository is none
+    that is known to this node, Problem."""
     if not items and not query:
         raise Usage("It is not said which packages.", "Name WORKSPACE/REPOSITORY/FORMAT/PACKAGE, or give --query.")
     found = list(items)
@@ -26,6 +27,10 @@ def meant(node: Client, items: Sequence[Item], query: str, inside: str) -> list[
         asked = f"({query}){_in(inside)}"
         for one in node.items("/search", q=asked, limit="100", versions=str(VERSIONS_MAX)):
             found += _items(one)
+        if not found and "/" in inside:
+            node.get(
+                f"/repositories/{inside}"
+            )  # a search says of a name that was mistyped what it says of an empty one
     return found
 
 
