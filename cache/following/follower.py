@@ -42,6 +42,7 @@ CONNECT_SECONDS = 5.0
 RETRY_SECONDS = (0.1, 2.0)
 LOCK_LOOK_SECONDS = 0.5
 TELL_SECONDS = 5.0
+COMPLAIN_SECONDS = 60.0
 APPLY_BYTES_MAX = 4 << 20
 _PIECES_MAX = 64
 _BEATS_MAX = 64
@@ -138,6 +139,7 @@ class Follower:
         self._doubtful = False
         self._stirred = False
         self._told_s = 0.0
+        self._complaint, self._complained_s = "", 0.0
         self._at = parents.urls[0]
         self._less: set[str] = set()
         """Parents that had less history than we, since one last had as much."""
@@ -216,8 +218,8 @@ class Follower:
             except Problem as problem:
                 self._parents.failed(self._at)
                 # both may be starting, as with `entrepot up`: the first misses are no news
-                level = logging.WARNING if heard_s or trio.current_time() > began_s + SILENCE_SECONDS else logging.DEBUG
-                log.log(level, "the origin is not heard: %s", problem.message)
+                if heard_s or trio.current_time() > began_s + SILENCE_SECONDS:
+                    self._complain(problem.text())
             except trio.TooSlowError:
                 self._parents.silent(self._at)
                 log.warning("the origin fell silent")
@@ -230,6 +232,13 @@ class Follower:
                 log.error("this edge cannot take in what its origin says, and tries again: %s", why(error))
             pause_s = RETRY_SECONDS[0] if self._stirred else min(2 * pause_s, RETRY_SECONDS[1])
             await trio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
+
+    def _complain(self, why: str) -> None:
+        """Once a minute: an edge that is cut off, or was revoked, tries for days."""
+        now_s = trio.current_time()
+        if why != self._complaint or now_s - self._complained_s >= COMPLAIN_SECONDS:
+            log.warning("the origin is not heard: %s", why)
+            self._complaint, self._complained_s = why, now_s
 
     def _disown(self) -> None:
         """An index that was set aside takes its history with it: what the contact says of that is true of nothing here,

@@ -178,7 +178,7 @@ def test_names_are_exact_and_mean_one_thing(pair: Pair) -> None:
     assert refused(name=OPEN.upper(), scope=PRIVATE) == 409
     assert refused(name="new.example", scope="demo/none") == 404
     exported = get(f"{pair.edge.url}/-/hosts?form=csv", bearer(pair.token))
-    assert f"{OPEN},{PUBLIC},\r\n".encode() in exported.body
+    assert f"{OPEN},{PUBLIC},,,0\r\n".encode() in exported.body
     call(pair, "POST", "/hosts", {"name": "eu.example", "region": "eu"})
     told = json.loads(get(f"{pair.edge.url}/-/hosts", bearer(pair.token)).body)
     assert told["regions"] == {"eu": ["eu.example"]}

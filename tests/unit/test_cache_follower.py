@@ -410,6 +410,22 @@ async def test_f7_an_origin_that_is_away_is_tried_ever_more_seldom(lock: Path, a
     assert follower.lag_ms > 0
 
 
+async def test_f5_why_the_origin_is_not_heard_is_told_with_what_to_do_and_not_again_and_again(
+    lock: Path, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An edge that was revoked tries for ever."""
+
+    async def refused(after: Mapping[str, int]) -> AsyncIterator[bytes]:
+        raise UpstreamFailed("The origin answers 401.", "Was this edge revoked?")
+        yield b""
+
+    line = Line(refused)
+    await follow(Edge(), line, lock, 150)
+    said = [one.getMessage() for one in caplog.records if "is not heard" in one.getMessage()]
+    assert len(line.at_s) > 70
+    assert said == ["the origin is not heard: The origin answers 401. Was this edge revoked?"] * 3
+
+
 async def test_behind_is_told_until_level(history: History, lock: Path, autojump_clock: MockClock) -> None:
     async def behind(after: Mapping[str, int]) -> AsyncIterator[bytes]:
         yield history.beat()

@@ -21,7 +21,7 @@ DISK_FULL = (
 
 LOST = (
     "It does not hear its origin: what it holds of public packages is served, private ones until their lease ends, "
-    "what writes is refused. It comes back by itself; its log says how it tries."
+    "what writes is refused. It comes back by itself, unless it was revoked; its log says why."
 )
 
 

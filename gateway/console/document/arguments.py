@@ -82,7 +82,7 @@ ARGUMENTS: dict[str, Object] = {
     ),
     "order": _one("The most of this first.", "requests", "bytes"),
     "rows": _whole("So many lines a piece at most.", 1, 50_000, 10_000),
-    "form": _one("As JSON, or as CSV of host,scope,region.", "json", "csv"),
+    "form": _one("As JSON, or as CSV of host,scope,region,url,redirects.", "json", "csv"),
     "filter": _text("A filter (RFC 7644, 3.4.2.2)."),
     "attributes": _text("Only these attributes (RFC 7644, 3.9)."),
     "excludedAttributes": _text("Without these attributes (RFC 7644, 3.9)."),

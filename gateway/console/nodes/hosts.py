@@ -78,12 +78,14 @@ async def remove_host(call: Call) -> Reply:
 
 @EXPORT.add("GET", "/hosts", NODE_ADMIN, ("form",), gives=replies.Hosts, media=CSV)
 async def export(call: Call) -> Reply:
-    """For what answers DNS: as JSON with the hosts of each region, or as CSV of host,scope,region."""
+    """For what answers DNS: as JSON with the hosts of each region, or as CSV of host,scope,region,url,redirects
+    (1: it sends on, so that any node may answer for it)."""
     with call.read() as reading:
         hosts = reading.hosts()
     form = call.argument("form", "json")
     if form == "csv":
-        lines = ["host,scope,region", *(f"{one.name},{one.scope},{one.region}" for one in hosts)]
+        rows = (f"{one.name},{one.scope},{one.region},{one.url},{int(one.redirects)}" for one in hosts)
+        lines = ["host,scope,region,url,redirects", *rows]
         return Reply(200, "\r\n".join(lines) + "\r\n", media=CSV)
     if form != "json":
         raise Invalid("There is no such form of this list.", "Use json or csv.")
