@@ -31,6 +31,7 @@ CONNECT_SECONDS_MAX = 5.0
 AGAIN_SECONDS = 3600.0
 REFUSALS_MAX = 3
 """So many refusals, and nothing that was taken, end a round."""
+REFUSAL_BYTES_MAX = 4 << 10
 TAKEN = 204
 LATER = (401, 403, 408, 429)
 """Refusals that are about the way or the time, and about no segment."""
@@ -62,6 +63,8 @@ class Shipping:
         self._complain = complain
         self._sent: dict[str, bytes] = {}
         self._again_s = -inf
+        self._why = ""
+        """What the last refusal said of itself."""
 
     async def send(self) -> None:
         """Send all that there is, as far as it is taken."""
@@ -87,6 +90,7 @@ class Shipping:
         headers |= {"Authorization": f"Bearer {self._way.token}"} if self._way.token else {}
         extensions = {"sni_hostname": self._way.tls_name} if self._way.tls_name else {}
         answer = await client.post(f"{parent}/-/peer/{what}", content=body, headers=headers, extensions=extensions)
+        self._why = words_of(answer.content) if answer.status_code >= 400 else ""
         return answer.status_code
 
     async def _round(self, post: Post, found: list[Path], marks: dict[str, bytes]) -> None:
@@ -98,7 +102,7 @@ class Shipping:
                 any_taken = True
                 await trio.to_thread.run_sync(path.unlink)
             elif not 400 <= status < 500 or status in LATER:
-                self._complain("the parent does not take segments of the client log", str(status))
+                self._complain("the parent does not take segments of the client log", self._why or str(status))
                 return
             else:
                 refused.append(path)
@@ -110,7 +114,7 @@ class Shipping:
                 any_taken = True
                 self._sent[node] = mark
             else:
-                self._complain("the parent does not take marks of the client log", str(status))
+                self._complain("the parent does not take marks of the client log", self._why or str(status))
         if any_taken and refused:
             await trio.to_thread.run_sync(self._set_aside, refused)
         elif refused:
@@ -139,6 +143,20 @@ class Shipping:
             return raw
         mark = msgspec.msgpack.decode(raw, type=Mark)
         return msgspec.msgpack.encode(self._losses.added(node, mark))
+
+
+def words_of(refusal: bytes) -> str:
+    """What a refusal tells, with what to do about it; "" where it is none of ours."""
+    try:
+        said = msgspec.json.decode(refusal[:REFUSAL_BYTES_MAX], type=_Refusal)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return ""
+    return f"{said.detail} {said.remedy}".strip()
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    detail: str
+    remedy: str = ""
 
 
 def listed(folder: Path) -> list[Path]:

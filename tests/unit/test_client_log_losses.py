@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from cache.asking.parents import Parents
@@ -350,3 +352,23 @@ def test_a_name_is_on_the_disk_before_anything_rests_on_it(tmp_path: Path, monke
     assert folders[0].startswith("work/")
     assert "kept" in folders, "the folder of a new node, too"
     register.close()
+
+
+async def test_f6_why_a_parent_takes_nothing_is_told_in_its_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that is ahead can be set by whoever knows of it."""
+    said, told = (
+        list[str](),
+        [b'{"detail": "From the future.", "remedy": "Set the clock."}', b"<html>", b"[1]", b"\xff"],
+    )
+    keeping = Keeping(tmp_path, "tokyo", Logs(), Way(Parents(["http://127.0.0.1:9"])), None)
+    way = keeping._shipping
+    assert way is not None
+    monkeypatch.setattr(way, "_complain", lambda what, why: said.append(why))
+    answers = iter(told)
+    transport = httpx2.MockTransport(lambda request: httpx2.Response(400, content=next(answers)))
+    async with httpx2.AsyncClient(transport=transport) as client:
+        for _ in told:
+            await way._round(partial(way._post, client, "http://127.0.0.1:9"), [], {"gate": b"mark"})
+    assert said == ["From the future. Set the clock.", "400", "400", "400"]
