@@ -145,14 +145,17 @@ def run(arguments: Sequence[str]) -> int:
         return out.problem(Usage(str(error), "Add --help to see what the command takes."))
     except Problem as problem:
         return out.problem(problem)
-    except KeyboardInterrupt as stop:
-        told = [str(one) for one in stop.args] or ["Interrupted."]
-        out.problem(Problem(*told))
-        return EXIT_INTERRUPTED
     except BrokenPipeError:
         # whoever read our output has had enough; what is still buffered must not raise again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_code_of(Problem(""))
+    except OSError as error:
+        # of this machine's files: what a node or the network says is a Problem by now
+        return out.problem(Problem(f"{error.filename or 'A file'}: {error.strerror or error}.", "Check the path."))
+    except KeyboardInterrupt as stop:
+        told = [str(one) for one in stop.args] or ["Interrupted."]
+        out.problem(Problem(*told))
+        return EXIT_INTERRUPTED
     return code if isinstance(code, int) else 0
 
 

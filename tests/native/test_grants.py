@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.harness.running import Got, Up, get
+from tests.harness.waiting import until
 
 pytestmark = pytest.mark.native
 
@@ -126,3 +127,36 @@ def test_c6_a_membership_that_ends_takes_everything_with_it_at_every_edge(up: Up
         assert get(address(up, "open/a.bin", base), bearer(token)).status == 404
     up.entrepot("member", "add", "demo", "user:carol")
     assert get(address(up, "open/a.bin"), bearer(token)).status == 404, "what she had before does not come back"
+
+
+def test_c8_a_denial_holds_at_the_edge_and_its_owner_takes_it_back_there(up: Up, tokens: dict[str, str]) -> None:
+    """All of it through an edge: a mistake that denies everybody everything, a role that is changed from under a
+    denial, a customer's token that ends and is renewed."""
+    api = f"{up.edge}/-/api/v1/workspaces/demo"
+    made = {"Content-Type": "application/json"}
+    text = {}
+    for name, role in (("olga", "owner"), ("max", "manager")):
+        up.entrepot("user", "create", name, url=up.edge)
+        up.entrepot("member", "add", "demo", f"user:{name}", "--role", role, url=up.edge)
+        text[name] = (
+            bearer(up.entrepot("token", "create", name, "--owner", f"user:{name}", url=up.edge)["token"]) | made
+        )
+
+    def asked(who: str, method: str, path: str, body: object = None) -> Got:
+        return get(api + path, text[who], method, None if body is None else json.dumps(body).encode())
+
+    shut = asked("olga", "POST", "/grants", {"subject": "members", "scope": "demo", "admin": True, "deny": True})
+    assert shut.status == 201, shut.body
+    assert get(address(up, "open/a.bin", up.edge), text["olga"]).status in (403, 404)
+    assert asked("max", "DELETE", f"/grants/{json.loads(shut.body)['id']}").status == 403
+    assert asked("olga", "DELETE", f"/grants/{json.loads(shut.body)['id']}").status == 204
+    assert get(address(up, "open/a.bin", up.edge), text["olga"]).status == 200
+    assert asked("olga", "PUT", "/roles/frozen", {"actions": ["publish"]}).status == 200
+    denied = {"subject": "user:max", "scope": "demo", "role": "frozen", "deny": True}
+    assert asked("olga", "POST", "/grants", denied).status == 201
+    assert asked("max", "PUT", "/roles/frozen", {"actions": ["read"]}).status == 403
+    assert asked("max", "DELETE", "/roles/frozen").status == 403
+    customer = json.loads(asked("olga", "POST", "/entitlements", {"name": "Big Shop", "expires_s": 1}).body)
+    until(lambda: get(address(up, "open/a.bin", up.edge), bearer(customer["token"])).status == 401)
+    assert asked("olga", "PATCH", f"/entitlements/{customer['id']}", {"expires_s": 60}).status == 200
+    assert get(address(up, "open/a.bin", up.edge), bearer(customer["token"])).status == 200

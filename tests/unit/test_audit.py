@@ -12,6 +12,7 @@ import pytest
 
 from gateway.access.history.audit import check_export, compared, shown
 from gateway.access.history.heads import KEPT, Heads, SignedHead, kept, verified
+from gateway.cli.history.audit import _about
 from gateway.cli.main import with_reason
 from gateway.cli.terminal.output import Usage
 from gateway.insight.reasons import reason_in, told_reason
@@ -30,8 +31,10 @@ from storage.nouns import (
     DropRepository,
     DropTag,
     Entry,
+    Membership,
     Package,
     PutAccount,
+    PutMembership,
     PutPackage,
     PutRepository,
     PutTag,
@@ -236,6 +239,24 @@ async def world(tmp_path: Path) -> AsyncIterator[Console]:
         history = await filled(store)
         console = Console(tmp_path / "console", history=history, heads=Heads(tmp_path / "store", store.identity.id))
         yield console
+        console.ledger.close()
+
+
+async def test_people_are_told_and_asked_for_as_they_are_called(tmp_path: Path) -> None:
+    with opened(tmp_path / "store") as store:
+        history = await filled(store)
+        await write(store, PutMembership(Membership("usr_alice", "member")), action="member.add", repository="")
+        console = Console(tmp_path / "console", history=history)
+        console.add_people("acme")
+        (newest,) = (await console.call("node admin", "GET", "/workspaces/acme/audit?limit=1")).json["items"]
+        assert (newest["action"], newest["changes"][0]["who"]) == ("member.add", "user:alice")
+        assert _about(newest) == "membership user:alice"
+        serial = newest["serial"]
+        one = (await console.call("node admin", "GET", f"/workspaces/acme/audit/{serial}")).json
+        assert one["changes"][0]["who"] == "user:alice"
+        for actor, found in (("user:laptop", 5), ("laptop", 5), ("user:nobody", 0)):
+            listed = await console.call("node admin", "GET", f"/workspaces/acme/audit?actor={actor}")
+            assert len([one for one in listed.json["items"] if one["workspace"] == "acme"]) == found, actor
         console.ledger.close()
 
 

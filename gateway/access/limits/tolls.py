@@ -280,7 +280,7 @@ class Tolls:
             )
             lent = await self._lender.lend(wish)
             if lent.refused:
-                raise used_up(lent.refused)
+                raise used_up(lent.refused, lent.left_ms)
             self._put_in(pocket, lent)
             if wish.client:
                 pocket.clients.add(wish.client)
@@ -391,13 +391,25 @@ class Tolls:
                     continue  # it may have been heard: told again it could be lent twice
 
 
-def used_up(what: str) -> Forbidden:
+def used_up(what: str, left_ms: int = NEVER_MS) -> Forbidden:
+    """What a customer is told; `left_ms` from now a new period begins."""
     said = {
         "downloads": "The downloads that this token allows are used up.",
         "bytes": "The bandwidth that this token allows does not suffice for this.",
         "clients": "This token is in use by as many clients as it allows.",
     }
-    return Forbidden(said.get(what, said["downloads"]), "Ask whoever gave you the token.")
+    asked = "Ask whoever gave you the token."
+    anew = f"A new period begins within {_span(left_ms)}. " if left_ms < NEVER_MS // 2 else ""
+    return Forbidden(said.get(what, said["downloads"]), f"{anew}{asked}")
+
+
+def _span(left_ms: int) -> str:
+    """In the largest unit of which there is one at least, never less than it is."""
+    for unit, size_ms in (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000)):
+        if left_ms > size_ms or unit == "minute":
+            count = max(1, -(-left_ms // size_ms))
+            return f"{count} {unit}{'s' if count > 1 else ''}"
+    raise AssertionError
 
 
 class Lending:

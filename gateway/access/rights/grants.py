@@ -11,7 +11,8 @@ what exists, so that a refusal tells nothing of what is there (THREATS B9).
     manage      a repository's settings, upstreams, keys, its end
     grant       giving and taking rights
     entitle     tokens for customers
-    statistics  who fetched what
+    statistics  who fetched what                                (of a workspace)
+    audit       who did what                                    (of a workspace)
     create      new repositories                                (of a workspace)
     people      members, teams, service accounts                (of a workspace)
     own         who owns a workspace                            (of a workspace)
@@ -34,8 +35,9 @@ from storage.errors import Invalid
 from storage.nouns import Grant
 
 READ, PUBLISH, TAG, DELETE, MANAGE = "read", "publish", "tag", "delete", "manage"
-GRANT, ENTITLE, STATISTICS, CREATE, PEOPLE, OWN = "grant", "entitle", "statistics", "create", "people", "own"
-ACTIONS = (READ, PUBLISH, TAG, DELETE, MANAGE, GRANT, ENTITLE, STATISTICS, CREATE, PEOPLE, OWN)
+GRANT, ENTITLE, STATISTICS, AUDIT = "grant", "entitle", "statistics", "audit"
+CREATE, PEOPLE, OWN = "create", "people", "own"
+ACTIONS = (READ, PUBLISH, TAG, DELETE, MANAGE, GRANT, ENTITLE, STATISTICS, AUDIT, CREATE, PEOPLE, OWN)
 EVERYTHING = frozenset(ACTIONS)
 NO_ACTIONS = frozenset[str]()
 PROVISION = "provision"

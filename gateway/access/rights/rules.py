@@ -6,6 +6,8 @@ than its own grants say, so its rules come as two sets, and each of them must al
     the Account's: its role in the Workspace, Bindings to it, to its Teams, and to the members
     the token's own, where it has any
 
+No denial reaches what an owner needs to take it away again: else one mistake, or one manager, shuts out everybody.
+
 An Account has rights in a Workspace as long as it is a member there. When the membership ends, every token, session and
 pass that rests on it ends with it, wherever the entry arrives.
 """
@@ -13,7 +15,7 @@ pass that rests on it ends with it, wherever the entry arrives.
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from gateway.access.rights.grants import EVERYTHING, OWN, Rule, rule_of
+from gateway.access.rights.grants import EVERYTHING, GRANT, OWN, Rule, rule_of
 from storage.nouns import MEMBERS, Account, Binding, Grant, Membership, Provider, Role, Teammate, team_subject
 
 OWNER, MANAGER, MEMBER, COLLABORATOR = "owner", "manager", "member", "collaborator"
@@ -74,7 +76,12 @@ def _account_rules(reading: Given, account: str, ws: str) -> tuple[Rule, ...]:
         rules += _bound(reading, ws, MEMBERS, " to the members")
     for mate in reading.teams_of(ws, account):
         rules += _bound(reading, ws, team_subject(mate.team), f' to the team "{mate.team}"')
-    return tuple(rules)
+    return tuple(map(_spared, rules) if membership.role == OWNER else rules)
+
+
+def _spared(rule: Rule) -> Rule:
+    """A denial as it binds an owner."""
+    return rule._replace(actions=rule.actions - {GRANT, OWN}) if rule.grant.deny else rule
 
 
 def _bound(reading: Given, ws: str, subject: str, whom: str) -> list[Rule]:

@@ -23,6 +23,7 @@ from gateway.access.names import is_slug
 from gateway.access.rights.grants import (
     ACTIONS,
     ACTIONS_OF,
+    AUDIT,
     CREATE,
     DELETE,
     EVERYTHING,
@@ -33,6 +34,7 @@ from gateway.access.rights.grants import (
     PEOPLE,
     PUBLISH,
     READ,
+    STATISTICS,
     TAG,
     Rule,
     Verdict,
@@ -385,7 +387,7 @@ def covers(reading: Knows, principal: Principal, scope: str) -> bool:
     return has_all(standing(reading, principal, ws), scope, ACTIONS_IN[bool(slash)], at_ms)
 
 
-ACTIONS_IN = {True: EVERYTHING - {CREATE, PEOPLE, OWN}, False: EVERYTHING}
+ACTIONS_IN = {True: EVERYTHING - {STATISTICS, AUDIT, CREATE, PEOPLE, OWN}, False: EVERYTHING}
 """What there is to do in a Repository, and in a Workspace."""
 
 

@@ -16,7 +16,7 @@ from gateway.cli.terminal.client import Client, reach
 from gateway.cli.terminal.output import Output, Usage
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, instant, seconds
 from gateway.console.calls.clock import now_ms
-from storage.errors import Absent
+from storage.errors import Absent, Problem
 from storage.index.history import Head
 from storage.nouns import SYSTEM
 from storage.upkeep.chain import check_journal
@@ -25,6 +25,7 @@ app = App(name="audit", help="Who did what: list, show, export, verify.")
 LIMIT = 50
 Of = Annotated[str, Parameter(allow_leading_hyphen=True)]
 """A workspace, or SYSTEM, which looks like an option."""
+_OF_ACCOUNTS = ("usr_", "svc_")
 _CALLED = ("token", "account", "provider", "webhook", "edge")
 """What has a name beside its id."""
 PAGE = 1_000
@@ -131,7 +132,8 @@ def show(
         f"hash: {one['hash']}",
     ]
     for change in one["changes"]:
-        lines.append(f"{change['change']} {' '.join(part for part in change['subject'][1:] if part)}")
+        who = f" ({change['who']})" if change.get("who") else ""
+        lines.append(f"{change['change']} {' '.join(part for part in change['subject'][1:] if part)}{who}")
         before = _short(change["before"]) if "before" in change else "too long ago to be looked for"
         lines += [f"  before: {before}", f"  after:  {_short(change['after'])}"]
     Output(json).fact(one, "\n".join(lines))
@@ -164,9 +166,15 @@ def export(
                 sys.stdout.write(line + "\n")
             return
         fresh = out.with_name(f"{out.name}.new")
-        with fresh.open("w") as file:
-            file.writelines(line + "\n" for line in _exported(node, workspace, after))
-        fresh.replace(out)
+        try:
+            with fresh.open("w") as file:
+                file.writelines(line + "\n" for line in _exported(node, workspace, after))
+            fresh.replace(out)
+        except OSError as error:
+            raise Usage(f"{out} cannot be written: {error.strerror}.", "Name another file with --out.") from None
+        except Problem:
+            fresh.unlink(missing_ok=True)
+            raise
 
 
 @app.command
@@ -284,6 +292,8 @@ def _about(entry: dict[str, Any]) -> str:
     kind, *names = first["subject"]
     called = next((one["name"] for one in first.values() if isinstance(one, dict) and one.get("name")), "")
     known = called if kind in _CALLED and called else " ".join(filter(None, names[1:] or names))
+    if who := first.get("who"):
+        known = " ".join(who if one.startswith(_OF_ACCOUNTS) else one for one in names if one)
     return f"{kind} {known}".strip() + (f" and {more} more" if more else "")
 
 

@@ -2,12 +2,13 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
 from cyclopts import App, Parameter
 
-from gateway.cli.history.usage import path_of, since_of
+from gateway.cli.history.usage import called, path_of, since_of
 from gateway.cli.terminal.client import API, Client, reach
 from gateway.cli.terminal.output import Output, Usage
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, AtWorkspace, instant, seconds
@@ -25,8 +26,11 @@ def logs(
     repository: str = "",
     package: str = "",
     principal: str = "",
+    country: str = "",
+    client: str = "",
     status: str = "",
     since: str = "24h",
+    until: str = "",
     limit: int = 100,
     json: AsJson = False,
     url: AtUrl = "",
@@ -44,17 +48,28 @@ def logs(
         Of this package alone.
     principal
         Of this one: a NAME, user:NAME, service:NAME (all tokens that it has now), or the id of a token.
+    country
+        From this country alone: two letters.
+    client
+        By this program alone: pip, npm.
     status
         With this status.
     since
         Not older than this: 30m, 12h.
+    until
+        Older than this.
     limit
         At most so many.
     """
     told = {"repository": repository, "package": package, "principal": principal, "status": status}
+    told |= {"country": country.upper(), "client": client}
+    told |= {"until_ms": str(now_ms() - seconds(until) * 1000) if until else ""}
     with reach(url, profile) as node:
         found: Any = node.get(path_of(workspace, "logs"), **told, **since_of(since), limit=str(limit))
-    columns = ("time", "node", "peer", "method", "status", "bytes", "outcome", "principal", "format", "package", "file")
+    columns = (
+        *("time", "node", "peer", "country", "method", "status", "bytes", "outcome", "principal"),
+        *("repository", "format", "package", "version", "file", "client"),
+    )
     rows = [(instant(one["time_ms"]), *(_cell(one, name) for name in columns[1:])) for one in found["items"]]
     Output(json).rows(found, columns, rows)
 
@@ -62,7 +77,7 @@ def logs(
 def _cell(line: Any, column: str) -> Any:
     """A gap in the log says how large it is where others say how they ended."""
     if column != "outcome" or line["outcome"] != "LOST":
-        return line[column]
+        return called(line, column)
     lost = "?" if line["lost"] is None else line["lost"]
     return f"LOST {lost} since {instant(line['lost_since_ms'])}"
 
@@ -171,8 +186,9 @@ class _Target:
         if self._path is None:
             self._file = sys.stdout.buffer
         elif self._form == "parquet":
-            self._path.mkdir(parents=True, exist_ok=True)
+            _writable(lambda path: path.mkdir(parents=True, exist_ok=True), self._path)
         else:
+            _writable(lambda path: path.open("ab").close(), self._path)
             self._file = self._path.open("r+b" if self._number and self._path.exists() else "wb")
             self._file.truncate(self._number)
             self._file.seek(self._number)
@@ -203,3 +219,11 @@ class _Target:
         """It is whole."""
         if self._state is not None:
             self._state.unlink(missing_ok=True)
+
+
+def _writable(begin: Callable[[Path], None], path: Path) -> None:
+    """Raises Usage, before anything is asked of a node, where nothing can be written."""
+    try:
+        begin(path)
+    except OSError as error:
+        raise Usage(f"{path} cannot be written: {error.strerror}.", "Name another place with --to.") from None

@@ -1,6 +1,7 @@
 """What was downloaded, and by whom? Asked of a node's client log."""
 
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from cyclopts import Parameter
 
@@ -85,7 +86,7 @@ def pulls(
         pypi, npm, oci, ...
     """
     with reach(url, profile) as node:
-        found: Any = node.get(f"/repositories/{place(repository)}/pulls/{package}", format=format)
+        found: Any = node.get(f"/repositories/{place(repository)}/pulls/{quote(package)}", format=format)
     rows = [
         (kind, one["name"], one["downloads"], when(one["last_pull_ms"]))
         for kind, many in (("version", found["versions"]), ("tag", found["tags"])) for one in many
@@ -148,8 +149,14 @@ def _asked(
 
 def _shown(found: Any, by: str, json: bool) -> None:
     columns = (*by.split(","), "requests", "bytes")
-    Output(json).rows(found, columns, [tuple(one[name] for name in columns) for one in found["items"]])
+    Output(json).rows(found, columns, [tuple(called(one, name) for name in columns) for one in found["items"]])
     _note_missing(found, json)
+
+
+def called(one: Any, column: str) -> Any:
+    """A cell; a principal by its name, with its id."""
+    name = one.get("principal_name") if column == "principal" else ""
+    return f"{name} {one[column]}" if name else one[column]
 
 
 def _note_missing(found: Any, json: bool) -> None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import msgspec
+
 from gateway.access import bootstrap
 from gateway.cli.terminal.output import Output
 from gateway.cli.terminal.words import AsJson
@@ -81,9 +83,18 @@ def stores(data: Path) -> list[Path]:
 def origin_of(data: Path) -> Path:
     """The origin's store at `data`. Raises Absent, Problem."""
     root = stores(data)[0]
-    if root == data / "edge":
+    if _role_of(root) == "edge":
         raise Problem(f"{root} is the data of an edge, which is made anew by starting it.", "Name an origin's data.")
     return root
+
+
+def _role_of(root: Path) -> str:
+    """What the store at `root` says that it is; "" where that cannot be read."""
+    try:
+        told = msgspec.json.decode((root / _IDENTITY).read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return ""
+    return str(told.get("role", "")) if isinstance(told, dict) else ""
 
 
 def _verdict(problems: list[str]) -> str:

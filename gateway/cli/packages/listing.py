@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from typing import Annotated
+from urllib.parse import quote
 
 from cyclopts import Parameter
 
@@ -47,7 +48,7 @@ def ls(
         raise Usage("How files are stored is told of one package.", f"Name it, or see all: entrepot repo show {at}")
     with reach(url, profile) as node:
         if package:
-            found = node.get(f"/repositories/{at}/packages/{package}", format=format)
+            found = node.get(f"/repositories/{at}/packages/{quote(package)}", format=format)
             if plot:
                 Output(json).fact(found, storing.drawn(found["files"]))
                 return

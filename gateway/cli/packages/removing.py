@@ -10,6 +10,7 @@ from gateway.cli.terminal.each import meant, to_each
 from gateway.cli.terminal.output import Output, Usage
 from gateway.cli.terminal.sizes import size_of
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, Item, item, place, when
+from storage.errors import Absent
 
 app = App(name="bin", help="What was deleted and can come back.")
 
@@ -106,7 +107,7 @@ def _binned(node: Client, asked: Item) -> list[dict[str, Any]]:
         and asked.version in ("", one["version"], one["build"], *one["tags"])
     ]
     if not found:
-        raise Usage(f"The bin has no {asked}.", f"Look with: entrepot bin list {asked.place}.")
+        raise Absent(f"The bin has no {asked}.", f"Look with: entrepot bin list {asked.place}.")
     return found
 
 

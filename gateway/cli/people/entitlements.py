@@ -118,7 +118,7 @@ def show(workspace: AtWorkspace, id: str, /, *, json: AsJson = False, url: AtUrl
     lines = [f"{found['name']}: {found['state']}", f"reads  {_reach(found)}"]
     for word, spelt in (("downloads", str), ("bytes", size_of), ("clients", str)):
         most = limits[f"{word}_max"]
-        lines.append(f"{word}  {spelt(used[word])} of {spelt(most) if most else 'any'}")
+        lines.append(f"{word}  {spelt(used[word])} of {spelt(most)}" if most else f"{word}  no limit")
     lines += [f"counted  since {when(used['since_ms'])}"] if used["since_ms"] else []
     lines += [line for line in _limits(found) if line.split()[0] in ("every", "from", "until", "terms", "networks")]
     lines += [f"{key}={value}" for key, value in found["metadata"].items()]
@@ -136,6 +136,9 @@ def edit(
     bytes: str = "",
     clients: int | None = None,
     period: str = "",
+    starts: str = "",
+    expires: str = "",
+    network: tuple[str, ...] | None = None,
     eula: str | None = None,
     metadata: tuple[str, ...] = (),
     reset: bool = False,
@@ -143,7 +146,8 @@ def edit(
     url: AtUrl = "",
     profile: AsProfile = "",
 ) -> None:
-    """Give it other limits or another query, or with --reset begin to count anew now. What is not named stays.
+    """Give it other limits, another end or another query, or with --reset begin to count anew now. What is not named
+    stays. To renew it, let it end later: the customer keeps its token, also where that has expired.
 
     Parameters
     ----------
@@ -161,6 +165,12 @@ def edit(
         From how many different addresses; 0 = any.
     period
         After which time the counts begin anew: 1d, 30d; 0 = never.
+    starts
+        From when on it is good: in 12h, 30d, or on a day as 2027-01-31 (UTC); 0 = at once.
+    expires
+        When it ends, in the same way, counted from now; 0 = never.
+    network
+        ADDRESS/BITS that it can be used from, in place of those before; "" = anywhere. May be given several times.
     eula
         The revision of your terms that the customer must accept; "" = none.
     metadata
@@ -170,8 +180,11 @@ def edit(
     """
     asked = {"downloads_max": downloads, "bytes_max": bytes_of(bytes) if bytes else None, "clients_max": clients}
     asked |= {"period_s": seconds(period) if period else None}
+    asked |= {"from_s": from_now(starts, now_ms(), past=True) if starts else None}
+    asked |= {"expires_s": from_now(expires, now_ms()) if expires else None}
     body: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     body |= {} if query is None else {"query": query}
+    body |= {} if network is None else {"cidrs": [one for one in network if one]}
     body |= ({} if eula is None else {"eula": eula}) | ({"metadata": _pairs(metadata)} if metadata else {})
     if not body and not reset:
         raise Usage("It is not said what is to be changed.", "Name at least one limit, or --reset.")

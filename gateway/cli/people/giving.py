@@ -5,7 +5,7 @@ from typing import Any
 from cyclopts import App
 
 from gateway.cli.terminal.client import reach
-from gateway.cli.terminal.output import Output
+from gateway.cli.terminal.output import Output, Usage
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, AtWorkspace, owned, place
 
 roles = App(name="role", help="Roles: sets of actions under a name, to be given in a workspace.")
@@ -22,9 +22,12 @@ def put_role(role: str, /, *actions: str, json: AsJson = False, url: AtUrl = "",
     role
         WORKSPACE/NAME.
     actions
-        read, publish, tag, delete, manage, grant, entitle, statistics, create, people, own.
+        read, publish, tag, delete, manage, grant, entitle, statistics, audit, create,
+        people, own.
     """
     at = owned(role)
+    if not actions:
+        raise Usage("It is not said what the role may do.", "Name at least one action: read, publish ...")
     with reach(url, profile) as node:
         made = node.put(f"/workspaces/{at.workspace}/roles/{at.name}", {"actions": list(actions)})
     Output(json).fact(made, f"Role {at} may {', '.join(made['actions'])}.")
@@ -184,7 +187,8 @@ def explain(
     principal
         user:NAME, service:NAME, or entitlement:ID.
     action
-        read, publish, tag, delete, manage, grant, entitle, statistics, create, people, own.
+        read, publish, tag, delete, manage, grant, entitle, statistics, audit, create,
+        people, own.
     place
         WORKSPACE, or WORKSPACE/REPOSITORY.
     format
@@ -196,6 +200,10 @@ def explain(
     tag
         For the action tag: to set this one.
     """
+    if place.count("/") > 1:
+        raise Usage(
+            f'"{place}" is no place of that kind.', "Name WORKSPACE/REPOSITORY, and --format and --package beside it."
+        )
     workspace, _, repository = place.partition("/")
     asked = {"principal": principal, "action": action, "repository": repository, "format": format}
     with reach(url, profile) as node:

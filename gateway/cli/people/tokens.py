@@ -87,7 +87,7 @@ def list_tokens(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "
     rows = [
         (
             *(one.get(word, "") for word in ("id", "name", "kind", "owner_name", "state")),
-            *(_reach(one), when(one["expires_ms"], never="never"), _used(one)),
+            *(_may(one), when(one["expires_ms"], never="never"), _used(one)),
         )
         for one in found
     ]
@@ -113,7 +113,14 @@ def revoke_token(id: str, /, *, json: AsJson = False, url: AtUrl = "", profile: 
 
 @app.command(name="rotate")
 def rotate_token(
-    id: str, /, *, overlap: str = "0", json: AsJson = False, url: AtUrl = "", profile: AsProfile = ""
+    id: str,
+    /,
+    *,
+    overlap: str = "0",
+    expires: str = "",
+    json: AsJson = False,
+    url: AtUrl = "",
+    profile: AsProfile = "",
 ) -> None:
     """Make a token that can do the same, and end the old one after a while.
 
@@ -123,12 +130,16 @@ def rotate_token(
         Its id, as `token list` shows it.
     overlap
         For how long the old one stays good: 1h, 7d.
+    expires
+        How long the new one is good: 90d, or until a day as 2027-01-31 (UTC); as long as the old one without.
     """
+    body = {"overlap_s": seconds(overlap)} | ({"expires_s": from_now(expires, now_ms())} if expires else {})
     with reach(url, profile) as node:
-        made = node.post(f"/tokens/{id}/rotate", {"overlap_s": seconds(overlap)})
+        made = node.post(f"/tokens/{id}/rotate", body)
     out = Output(json)
     out.fact(made, f"id     {made['id']}\ntoken  {made['token']}")
-    out.note("The token is shown this once. Keep it where it is safe.")
+    ends = f" It ends on {when(made['expires_ms'])}." if made["expires_ms"] else ""
+    out.note(f"The token is shown this once. Keep it where it is safe.{ends}")
 
 
 @app.command(name="whoami")
@@ -144,6 +155,13 @@ def _reach(token: Any) -> str:
         return f"{grant['scope']} {'+'.join(right for right in ('read', 'write', 'admin') if grant[right])}"
 
     return ", ".join(said(grant) for grant in token["grants"])
+
+
+def _may(token: Any) -> str:
+    """What it reaches, and from where."""
+    whose = f"all that {token['owner_name']} may" if token.get("owner_name") else ""
+    networks = f", from {' '.join(token['cidrs'])} alone" if token.get("cidrs") else ""
+    return (_reach(token) or whose) + networks
 
 
 def _used(token: Any) -> str:

@@ -8,6 +8,7 @@ from gateway.cli.terminal.client import reach
 from gateway.cli.terminal.output import Output, Usage
 from gateway.cli.terminal.sizes import bytes_of, size_of
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl
+from storage.errors import Conflict
 
 app = App(name="workspace", help="Workspaces.")
 
@@ -122,7 +123,10 @@ def delete(
             would = node.get(f"/workspaces/{name}/deletion")
             Output(json).fact(would, f"This would delete {_said(would)}. Nothing was deleted.")
             return
-        went = node.delete(f"/workspaces/{name}", confirm=force)
+        try:
+            went = node.delete(f"/workspaces/{name}", confirm=force)
+        except Conflict as refused:
+            raise Conflict(refused.message, f"Look with --dry-run, then confirm it: --force {name}.") from None
     Output(json).fact(went, f"Workspace {name} is deleted: {_said(went)}.")
 
 

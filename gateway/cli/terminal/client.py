@@ -139,7 +139,10 @@ class Client:
             response = self._http.request(method, path, **options)
         if not response.is_success:
             problem = as_typed(problem_of(response), _TYPED.get())
-            if not self.has_token and problem.remedy.startswith("Send one as Bearer"):  # how programs would do it
+            if not self.has_token and isinstance(
+                problem, errors.Unauthenticated
+            ):  # it was told how programs would do it
+                problem.message = "This needs a token."
                 problem.remedy = "Set ENTREPOT_TOKEN, or get a token of your own: entrepot login."
             raise problem
         return response
@@ -182,8 +185,10 @@ def as_typed(problem: Problem, typed: Sequence[str]) -> Problem:
     """The same, where it speaks of a field that an option stands for, in the words of who typed that: --overlap, not
     overlap_s, and 30 days, not 2592000."""
     found = _OF_A_FIELD.fullmatch(problem.message)
-    option = f"--{_UNIT.sub('', found[2]).replace('_', '-')}" if found is not None else ""
-    if found is not None and any(one.partition("=")[0] == option for one in typed):
+    field = _UNIT.sub("", found[2]) if found is not None else ""
+    named = [f"--{one.replace('_', '-')}" for one in (field, field.removesuffix("_max"))]
+    option = next((one for one in named if any(each.partition("=")[0] == one for each in typed)), "")
+    if found is not None and option:
         problem.message = f"{option}: {_IN_UNITS.sub(r'\1', found[1])}."
     return problem
 

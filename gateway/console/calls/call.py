@@ -108,7 +108,10 @@ class Call:
         if len(values) > 1:
             raise Invalid(f"The argument {name} is given more than once.")
         value = values[0] if values else default
-        if len(value) > (CURSOR_CHARS_MAX if name == "after" else ARGUMENT_CHARS_MAX) or "\0" in value:
+        chars_max = CURSOR_CHARS_MAX if name == "after" else ARGUMENT_CHARS_MAX
+        if len(value) > chars_max:
+            raise Invalid(f"The argument {name} has more than {chars_max} characters.", "Shorten it.")
+        if "\0" in value:
             raise Invalid(f"The argument {name} is no name that could be here.")
         return self.list().opened(value) if name == "after" and self.route.paged else value
 

@@ -1,11 +1,12 @@
 """What may be given to whom? A grant that is asked for becomes one to keep; nobody gives what he lacks."""
 
 import ipaddress
+from collections.abc import Iterable
 
 import msgspec
 
 from gateway.access.names import slug
-from gateway.access.rights.grants import ACTIONS, EVERYWHERE, GRANT, pattern, plain_actions, sample
+from gateway.access.rights.grants import ACTIONS, EVERYWHERE, GRANT, OWN, What, pattern, plain_actions, sample
 from gateway.access.rights.rules import account_rules
 from gateway.access.rights.verdicts import (
     ACTIONS_IN,
@@ -26,7 +27,10 @@ from gateway.console.shapes.schemas import NewGrant
 from gateway.delivery.connections.addresses import Network
 from storage.errors import Absent, Forbidden, Invalid
 from storage.index.catalog import Reading
-from storage.nouns import MEMBERS, Account, Grant, Token, team_subject
+from storage.nouns import MEMBERS, Account, Binding, Grant, Token, team_subject
+
+KINDS = ("user", "service", "managed")
+"""Of an Account, as it stands ahead of its name."""
 
 
 def grant_of(services: Services, asked: NewGrant) -> Grant:
@@ -115,6 +119,20 @@ def judge_giving(reading: Reading, principal: Principal, grant: Grant) -> int:
     return at_ms
 
 
+def judge_lifting(
+    reading: Reading, principal: Principal, ws: str, denials: Iterable[Binding], actions: frozenset[str] | None = None
+) -> None:
+    """Raises Forbidden unless `principal` may give what these denials deny (of it `actions`, None = all): whoever takes
+    from under a denial what it stands on, its role or its team, takes it away."""
+    for one in denials:
+        role = reading.role(ws, one.grant.role) if one.grant.role else None
+        denied = plain_actions(one.grant) | frozenset(role.actions if role is not None else ())
+        lifted = denied if actions is None else denied & actions
+        stands = standing(reading, principal, ws)
+        if not stands.whole(What(OWN, ws)) and not on_node(principal, "admin"):
+            judge_all(principal, reading, one.grant.scope, lifted | {GRANT})
+
+
 def judge_scope(reading: Reading, principal: Principal, grant: Grant) -> int:
     """When what the scope names came to be, if `principal` may know of it: enough for a token that acts for its own
     Account, which is held to what the Account may do at each use. Raises Absent."""
@@ -141,6 +159,8 @@ def subject_of(reading: Reading, ws: str, said: str) -> str:
         if reading.team(ws, name) is None:
             raise Absent("There is no such team in this workspace.")
         return team_subject(name)
+    if kind not in KINDS:
+        raise Invalid("This names nobody.", "Write user:NAME, service:NAME, managed:NAME, team:NAME or members.")
     return member_of(reading, ws, said).id
 
 
@@ -148,15 +168,15 @@ def member_of(reading: Reading, ws: str, said: str) -> Account:
     """The Account of this name (see `account_of`), which is a member. Raises Invalid, Absent."""
     account = account_of(reading, ws, said)
     if account is None or reading.membership(ws, account.id) is None:
-        raise Absent("There is no such member in this workspace.", "Add it first.")
+        raise Absent("There is no such member in this workspace.", "Those there are: entrepot member list.")
     return account
 
 
 def account_of(reading: Reading, ws: str, said: str) -> Account | None:
     """The Account that `user:NAME`, `service:NAME` or `managed:NAME` stands for. Raises Invalid."""
     kind, _, name = said.partition(":")
-    if kind not in ("user", "service", "managed"):
-        raise Invalid("This names nobody.", "Write user:NAME, service:NAME, managed:NAME, team:NAME or members.")
+    if kind not in KINDS:
+        raise Invalid("This names nobody.", "Write user:NAME, service:NAME or managed:NAME.")
     return reading.account_named(kind, "" if kind == "user" else ws, name) if name and "\0" not in name else None
 
 

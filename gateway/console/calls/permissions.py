@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from gateway.access.names import is_slug
-from gateway.access.rights.grants import GRANT, OWN, PEOPLE, PROVISION
+from gateway.access.rights.grants import AUDIT, GRANT, OWN, PEOPLE, PROVISION, STATISTICS
 from gateway.access.rights.verdicts import Principal, controls, judge, judge_node, judge_workspace, needs_token, on_node
 from gateway.console.calls.services import Services
 from storage.errors import Absent
@@ -60,7 +60,7 @@ def _history(services: Services, reading: Reading, principal: Principal, at: Map
     ws = at["workspace"]
     if on_node(principal, "admin") and is_slug(ws) and reading.ended(ws) is not None:
         return
-    judge_workspace(reading, principal, ws, "admin")
+    judge_workspace(reading, principal, ws, AUDIT)
 
 
 def _workspace_member(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
@@ -154,7 +154,8 @@ WORKSPACE_PROVISION = Permission("a token of its identity provider, of kind scim
 WORKSPACE_GRANT = Permission("grant in the workspace", _workspace(GRANT))
 GRANTS_OR_ITSELF = Permission("grant in the workspace, or a member that asks of itself", _asks_of_itself)
 WORKSPACE_ADMIN = Permission("manage the workspace", _workspace("admin"))
-WORKSPACE_HISTORY = Permission("manage the workspace; of a deleted one, admin on *", _history)
+WORKSPACE_HISTORY = Permission("audit in the workspace; of a deleted one, admin on *", _history)
+WORKSPACE_STATISTICS = Permission("statistics in the workspace", _workspace(STATISTICS))
 REPOSITORY_READ = Permission("read on the repository", _repository_read)
 REPOSITORY_WRITE = Permission("write on the repository; each package is judged by its name", _repository_write)
 REPOSITORY_ADMIN = Permission("admin on the repository", _repository_admin)

@@ -1,12 +1,13 @@
 """Who did what, for people who may ask? The journal as an audit trail: listed, one with what was before, exported.
 
-Who manages a Workspace sees its own, and what of the SYSTEM journal (`-`) concerns it; that journal, all of them
+Who may audit a Workspace sees its own, and what of the SYSTEM journal (`-`) concerns it; that journal, all of them
 together, and the history of a Workspace that was deleted are the node administrators'.
 An origin alone keeps history; an edge sends these calls on.
 """
 
 from collections.abc import Callable
 from itertools import islice
+from typing import Any
 
 import trio
 from msgspec.structs import replace
@@ -15,6 +16,7 @@ from gateway.access.history.audit import compared, line_of, opening, shown, trac
 from gateway.access.history.concerning import concerning
 from gateway.access.history.heads import Heads
 from gateway.console.calls.call import Call, Reply, Routes
+from gateway.console.calls.giving import KINDS
 from gateway.console.calls.permissions import NODE_ADMIN, WORKSPACE_HISTORY
 from gateway.console.history import replies
 from gateway.console.shapes.replies import Page
@@ -28,6 +30,8 @@ ROUTES = Routes("/-/api/v1")
 LOOK_ENTRIES_MAX = 20_000
 EXPORT_BYTES_MAX = 1 << 20
 EXPORT_LINES_MAX = 1_000
+_OF_ACCOUNTS = ("usr_", "svc_")
+"""How their ids begin."""
 FILTERS = ("actor", "action", "repository", "trace", "since_ms", "until_ms", "after", "limit")
 
 
@@ -124,7 +128,7 @@ async def _listed(call: Call, *workspaces: str) -> Reply:
         for looked, kept in enumerate(history.latest(*workspaces, below=below), start=1):
             entry = tell(kept.entry) if kept.entry.at_ms >= since_ms and wanted(kept) else None
             if entry is not None:
-                items.append(shown(entry, kept.hash))
+                items.append(_with_names(call, shown(entry, kept.hash)))
             last = kept.at
             if len(items) == limit or looked == LOOK_ENTRIES_MAX:
                 break
@@ -132,6 +136,16 @@ async def _listed(call: Call, *workspaces: str) -> Reply:
         return {"items": items, "next": f"{last.segment}:{last.offset}" if more and last is not None else None}
 
     return Reply(200, await trio.to_thread.run_sync(look))
+
+
+def _with_names(call: Call, told: dict[str, Any]) -> dict[str, Any]:
+    """With `who` in each change that is about an account: what that is called now. The journal knows ids alone."""
+    with call.read() as reading:
+        for change in told["changes"]:
+            accounts = (reading.account(part) for part in change["subject"][1:] if part.startswith(_OF_ACCOUNTS))
+            if (account := next(filter(None, accounts), None)) is not None:
+                change["who"] = f"{account.kind}:{account.name}"
+    return told
 
 
 def _place(text: str) -> End | None:
@@ -145,7 +159,8 @@ def _place(text: str) -> End | None:
 
 def _filter(call: Call) -> Callable[[Kept], bool]:
     actor, action, repository, trace = (call.argument(name) for name in ("actor", "action", "repository", "trace"))
-    until_ms = _number(call, "until_ms")
+    until_ms, kind = _number(call, "until_ms"), actor.partition(":")[0]
+    actor = actor.partition(":")[2] if kind in KINDS else actor  # as people are called everywhere else
 
     def wanted(kept: Kept) -> bool:
         entry = kept.entry
@@ -172,7 +187,7 @@ async def _one(call: Call, journal: str, workspace: str) -> Reply:
         if entry is None:
             raise Absent("There is no such entry.")
         earlier = (tell(older.entry) or replace(older.entry, changes=()) for older in history.before(journal, serial))
-        return shown(entry, kept.hash) | {"changes": compared(entry, earlier)}
+        return _with_names(call, shown(entry, kept.hash) | {"changes": compared(entry, earlier)})
 
     return Reply(200, await trio.to_thread.run_sync(look))
 

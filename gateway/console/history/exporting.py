@@ -6,7 +6,7 @@ in it: up to Entrepot-Counted-Until (ms) all lines are there. No more than one p
 """
 
 from gateway.console.calls.call import Call, Reply, Routes
-from gateway.console.calls.permissions import NODE_ADMIN, WORKSPACE_ADMIN
+from gateway.console.calls.permissions import NODE_ADMIN, WORKSPACE_STATISTICS
 from gateway.console.history.traffic import NARROWING, asking, filter_of, nodes_of, number
 from gateway.console.packages.pulls import certain
 from storage.errors import Invalid
@@ -29,13 +29,13 @@ async def columns_of_all(call: Call) -> Reply:
     return await _piece(call, call.argument("workspace"), PARQUET)
 
 
-@ROUTES.add("GET", "/workspaces/<workspace>/logs/ndjson", WORKSPACE_ADMIN, TAKEN, gives=str, media=NDJSON)
+@ROUTES.add("GET", "/workspaces/<workspace>/logs/ndjson", WORKSPACE_STATISTICS, TAKEN, gives=str, media=NDJSON)
 async def lines(call: Call) -> Reply:
     """A line of JSON for each request."""
     return await _piece(call, call.at["workspace"], NDJSON)
 
 
-@ROUTES.add("GET", "/workspaces/<workspace>/logs/parquet", WORKSPACE_ADMIN, TAKEN, gives=str, media=PARQUET)
+@ROUTES.add("GET", "/workspaces/<workspace>/logs/parquet", WORKSPACE_STATISTICS, TAKEN, gives=str, media=PARQUET)
 async def columns(call: Call) -> Reply:
     """Each piece is a whole file; empty where there is no line."""
     return await _piece(call, call.at["workspace"], PARQUET)

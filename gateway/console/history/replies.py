@@ -103,3 +103,5 @@ class LogLine(Told, frozen=True):
     seconds: float | None
     lost: int | None
     lost_since_ms: int | None
+    principal_name: str = ""
+    """What the token or session is called now, and whose it is; "" where that is not known any more."""

@@ -6,9 +6,9 @@ import msgspec
 
 from gateway.access.peers.edges import sees
 from gateway.console.calls.call import PAGE, Call, Reply, Routes, whole_in
-from gateway.console.calls.permissions import NODE_ADMIN, WORKSPACE_ADMIN
+from gateway.console.calls.permissions import NODE_ADMIN, WORKSPACE_STATISTICS
 from gateway.console.history import replies
-from gateway.console.history.whose import whose
+from gateway.console.history.whose import whose, with_names
 from gateway.console.shapes.replies import Page
 from gateway.logs.questions import Questions
 from gateway.logs.rollups import BY, DAY_MS, HOUR_MS
@@ -51,7 +51,7 @@ async def lines_of_all(call: Call) -> Reply:
 @ROUTES.add(
     "GET",
     "/workspaces/<workspace>/traffic",
-    WORKSPACE_ADMIN,
+    WORKSPACE_STATISTICS,
     (*NARROWING, "by", "order", "limit"),
     gives=replies.Counted,
 )
@@ -59,7 +59,7 @@ async def traffic(call: Call) -> Reply:
     return await _counted(call, call.at["workspace"])
 
 
-@ROUTES.add("GET", "/workspaces/<workspace>/logs", WORKSPACE_ADMIN, (*NARROWING, *PAGE), gives=_LINES)
+@ROUTES.add("GET", "/workspaces/<workspace>/logs", WORKSPACE_STATISTICS, (*NARROWING, *PAGE), gives=_LINES)
 async def lines(call: Call) -> Reply:
     return await _found(call, call.at["workspace"])
 
@@ -83,7 +83,7 @@ async def _counted(call: Call, workspace: str) -> Reply:
         filter_of(call, workspace), nodes_of(call, workspace), by, call.limit(), by_bytes=order == "bytes"
     )
     missing = msgspec.structs.asdict(counted.missing)
-    return Reply(200, {"items": counted.items, "next": None, "missing": missing})
+    return Reply(200, {"items": with_names(call, workspace, counted.items), "next": None, "missing": missing})
 
 
 async def _found(call: Call, workspace: str) -> Reply:
@@ -93,7 +93,7 @@ async def _found(call: Call, workspace: str) -> Reply:
     if at:
         filter = msgspec.structs.replace(filter, until_ms=min(filter.until_ms, whole_in(at) + 1))
     items = await asking(call).find(filter, nodes_of(call, workspace), limit + 1, skip)
-    more, items = len(items) > limit, items[:limit]
+    more, items = len(items) > limit, with_names(call, workspace, items[:limit])
     if not more:
         return Reply(200, {"items": items, "next": None})
     last = items[-1]["time_ms"]

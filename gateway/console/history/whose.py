@@ -4,8 +4,9 @@ The client log knows a request by the id of the token or session that it came wi
 So a name stands for the account's tokens and sessions that there are; one that is gone is found by its own id alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
+from typing import Any
 
 from gateway.console.calls.call import Call
 from gateway.console.calls.giving import account_of
@@ -42,3 +43,25 @@ def _accounts(reading: Reading, workspace: str, said: str) -> Iterator[Account]:
         found = account_of(reading, workspace, asked)
         if found is not None and (not workspace or reading.membership(workspace, found.id) is not None):
             yield found
+
+
+def with_names(call: Call, workspace: str, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same rows, each that has a `principal` with what that is called now, "" where nothing is known of it."""
+    ids = {one["principal"] for one in items if one.get("principal")}
+    with call.read() as reading:
+        names = {id: _called(reading, workspace, id) for id in ids}
+    return [one | {"principal_name": names.get(one["principal"], "")} if "principal" in one else one for one in items]
+
+
+def _called(reading: Reading, workspace: str, id: str) -> str:
+    """Of a Workspace only those are named that have to do with it: a stranger may read what is public in it (B9)."""
+    token = reading.token_by_id(id) if id.isascii() and id.isprintable() and len(id) < 100 else None
+    if token is None:
+        return ""
+    account = reading.account(token.owner) if token.owner else None
+    near = any(one.scope.partition("/")[0] == workspace for one in token.grants) or (
+        account is not None and reading.membership(workspace, account.id) is not None
+    )
+    if workspace and not near:
+        return ""
+    return token.name if account is None else f"{account.kind}:{account.name} ({token.name})"

@@ -26,7 +26,7 @@ from gateway.console.calls.services import Services, latest_ms_of
 from gateway.console.people import replies
 from gateway.console.shapes import shown
 from gateway.console.shapes.replies import Page
-from gateway.console.shapes.schemas import NewGrant, NewToken, Rotation
+from gateway.console.shapes.schemas import NewGrant, NewToken, TokenRotation
 from storage.commit import Decided
 from storage.errors import Absent, Forbidden, Invalid
 from storage.index.catalog import Reading
@@ -131,10 +131,11 @@ async def revoke_token(call: Call) -> Reply:
     return await call.conclude(SYSTEM, decide, lambda token: Reply(200, shown.token(token, now_ms)))
 
 
-@ROUTES.add("POST", "/tokens/<id>/rotate", TOKEN_CONTROL, takes=Rotation, gives=replies.MintedToken, status=201)
+@ROUTES.add("POST", "/tokens/<id>/rotate", TOKEN_CONTROL, takes=TokenRotation, gives=replies.MintedToken, status=201)
 async def rotate_token(call: Call) -> Reply:
-    """A new token that can do the same; the old one goes on for a while, so that nothing stands still meanwhile."""
-    body = await call.body(Rotation)
+    """A new token that can do the same, for as long or for `expires_s`; the old one goes on for a while, so that
+    nothing stands still meanwhile."""
+    body = await call.body(TokenRotation)
     text, parts = tokens.mint()
     now_ms = call.services.now_ms()
 
@@ -151,6 +152,8 @@ async def rotate_token(call: Call) -> Reply:
             else:
                 judge_standing_in(reading, principal, account.workspace, account.id)
         fresh = msgspec.structs.replace(old, id=parts.id, sha256=parts.sha256, verify_key=parts.verify_key)
+        if body.expires_s:
+            fresh = msgspec.structs.replace(fresh, expires_ms=now_ms + body.expires_s * 1000)
         fresh = bounded(principal, fresh)
         ends_ms = now_ms + body.overlap_s * 1000
         ending = msgspec.structs.replace(old, expires_ms=min(old.expires_ms or ends_ms, ends_ms))

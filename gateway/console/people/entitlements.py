@@ -75,6 +75,7 @@ async def create_entitlement(call: Call) -> Reply:
             cidrs=networks,
             entitlement=limits,
         )
+        _check_times(token)
         return _written(principal, "entitlement.create", token)
 
     return await call.conclude(SYSTEM, decide, lambda token: _minted(201, token, text, now_ms))
@@ -105,15 +106,21 @@ async def show_entitlement(call: Call) -> Reply:
 
 @ROUTES.add("PATCH", f"{_AT}/<id>", BY_BODY, takes=EditEntitlement, gives=replies.Token)
 async def edit_entitlement(call: Call) -> Reply:
-    """Other limits, another query, or a new period at once. What was lent under the old ones stays counted."""
+    """Other limits, another end or query, or a new period at once. What was lent under the old ones stays counted; one
+    whose time was over is good again, in the same hands, once it ends later."""
     body = await call.body(EditEntitlement)
     query = None if body.query is None else queried.query(body.query)
+    networks = None if body.cidrs is None else networks_of(body.cidrs)
     now_ms = call.services.now_ms()
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         token = _governed(reading, call, principal)
         assert token.entitlement is not None
+        if token.revoked_ms:
+            raise _revoked()
         asked = {name: value for name in _LIMITS if (value := getattr(body, name)) is not None}
+        if body.from_s is not None:
+            asked["from_ms"] = now_ms + body.from_s * 1000 if body.from_s else 0
         if body.reset:
             asked["reset_ms"] = max(now_ms, token.entitlement.reset_ms + 1)
         limits, grants = msgspec.structs.replace(token.entitlement, **asked), token.grants
@@ -122,6 +129,12 @@ async def edit_entitlement(call: Call) -> Reply:
                 _judged(reading, principal, one)
             grants = tuple(msgspec.structs.replace(one, query=query) for one in grants)
         edited = msgspec.structs.replace(token, entitlement=limits, grants=grants)
+        if body.expires_s is not None:
+            ends_ms = now_ms + body.expires_s * 1000 if body.expires_s else 0
+            edited = msgspec.structs.replace(edited, expires_ms=ends_ms)
+        if networks is not None:
+            edited = msgspec.structs.replace(edited, cidrs=networks)
+        _check_times(edited)
         return _written(principal, "entitlement.edit", edited)
 
     return await call.conclude(SYSTEM, decide, lambda token: Reply(200, shown.token(token, now_ms)))
@@ -140,7 +153,7 @@ async def refresh_entitlement(call: Call) -> Reply:
         judge_passing_on(principal)
         token = _governed(reading, call, principal)
         if token.revoked_ms:
-            raise Conflict("This entitlement was revoked.", "Make a new one.")
+            raise _revoked()
         fresh = msgspec.structs.replace(token, sha256=parts.sha256, verify_key=parts.verify_key)
         return _written(principal, "entitlement.refresh", fresh)
 
@@ -181,6 +194,17 @@ async def accept_eula(call: Call) -> Reply:
 
 
 # ---------------------------------------------------------------- steps
+
+
+def _check_times(token: Token) -> None:
+    """Raises Invalid for a customer's token that would never be good."""
+    assert token.entitlement is not None
+    if 0 < token.expires_ms <= token.entitlement.from_ms:
+        raise Invalid("It would end before it begins.", "Let it begin earlier, or end later.")
+
+
+def _revoked() -> Conflict:
+    return Conflict("This entitlement was revoked.", "Make a new one.")
 
 
 def _minted(status: int, token: Token, text: str, now_ms: int) -> Reply:

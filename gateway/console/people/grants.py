@@ -1,7 +1,5 @@
 """Who was given what in a Workspace, and why may somebody do a thing, or not?"""
 
-import msgspec
-
 from gateway.access.names import slug
 from gateway.access.rights import queried
 from gateway.access.rights.grants import ACTIONS, GRANT, READ, RIGHTS, Rule, What, kept_out
@@ -14,6 +12,7 @@ from gateway.console.calls.giving import (
     grant_of,
     judge_all,
     judge_giving,
+    judge_lifting,
     member_of,
     subject_of,
     told,
@@ -63,7 +62,10 @@ async def put_role(call: Call) -> Reply:
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         judge_all(principal, reading, ws, frozenset(role.actions))
-        if reading.role(ws, role.name) is None and len(reading.roles(ws)) >= ROLES_MAX:
+        before = reading.role(ws, role.name)
+        if before is not None:
+            _judge_taking_from(reading, principal, ws, before, frozenset(before.actions) - frozenset(role.actions))
+        if before is None and len(reading.roles(ws)) >= ROLES_MAX:
             raise Conflict(f"A workspace can have {ROLES_MAX} roles.", "Drop one first.")
         return Decided(Draft(ws, "", principal.id, "role.put", (PutRole(role),)), role)
 
@@ -75,8 +77,10 @@ async def drop_role(call: Call) -> Reply:
     ws, name = call.at["workspace"], call.at["role"]
 
     def decide(reading: Reading, principal: Principal) -> Decided:
-        if reading.role(ws, name) is None:
+        role = reading.role(ws, name)
+        if role is None:
             raise _no_role()
+        _judge_taking_from(reading, principal, ws, role, frozenset(role.actions))
         return Decided(Draft(ws, "", principal.id, "role.drop", (DropRole(name),)), None)
 
     return await call.conclude(ws, decide, no_content)
@@ -126,13 +130,13 @@ def show_grant(call: Call, reading: Reading) -> shown.Shown:
 
 @ROUTES.add("DELETE", "/workspaces/<workspace>/grants/<id>", WORKSPACE_GRANT, gives=None)
 async def take(call: Call) -> Reply:
-    """Take a grant away. Taking a denial away is giving what it denied."""
+    """Take a grant away. Taking a denial away is giving what it denied; an owner may in any case."""
     ws = call.at["workspace"]
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         found = _binding(reading, ws, call.at["id"])
         if found.grant.deny:
-            judge_giving(reading, principal, _allowing(found))
+            judge_lifting(reading, principal, ws, (found,))
         drop = DropBinding(found.subject, found.id)
         return Decided(Draft(ws, "", principal.id, "grant.take", (drop,)), None)
 
@@ -234,12 +238,14 @@ def _binding(reading: Reading, ws: str, id: str) -> Binding:
     return found
 
 
+def _judge_taking_from(reading: Reading, principal: Principal, ws: str, role: Role, gone: frozenset[str]) -> None:
+    """Raises Forbidden where denials say less without these actions of their role, and the caller lacks them (C8)."""
+    denials = (one for one in reading.bindings(ws) if one.grant.deny and one.grant.role == role.name)
+    judge_lifting(reading, principal, ws, denials if gone else (), gone)
+
+
 def _no_role() -> Absent:
     return Absent("There is no such role in this workspace.")
-
-
-def _allowing(binding: Binding) -> Grant:
-    return msgspec.structs.replace(binding.grant, deny=False)
 
 
 def _id(binding: Binding) -> str:

@@ -19,7 +19,7 @@ from gateway.access.rights.grants import OWN, PEOPLE
 from gateway.access.rights.rules import OWNER, TEAMS_MAX
 from gateway.access.rights.verdicts import Principal, judge_workspace
 from gateway.console.calls.call import Call, Decision, Reply, Routes, no_content
-from gateway.console.calls.giving import account_of, member_of, told
+from gateway.console.calls.giving import account_of, judge_lifting, member_of, told
 from gateway.console.calls.permissions import NODE_ADMIN, TEAM_MANAGE, WORKSPACE_MEMBER, WORKSPACE_PEOPLE, own_teams
 from gateway.console.people import replies
 from gateway.console.shapes import shown
@@ -43,6 +43,7 @@ from storage.nouns import (
     PutTeammate,
     Team,
     Teammate,
+    team_subject,
 )
 
 ROUTES = Routes("/-/api/v1")
@@ -250,6 +251,7 @@ async def drop_team(call: Call) -> Reply:
     def decide(reading: Reading, principal: Principal) -> Decided:
         if _found_team(reading, ws, name).id:
             raise Conflict("This team is kept by the workspace's identity provider.", "Remove the group there.")
+        _judge_leaving(reading, principal, ws, name)
         return _draft(principal, ws, "team.drop", DropTeam(name))
 
     return await call.conclude(ws, decide, no_content)
@@ -297,6 +299,7 @@ async def remove_teammate(call: Call) -> Reply:
     def decide(reading: Reading, principal: Principal) -> Decided:
         team, account = _found_team(reading, ws, name), member_of(reading, ws, call.at["member"])
         _check_hand(team, account)
+        _judge_leaving(reading, principal, ws, name)
         return _draft(principal, ws, "team.remove", DropTeammate(name, account.id))
 
     return await call.conclude(ws, decide, no_content)
@@ -384,6 +387,11 @@ async def _closed(call: Call, find: Callable[[Reading], Account | None], action:
     if call.services.signing_in is not None and gone:  # what it signed in with is no use to anybody
         await trio.to_thread.run_sync(call.services.signing_in.vault.forget_before, gone[-1], 0, 0, 0)
     return reply
+
+
+def _judge_leaving(reading: Reading, principal: Principal, ws: str, team: str) -> None:
+    """Whoever leaves a team leaves its denials: that is for who may give what they deny (C8). Raises Forbidden."""
+    judge_lifting(reading, principal, ws, (one for one in reading.bindings(ws, team_subject(team)) if one.grant.deny))
 
 
 def _found(account: Account | None) -> Account:

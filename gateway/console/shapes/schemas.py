@@ -286,13 +286,17 @@ class NewEntitlement(Body, frozen=True):
 
 
 class EditEntitlement(Body, frozen=True):
-    """What is not named stays. `reset` begins a new period now; `query` "" = none any more."""
+    """What is not named stays. `reset` begins a new period now; `query` "" = none any more; `expires_s` and `from_s`
+    count from now, 0 = never, and at once; no `cidrs` = from anywhere."""
 
     query: GrantQuery | None = None
     downloads_max: Count | None = None
     bytes_max: Count | None = None
     clients_max: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
     period_s: Period | None = None
+    from_s: Period | None = None
+    expires_s: Period | None = None
+    cidrs: Cidrs | None = None
     eula: Name | None = None
     metadata: Metadata | None = None
     reset: bool = False
@@ -306,6 +310,12 @@ class Rotation(Body, frozen=True):
     """For how long the old text stays good beside the new."""
 
     overlap_s: Annotated[int, msgspec.Meta(ge=0, le=30 * 24 * 3600)] = 0
+
+
+class TokenRotation(Rotation, frozen=True):
+    """`expires_s`: the new one is good for so long; 0 = as long as the old one would have been."""
+
+    expires_s: Annotated[int, msgspec.Meta(ge=0, le=EXPIRES_SECONDS_MAX)] = 0
 
 
 class EditRole(Body, frozen=True):

@@ -19,11 +19,13 @@ input { font: inherit; width: 100%; max-width: 24rem; padding: .5rem; border: 1p
 button { font: inherit; padding: .45rem 1.1rem; margin: 1rem .5rem 0 0; border: 1px solid #888; border-radius: 4px; }
 button.yes { background: var(--strong); border-color: var(--strong); color: white; }
 table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: .4rem .6rem .4rem 0; }
+td, h1, header, p, li { overflow-wrap: anywhere; } td form button { overflow-wrap: normal; white-space: nowrap; }
+:focus-visible { outline: 3px solid var(--strong); outline-offset: 2px; }
 td { border-top: 1px solid var(--line); } td form button { margin: 0; }
 code, .code { font: 1.05rem ui-monospace, monospace; overflow-wrap: anywhere; }
 .code { font-size: 1.4rem; letter-spacing: .1em; }
 .told { border-left: 4px solid var(--strong); padding: .2rem .8rem; }
-.small { color: #777; font-size: .9rem; }
+.small { color: light-dark(#595959, #a8a8a8); font-size: .9rem; }
 .told:empty { display: none; }
 select { font: inherit; padding: .45rem; } svg.drawing { display: block; width: 18rem; height: 18rem; }
 """
