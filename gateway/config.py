@@ -38,6 +38,7 @@ class Intake(Section, frozen=True):
     memory_bytes_max: int = 1 * MIB
     session_seconds_max: int = 7 * 24 * 3600
     sessions_max: int = 10_000
+    sessions_workspace_max: int = 2_000
     cut: bool = True
 
 

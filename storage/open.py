@@ -148,6 +148,7 @@ def open_store(
     memory_bytes_max: int = MEMORY_BYTES_MAX,
     session_seconds_max: int = 7 * 24 * 3600,
     sessions_max: int = 10_000,
+    sessions_workspace_max: int = 2_000,
     pack_bytes_max: int = PACK_BYTES_MAX,
     cache_pack_bytes_max: int = CACHE_PACK_BYTES_MAX,
     segment_bytes_max: int = SEGMENT_BYTES_MAX,
@@ -173,7 +174,11 @@ def open_store(
         cache_env.reader_check()
         quotas = _open_quotas(root, index, alone, undo)
         sessions = Sessions(
-            root / "sessions", seconds_max=session_seconds_max, sessions_max=sessions_max, ended=quotas.forget_session
+            root / "sessions",
+            seconds_max=session_seconds_max,
+            sessions_max=sessions_max,
+            sessions_workspace_max=sessions_workspace_max,
+            ended=quotas.forget_session,
         )
         quotas.start(alone, sessions.held())
         disk.lock(live, shared=True, wait=True)

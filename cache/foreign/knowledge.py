@@ -89,12 +89,14 @@ class Place[Foreign]:
 
 @dataclass(frozen=True, slots=True)
 class Known[Foreign]:
-    """What is held, without a question asked: `version` changes with the content, `fresh_until_s` is monotonic."""
+    """What is held, without a question asked: `version` changes with the content, `fresh_until_s` is monotonic.
+    `told_by` are the names of the Upstreams of which one has said it, () for what none knows."""
 
     version: int
     fresh_until_s: float
     stale: bool
     load: Callable[[], Foreign | None]
+    told_by: tuple[str, ...] = ()
 
     def foreign(self) -> Foreign | None:
         """None: known to be absent. Raises Unavailable where the content was evicted since."""
@@ -176,13 +178,13 @@ class ForeignKnowledge[Foreign = Any]:
             held = self._held(place)
             state = standing(held, now_ms, place.terms)
             if only_kept and held is not None and held.known and state is not Standing.NOTHING:
-                return Known(held.version, now_s, True, _Loading(self, place, held))
+                return Known(held.version, now_s, True, _Loading(self, place, held), place.upstreams)
             if held is None or state not in (Standing.FRESH, Standing.RESTING):
                 return None
             until_s = min(until_s, now_s + left_s(held, now_ms))
             stale = stale or state is Standing.RESTING
             if held.known:
-                return Known(held.version, until_s, stale, _Loading(self, place, held))
+                return Known(held.version, until_s, stale, _Loading(self, place, held), place.upstreams)
         return Known(0, until_s, stale, lambda: None)
 
     def withheld(

@@ -67,6 +67,7 @@ def work(raw: bytes, number: int) -> None:
         memory_bytes_max=config.intake.memory_bytes_max,
         session_seconds_max=config.intake.session_seconds_max,
         sessions_max=config.intake.sessions_max,
+        sessions_workspace_max=config.intake.sessions_workspace_max,
     )
     try:
         trio.run(Worker(Parts(config, number, store)).run)

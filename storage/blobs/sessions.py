@@ -9,12 +9,14 @@ within it; who writes a part has that one's lock, and a shared one of the data. 
 durable.
 """
 
+import base64
 import os
 import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,7 @@ class Sessions:
         *,
         seconds_max: int = 7 * 24 * 3600,
         sessions_max: int = 10_000,
+        sessions_workspace_max: int = 2_000,
         ended: Ended = lambda workspace, repository, id: None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,6 +77,7 @@ class Sessions:
         self._folder = folder
         self.seconds_max = seconds_max
         self._sessions_max = sessions_max
+        self._workspace_max = sessions_workspace_max
 
     def start(
         self,
@@ -90,7 +94,12 @@ class Sessions:
             raise Invalid("An upload cannot have so many parts.", f"Announce its length, and 1 to {PARTS_MAX} parts.")
         if sum(1 for _ in self._folder.glob("*.json")) >= self._sessions_max:
             raise TooMany("Too many uploads are unfinished here.", "Finish or cancel some.", retry_after_s=60)
-        id = secrets.token_urlsafe(24)
+        mine = _mark_of(workspace)
+        if sum(1 for _ in self._folder.glob(f"{mine}*.json")) >= self._workspace_max:
+            raise TooMany(
+                "Too many uploads of this workspace are unfinished here.", "Finish or cancel some.", retry_after_s=60
+            )
+        id = mine + secrets.token_urlsafe(18)
         at_ms = time.time_ns() // 1_000_000
         session = Session(id, owner, workspace, repository, at_ms, length, digests, context, parts)
         with disk.room("for this upload"):
@@ -258,6 +267,12 @@ class Sessions:
 
     def _mark(self, id: str, part: int) -> Path:
         return self._folder / f"{id}.{part}.mark"
+
+
+def _mark_of(workspace: str) -> str:
+    """What the ids of a Workspace's sessions begin with, so that they can be counted: 8 characters, before 24 of 144
+    random bits. No Workspace can take up all the sessions there are."""
+    return base64.urlsafe_b64encode(blake2b(workspace.encode(), digest_size=6).digest()).decode()
 
 
 def _expect(offset: int, at: int) -> None:

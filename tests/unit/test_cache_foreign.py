@@ -98,6 +98,7 @@ async def test_what_is_fresh_is_not_asked_again(world: World) -> None:
     assert known is not None
     assert known.foreign() == {"value": 1}
     assert known.version != 0
+    assert known.told_by == tuple(one.name for one in world.upstreams)
     assert world.one.count("/left") == 1
 
 

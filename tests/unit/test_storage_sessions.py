@@ -199,3 +199,16 @@ def test_parts_whose_session_was_never_wholly_begun_are_removed(sessions: Sessio
         os.utime(path, (old, old))
     sessions.expire()
     assert list((tmp_path / "sessions").iterdir()) == []
+
+
+def test_c3_no_workspace_takes_all_the_uploads_that_there_are(tmp_path: Path) -> None:
+    """A few thousand cheap requests would else keep everybody from uploading for a week."""
+    sessions = Sessions(tmp_path / "sessions", sessions_max=10, sessions_workspace_max=2)
+    kept = [sessions.start(owner, "acme", "main") for owner in ("t1", "t2")]
+    with pytest.raises(TooMany, match="of this workspace"):
+        sessions.start("t3", "acme", "other")
+    theirs = [sessions.start("t4", "theirs", "main") for _ in range(2)]
+    assert len({one.id[8:] for one in (*kept, *theirs)}) == 4
+    assert {len(one.id) for one in kept} == {32}
+    sessions.remove(kept[0])
+    assert sessions.get(sessions.start("t1", "acme", "main").id).workspace == "acme"

@@ -61,12 +61,14 @@ class NeedFile(msgspec.Struct, frozen=True):
 
 class NeedBytes(msgspec.Struct, frozen=True):
     """The file is known and its bytes are not here. `pulled` is its shelf key when it is foreign, `since` the Serial
-    of its package's last purge then."""
+    of its package's last purge then. `upstreams` are those that say where it lies: what another one may, such as
+    leading into the private network, is none of their leave (D2)."""
 
     file: File
     serve: Serve
     pulled: bytes
     since: int = 0
+    upstreams: tuple[Upstream, ...] = ()
 
 
 Need = NeedForeign | NeedRender | NeedBytes | NeedFile

@@ -237,7 +237,7 @@ class Puller:
         passing, full = passes_through(admitted.scope.repository, self._region), not self._has_room(file.size)
         if (passing or full) and await self._past(request, admitted, need, answer, wire, full=full):
             return
-        source = self._sources.open(by_name(ask, need), file, admitted.scope.repository.upstreams)
+        source = self._sources.open(by_name(ask, need), file, need.upstreams)
         fill = self._flights.begin(
             flight_key(need),
             file.size,
@@ -271,7 +271,7 @@ class Puller:
         if not self._flights.alone(flight_key(need), file.size, wire.size, self._alone_bytes_min):
             return False
         at = wire.extents[0][1]
-        opening = self._sources.open_range(asked, file, admitted.scope.repository.upstreams)
+        opening = self._sources.open_range(asked, file, need.upstreams)
         at_once = partial(self._sources.at_once, asked, at, wire.size)
         bypass = await self._flights.pass_by(lambda: opening(at, wire.size), at, wire.size, at_once)
         if bypass is None:
@@ -287,7 +287,7 @@ class Puller:
         if wire is None or not file.sha256 or file.size <= 0:
             return full and await self._pulled_past(request, admitted, need, answer)
         at = wire.extents[0][1] if wire.extents else 0
-        opening = self._sources.open_range(by_name(admitted.ask, need), file, admitted.scope.repository.upstreams)
+        opening = self._sources.open_range(by_name(admitted.ask, need), file, need.upstreams)
         bypass = await self._flights.pass_by(lambda: opening(at, wire.size), at, wire.size)
         if bypass is None:
             return False
@@ -297,7 +297,7 @@ class Puller:
     async def _pulled_past(self, request: Request, admitted: Admitted, need: NeedBytes, answer: Answer) -> bool:
         """A foreign file, whose size and digests are what its registry said: False where it cannot."""
         file = need.file
-        opening = self._sources.open_range(by_name(admitted.ask, need), file, admitted.scope.repository.upstreams)
+        opening = self._sources.open_range(by_name(admitted.ask, need), file, need.upstreams)
         told = _checkable(dict(file.digests) | ({"sha256": file.sha256.hex()} if file.sha256 else {}))
 
         def opener(offset: int) -> Opened:

@@ -51,6 +51,11 @@ class Known(Protocol):
     def version(self) -> int: ...
     @property
     def fresh_until_s(self) -> float: ...
+    @property
+    def told_by(self) -> tuple[str, ...]:
+        """The names of the Upstreams of which one has said it."""
+        ...
+
     def foreign(self) -> Foreign | None: ...
 
 
@@ -162,7 +167,8 @@ class Reads:
         if file is None:
             return NeedForeign(plan.package, upstreams, since, refresh=True)
         release(reading, scope.subject(room.name, plan.package, file.version))
-        return NeedBytes(file, plan, pulled, since)
+        told_by = tuple(one for one in upstreams if one.name in known.told_by)
+        return NeedBytes(file, plan, pulled, since, told_by)
 
     def foreign_file(self, reading: Reading, scope: Scope, need: NeedFile) -> Answer | NeedFile:
         """A file by its path at the upstreams, where it is here and fresh. Raises Absent, Forbidden."""
