@@ -52,12 +52,20 @@ def cold(story: Story, outside: Outside, repository: str, clients: int, share: i
     story.say(f"{where}: fetches of the origin, a region", worst, "fetches", "1", f"by {len(fetched)} in all")
     story.say(f"{where}: wrong or broken answers", len(found.wrong), "answers", "0")
     if every:
+        story.say(f"{where}: all have asked after", found.asked_ms, "ms")
         story.say(f"{where}: first of the first bytes", min(every), "ms")
         story.say(f"{where}: half of the first bytes", percentile(every, 50), "ms")
         story.say(f"{where}: last of the first bytes", max(every), "ms")
         ratios = [max(values) / min(values) for values in found.first_byte_ms.values() if values]
         story.say(f"{where}: last / first, at one edge", ratios, "x", "<= 1.2")
         story.say(f"{where}: last / first, over all edges", max(every) / min(every), "x", "<= 1.2")
+        late = [value for values in found.read_ms.values() for value in values]
+        story.say(f"{where}: the same, when the bench's clients read them", max(late) / min(late), "x")
+        story.notes += [
+            f"{name}: first bytes after {min(values):.0f}, half {percentile(values, 50):.0f}, last {max(values):.0f} ms"
+            for name, values in found.first_byte_ms.items()
+            if values
+        ]
     story.say(f"{where}: all are done", found.seconds, "s", note=f"{found.whole} got all of it")
     for region in world.routers:
         if region != "home":

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import duckdb
@@ -34,7 +35,8 @@ from gateway.logs.segments import OWN
 from gateway.logs.tasks import Filter
 
 REPOSITORY = "bench/files"
-CONNECTIONS = 64
+HIGHEST, GOAL = 64, 3
+"""Connections: with so many a core gives out all it can, and about the 50,000 a second that the goal speaks of."""
 DAYS = 30
 NODES = ("tokyo", "oslo")
 SEGMENTS_A_DAY = 2
@@ -84,10 +86,15 @@ class Everything:
 
 
 def delivery(told: Options) -> list[Row]:
-    """1 KB to 64 connections, from an origin that writes no log and one that does and makes segments of it."""
+    """1 KB from an origin that writes no log and one that does and makes segments of it: at the highest rate, and where
+    each of a few connections asks again as soon as it is answered, so that whatever slows an answer lowers the rate."""
     silent = told.home / "silent.toml"
     silent.write_text("[logs]\nwritten = false\n")
-    row = Row("1 KB c64, with the log / without", "requests/s", goal=">= 0.95", note="entrepot = with")
+    names = {HIGHEST: "1 KB c64, as many as one core gives out", GOAL: "1 KB c3, about the rate of the goal"}
+    rows = {
+        connections: Row(f"{name}, with the log / without", "requests/s", goal=">= 0.95", note="entrepot = with")
+        for connections, name in names.items()
+    }
     sides = [
         LoneOrigin(told.home / "on", REPOSITORY),
         LoneOrigin(told.home / "off", REPOSITORY, ("--config", str(silent))),
@@ -95,18 +102,18 @@ def delivery(told: Options) -> list[Row]:
     for side in sides:
         with side.start():
             put(f"{side.url}/{REPOSITORY}/generic/file", bytes(1024), side.bearer)
-    for number in range(told.rounds):
+    for number, (connections, row) in product(range(told.rounds), rows.items()):
         for side in sides[:: 1 if number % 2 else -1]:
             with side.start(core=SERVER_CORE) as node:  # alone, so that one's segments are not made in the other's time
                 url = f"{side.url}/{REPOSITORY}/generic/file"
                 header = [f"Authorization: Bearer {side.token}"]
-                wrk(node.pid, url, connections=CONNECTIONS, seconds=1, headers=header)
-                found = wrk(node.pid, url, connections=CONNECTIONS, seconds=told.seconds, headers=header)
+                wrk(node.pid, url, connections=connections, seconds=1, headers=header)
+                found = wrk(node.pid, url, connections=connections, seconds=told.seconds, headers=header)
                 rate = found.requests / found.seconds
                 cpu = found.server_cpu_seconds / max(found.requests, 1) * 1e6
                 (row.ours if side is sides[0] else row.theirs).append(rate)
                 (row.ours_cpu if side is sides[0] else row.theirs_cpu).append(cpu)
-    return [row]
+    return list(rows.values())
 
 
 # ---------------------------------------------------------------- taking
