@@ -91,7 +91,7 @@ class Walker:
             if answer.is_redirect:
                 assert answer.next_request is not None
                 answer = self.http.get(str(answer.next_request.url))
-            elif "/interaction/" in str(answer.url) or "/session/end" in str(answer.url):
+            elif "/interaction/" in str(answer.url) or "op.logoutForm" in answer.text:
                 action, fields = _form(answer.text)
                 answer = self.http.post(action, data=fields | _typed(answer.text, login))
             else:

@@ -32,8 +32,8 @@ async def done(console: Console, method: str, path: str, body: object = None, ro
     return got.json if got.body else None
 
 
-async def denied(console: Console, role: str, **grant: object) -> str:
-    made = await done(console, "POST", f"{AT}/grants", {"scope": "acme", "deny": True} | grant, role)
+async def denied(console: Console, by: str, **grant: object) -> str:
+    made = await done(console, "POST", f"{AT}/grants", {"scope": "acme", "deny": True} | grant, by)
     return str(made["id"])
 
 
