@@ -3,16 +3,22 @@
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from shutil import which
+from subprocess import PIPE
+from time import monotonic
 from typing import Any
 
 import msgspec
+import trio
 
 from gateway.logs.pace import LOWEST
 from gateway.logs.tasks import Job, Task
 
 COMMAND = (sys.executable, "-P", "-m", "gateway.logs.child")
+LOOK_SECONDS = 0.1
+"""How often it is asked whether anybody still waits."""
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 
@@ -41,21 +47,36 @@ def carry_out[Result](
 ) -> Result:  # fmt: skip
     """What the task gives. Raises subprocess.SubprocessError where it ends badly or takes too long: more than
     `seconds_max` of a core, or than `wall_s` by the clock (0 = twice as long). Blocks; the process ends with the thread
-    that waits for it.
+    that waits for it, and with the task of trio that this thread works for.
 
     It has its low priority from its first instruction on: to start it takes a tenth of a second, which on a node with
     one core came out of delivery's time, every two seconds under load."""
     job = Job(task, memory_bytes_max, seconds_max, os.getpid(), threads, nice)
-    done = subprocess.run(
-        (*_lowered(nice), *COMMAND),
-        input=msgspec.msgpack.encode(job),
-        capture_output=True,
-        check=True,
-        timeout=wall_s or 2 * seconds_max,
-        env=ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
-    answer: Any = msgspec.json.decode(done.stdout, type=shape)
+    command = (*_lowered(nice), *COMMAND)
+    environment = ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment) as process:
+        try:
+            told, complaint = _outcome(process, msgspec.msgpack.encode(job), wall_s or 2 * seconds_max)
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, told, complaint)
+    answer: Any = msgspec.json.decode(told, type=shape)
     return answer  # type: ignore[no-any-return]
+
+
+def _outcome(process: subprocess.Popen[bytes], sent: bytes, wall_s: float) -> tuple[bytes, bytes]:
+    """What it wrote, on both ways. Raises subprocess.TimeoutExpired, trio.Cancelled."""
+    until_s, unsent = monotonic() + wall_s, [sent]
+    while True:
+        try:
+            return process.communicate(unsent.pop() if unsent else None, timeout=LOOK_SECONDS)
+        except subprocess.TimeoutExpired:
+            with suppress(RuntimeError):  # a thread that is not trio's is never cancelled
+                trio.from_thread.check_cancelled()
+            if monotonic() > until_s:
+                raise
 
 
 def _lowered(nice: int) -> tuple[str, ...]:

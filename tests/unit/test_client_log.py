@@ -1,15 +1,18 @@
 """Do lines of the access log come to be columns once, reach the origin once, and answer questions? THREATS C11, F12."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import netaddr
 import pytest
+import trio
 from mmdb_writer import MMDBWriter
 
 from gateway.config import Logs
@@ -238,3 +241,19 @@ def test_a_task_is_of_low_priority_from_its_first_instruction(monkeypatch: pytes
     task = Build("/", "", "", "", "")
     assert carry_out(task, int, memory_bytes_max=1, seconds_max=20.0) == 19
     assert carry_out(task, int, memory_bytes_max=1, seconds_max=20.0, nice=5) == 5
+
+
+async def test_a_task_ends_with_whoever_waits_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A node that is told to end does not wait for a segment: its lines are still in the log."""
+    began = tmp_path / "began"
+    os.mkfifo(began)
+    lasts = f"import os, time; open({str(began)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    monkeypatch.setattr("gateway.logs.jobs.COMMAND", (sys.executable, "-c", lasts))
+    job = partial(carry_out, Build("/", "", "", "", ""), int, memory_bytes_max=1, seconds_max=300.0)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, job)
+            number = int(await trio.to_thread.run_sync(began.read_text))
+            nursery.cancel_scope.cancel()
+    with pytest.raises(ProcessLookupError):
+        os.kill(number, 0)
