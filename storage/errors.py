@@ -50,6 +50,10 @@ class Invalid(Problem):
     status, code = 400, "invalid"
 
 
+NOTHING_SHOWN = "This needs a token."
+"""Who showed none is told so, everywhere in the same words."""
+
+
 class Unauthenticated(Problem):
     """No credential, or one that is unknown, expired or revoked."""
 

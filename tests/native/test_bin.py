@@ -87,7 +87,7 @@ def test_the_story_of_a_bin(pair: Pair, tmp_path: Path) -> None:
 
     # taken out by right alone, and then the name of a format that gives names again is free
     assert did(pair, "delete", f"{PRIVATE}/generic/a/x")["failed"] == []
-    assert pair.entrepot("restore", f"{PRIVATE}/generic/never", node=pair.edge)[0] == 2
+    assert pair.entrepot("restore", f"{PRIVATE}/generic/never", node=pair.edge)[0] == 3
     assert did(pair, "bin", "empty", PRIVATE, "--yes") == {"emptied": 1}
     assert put(pair, f"/{PRIVATE}/generic/a/x", b"other") == 201
     actions = [one["action"] for one in did(pair, "audit", "list", "demo", node=pair.origin)["items"]]  # type: ignore[attr-defined]

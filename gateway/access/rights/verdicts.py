@@ -48,7 +48,7 @@ from gateway.access.rights.grants import (
 from gateway.access.rights.rules import Given, account_rules, own_rules
 from gateway.access.tokens import TEXT_CHARS, hash_of, well_formed
 from gateway.delivery.connections.addresses import address_of, network_of
-from storage.errors import Absent, Forbidden, Problem, Unauthenticated
+from storage.errors import NOTHING_SHOWN, Absent, Forbidden, Problem, Unauthenticated
 from storage.index.outlines import NONE, Outline
 from storage.nouns import Entitlement, Grant, Provider, Repository, Token, Vouched, Workspace
 
@@ -419,7 +419,7 @@ def controls(reading: Knows, principal: Principal, token: Token) -> bool:
 
 
 def needs_token() -> Unauthenticated:
-    return Unauthenticated("This needs a token.", "Send one as Bearer, or as the password of Basic with any user name.")
+    return Unauthenticated(NOTHING_SHOWN, "Send one as Bearer, or as the password of Basic with any user name.")
 
 
 def no_repository() -> Absent:

@@ -139,10 +139,7 @@ class Client:
             response = self._http.request(method, path, **options)
         if not response.is_success:
             problem = as_typed(problem_of(response), _TYPED.get())
-            if not self.has_token and isinstance(
-                problem, errors.Unauthenticated
-            ):  # it was told how programs would do it
-                problem.message = "This needs a token."
+            if problem.message == errors.NOTHING_SHOWN:  # it was told how programs would do it
                 problem.remedy = "Set ENTREPOT_TOKEN, or get a token of your own: entrepot login."
             raise problem
         return response
