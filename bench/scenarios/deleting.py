@@ -66,7 +66,7 @@ class Node:
     def p99(self) -> tuple[float, float]:
         """Of publishes, and of reads, one after the other."""
         publishes = self.ms("put", f"{SMALL}/generic/bench", self.told.seconds)
-        return percentile(publishes, 99), percentile(self.ms("get", f"{SMALL}/generic/{FILE}", self.told.seconds), 99)
+        return percentile(publishes, 99), percentile(self.ms("fetch", f"{SMALL}/generic/{FILE}", self.told.seconds), 99)
 
     def left(self) -> list[Any]:
         found: list[Any] = self.call("GET", "/status")["clearing"]
