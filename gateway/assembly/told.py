@@ -73,7 +73,7 @@ def services_of(parts: Parts) -> Services:
         telling=parts.telling,
         normalise=rooms.normalise,
         latest_ms=latest_ms,
-        outdated=uplink.outdated if uplink is not None else lambda: False,
+        lease=uplink.lease if uplink is not None else None,
         spend=parts.rates.spend,
         governed=rooms.governed,
         rooms=ROOMS,

@@ -1,7 +1,6 @@
 """What ties an edge to its parents: who they are, how they are asked, and how long their word is good."""
 
 from pathlib import Path
-from time import monotonic
 
 from cache.asking.parenting import ParentRemote
 from cache.asking.parents import Parents
@@ -13,7 +12,7 @@ from gateway import config as settings
 from gateway.access.clock import CLOCK
 from gateway.access.peers import membership
 from gateway.access.peers.authority import PARENT_NAME
-from gateway.front.leave import EdgeLease
+from gateway.access.peers.leases import EdgeLease
 from gateway.front.peers.peering import Upward
 from gateway.front.reads.marks import PURGED
 from gateway.indexes.assembly import PARTS
@@ -78,10 +77,6 @@ class Uplink:
     def lost(self) -> bool:
         """Is the origin silent that was heard once?"""
         return self.follower.last_contact_s > 0 and not self.follower.connected
-
-    def outdated(self) -> bool:
-        """Was the origin lost for longer than private things may be told?"""
-        return monotonic() - self.lease.whole_s() > self._config.cache.lease_seconds
 
     def _connect(self) -> Connect:
         """How the stream of a parent is opened."""

@@ -21,7 +21,7 @@ from formats.kit.contract import (
 from gateway.access.clock import latest_ms
 from gateway.access.credentials import passes, tickets
 from gateway.access.limits.terms import check_terms
-from gateway.access.peers import edges
+from gateway.access.peers import edges, leases
 from gateway.access.rights import networks
 from gateway.access.rights.permits import Permit
 from gateway.access.rights.verdicts import (
@@ -34,7 +34,6 @@ from gateway.access.rights.verdicts import (
 )
 from gateway.delivery.messages.heads import Head
 from gateway.front.complaints import now_ms
-from gateway.front.leave import Lease, may_serve, out_of_lease
 from gateway.front.naming import place_named, plan_named
 from gateway.front.peers.peering import asking_of
 from gateway.front.reads.admitted import Admitted
@@ -55,7 +54,7 @@ class Admission:
     def __init__(
         self,
         rooms: Mapping[str, Room],
-        lease: Lease | None = None,
+        lease: leases.Lease | None = None,
         country_of: networks.CountryOf = networks.without_file,
     ) -> None:
         self._rooms = rooms
@@ -117,8 +116,7 @@ class Admission:
             check_terms(limits)
         if principal.only is not None:
             require(principal, cast("Scoped", room).resource(ask), right)
-        if self._lease is not None and not may_serve(self._lease, repository):
-            raise out_of_lease()
+        leases.check(self._lease, repository)
         return Permit(cleared, room)
 
     def check_network(self, reading: Reading, principal: Principal, repository: Repository, peer: str) -> None:

@@ -29,6 +29,7 @@ from formats.kit.contract import (
 from gateway.access.clock import latest_ms
 from gateway.access.credentials import tickets
 from gateway.access.peers import edges
+from gateway.access.peers.leases import Lease
 from gateway.access.rights.permits import Permit
 from gateway.access.rights.verdicts import (
     admit,
@@ -43,7 +44,7 @@ from gateway.front import registry
 from gateway.front.admission import Admission, check_sight, require, who
 from gateway.front.charging import Charging
 from gateway.front.complaints import answer_of, complain, finds_of, headers_of, now_ms, with_signals
-from gateway.front.leave import Lease, Leave, Subject, stands
+from gateway.front.leave import Leave, Subject, stands
 from gateway.front.naming import place_named
 from gateway.front.nearest import PROBE_SECONDS, Nearest
 from gateway.front.peers.peering import Peering

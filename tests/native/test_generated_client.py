@@ -28,8 +28,8 @@ from acme.api.credentials import credentials_create_token as create_token, crede
 from acme.api.searching import searching_search as search
 from acme.api.holding import holding_list_packages as list_packages
 from acme.models import (
-    EditRepository, NewGrant, NewRepository, NewToken, NewWorkspace, PageFound, Refused,
-    RepositoryWithFormats, SearchingSearchSort, SomeOfPageFound, SomeOfPageRepository, SomeOfRepositoryWithFormats,
+    EditRepository, NewGrant, NewRepository, NewToken, NewWorkspace, FoundHere, Refused,
+    RepositoryWithFormats, SearchingSearchSort, SomeOfFoundHere, SomeOfRepositories, SomeOfRepositoryWithFormats,
 )
 from acme.types import Unset
 
@@ -80,10 +80,10 @@ some = show_repository.sync("shop", "tools", client=node, fields="name,public")
 assert isinstance(some, SomeOfRepositoryWithFormats), some
 assert some.to_dict() == {"name": "tools", "public": True} and isinstance(some.upstreams, Unset)
 some = list_repositories.sync(client=node, workspace="shop", fields="name", limit=2)
-assert isinstance(some, SomeOfPageRepository), some
+assert isinstance(some, SomeOfRepositories), some
 assert [one.to_dict() for one in some.items] == [{"name": "alpha"}, {"name": "beta"}] and some.next_
 whole = list_repositories.sync(client=node, workspace="shop", limit=2)
-assert not isinstance(whole, SomeOfPageRepository) and whole.items[0].public is False
+assert not isinstance(whole, SomeOfRepositories) and whole.items[0].public is False
 
 # limits are told
 grants = [NewGrant("shop/tools")]
@@ -96,7 +96,7 @@ assert drop_repository.sync_detailed("shop", "tools", client=reader).status_code
 # search, as the description of q says it
 def found(q, **more):
     page = search.sync(client=node, q=q, **more)
-    assert isinstance(page, PageFound), page
+    assert isinstance(page, FoundHere), page
     return [f"{one.repository}/{one.name}" for one in page.items]
 
 workspace, repository = "demo", "main"
@@ -106,7 +106,7 @@ assert found('(name:"app" OR name:shop) format:npm workspace:demo') == ["main/we
 assert found("name:^web version:>=2 version:<3") == ["main/web-shop"]
 assert found("size:>=1m") == [] and found("size:>=1") == ["main/web-app", "main/web-shop"]
 some = search.sync(client=node, q="web-app", fields="name,versions.name")
-assert isinstance(some, SomeOfPageFound), some
+assert isinstance(some, SomeOfFoundHere), some
 assert [one.to_dict() for one in some.items] == [{"name": "web-app", "versions": [{"name": "1.0.0"}]}]
 assert found("web", sort=SearchingSearchSort.UPDATED) == ["main/web-shop", "main/web-app"]
 assert found("-quarantined:true uploaded:>2020-01-01 repository:main") == ["main/web-app", "main/web-shop"]

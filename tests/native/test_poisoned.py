@@ -98,6 +98,7 @@ def test_f10_an_edge_stands_says_what_it_lacks_and_comes_to_it_again(world: Topo
     for path in (paths[public], paths[other]):
         assert bad.get(path, world.token).status == 200
     assert well.get(paths[private], world.token).status == 200
+    the_api_tells_no_more_than_is_served(world, bad, private)
     assert holes_of(world, bad)[-1]["closes"] == ["mine"]
     assert 'entrepot_feed_closed{workspace="mine"} 1\n' in bad.get("/-/metrics", world.token).body.decode()
     assert "private packages of mine are refused" in said(world, bad)
@@ -138,6 +139,22 @@ def the_origin_tells_of_both(world: Topology, bad: Node) -> None:
         assert f'entrepot_edge_{name}{{edge="paris",region="europe"}} 0\n' in told
     logged = '"message":"an edge could not take in entries","edge":"tokyo","count":2,"closes":"mine"'
     assert logged in world.origin.words()
+
+
+def the_api_tells_no_more_than_is_served(world: Topology, bad: Node, private: str) -> None:
+    """F2: of what its packages are refused of it lists nothing either, and a search says that it does not."""
+    for address in (f"/repositories/{private}/packages?format=generic", f"/repositories/{private}", "/workspaces/mine"):
+        got = bad.get(f"/-/api/v1{address}", world.token)
+        assert (got.status, got.headers["retry-after"]) == (503, "2"), (address, got.body)
+    told = json.loads(bad.get("/-/api/v1/search?q=format:generic", world.token).body)
+    assert ({one["repository"] for one in told["items"]}, told["left_out"]) == ({"one", "three"}, 1)
+    environment = clean_environment() | {"ENTREPOT_URL": bad.url, "ENTREPOT_TOKEN": world.token}
+    done = run(("search", "format:generic"), environment)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2)
+    assert "1 repository is left out." in done.stderr
+    refused = run(("copy", "--query", "format:generic", "--to", "other/three"), environment)
+    assert refused.returncode != 0, "nobody does to a part what he means to do to all"
+    assert "may not tell of all" in refused.stderr
 
 
 def told_at_origin(world: Topology) -> dict[str, list[dict[str, Any]]]:

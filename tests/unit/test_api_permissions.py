@@ -204,8 +204,8 @@ def id_for(route: Route, console: Console) -> str:
     return console.ids["customer" if "/entitlements/" in route.rule else "reader"]
 
 
-async def filled(root: Path) -> Console:
-    console = Console(root)
+async def filled(root: Path, **services: Any) -> Console:
+    console = Console(root, **services)
     body = {"format": "pypi", "name": "first", "url": "https://registry.example/simple/", "allow": ["thing"]}
     assert (await console.call("node admin", "POST", "/repositories/acme/main/upstreams", body)).status == 201
     for _ in range(2):
@@ -256,7 +256,7 @@ def test_c7_every_route_of_the_application_is_declared(tmp_path: Path) -> None:
 def test_c7_nothing_is_changed_by_a_route_that_reads_need() -> None:
     """No method that changes something is open to anybody, nor satisfied with the right to read."""
     weak = (permissions.ANYBODY, permissions.SOMEBODY, permissions.METRICS)
-    weak += (permissions.WORKSPACE_READ, permissions.REPOSITORY_READ)
+    weak += (permissions.WORKSPACE_READ, permissions.REPOSITORY_READ, permissions.REPOSITORY_WHOLE)
     assert [key(route) for route in ROUTES if route.method != "GET" and route.permission in weak] == []
 
 

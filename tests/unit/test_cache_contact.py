@@ -14,7 +14,7 @@ from cache.asking.parents import Parents
 from cache.following.contact import Contact
 from cache.following.feed import beat, entries
 from cache.following.follower import LONG_AGO_S, Follower, Greeting
-from gateway.front.leave import EdgeLease
+from gateway.access.peers.leases import EdgeLease
 from storage.errors import UpstreamFailed
 from storage.index.holes import CLOSES_ALL, Hole
 from storage.nouns import Repository

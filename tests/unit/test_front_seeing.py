@@ -10,10 +10,10 @@ from trio.testing import MockClock
 
 from cache.following.relay import SEEN, Relay, seen_at
 from gateway.access.credentials import tickets
+from gateway.access.peers.leases import Lease
 from gateway.access.tokens import mint
 from gateway.delivery.messages.heads import Head
 from gateway.delivery.requests.request import Request
-from gateway.front.leave import Lease
 from gateway.front.peers.seeing import SECONDS_MAX, Seeing
 from gateway.front.writes.relaying import LOST_SECONDS_MAX, Relaying
 from storage.errors import Unavailable

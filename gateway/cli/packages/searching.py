@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from gateway.cli.terminal.client import reach
+from gateway.cli.terminal.client import reach, say_left_out
 from gateway.cli.terminal.output import Output
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl
 
@@ -40,7 +40,9 @@ def search(
         found = list(islice(node.items("/search", q=query, sort=sort, limit=str(min(limit, 1000))), limit))
     rows = [(f"{one['workspace']}/{one['repository']}", one["format"], one["name"], *_newest(one)) for one in found]
     columns = ("repository", "format", "package", "version", "license", "downloads", "upstream")
-    Output(json).rows({"items": found}, columns, rows)
+    out = Output(json)
+    out.rows({"items": found} | node.left_out, columns, rows)
+    say_left_out(out, node.left_out)
 
 
 def _newest(item: dict[str, Any]) -> tuple[object, ...]:

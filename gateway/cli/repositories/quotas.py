@@ -4,7 +4,7 @@ from typing import Any
 
 from cyclopts import App
 
-from gateway.cli.terminal.client import reach
+from gateway.cli.terminal.client import reach, say_left_out
 from gateway.cli.terminal.output import Output, Usage
 from gateway.cli.terminal.sizes import bytes_of, size_of
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl
@@ -24,7 +24,9 @@ def show_quota(place: str, /, *, json: AsJson = False, url: AtUrl = "", profile:
     with reach(url, profile) as node:
         told = node.get(f"{_address(place)}/usage")
     rows = [_row(one) for one in (told, *told.get("repositories", ()))]
-    Output(json).rows(told, ("place", "files", "bytes", "in the bin", "on their way", "quota"), rows)
+    out = Output(json)
+    out.rows(told, ("place", "files", "bytes", "in the bin", "on their way", "quota"), rows)
+    say_left_out(out, told)
 
 
 @app.command(name="set")

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from cyclopts import App
 
-from gateway.cli.terminal.client import reach
+from gateway.cli.terminal.client import reach, say_left_out
 from gateway.cli.terminal.output import Output
 from gateway.cli.terminal.sizes import bytes_of, size_of
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, place
@@ -105,12 +105,13 @@ def clear_policy(
 def show_status(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> int:
     """Show how far the node that is asked (an edge) is. Exit code 1 if something is in its way."""
     with reach(url, profile) as node:
-        found = node.get("/replication")["items"]
+        found = list(node.items("/replication"))
     heads = ("repository", "", "files", "of them foreign", "bytes", "waiting", "serial", "problem")
     out = Output(json)
-    if not found:
+    if not found and not node.left_out:
         out.note("This node is to hold nothing unasked. Ask an edge of a region that has a policy, with --url.")
-    out.rows({"items": found}, heads, [_row(one) for one in found])
+    out.rows({"items": found} | node.left_out, heads, [_row(one) for one in found])
+    say_left_out(out, node.left_out)
     return 1 if any(one["problem"] for one in found) else 0
 
 

@@ -1,11 +1,11 @@
 """How are Repositories managed from a terminal?"""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
 from gateway.cli.terminal import storing
-from gateway.cli.terminal.client import reach
+from gateway.cli.terminal.client import reach, say_left_out
 from gateway.cli.terminal.output import Output, Usage
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, AtWorkspace, place, seconds, span
 
@@ -57,10 +57,16 @@ def list_repositories(
     with reach(url, profile) as node:
         found = list(node.items("/repositories", workspace=workspace))
     rows = [
-        (f"{one['workspace']}/{one['name']}", _seen(one["public"]), ", ".join(up["url"] for up in one["upstreams"]))
+        (
+            f"{one['workspace']}/{one['name']}",
+            _seen(one["public"]),
+            ", ".join(up["url"] or up["name"] for up in one["upstreams"]),
+        )
         for one in found
     ]
-    Output(json).rows({"items": found}, ("repository", "access", "upstreams"), rows)
+    out = Output(json)
+    out.rows({"items": found} | node.left_out, ("repository", "access", "upstreams"), rows)
+    say_left_out(out, node.left_out)
 
 
 @repositories.command(name="show")
@@ -86,7 +92,7 @@ def show_repository(
         found = node.get("/repositories/{}/{}".format(*place(repository)))
         kept = node.get("/repositories/{}/{}/storage".format(*place(repository)))
     lines = [f"{repository}: {_seen(found['public'])}"]
-    lines += [f"draws {one['format']} from {one['url']} ({one['name']})" for one in found["upstreams"]]
+    lines += [f"draws {one['format']} from {_of_upstream(one)}" for one in found["upstreams"]]
     lines += [storing.drawn_of_repository(kept)] if plot else storing.of_repository(kept)
     Output(json).fact(found | {"storage": kept}, "\n".join(lines))
 
@@ -154,6 +160,11 @@ def delete_repository(
     with reach(url, profile) as node:
         node.delete("/repositories/{}/{}".format(*at))
     Output(json).fact({"deleted": str(at)}, f"Repository {at} is dropped.")
+
+
+def _of_upstream(one: dict[str, Any]) -> str:
+    """Where it is, as far as the caller may know."""
+    return f"{one['url']} ({one['name']})" if one["url"] else f"an upstream ({one['name']})"
 
 
 def _seen(public: bool) -> str:

@@ -87,7 +87,7 @@ def add_upstream(
 
 @app.command(name="list")
 def list_upstreams(repository: str, /, *, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") -> None:
-    """List the foreign registries of a repository.
+    """List the foreign registries of a repository: where they are, if you manage it or may read all of it.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def list_upstreams(repository: str, /, *, json: AsJson = False, url: AtUrl = "",
     """
     with reach(url, profile) as node:
         found = node.get(f"/repositories/{place(repository)}/upstreams")["items"]
-    rows = [(one["format"], one["name"], one["url"], ", ".join(one["allow"])) for one in found]
+    rows = [(one["format"], one["name"], one["url"] or "", ", ".join(one["allow"] or ())) for one in found]
     Output(json).rows({"items": found}, ("format", "name", "url", "allowed names"), rows)
 
 

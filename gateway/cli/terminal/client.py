@@ -7,7 +7,7 @@ a Problem, so that every command fails alike.
 import os
 import re
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -17,7 +17,7 @@ import msgspec
 
 from gateway.access.tokens import well_formed
 from gateway.cli.terminal import profiles
-from gateway.cli.terminal.output import Usage
+from gateway.cli.terminal.output import Output, Usage
 from gateway.cli.terminal.words import address
 from gateway.insight.reasons import REASON, told_reason
 from storage import errors
@@ -25,6 +25,7 @@ from storage.errors import Absent, Problem, Unavailable, UpstreamFailed
 
 LOCAL_URL = "http://127.0.0.1:8080"
 API = "/-/api/v1"
+ELSEWHERE = "This edge has lost its origin, or lacks a change of it: ask again, or another node."
 TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
 SAID_CHARS_MAX = 500
 _REASON: ContextVar[str] = ContextVar("reason", default="")
@@ -74,12 +75,20 @@ def giving_reason(text: str) -> Iterator[None]:
         _REASON.reset(before)
 
 
+def say_left_out(out: Output, left_out: Mapping[str, Any]) -> None:
+    """Say to people that a list does not tell of all repositories."""
+    if number := left_out.get("left_out", 0):
+        out.note(f"{number} {'repository is' if number == 1 else 'repositories are'} left out. {ELSEWHERE}")
+
+
 class Client:
     """A node at `url`, spoken to as `token` ("" = as nobody)."""
 
     def __init__(self, url: str, token: str, transport: httpx2.BaseTransport | None = None) -> None:
         self.url = url
         self.has_token = bool(token)
+        self.left_out: dict[str, int] = {}
+        """What the last list said of repositories that the node may not tell of now; empty = of none."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         if reason := _REASON.get():
             headers[REASON] = told_reason(reason)
@@ -118,6 +127,7 @@ class Client:
         after = ""
         while True:
             page = self.get(path, **arguments, after=after)
+            self.left_out = {name: page[name] for name in ("left_out",) if name in page}
             yield from page["items"]
             after = page["next"]
             if not after:

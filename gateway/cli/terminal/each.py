@@ -7,11 +7,11 @@ the first failure.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gateway.cli.terminal.client import Client
+from gateway.cli.terminal.client import ELSEWHERE, Client
 from gateway.cli.terminal.output import Output, Usage, exit_code_of
 from gateway.cli.terminal.progress import steps
 from gateway.cli.terminal.words import Item, Place
-from storage.errors import Absent, Problem
+from storage.errors import Absent, Problem, Unavailable
 
 VERSIONS_MAX = 1_000
 """Of one package, as a search tells them."""
@@ -27,6 +27,8 @@ def meant(node: Client, items: Sequence[Item], query: str, inside: str) -> list[
         asked = f"({query}){_in(inside)}"
         for one in node.items("/search", q=asked, limit="100", versions=str(VERSIONS_MAX)):
             found += _items(one)
+        if node.left_out:
+            raise Unavailable("This node may not tell of all that the query means.", ELSEWHERE)
         if not found and "/" in inside:
             node.get(
                 f"/repositories/{inside}"

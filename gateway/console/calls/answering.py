@@ -24,6 +24,7 @@ from gateway.console.calls.call import (
 from gateway.console.calls.callers import API, presented, renew, who
 from gateway.console.calls.etags import Tags, etag_of
 from gateway.console.calls.fields import item_of, selected, wanted
+from gateway.console.calls.leased import check_leased
 from gateway.console.calls.once import HEADER, Keyed, key_in, keyed
 from gateway.console.calls.problems import SCIM
 from gateway.console.calls.services import Services, latest_ms_of
@@ -49,6 +50,8 @@ async def run(services: Services, route: Route, at: Mapping[str, str], shows: Sh
             g.limits = services.spend(principal, peer_of(asked))
         if not has_key:
             route.permission.check(services, reading, principal, at)
+            if governed and not route.alone:
+                check_leased(services, reading, route.permission, principal, at)
     if not has_key:
         return await _let_in(Call(services, route, principal, secret, at, asked, shows, None))
     key = await _keyed(services, asked, principal, secret)

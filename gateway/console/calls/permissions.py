@@ -9,7 +9,17 @@ from typing import NamedTuple
 
 from gateway.access.names import is_slug
 from gateway.access.rights.grants import AUDIT, GRANT, OWN, PEOPLE, PROVISION, STATISTICS
-from gateway.access.rights.verdicts import Principal, controls, judge, judge_node, judge_workspace, needs_token, on_node
+from gateway.access.rights.permits import too_wide
+from gateway.access.rights.verdicts import (
+    Principal,
+    admit,
+    controls,
+    judge,
+    judge_node,
+    judge_workspace,
+    needs_token,
+    on_node,
+)
 from gateway.console.calls.services import Services
 from storage.errors import Absent
 from storage.index.catalog import Reading
@@ -95,6 +105,16 @@ def _repository_read(services: Services, reading: Reading, principal: Principal,
     judge(reading, principal, at["workspace"], at["repository"], "read")
 
 
+def _repository_whole(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
+    if not reads_whole(reading, principal, at["workspace"], at["repository"]):
+        raise too_wide()
+
+
+def reads_whole(reading: Reading, principal: Principal, ws: str, repository: str) -> bool:
+    """May it read each package there is, and so know what they come to? Raises as `judge` does where it reads none."""
+    return admit(reading, principal, ws, repository, "read").whole
+
+
 def _repository_write(services: Services, reading: Reading, principal: Principal, at: Mapping[str, str]) -> None:
     judge(reading, principal, at["workspace"], at["repository"], "write")
 
@@ -157,6 +177,7 @@ WORKSPACE_ADMIN = Permission("manage the workspace", _workspace("admin"))
 WORKSPACE_HISTORY = Permission("audit in the workspace; of a deleted one, admin on *", _history)
 WORKSPACE_STATISTICS = Permission("statistics in the workspace", _workspace(STATISTICS))
 REPOSITORY_READ = Permission("read on the repository", _repository_read)
+REPOSITORY_WHOLE = Permission("read on all of the repository", _repository_whole)
 REPOSITORY_WRITE = Permission("write on the repository; each package is judged by its name", _repository_write)
 REPOSITORY_ADMIN = Permission("admin on the repository", _repository_admin)
 SESSION_CONTROL = Permission("whose session it is, or admin on *", _session)

@@ -19,6 +19,7 @@ from formats.kit.contract import Room
 from gateway.access.history.heads import Heads
 from gateway.access.limits.tolls import Used
 from gateway.access.peers.authority import Authority
+from gateway.access.peers.leases import Lease
 from gateway.access.rights.networks import CountryOf, without_file
 from gateway.access.rights.verdicts import Principal
 from gateway.access.secrets.samlkeys import SamlKeys
@@ -119,10 +120,6 @@ def by_no_address(workspace: str, repository: str, format: str, package: str, fi
     return ""
 
 
-def never() -> bool:
-    return False
-
-
 def nothing(workspace: str, repository: str = "") -> int:
     """Nothing is on its way."""
     return 0
@@ -138,8 +135,8 @@ class Documents(Protocol):
 class Services:
     """The API's view of its node.
 
-    `status` and `metrics` are synchronous and quick. `outdated`: an edge has lost its origin for so long that it may
-    not say any more who may know what. `spend` counts a request, and raises TooMany.
+    `status` and `metrics` are synchronous and quick. `lease`: an edge's leave to tell private things,
+    None at an origin. `spend` counts a request, and raises TooMany.
     `formats` are the rooms there are, `drawing` those that can have
     upstreams, `resigning` those where what an upstream signed can be signed anew.
     `normalise(format, package)` spells a package name as the View does, and raises Invalid for what
@@ -181,7 +178,7 @@ class Services:
     telling: Telling | None = None
     metrics_open: bool = False
     normalise: Callable[[str, str], str] = as_it_is
-    outdated: Callable[[], bool] = never
+    lease: Lease | None = None
     spend: Callable[[Principal, str], tuple[tuple[str, str], ...]] = without_limit
     governed: Callable[[str, str], str | None] = as_it_is
     rooms: Mapping[str, Room] = MappingProxyType({})
@@ -205,6 +202,10 @@ class Services:
     now_ms: Callable[[], int] = now_ms
     latest_ms: Callable[[], int] = not_told
     version: str = version()
+
+    def outdated(self) -> bool:
+        """Has an edge lost its origin for so long that it may not say any more who may know what?"""
+        return self.lease is not None and not self.lease.good_in("")
 
 
 def latest_ms_of(services: Services) -> int:

@@ -1,6 +1,6 @@
 """What does the API answer of packages, and of what was done to them by name?"""
 
-from gateway.console.shapes.replies import Texts, Told
+from gateway.console.shapes.replies import Page, Texts, Told
 
 
 class Quarantine(Told, frozen=True):
@@ -121,6 +121,13 @@ class Found(Told, frozen=True):
     updated_ms: int
     versions_found: int
     versions: tuple[FoundVersion, ...]
+
+
+class FoundHere(Page[Found], frozen=True):
+    """`left_out`: so many repositories were not looked into, as this edge may not tell of them until it hears its
+    origin again."""
+
+    left_out: int = 0
 
 
 class Cut(Told, frozen=True):

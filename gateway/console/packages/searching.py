@@ -12,7 +12,7 @@ What this node has heard of from a repository's upstreams is found with the rest
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from cache.foreign.noted import Noted
 from formats.kit.traits import parts_of
 from gateway.access.rights.verdicts import seen
 from gateway.console.calls.call import PAGE, Call, Reply, Routes, whole_in
+from gateway.console.calls.leased import leased
 from gateway.console.calls.permissions import ANYBODY
 from gateway.console.packages import replies
 from gateway.console.packages.deleted import Gone, gone_in, gone_versions
@@ -29,7 +30,6 @@ from gateway.console.packages.hearing import foreign_packages, foreign_versions
 from gateway.console.packages.knowing import Around, Looked, may_know_people
 from gateway.console.packages.parts import may_know_in
 from gateway.console.shapes import shown
-from gateway.console.shapes.replies import Page
 from gateway.queries.fields import At, Held, Part
 from gateway.queries.needs import beginning, version_terms, wants_deleted, wants_upstreams
 from gateway.queries.parsing import parse
@@ -80,7 +80,7 @@ class Match(NamedTuple):
     versions: list[Held]
 
 
-@ROUTES.add("GET", "/search", ANYBODY, ("q", "sort", *PAGE, "versions"), gives=Page[replies.Found])
+@ROUTES.add("GET", "/search", ANYBODY, ("q", "sort", *PAGE, "versions"), gives=replies.FoundHere)
 async def search(call: Call) -> Reply:
     """Packages that `q` finds, each with the `versions` latest that it finds: by workspace, repository, format and
     name, where a page may be short and not the last; or, the largest first, by `sort`: updated, size or downloads of
@@ -109,30 +109,46 @@ def _page(call: Call, asked: Asked) -> shown.Shown:
     last, looks = asked.start, 0
     with call.read() as reading:
         may = _knows_people(call, reading)
-        for at, package in _looked_at(call, reading, asked.query, asked.start):
+        places, left_out = _places(call, reading, asked.query)
+        for at, package in _looked_at(call, reading, asked.query, asked.start, places):
             looks += 1
             last = Start(*at[:4])
             if (match := _match(call, reading, asked.query, at, package, may)) is not None:
                 items.append(_told(match, asked.shown_max))
             if len(items) >= asked.limit or looks >= LOOKS_MAX:
-                return {"items": items, "next": "/".join(last)}
-    return {"items": items, "next": None}
+                return {"items": items, "next": "/".join(last)} | left_out
+    return {"items": items, "next": None} | left_out
 
 
 def _sorted_page(call: Call, asked: Asked) -> shown.Shown:
     """The best of all that is found, behind the last that was told."""
     with call.read() as reading:
-        best = heapq.nsmallest(asked.limit + 1, _behind(call, reading, asked), key=lambda one: one[0])
+        places, left_out = _places(call, reading, asked.query)
+        best = heapq.nsmallest(asked.limit + 1, _behind(call, reading, asked, places), key=lambda one: one[0])
         items = [_told(match, asked.shown_max) for _, match in best[: asked.limit]]
     if len(best) <= asked.limit:
-        return {"items": items, "next": None}
+        return {"items": items, "next": None} | left_out
     (value, *place), _ = best[asked.limit - 1]
-    return {"items": items, "next": "/".join((str(-value), *place))}
+    return {"items": items, "next": "/".join((str(-value), *place))} | left_out
 
 
-def _behind(call: Call, reading: Reading, asked: Asked) -> Iterator[tuple[tuple[Any, ...], Match]]:
+def _places(call: Call, reading: Reading, query: Part) -> tuple[list[Repository], shown.Shown]:
+    """The Repositories that are looked into, in the order of the answer, and what is said of others: that an edge which
+    has lost its origin may not look into so many of those that the query means."""
+    meant = (
+        one
+        for one in seen(reading, call.principal)
+        if any(not _excluded(query, one, format) for format in call.services.formats)
+    )
+    found = sorted(meant, key=lambda one: (one.workspace, one.name))
+    return leased(call.services, found, to_people=wants_deleted(query))
+
+
+def _behind(
+    call: Call, reading: Reading, asked: Asked, places: Sequence[Repository]
+) -> Iterator[tuple[tuple[Any, ...], Match]]:
     first, may = (-asked.least, *asked.start), _knows_people(call, reading)
-    for looks, (at, package) in enumerate(_looked_at(call, reading, asked.query, Start())):
+    for looks, (at, package) in enumerate(_looked_at(call, reading, asked.query, Start(), places)):
         if looks >= SORTED_LOOKS_MAX:
             raise Invalid(
                 f"There are more than {SORTED_LOOKS_MAX} packages to sort.", "Narrow the query, or sort by name."
@@ -152,9 +168,11 @@ def _value(match: Match, sort: str) -> int:
     return sum(one.known.downloads() for one in match.versions if one.known is not None)
 
 
-def _looked_at(call: Call, reading: Reading, query: Part, start: Start) -> Iterator[tuple[At, Kept]]:
-    """Every package that may be found and that the caller may know of, from `start` on."""
-    for repository in sorted(seen(reading, call.principal), key=lambda one: (one.workspace, one.name)):
+def _looked_at(
+    call: Call, reading: Reading, query: Part, start: Start, places: Iterable[Repository]
+) -> Iterator[tuple[At, Kept]]:
+    """Every package there that may be found and that the caller may know of, from `start` on."""
+    for repository in places:
         place = (repository.workspace, repository.name)
         if place < start[:2]:
             continue

@@ -1,14 +1,16 @@
 """How much may a Workspace and a Repository hold, and how much do they?
 
 The operator bounds Workspaces, who manages a Workspace bounds its Repositories. Sizes are logical: the sum of the files
-that are visible, and of those in bins, which count as well. What is on its way is told by an origin alone.
+that are visible, and of those in bins, which count as well. What is on its way is told by an origin alone. Sums over
+all packages are for who may read all of them (THREATS B9).
 """
 
 import msgspec
 
 from gateway.access.rights.verdicts import Principal, judge, judge_workspace
 from gateway.console.calls.call import Call, Reply, Routes
-from gateway.console.calls.permissions import NODE_ADMIN, REPOSITORY_READ, WORKSPACE_ADMIN
+from gateway.console.calls.leased import leased
+from gateway.console.calls.permissions import NODE_ADMIN, REPOSITORY_WHOLE, WORKSPACE_ADMIN
 from gateway.console.repositories import replies
 from gateway.console.shapes.schemas import NewQuota
 from gateway.console.shapes.shown import Shown
@@ -29,9 +31,10 @@ async def show_workspace(call: Call) -> Reply:
     with call.read() as reading:
         workspace = judge_workspace(reading, call.principal, name, "admin")
         told = _told(call, reading, workspace)
-        repositories = [_told(call, reading, one) for one in reading.repositories(name)]
+        found, left_out = leased(call.services, reading.repositories(name), to_people=True)
+        repositories = [_told(call, reading, one) for one in found]
     repositories.sort(key=lambda one: (-int(str(one["bytes"])), str(one["repository"])))
-    return Reply(200, told | {"repositories": repositories})
+    return Reply(200, told | {"repositories": repositories} | left_out)
 
 
 @ROUTES.show(f"{_WORKSPACE}/quota", WORKSPACE_ADMIN, gives=replies.Quota)
@@ -54,14 +57,14 @@ async def bound_workspace(call: Call) -> Reply:
     return await call.conclude(SYSTEM, decide, lambda told: Reply(200, told))
 
 
-@ROUTES.add("GET", f"{_REPOSITORY}/usage", REPOSITORY_READ, gives=replies.Usage)
+@ROUTES.add("GET", f"{_REPOSITORY}/usage", REPOSITORY_WHOLE, gives=replies.Usage)
 async def show_repository(call: Call) -> Reply:
     with call.read() as reading:
         repository = judge(reading, call.principal, call.at["workspace"], call.at["repository"], "read")
         return Reply(200, _told(call, reading, repository))
 
 
-@ROUTES.show(f"{_REPOSITORY}/quota", REPOSITORY_READ, gives=replies.Quota)
+@ROUTES.show(f"{_REPOSITORY}/quota", REPOSITORY_WHOLE, gives=replies.Quota)
 def show_repository_quota(call: Call, reading: Reading) -> Shown:
     return {"bytes": judge(reading, call.principal, call.at["workspace"], call.at["repository"], "read").quota_bytes}
 

@@ -1,16 +1,21 @@
 """What do the nodes of a region hold of a Repository before anybody asks, and how far are they?
 
 The policies are part of the Repository: they reach every node that may see it. How far this node is, it alone knows.
+Patterns and sums speak of all packages: they are for who may read all of them (THREATS B9).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import cast
 
 import msgspec
 
 from gateway.access.names import slug
 from gateway.access.rights.verdicts import Principal, judge
 from gateway.console.calls.call import PAGE, Call, Reply, Routes
-from gateway.console.calls.permissions import REPOSITORY_ADMIN, REPOSITORY_READ, SOMEBODY
+from gateway.console.calls.leased import leased
+from gateway.console.calls.permissions import REPOSITORY_ADMIN, REPOSITORY_WHOLE, SOMEBODY, reads_whole
 from gateway.console.repositories import replies
 from gateway.console.shapes import shown
 from gateway.console.shapes.replies import Page
@@ -18,7 +23,7 @@ from gateway.console.shapes.schemas import REPLICATION_RATE_MIN, REPLICATIONS_MA
 from storage.commit import Decided
 from storage.errors import Absent, Invalid, Problem, TooLarge
 from storage.index.catalog import Reading
-from storage.nouns import Draft, PutRepository, Replication
+from storage.nouns import Draft, PutRepository, Replication, Repository
 
 ROUTES = Routes("/-/api/v1/repositories/<workspace>/<repository>/replication")
 NODE = Routes("/-/api/v1/replication")
@@ -26,22 +31,25 @@ NODE = Routes("/-/api/v1/replication")
 Edit = Callable[[tuple[Replication, ...]], tuple[Replication, ...]]
 
 
-@NODE.add("GET", "", SOMEBODY, PAGE, gives=Page[replies.Replicated])
+@NODE.add("GET", "", SOMEBODY, PAGE, gives=replies.ReplicatedHere)
 async def show_progress(call: Call) -> Reply:
-    """How far this node is, of the repositories that the caller may read."""
+    """How far this node is, of the repositories that the caller may read as a whole."""
+    told = {(str(one["workspace"]), str(one["repository"])): one for one in call.services.replicated()}
     with call.read() as reading:
-        told = [one for one in call.services.replicated() if _may_read(call, reading, one)]
-    return call.page(told, lambda one: f"{one['workspace']}/{one['repository']}", dict)
+        found, left_out = leased(call.services, _read(call, reading, told))
+    items = [told[one.workspace, one.name] for one in found]
+    page = call.page(items, lambda one: f"{one['workspace']}/{one['repository']}", dict)
+    return replace(page, body=cast("dict[str, object]", page.body) | left_out)
 
 
-@ROUTES.add("GET", "", REPOSITORY_READ, PAGE, gives=Page[replies.Replication])
+@ROUTES.add("GET", "", REPOSITORY_WHOLE, PAGE, gives=Page[replies.Replication])
 async def list_policies(call: Call) -> Reply:
     with call.read() as reading:
         found = _policies(call, reading)
     return call.page(found, lambda one: one.region, shown.replication)
 
 
-@ROUTES.show("/<region>", REPOSITORY_READ, gives=replies.Replication)
+@ROUTES.show("/<region>", REPOSITORY_WHOLE, gives=replies.Replication)
 def show_policy(call: Call, reading: Reading) -> shown.Shown:
     for one in _policies(call, reading):
         if one.region == call.at["region"]:
@@ -105,13 +113,12 @@ def _policies(call: Call, reading: Reading) -> tuple[Replication, ...]:
     return judge(reading, call.principal, call.at["workspace"], call.at["repository"], "read").replications
 
 
-def _may_read(call: Call, reading: Reading, told: object) -> bool:
-    assert isinstance(told, dict)
-    try:
-        judge(reading, call.principal, told["workspace"], told["repository"], "read")
-    except Problem:
-        return False
-    return True
+def _read(call: Call, reading: Reading, places: Iterable[tuple[str, str]]) -> Iterator[Repository]:
+    """Those that the caller may read as a whole."""
+    for place in places:
+        with suppress(Problem):
+            if reads_whole(reading, call.principal, *place):
+                yield judge(reading, call.principal, *place, "read")
 
 
 def _no_policy() -> Absent:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from gateway.console.shapes.replies import Texts, Told
+from gateway.console.shapes.replies import Page, Texts, Told
 
 
 class Workspace(Told, frozen=True):
@@ -38,15 +38,16 @@ class Deletion(Told, frozen=True):
 
 
 class Upstream(Told, frozen=True):
-    """`signed_by` are fingerprints."""
+    """`url`, `allow` and `private_network` are null but for who manages the repository, or reads all of it by a right
+    of its own that is no customer's. `signed_by` are fingerprints."""
 
     format: str
     name: str
-    url: str
+    url: str | None
     fresh_s: int
     negative_s: int
-    allow: Texts
-    private_network: bool
+    allow: Texts | None
+    private_network: bool | None
     signed_by: Texts
 
 
@@ -58,6 +59,12 @@ class Repository(Told, frozen=True):
     created_ms: int
     lease_s: int
     bin_s: int
+
+
+class Repositories(Page[Repository], frozen=True):
+    """`left_out`: so many are not told of, as this edge may not tell of them until it hears its origin again."""
+
+    left_out: int = 0
 
 
 class RepositoryWithFormats(Repository, frozen=True):
@@ -119,7 +126,11 @@ class Quota(Told, frozen=True):
 
 
 class WorkspaceUsage(Usage, frozen=True, kw_only=True):
+    """`left_out`: of so many repositories it is not told, as this edge may not tell of them until it hears its origin
+    again."""
+
     repositories: tuple[Usage, ...]
+    left_out: int = 0
 
 
 class Replication(Told, frozen=True):
@@ -156,3 +167,10 @@ class Replicated(Told, frozen=True):
     whole_serial: int
     lag_ms: int
     problem: str
+
+
+class ReplicatedHere(Page[Replicated], frozen=True):
+    """`left_out`: of so many repositories it is not told, as this edge may not tell of them until it hears its origin
+    again."""
+
+    left_out: int = 0

@@ -7,6 +7,7 @@ from gateway.access.names import one_line, slug
 from gateway.access.rights.grants import CREATE
 from gateway.access.rights.verdicts import Principal, judge, judge_node, judge_workspace, seen, sees_workspace
 from gateway.console.calls.call import Call, Reply, Routes, no_content
+from gateway.console.calls.leased import leased
 from gateway.console.calls.permissions import (
     ANYBODY,
     BY_BODY,
@@ -17,6 +18,7 @@ from gateway.console.calls.permissions import (
     WORKSPACE_READ,
 )
 from gateway.console.repositories import replies
+from gateway.console.repositories.addresses import may_know_addresses
 from gateway.console.shapes import shown
 from gateway.console.shapes.replies import Page
 from gateway.console.shapes.schemas import EditRepository, EditWorkspace, NewRepository, NewWorkspace
@@ -81,17 +83,22 @@ async def edit_workspace(call: Call) -> Reply:
     return await call.conclude(SYSTEM, decide, lambda workspace: Reply(200, shown.workspace(workspace)))
 
 
-@ROUTES.add("GET", "/repositories", ANYBODY, ("workspace", *_PAGE), gives=Page[replies.Repository])
+@ROUTES.add("GET", "/repositories", ANYBODY, ("workspace", *_PAGE), gives=replies.Repositories)
 async def list_repositories(call: Call) -> Reply:
     workspace, after, limit = call.argument("workspace"), call.argument("after"), call.limit()
     with call.read() as reading:
         if workspace:
             judge_workspace(reading, call.principal, workspace, "read")
-        found = seen(reading, call.principal, workspace)
+        found, left_out = leased(call.services, seen(reading, call.principal, workspace))
+        addresses = {_names(one): may_know_addresses(call, reading, one) for one in found}
     # by both names, as a tuple: joined with a slash they would sort otherwise
     start = tuple(after.split("/", 1))
     found = sorted((one for one in found if not after or (one.workspace, one.name) > start), key=_names)
-    return Reply(200, shown.page(found, limit, _full_name, shown.repository))
+
+    def show(one: Repository) -> shown.Shown:
+        return shown.repository(one, addresses=addresses[_names(one)])
+
+    return Reply(200, shown.page(found, limit, _full_name, show) | left_out)
 
 
 @ROUTES.add("POST", "/repositories", BY_BODY, takes=NewRepository, gives=replies.Repository, status=201)
@@ -113,7 +120,9 @@ async def create_repository(call: Call) -> Reply:
 
 @ROUTES.show("/repositories/<workspace>/<repository>", REPOSITORY_READ, gives=replies.RepositoryWithFormats)
 def show_repository(call: Call, reading: Reading) -> shown.Shown:
-    return shown.repository(_here(call, reading, call.principal, "read")) | {"formats": call.services.formats}
+    repository = _here(call, reading, call.principal, "read")
+    told = shown.repository(repository, addresses=may_know_addresses(call, reading, repository))
+    return told | {"formats": call.services.formats}
 
 
 @ROUTES.add(

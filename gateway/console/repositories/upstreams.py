@@ -7,6 +7,7 @@ import base64
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import msgspec
 import trio
@@ -18,6 +19,7 @@ from gateway.access.secrets.upstreams import Credential, Place
 from gateway.console.calls.call import PAGE, Call, Decision, Reply, Routes
 from gateway.console.calls.permissions import REPOSITORY_ADMIN, REPOSITORY_READ
 from gateway.console.repositories import replies
+from gateway.console.repositories.addresses import may_know_addresses
 from gateway.console.shapes import shown
 from gateway.console.shapes.replies import Page
 from gateway.console.shapes.schemas import ALLOWED_MAX, UPSTREAMS_MAX, AllowName, NewCredential, NewUpstream
@@ -40,7 +42,8 @@ Edit = Callable[[tuple[Upstream, ...]], tuple[Upstream, ...]]
 async def list_upstreams(call: Call) -> Reply:
     with call.read() as reading:
         repository = judge(reading, call.principal, call.at["workspace"], call.at["repository"], "read")
-    return call.page_in_order(repository.upstreams, lambda one: f"{one.format}/{one.name}", shown.upstream)
+        show = partial(shown.upstream, addresses=may_know_addresses(call, reading, repository))
+    return call.page_in_order(repository.upstreams, lambda one: f"{one.format}/{one.name}", show)
 
 
 @ROUTES.add("POST", "", REPOSITORY_ADMIN, takes=NewUpstream, gives=replies.Upstream, status=201)
@@ -79,7 +82,7 @@ def show_upstream(call: Call, reading: Reading) -> shown.Shown:
     repository = judge(reading, call.principal, call.at["workspace"], call.at["repository"], "read")
     for one in repository.upstreams:
         if (one.format, one.name) == (call.at["format"], call.at["name"]):
-            return shown.upstream(one)
+            return shown.upstream(one, addresses=may_know_addresses(call, reading, repository))
     raise no_upstream()
 
 

@@ -45,12 +45,13 @@ def workspace(noun: Workspace) -> Shown:
     return told | {"deleted_ms": noun.closed_ms} if noun.closed_ms else told
 
 
-def repository(noun: Repository) -> Shown:
+def repository(noun: Repository, *, addresses: bool = True) -> Shown:
+    """`addresses`: see upstream."""
     return {
         "workspace": noun.workspace,
         "name": noun.name,
         "public": noun.public,
-        "upstreams": [upstream(one) for one in noun.upstreams],
+        "upstreams": [upstream(one, addresses=addresses) for one in noun.upstreams],
         "created_ms": noun.at_ms,
         "lease_s": noun.lease_s,
         "bin_s": noun.bin_s,
@@ -118,15 +119,16 @@ def quarantine(noun: Quarantine) -> Shown:
     }
 
 
-def upstream(noun: Upstream) -> Shown:
+def upstream(noun: Upstream, *, addresses: bool = True) -> Shown:
+    """Without `addresses` as who is none of the repository's people may know of it."""
     return {
         "format": noun.format,
         "name": noun.name,
-        "url": noun.url,
+        "url": noun.url if addresses else None,
         "fresh_s": noun.fresh_s,
         "negative_s": noun.negative_s,
-        "allow": list(noun.allow),
-        "private_network": noun.private_network,
+        "allow": list(noun.allow) if addresses else None,
+        "private_network": noun.private_network if addresses else None,
         "signed_by": [fingerprint(one) for one in noun.signed_by],
     }
 

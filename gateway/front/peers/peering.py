@@ -25,12 +25,11 @@ from cache.replication.drawn import Place as DrawnPlace
 from formats.kit.contract import Room
 from gateway.access.clock import latest_ms
 from gateway.access.limits.tolls import Lender, Return, Wish
-from gateway.access.peers import edges
+from gateway.access.peers import edges, leases
 from gateway.access.rights.verdicts import Principal, check_network, identify
 from gateway.delivery.connections.connection import Gone
 from gateway.delivery.messages.heads import Head
 from gateway.delivery.requests.request import Request
-from gateway.front.leave import Lease, may_serve, out_of_lease
 from gateway.front.peers.drawn import MEDIA as DRAWN_MEDIA
 from gateway.front.peers.drawn import TellingDrawn
 from gateway.front.peers.enrolling import Enrolling
@@ -79,7 +78,7 @@ class Peering:
         receiving: Receiving,
         drawn: TellingDrawn,
         hearing: Hearing,
-        lease: Lease | None = None,
+        lease: leases.Lease | None = None,
     ) -> None:
         """`lease` is an edge's own."""
         self._hearing = hearing
@@ -156,8 +155,8 @@ class Peering:
         match head.segments[2:]:
             case ("foreign" | "drawn" | "set" | "certificates", workspace, name, *_) if asking.sees(workspace):
                 repository = reading.repository(workspace, name)
-                if self._lease is not None and repository is not None and not may_serve(self._lease, repository):
-                    raise out_of_lease()
+                if repository is not None:
+                    leases.check(self._lease, repository)
 
     def _marked(self, asking: "_Asking", of: str = "") -> str:
         """The node that a mark, a segment or a report is of: who sends it, or an edge behind it. Raises Absent.

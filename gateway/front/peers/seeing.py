@@ -8,8 +8,8 @@ which Serial was known where it was made. An origin is never behind.
 
 from cache.following.relay import SEEN, await_serial, parse_seen
 from gateway.access.credentials import tickets
+from gateway.access.peers.leases import Lease
 from gateway.delivery.messages.heads import Head
-from gateway.front.leave import Lease
 from gateway.front.peers.peering import asking_of
 from storage.errors import Absent, Unauthenticated, Unavailable
 from storage.index.catalog import Catalog, Reading

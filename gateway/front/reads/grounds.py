@@ -9,9 +9,9 @@ import time
 from typing import NamedTuple
 
 from gateway.access.clock import latest_ms
+from gateway.access.peers.leases import Lease
 from gateway.access.rights import networks
 from gateway.access.rights.verdicts import Principal
-from gateway.front.leave import Lease
 from gateway.front.reads.needs import Scope
 from storage.index import keys
 from storage.index.catalog import Reading
