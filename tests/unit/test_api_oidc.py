@@ -566,8 +566,9 @@ async def test_d2_an_issuer_inside_is_asked_only_where_it_was_declared(world: Wo
     await world.believe()
     asked = len(world.issuer.asked)
     issuers = world.console.services.issuers
+    url = world.issuer.url.replace("http:", "https:")
     with pytest.raises(UpstreamFailed, match="not on the public Internet"):
-        await issuers.key(world.issuer.url.replace("http:", "https:"), "rsa", private_network=False)
+        await issuers.key(url, "rsa", private_network=False, workspace="acme")
     assert len(world.issuer.asked) == asked
 
 

@@ -217,8 +217,8 @@ async def _proven(call: Call, body: IdentityToken) -> Claims:
     with call.read() as reading:
         provider = _provider_for(reading, body.workspace, unproven.claims)
     key = await call.services.issuers.key(
-        provider.issuer, unproven.kid, private_network=provider.private_network
-    )  # fmt: skip
+        provider.issuer, unproven.kid, private_network=provider.private_network, workspace=body.workspace
+    )
     return prove(unproven, key)
 
 

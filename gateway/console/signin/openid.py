@@ -56,7 +56,7 @@ async def show_company(visit: Visit) -> Response:
 async def leave(visit: Visit) -> Response:
     """Off to the provider."""
     ws, provider = asked(visit)
-    endpoints = await endpoints_of(visit, provider)
+    endpoints = await endpoints_of(visit, ws, provider)
     next, now_ms = onward(visit.argument("next")), visit.services.now_ms()
     address = signon.begin(provider, endpoints, ws, next, _back(visit, ws, provider), visit.form_cookie, now_ms)
     return seen_other(address, cookies.set_cookie(cookies.FORM, visit.form_cookie, secure=visit.secure))
@@ -76,7 +76,7 @@ async def _come_back(visit: Visit) -> Response:
     going = flows.returned(visit.argument("state"), visit.form_cookie, visit.services.now_ms())
     if (going.workspace, going.provider) != (ws, provider.id):
         raise Forbidden("This answer is another identity provider's.", "Begin again.")
-    endpoints = await endpoints_of(visit, provider)
+    endpoints = await endpoints_of(visit, ws, provider)
     signon.check_issuer(provider, endpoints, {"iss": visit.argument("iss")})
     code = visit.argument("code")
     if visit.argument("error") or not code:
@@ -102,13 +102,15 @@ async def _redeemed(
     secret = secret_of(services, ws, provider)
     verifier = signon.verifier_of(going, visit.form_cookie)
     fields, authorization = signon.redemption(provider, endpoints, code, _back(visit, ws, provider), verifier, secret)
-    told = await services.issuers.redeem(endpoints, fields, authorization, private_network=private)
+    told = await services.issuers.redeem(
+        provider.issuer, endpoints, fields, authorization, private_network=private, workspace=ws
+    )
     text = told.get("id_token")
     if not isinstance(text, str):
         raise UpstreamFailed("The identity provider gives no identity token.", "Is the scope openid allowed there?")
     unproven = take_apart(text)
     check_times(unproven.claims, services.now_ms())
-    key = await services.issuers.key(provider.issuer, unproven.kid, private_network=private)
+    key = await services.issuers.key(provider.issuer, unproven.kid, private_network=private, workspace=ws)
     return prove(unproven, key), text
 
 
@@ -125,8 +127,9 @@ def asked(visit: Visit) -> tuple[str, Provider]:
     return ws, found
 
 
-async def endpoints_of(visit: Visit, provider: Provider) -> Endpoints:
-    return await visit.services.issuers.endpoints(provider.issuer, private_network=provider.private_network)
+async def endpoints_of(visit: Visit, ws: str, provider: Provider) -> Endpoints:
+    issuers, private = visit.services.issuers, provider.private_network
+    return await issuers.endpoints(provider.issuer, private_network=private, workspace=ws)
 
 
 def _back(visit: Visit, ws: str, provider: Provider) -> str:

@@ -39,7 +39,7 @@ async def farewell(visit: Visit, ws: str, provider: Provider, subject: leaving.S
         return None
     endpoint = ""
     with trio.move_on_after(WAIT_S_MAX):
-        endpoint = (await endpoints_of(visit, provider)).end_session
+        endpoint = (await endpoints_of(visit, ws, provider)).end_session
     if not endpoint:
         return None
     told = {
@@ -83,7 +83,9 @@ async def _end(visit: Visit, ws: str, provider: Provider, text: str) -> str:
     unproven = take_apart(text, logout=True)
     check_times(unproven.claims, services.now_ms())
     named = named_by(unproven.claims, provider.issuer, provider.audience)
-    key = await services.issuers.key(provider.issuer, unproven.kid, private_network=provider.private_network)
+    key = await services.issuers.key(
+        provider.issuer, unproven.kid, private_network=provider.private_network, workspace=ws
+    )
     claims = prove(unproven, key)
     used = f"back-channel {claims.once.hex()}"
     until_ms, now_ms = (claims.expires_s + LEEWAY_S) * 1000, latest_ms_of(services)
