@@ -180,3 +180,49 @@ async def test_the_events_are_told(console: Console) -> None:
     got = await console.call("reader", "GET", "/webhook-events")
     assert {"package.published", "token.revoked"} <= {one["name"] for one in got.json["events"]}
     assert (await console.call("anonymous", "GET", "/webhook-events")).status == 401
+
+
+INSIDE_URL = "http://10.0.0.9:8080/hook"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"url": "http://10.0.0.10/other"},
+        {"url": "http://10.0.0.10/other", "private_network": True},
+        {"url": "https://receiver.example/x"},
+        {"headers": {"X-Key": "mine"}},
+        {"headers": {}},
+        {"template": '{"drop": "{{type}}"}'},
+        {"template": "{{type}}", "media": "text/plain"},
+        {"template": '{"drop": "{{type}}"}', "enabled": False},
+    ],
+)
+@pytest.mark.parametrize("role", ["acme admin", "main admin"])
+async def test_d2_what_goes_into_the_private_network_is_said_by_who_may_give_leave_alone(
+    console: Console, body: dict[str, Any], role: str
+) -> None:
+    await create(console, "node admin", url=INSIDE_URL, private_network=True, repository="main")
+    file = Path(console.ledger.index.path).parent / "webhooks.json"
+    before, entries = file.read_text(), len(console.ledger.entries)
+    got = await console.call(role, "PATCH", f"{AT}/all", body)
+    assert (got.status, b"private network" in got.body) == (403, True), got.body
+    assert (file.read_text(), len(console.ledger.entries)) == (before, entries), "nothing is left of it"
+    assert (await console.call("node admin", "PATCH", f"{AT}/all", body)).status == 200
+
+
+async def test_d2_who_manages_the_repository_may_do_all_the_rest_and_take_the_leave_away(console: Console) -> None:
+    """With it go the headers, which were for inside: where they would go now, he reads them."""
+    await create(console, "node admin", url=INSIDE_URL, private_network=True, repository="main")
+    for body in ({"enabled": False}, {"enabled": True}, {"events": ["package.published"]}, {"query": "name:x"}):
+        got = await console.call("main admin", "PATCH", f"{AT}/all", body)
+        assert (got.status, got.json["private_network"]) == (200, True), got.body
+    same = {"media": "application/json", "template": ""}
+    assert (await console.call("main admin", "PATCH", f"{AT}/all", same)).status == 200, "nothing of it is another"
+    out = {"url": "https://mine.example/x", "private_network": False, "template": '{"a": "{{type}}"}'}
+    got = await console.call("main admin", "PATCH", f"{AT}/all", out)
+    assert got.status == 200, got.body
+    assert (got.json["private_network"], got.json["host"], got.json["headers"]) == (False, "https://mine.example", [])
+    assert HEADER not in (Path(console.ledger.index.path).parent / "webhooks.json").read_text()
+    back = {"url": INSIDE_URL, "private_network": True}
+    assert (await console.call("main admin", "PATCH", f"{AT}/all", back)).status == 403

@@ -169,6 +169,9 @@ def update(
 ) -> None:
     """Change a webhook; what is not named stays.
 
+    Where one in the private network goes and what it sends, whoever administers the node says. With --to and
+    --no-private-network it leads there no more, and its headers are given anew.
+
     Parameters
     ----------
     webhook

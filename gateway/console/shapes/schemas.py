@@ -477,7 +477,7 @@ class NewWebhook(Body, frozen=True):
 
 
 class EditWebhook(Body, frozen=True):
-    """What is not named stays."""
+    """What is not named stays; but the headers of one that leads into the private network no more, which go."""
 
     url: Address | None = None
     events: EventNames | None = None

@@ -18,6 +18,7 @@ from gateway.access.rights.verdicts import (
     judge_node,
     judge_workspace,
     needs_token,
+    on_node,
     outlined,
     standing,
 )
@@ -38,7 +39,7 @@ from gateway.webhooks.signatures import new_secret
 from gateway.webhooks.telling import REDELIVERY, Telling, check_headers
 from gateway.webhooks.templates import check_template
 from storage.commit import Decided
-from storage.errors import Absent, Conflict, Invalid, Problem, TooLarge, Unavailable
+from storage.errors import Absent, Conflict, Forbidden, Invalid, Problem, TooLarge, Unavailable
 from storage.hooks import DropWebhook, PutWebhook, Webhook
 from storage.index.catalog import Reading
 from storage.nouns import SYSTEM, Draft
@@ -131,7 +132,9 @@ async def show_webhook(call: Call) -> Reply:
 
 @ROUTES.add("PATCH", _ONE, BY_BODY, takes=EditWebhook, gives=webhook_replies.Webhook)
 async def edit_webhook(call: Call) -> Reply:
-    """What is not named stays. Switched on again, it goes on where it stopped: nothing was lost."""
+    """What is not named stays. Switched on again, it goes on where it stopped: nothing was lost. Where one that leads
+    into the private network goes and what it sends, only who may give that leave says. A public url takes the leave
+    away, and with it the headers that were for inside."""
     body, telling = await call.body(EditWebhook), _telling(call)
     now_ms = call.services.now_ms()
     with call.read() as reading:
@@ -150,20 +153,25 @@ async def edit_webhook(call: Call) -> Reply:
         there = receiver(body.url, private_network=private)
         await check_place(call, body.url, private)
         asked |= {"host": f"{there.scheme}://{there.authority}", "private_network": private}
-    sealed = _resealed(telling, before, body, now_ms)
+    sealed = _resealed(telling, before, body, now_ms, out=before.private_network and not private)
     if sealed is not None:
         asked["revision"] = new_id("rev_")
 
     def decide(reading: Reading, principal: Principal) -> Decided:
         now = _unchanged(reading, call, principal, before)
-        if body.url is not None and private:
-            judge_node(principal, "admin")
         after = msgspec.structs.replace(now, **asked)
+        sends = (after.template, after.media) != (now.template, now.media)
+        if after.private_network and (sends or sealed is not None):
+            _judge_leave(principal)
         _check(after)
         return Decided(None, now) if after == now else _written(principal, "webhook.edit", after)
 
     revision = str(asked.get("revision", ""))
-    return await _concluded(call, telling, before.id, revision, sealed, decide, lambda made: Reply(200, _noun(made)))
+
+    def answer(made: Webhook) -> Reply:
+        return Reply(200, _noun(made) | ({} if sealed is None else {"headers": sorted(sealed.headers)}))
+
+    return await _concluded(call, telling, before.id, revision, sealed, decide, answer)
 
 
 @ROUTES.add("DELETE", _ONE, BY_BODY, gives=None)
@@ -314,8 +322,17 @@ def _check(hook: Webhook) -> None:
     check_template(hook.template, hook.media, kinds_of(hook.events, of_repository=bool(hook.repository)))
 
 
-def _resealed(telling: Telling, hook: Webhook, body: EditWebhook, now_ms: int) -> Sealed | None:
-    """What is secret of it after the edit; None = as before."""
+def _judge_leave(principal: Principal) -> None:
+    """Raises Forbidden for who may not send into the private network."""
+    if not on_node(principal, "admin"):
+        raise Forbidden(
+            "This webhook leads into the private network: where and what it sends, the node's administrators say.",
+            "Ask them, or give it a public url with private_network false: then it leads there no more.",
+        )
+
+
+def _resealed(telling: Telling, hook: Webhook, body: EditWebhook, now_ms: int, *, out: bool) -> Sealed | None:
+    """What is secret of it after the edit; None = as before. `out`: it leads into the private network no more."""
     if body.url is None and body.headers is None:
         return None
     old = telling.sealing.find(hook.revision)
@@ -323,7 +340,7 @@ def _resealed(telling: Telling, hook: Webhook, body: EditWebhook, now_ms: int) -
         if body.url is None:
             telling.sealing.get(hook.revision)  # says what to do
         old = Sealed(hook.id, now_ms, "", (Secret(new_secret()),))
-    headers = old.headers if body.headers is None else check_headers(body.headers)
+    headers = ({} if out else old.headers) if body.headers is None else check_headers(body.headers)
     return Sealed(hook.id, now_ms, old.url if body.url is None else body.url, old.secrets, headers)
 
 
