@@ -1,12 +1,12 @@
 """What does a Repository hold? Its packages, one of them whole, and what all their files take."""
 
-from itertools import islice
 from typing import Any
 
 import trio
 
 from gateway.access.rights.verdicts import judge, on_node
 from gateway.console.calls.call import Call, Reply, Routes
+from gateway.console.calls.looking import look
 from gateway.console.calls.permissions import REPOSITORY_READ
 from gateway.console.packages import replies
 from gateway.console.packages.parts import may_know
@@ -28,14 +28,17 @@ FILES_MAX = 200_000
     gives=Page[replies.Package],
 )
 async def list_packages(call: Call) -> Reply:
-    after, limit = call.argument("after"), call.limit()
+    """Those that the caller may read, by name. A page may be short and not the last."""
     format = format_of(call)
-    prefix = _prefix_of(call, format)
-    with call.read() as reading:
-        view = reading.view(call.at["workspace"], call.at["repository"], format)
-        may = may_know(call, reading)
-        found = list(islice((one for one in view.packages(prefix, after) if may(format, one.name)), limit + 1))
-    return Reply(200, shown.page(found, limit, lambda one: one.name, shown.package))
+    after, limit, prefix = call.argument("after"), call.limit(), _prefix_of(call, format)
+
+    def page() -> shown.Shown:
+        with call.read() as reading:
+            view, may = reading.view(call.at["workspace"], call.at["repository"], format), may_know(call, reading)
+            rows = view.packages(prefix, after)
+            return look(rows, limit, lambda one: one.name, lambda one: may(format, one.name)).shown(shown.package)
+
+    return Reply(200, await trio.to_thread.run_sync(page))
 
 
 def show_published(call: Call, reading: Reading) -> shown.Shown:

@@ -5,13 +5,17 @@ is over, and its name stays taken meanwhile (gateway.access.binning). Each is on
 an edge that has it has all of it.
 """
 
+from functools import cache
 from itertools import islice
+
+import trio
 
 from formats.kit.handling import Held, Wanted
 from gateway.access.binning import with_bin
 from gateway.access.rights.grants import DELETE, MANAGE, PUBLISH
 from gateway.access.rights.verdicts import Principal, judge_action
 from gateway.console.calls.call import Call, Reply, Routes
+from gateway.console.calls.looking import look
 from gateway.console.calls.permissions import REPOSITORY_ADMIN, REPOSITORY_WRITE
 from gateway.console.packages import replies
 from gateway.console.packages.deleted import may_know_gone
@@ -91,14 +95,19 @@ def _deleted(what: Named, version: str, changes: tuple[AnyChange, ...], view: Vi
 
 @ROUTES.add("GET", f"{_AT}/bin", REPOSITORY_WRITE, ("after", "limit"), gives=Page[replies.Binned])
 async def list_bin(call: Call) -> Reply:
-    """What was deleted of the packages that the caller may delete or publish, by id."""
+    """What was deleted of the packages that the caller may delete or publish, by id. A page may be short and not the
+    last."""
     after, limit = call.argument("after"), call.limit()
     at = call.at["workspace"], call.at["repository"]
-    with call.read() as reading:
-        check_network_of(call, reading, *at)
-        mine = (one for one in reading.bin(*at, after) if _may_know(call, reading, call.principal, one))
-        found = list(islice(mine, limit + 1))
-    return Reply(200, shown.page(found, limit, lambda one: one.id, shown.binned))
+
+    def page() -> shown.Shown:
+        with call.read() as reading:
+            check_network_of(call, reading, *at)
+            may = cache(lambda format, package: may_know_gone(call, reading, call.principal, at, format, package))
+            rows = reading.bin(*at, after)
+            return look(rows, limit, lambda one: one.id, lambda one: may(one.format, one.package)).shown(shown.binned)
+
+    return Reply(200, await trio.to_thread.run_sync(page))
 
 
 @ROUTES.show(f"{_AT}/bin/<id>", REPOSITORY_WRITE, gives=replies.Binned)

@@ -1,7 +1,5 @@
 """How are Tokens made, shown and revoked? The text of one is in the answer that made it, and never anywhere again."""
 
-from itertools import islice
-
 import msgspec
 import trio
 
@@ -21,6 +19,7 @@ from gateway.console.calls.giving import (
     named,
     networks_of,
 )
+from gateway.console.calls.looking import Looked, look
 from gateway.console.calls.permissions import BY_BODY, SOMEBODY, TOKEN_CONTROL, controlled_token
 from gateway.console.calls.services import Services, latest_ms_of
 from gateway.console.people import replies
@@ -48,30 +47,33 @@ async def whoami(call: Call) -> Reply:
 
 @ROUTES.add("GET", "/tokens", SOMEBODY, ("after", "limit"), gives=Page[replies.Token])
 async def list_tokens(call: Call) -> Reply:
-    """With when and where each was last used. What is shown of one alone, and its ETag, does not change by use."""
+    """With when and where each was last used. What is shown of one alone, and its ETag, does not change by use. A page
+    may be short and not the last."""
     after, limit, now_ms = call.argument("after"), call.limit(), call.services.now_ms()
 
-    def taken() -> list[Token]:
+    def taken() -> Looked[Token]:
         with call.read() as reading:
-            all_of = (one for one in reading.tokens(after) if one.sign_in is None)
-            return list(islice((one for one in all_of if controls(reading, call.principal, one)), limit + 1))
+            return look(
+                reading.tokens(after), limit, _id,
+                lambda one: one.sign_in is None and controls(reading, call.principal, one),
+            )  # fmt: skip
 
     def names(owned: list[Token]) -> dict[str, str]:
         with call.read() as reading:
             accounts = [reading.account(one) for one in {token.owner for token in owned if token.owner}]
         return {one.id: named(one) for one in accounts if one is not None}
 
-    found = await trio.to_thread.run_sync(taken)
-    owners = await trio.to_thread.run_sync(names, found)
+    page = await trio.to_thread.run_sync(taken)
+    owners = await trio.to_thread.run_sync(names, page.found)
     register = call.services.register
-    uses = register.uses([one.id for one in found]) if register is not None else {}
+    uses = register.uses([one.id for one in page.found]) if register is not None else {}
 
     def told(one: Token) -> shown.Shown:
         return shown.token(one, now_ms, uses.get(one.id)) | (
             {"owner_name": owners[one.owner]} if one.owner in owners else {}
         )
 
-    return Reply(200, shown.page(found, limit, _id, told))
+    return Reply(200, page.shown(told))
 
 
 @ROUTES.add("POST", "/tokens", BY_BODY, takes=NewToken, gives=replies.MintedToken, status=201)

@@ -1,7 +1,5 @@
 """How does a customer get what it paid for? Tokens that only read, of some packages, up to limits that hold exactly."""
 
-from itertools import islice
-
 import msgspec
 import trio
 
@@ -12,6 +10,7 @@ from gateway.access.rights.grants import ENTITLE, READ, What
 from gateway.access.rights.verdicts import Principal, has_all, judge_action, judge_workspace, needs_token, standing
 from gateway.console.calls.call import Call, Reply, Routes
 from gateway.console.calls.giving import grant_of, judge_passing_on, networks_of
+from gateway.console.calls.looking import look
 from gateway.console.calls.permissions import BY_BODY, SOMEBODY
 from gateway.console.people import replies
 from gateway.console.shapes import shown
@@ -29,15 +28,16 @@ _AT = "/workspaces/<workspace>/entitlements"
 
 @ROUTES.add("GET", _AT, SOMEBODY, ("after", "limit"), gives=Page[replies.Token])
 async def list_entitlements(call: Call) -> Reply:
+    """Those that the caller may manage. A page may be short and not the last."""
     after, limit, now_ms = call.argument("after"), call.limit(), call.services.now_ms()
 
-    def found() -> list[Token]:
+    def page() -> shown.Shown:
         with call.read() as reading:
-            all_of = reading.entitlements(call.at["workspace"], after)
-            return list(islice((one for one in all_of if _governs(reading, call, one)), limit + 1))
+            rows = reading.entitlements(call.at["workspace"], after)
+            found = look(rows, limit, lambda one: one.id, lambda one: _governs(reading, call, one))
+            return found.shown(lambda one: shown.token(one, now_ms))
 
-    page = await trio.to_thread.run_sync(found)
-    return Reply(200, shown.page(page, limit, lambda one: one.id, lambda one: shown.token(one, now_ms)))
+    return Reply(200, await trio.to_thread.run_sync(page))
 
 
 @ROUTES.add("POST", _AT, BY_BODY, takes=NewEntitlement, gives=replies.MintedToken, status=201)

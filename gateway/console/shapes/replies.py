@@ -17,7 +17,8 @@ class Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Page[T](Told, frozen=True):
-    """`next` is the `after` of the following page, null at the end; the Link header has its whole address."""
+    """`next` is the `after` of the following page, null at the end; the Link header has its whole address. A page may
+    have fewer items than were asked for, or none, and not be the last."""
 
     items: tuple[T, ...]
     next: str | None
