@@ -73,6 +73,21 @@ async def test_c8_nobody_lifts_his_denial_by_its_role(console: Console) -> None:
     await done(console, "DELETE", f"{AT}/roles/frozen", role="olga")
 
 
+@pytest.mark.parametrize("by", ["acme admin", "olga"])
+async def test_c8_no_token_lifts_what_it_denies_itself_by_its_role(console: Console, by: str) -> None:
+    """Of an owner, too: such a token is made to be less than its maker."""
+    await done(console, "PUT", f"{AT}/roles/frozen", {"actions": ["publish", "delete"]})
+    grants = [{"scope": "acme", "admin": True}, {"scope": "acme", "deny": True, "role": "frozen"}]
+    owner = {"owner": "user:olga"} if by == "olga" else {}
+    made = await done(console, "POST", "/tokens", {"name": "ci", "grants": grants} | owner, by)
+    console.tokens["ci"] = made["token"]
+    assert (await console.call("ci", "PUT", f"{AT}/roles/frozen", {"actions": ["read"]})).status == 403
+    assert (await console.call("ci", "DELETE", f"{AT}/roles/frozen")).status == 403
+    await done(console, "PUT", f"{AT}/roles/other", {"actions": ["read"]}, "ci")
+    await done(console, "DELETE", f"{AT}/roles/other", role="ci")
+    await done(console, "DELETE", f"{AT}/roles/frozen", role=by)
+
+
 async def test_c8_nobody_lifts_his_denial_by_leaving_its_team(console: Console) -> None:
     await done(console, "PUT", f"{AT}/teams/web/members/user:max", {"role": "member"})
     await denied(console, "olga", subject="team:web", actions=["publish"])
@@ -98,3 +113,35 @@ async def test_an_auditor_needs_no_right_to_change_anything(console: Console, ac
     assert {path for path, status in statuses.items() if status != 403} == let_in, statuses
     assert (await console.call("tim", "PATCH", AT, {"description": "mine"})).status == 403
     assert (await console.call("tim", "GET", f"{AT}/grants")).status == 403
+
+
+@pytest.mark.parametrize(
+    "more", [{"actions": ["statistics"]}, {"role": "auditor"}, {"actions": ["audit"], "deny": True}]
+)
+async def test_what_would_give_nothing_in_a_repository_is_refused_with_words(
+    console: Console, more: dict[str, object]
+) -> None:
+    """Who fetched and who did what is of a whole workspace: whoever gave it in one repository believed to have."""
+    await done(console, "PUT", f"{AT}/roles/auditor", {"actions": ["audit", "statistics"]})
+    asked = {"subject": "user:tim", "scope": "acme/main"} | more
+    refused = await console.call("olga", "POST", f"{AT}/grants", asked)
+    assert refused.status == 400, refused.body
+    assert "of a whole workspace" in refused.json["detail"]
+    assert refused.json["remedy"] == "Name acme alone, or leave it out."
+    grants = [{"scope": "acme/main"} | more]
+    assert (await console.call(ADMIN, "POST", "/tokens", {"name": "x", "grants": grants})).status == 400
+    await done(console, "POST", f"{AT}/grants", asked | {"scope": "acme"}, "olga")
+
+
+async def test_a_role_that_gives_something_in_a_repository_is_given_there(console: Console) -> None:
+    await done(console, "PUT", f"{AT}/roles/keeper", {"actions": ["publish", "statistics"]})
+    await done(console, "POST", f"{AT}/grants", {"subject": "user:tim", "scope": "acme/main", "role": "keeper"}, "olga")
+    assert await may(console, "tim", "publish")
+
+
+async def test_grants_of_a_repository_are_those_that_hold_there(console: Console) -> None:
+    for scope in ("acme", "acme/main", "acme/open"):
+        await done(console, "POST", f"{AT}/grants", {"subject": "user:tim", "scope": scope}, "olga")
+    held = await done(console, "GET", f"{AT}/grants?repository=main&subject=user:tim", role="olga")
+    assert sorted(one["scope"] for one in held["items"]) == ["acme", "acme/main"]
+    assert (await console.call("olga", "GET", f"{AT}/grants?repository=mian")).status == 404

@@ -141,10 +141,9 @@ def list_grants(
     subject
         To this one alone: user:NAME, service:NAME, team:NAME, or members.
     """
-    workspace = place(scope).workspace if "/" in scope else scope
+    workspace, repository = place(scope) if "/" in scope else (scope, "")
     with reach(url, profile) as node:
-        given = list(node.items(f"/workspaces/{workspace}/grants", subject=subject))
-    found = [one for one in given if one["scope"] in (workspace, scope)] if "/" in scope else given
+        found = list(node.items(f"/workspaces/{workspace}/grants", subject=subject, repository=repository))
     rows = [(one["id"], one["subject"], _said(one)) for one in found]
     Output(json).rows({"items": found}, ("grant", "subject", "says"), rows)
 

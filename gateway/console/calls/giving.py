@@ -41,6 +41,7 @@ def grant_of(services: Services, asked: NewGrant) -> Grant:
         raise Invalid("A grant without any right is none.", "Give it read, write, admin, actions or a role.")
     _check_scope(asked)
     actions_of(asked.actions)
+    _check_place(asked.scope, asked.actions)
     formats = tuple(sorted(set(asked.formats)))
     if unknown := [one for one in formats if one not in services.formats]:
         told = "One format is" if len(unknown) == 1 else f"{len(unknown)} formats are"
@@ -74,6 +75,15 @@ def _check_scope(asked: NewGrant) -> None:
     slug(workspace, "A workspace")
     if slash:
         slug(repository, "A repository")
+
+
+def _check_place(scope: str, actions: Iterable[str]) -> None:
+    """Raises Invalid for actions of a whole Workspace in one Repository: there they would give and deny nothing."""
+    workspace, slash, _ = scope.partition("/")
+    empty = [one for one in actions if one not in ACTIONS_IN[bool(slash)]]
+    if empty:
+        told = f"{', '.join(empty)}: of a whole workspace, and nothing in one repository of it."
+        raise Invalid(told, f"Name {workspace} alone, or leave it out.")
 
 
 def _check_spelling(services: Services, formats: tuple[str, ...], text: str) -> None:
@@ -111,6 +121,8 @@ def judge_giving(reading: Reading, principal: Principal, grant: Grant) -> int:
         if role is None:
             raise Invalid("There is no such role in this workspace.", "Make it first: entrepot role put.")
         actions |= frozenset(role.actions)
+    if not actions & ACTIONS_IN[bool(slash)]:
+        _check_place(grant.scope, sorted(actions))
     stands = standing(reading, principal, ws)
     needed = frozenset((GRANT,)) if grant.deny else (frozenset((GRANT,)) | actions)
     needed &= ACTIONS_IN[bool(slash)]
@@ -233,10 +245,21 @@ def bounded(principal: Principal, token: Token) -> Token:
 
 def networks_of(cidrs: tuple[str, ...]) -> tuple[str, ...]:
     """Networks as ADDRESS/BITS. Raises Invalid."""
+    return tuple(map(_network_of, cidrs))
+
+
+def _network_of(cidr: str) -> str:
     try:
-        return tuple(str(ipaddress.ip_network(one)) for one in cidrs)
+        network = ipaddress.ip_network(cidr, strict=False)
     except ValueError:
-        raise Invalid("This is no network.", "Write it as ADDRESS/BITS, the bits behind it zero.") from None
+        raise Invalid("This is no network.", "Write it as ADDRESS/BITS, like 192.0.2.0/24.") from None
+    if network.network_address != ipaddress.ip_interface(cidr).ip:
+        raise Invalid(
+            f"This is an address within a network, and no network: the bits behind the first {network.prefixlen} are "
+            "not all zero.",
+            f"Write {network} for the network, or {ipaddress.ip_interface(cidr).ip} for the address alone.",
+        )
+    return str(network)
 
 
 def networks_within(principal: Principal, cidrs: tuple[str, ...]) -> tuple[str, ...]:

@@ -89,12 +89,24 @@ async def drop_role(call: Call) -> Reply:
 # ---------------------------------------------------------------- what was given
 
 
-@ROUTES.add("GET", "/workspaces/<workspace>/grants", WORKSPACE_GRANT, ("subject", *_PAGE), gives=Page[replies.Binding])
+@ROUTES.add(
+    "GET",
+    "/workspaces/<workspace>/grants",
+    WORKSPACE_GRANT,
+    ("subject", "repository", *_PAGE),
+    gives=Page[replies.Binding],
+)
 async def list_grants(call: Call) -> Reply:
+    """What was given in the Workspace; of one Repository what holds there."""
     after, limit, ws, said = call.argument("after"), call.limit(), call.at["workspace"], call.argument("subject")
+    repository = call.argument("repository")
     with call.read() as reading:
+        if repository and not outlined(reading, ws, repository).exists:
+            raise Absent("There is no such repository.", "Those there are: entrepot repo list.")
+        scopes = (ws, f"{ws}/{repository}") if repository else ()
         subject = subject_of(reading, ws, said) if said else ""
-        found = sorted((one for one in reading.bindings(ws, subject) if one.id > after), key=_id)
+        given = (one for one in reading.bindings(ws, subject) if not scopes or one.grant.scope in scopes)
+        found = sorted((one for one in given if one.id > after), key=_id)
         page = shown.page(found, limit, _id, lambda one: shown.binding(one, told(reading, one.subject)))
     return Reply(200, page)
 
@@ -240,8 +252,13 @@ def _binding(reading: Reading, ws: str, id: str) -> Binding:
 
 def _judge_taking_from(reading: Reading, principal: Principal, ws: str, role: Role, gone: frozenset[str]) -> None:
     """Raises Forbidden where denials say less without these actions of their role, and the caller lacks them (C8)."""
+    if not gone:
+        return
     denials = (one for one in reading.bindings(ws) if one.grant.deny and one.grant.role == role.name)
-    judge_lifting(reading, principal, ws, denials if gone else (), gone)
+    judge_lifting(reading, principal, ws, denials, gone)
+    for own in principal.grants:  # what a token denies itself holds for an owner's, too: else it would be worth nothing
+        if own.deny and own.role == role.name and own.scope.partition("/")[0] == ws:
+            judge_all(principal, reading, own.scope, gone)
 
 
 def _no_role() -> Absent:
