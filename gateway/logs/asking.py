@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from gateway.logs.columns import CLIENTS, GAPS, ROW, TYPES, quoted
+from gateway.logs.columns import CLIENTS, GAPS, OF_EDGES, ROW, TYPES, quoted
 from gateway.logs.rollups import BY, ROLLUPS
 from gateway.logs.tasks import (
     Count,
@@ -146,7 +146,7 @@ def export(engine: duckdb.DuckDBPyConnection, task: Export) -> Written:
     if not rows:
         later = engine.execute(
             f"select epoch_ms(min(time)) from read_parquet($files) where time >= {_at(task.filter.until_ms)} "  # noqa: S608
-            f"and (({GAPS}) or (true{_narrowed(task.filter)}))",
+            f"and (({GAPS}) or (true{_narrowed(task.filter)}{_asking(task.filter)}))",
             {"files": list(task.files), **_given(task.filter)},
         ).fetchone()
         return Written(0, 0, 0, later[0] or 0 if later else 0)
@@ -167,8 +167,13 @@ def _chosen(filter: Filter) -> str:
     """The lines that a filter takes, and between them those that tell of lost ones, which may have been among them. Two
     selects, since each is found by the order of the rows."""
     select = f"select {_TOLD} from read_parquet($files) where {_during(filter)}"  # noqa: S608
-    narrowed = _narrowed(filter)
-    return f"{select}{narrowed} union all {select} and {GAPS}" if narrowed else select
+    narrowed, asking = _narrowed(filter), _asking(filter)
+    return f"{select}{narrowed}{asking} union all {select} and {GAPS}" if narrowed else f"{select}{asking}"
+
+
+def _asking(filter: Filter) -> str:
+    """Who asked: clients alone, or edges, too. Nobody did for a line that tells of lost ones, so this takes them."""
+    return "" if filter.edges else f" and not {OF_EDGES}"
 
 
 def _of_rows(columns: list[str], span: Span, files: str, filter: Filter) -> str:

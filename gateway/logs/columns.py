@@ -52,7 +52,8 @@ copy (
     from lines where time is not null order by {_ORDER}
 ) to '{{}}' {_PARQUET}
 """  # noqa: S608  # ours alone
-CLIENTS = "outcome <> 'RELAYED' and workspace <> '' and not starts_with(principal, 'edge:')"
+OF_EDGES = "starts_with(principal, 'edge:')"
+CLIENTS = f"outcome <> 'RELAYED' and workspace <> '' and not {OF_EDGES}"
 """What clients were served, each once: an edge's own line of a write that it handed on is the origin's to count, and
 what an edge fetched for its clients is its clients'."""
 

@@ -7,7 +7,8 @@ import msgspec
 
 class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which lines: times in ms since 1970, until excluded; "" and 0 and () = any. `principals` are ids, one of which it
-    was."""
+    was. With `edges` also what edges fetched for their clients, whose own requests these are beside; no count has
+    them."""
 
     since_ms: int
     until_ms: int
@@ -20,6 +21,7 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     country: str = ""
     client: str = ""
     status: int = 0
+    edges: bool = False
 
 
 class Build(msgspec.Struct, frozen=True, tag="build"):

@@ -26,8 +26,8 @@ class Sent(NamedTuple):
 class Listening:
     """A node on `url`."""
 
-    def __init__(self, root: Path) -> None:
-        self.console = Console(root)
+    def __init__(self, root: Path, **services: Any) -> None:
+        self.console = Console(root, **services)
         self.sent: list[Sent] = []
         self.answers: dict[str, tuple[int, str, bytes]] = {}
         node = self

@@ -22,8 +22,10 @@ class Rows:
 
     def __init__(self) -> None:
         self.principals: list[str] = []
+        self.asked: list[Filter] = []
 
     async def find(self, filter: Filter, sees: Callable[[str], bool], limit: int, skip: int) -> list[dict[str, Any]]:
+        self.asked.append(filter)
         return [EMPTY | {"principal": one} for one in self.principals]
 
     async def count(
@@ -54,4 +56,18 @@ async def test_a_customer_is_told_by_name_and_b9_a_stranger_is_not(tmp_path: Pat
     assert names[2:] == ["", "", "", ""]
     of_all = await console.call("node admin", "GET", path)
     assert [one["principal_name"] for one in of_all.json["items"]][2] == "stranger"
+    console.ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "edges"),
+    [("", False), ("?edges=true", True), ("?principal=edge:tokyo", True), ("?edges=false", False)],
+)
+async def test_fetches_of_edges_are_shown_to_who_asks_for_them(tmp_path: Path, arguments: str, edges: bool) -> None:
+    rows = Rows()
+    console = Console(tmp_path, questions=rows)
+    for path in ("/logs", "/workspaces/acme/logs"):
+        assert (await console.call("node admin", "GET", path + arguments)).status == 200
+    assert [one.edges for one in rows.asked] == [edges, edges]
+    assert (await console.call("node admin", "GET", "/traffic?edges=true")).status == 400
     console.ledger.close()

@@ -16,6 +16,7 @@ import trio
 from mmdb_writer import MMDBWriter
 
 from gateway.config import Logs
+from gateway.insight.gaps import Gap
 from gateway.insight.requestlog import FAMILIES, family, fragment, peer_tag, stamp
 from gateway.logs import segments
 from gateway.logs.jobs import carry_out
@@ -257,3 +258,29 @@ async def test_a_task_ends_with_whoever_waits_for_it(monkeypatch: pytest.MonkeyP
             nursery.cancel_scope.cancel()
     with pytest.raises(ProcessLookupError):
         os.kill(number, 0)
+
+
+async def test_what_an_edge_fetched_for_its_clients_is_shown_when_it_is_asked_for_and_counted_never(node: Node) -> None:
+    """A download at an edge that had to fetch is two requests, and one of a client. A line that tells of lost ones is
+    there once, whoever is asked about."""
+    now = f"{datetime.fromtimestamp(NOW_S, UTC).isoformat(timespec='milliseconds')}"
+    node.write(line(1) + line(1, principal="edge:tokyo") + Gap(3, now, now).line())
+    node.keeping.take()
+
+    async def shown(**more: Any) -> list[str]:
+        found = await node.questions.find(wanted(**more), lambda name: True, 9)
+        piece = await node.questions.export(wanted(**more), lambda name: True, "", 9, parquet=False)
+        exported = [json.loads(one) for one in piece.body.splitlines()]
+        assert sorted(one["principal"] for one in exported) == sorted(one["principal"] for one in found)
+        return sorted(one["principal"] for one in found)
+
+    assert await shown() == ["", "tok_a"]
+    assert await shown(workspace="acme") == ["", "tok_a"]
+    assert await shown(edges=True) == ["", "edge:tokyo", "tok_a"]
+    assert await shown(edges=True, principals=("edge:tokyo",)) == ["", "edge:tokyo"]
+    assert await node.count("principal", edges=True) == [{"principal": "tok_a", "requests": 1, "bytes": 101}]
+    for by in BY:
+        assert sum(one["requests"] for one in await node.count(by)) == 1, by
+    node.merging.round()
+    for by in BY:
+        assert sum(one["requests"] for one in await node.count(by)) == 1, by

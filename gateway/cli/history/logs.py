@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 from gateway.cli.history.usage import called, path_of, since_of
 from gateway.cli.terminal.client import API, Client, reach
 from gateway.cli.terminal.output import Output, Usage
+from gateway.cli.terminal.sizes import count_of
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, AtWorkspace, instant, seconds
 from gateway.console.calls.clock import now_ms
 
@@ -31,6 +32,7 @@ def logs(
     status: str = "",
     since: str = "24h",
     until: str = "",
+    edges: Annotated[bool, Parameter(negative="")] = False,
     limit: int = 100,
     json: AsJson = False,
     url: AtUrl = "",
@@ -47,7 +49,7 @@ def logs(
     package
         Of this package alone.
     principal
-        Of this one: a NAME, user:NAME, service:NAME (all tokens that it has now), or the id of a token.
+        Of this one: a NAME, user:NAME, service:NAME (all tokens that it has now), the id of a token, or edge:NAME.
     country
         From this country alone: two letters.
     client
@@ -58,11 +60,13 @@ def logs(
         Not older than this: 30m, 12h.
     until
         Older than this.
+    edges
+        Also what edges fetched for their clients: the principal is edge:NAME then. Counts never have it.
     limit
         At most so many.
     """
     told = {"repository": repository, "package": package, "principal": principal, "status": status}
-    told |= {"country": country.upper(), "client": client}
+    told |= {"country": country.upper(), "client": client, "edges": "true" if edges else ""}
     told |= {"until_ms": str(now_ms() - seconds(until) * 1000) if until else ""}
     with reach(url, profile) as node:
         found: Any = node.get(path_of(workspace, "logs"), **told, **since_of(since), limit=str(limit))
@@ -98,6 +102,7 @@ def export(
     status: str = "",
     since: str = "30d",
     until: str = "",
+    edges: Annotated[bool, Parameter(negative="")] = False,
     json: AsJson = False,
     url: AtUrl = "",
     profile: AsProfile = "",
@@ -118,7 +123,7 @@ def export(
     package
         Of this package alone.
     principal
-        Of this one: a NAME, user:NAME, service:NAME (all tokens that it has now), or the id of a token.
+        Of this one: a NAME, user:NAME, service:NAME (all tokens that it has now), the id of a token, or edge:NAME.
     country
         From this country alone: two letters.
     client
@@ -129,9 +134,12 @@ def export(
         Not older than this: 12h, 7d.
     until
         Older than this.
+    edges
+        Also what edges fetched for their clients: the principal is edge:NAME then.
     """
     target = _Target(to, form)
     told = {"repository": repository, "package": package, "principal": principal, "country": country}
+    told |= {"edges": "true" if edges else ""}
     told |= {"client": client, "status": status, "until_ms": str(now_ms() - seconds(until) * 1000) if until else ""}
     begun = target.begun()
     told |= {"since_ms": str(now_ms() - seconds(since) * 1000), "after": after} if after or not begun else begun
@@ -143,7 +151,7 @@ def export(
     target.forget()
     out = Output(json)
     if to != "-":
-        out.fact({"rows": rows, "counted_until_ms": sure_ms}, f"{rows} rows")
+        out.fact({"rows": rows, "counted_until_ms": sure_ms}, count_of(rows, "row"))
     out.note(f"Up to {instant(sure_ms)} the requests at all nodes are in it." if sure_ms else
              "Some node has not told yet how far its requests are in it.")  # fmt: skip
 

@@ -60,7 +60,8 @@ ARGUMENTS: dict[str, Object] = {
     "address": _text("The IP address of a client."),
     "principal": _text(
         "Whose: the id of a token, or user:NAME, service:NAME, managed:NAME; of an explanation entitlement:ID, too. In "
-        "the client log a NAME alone, too: what was done by any token or session that this account has now."
+        "the client log a NAME alone, too: what was done by any token or session that this account has now, "
+        "and edge:NAME: what this edge fetched for its clients."
     ),
     "subject": _text("Only what was given to this one: user:NAME, service:NAME, team:NAME."),
     "user": _text("Of this user alone."),
@@ -73,6 +74,10 @@ ARGUMENTS: dict[str, Object] = {
     "trace": _text("Done in the trace with this id (32 hex digits)."),
     "since_ms": _time("Not older than this"),
     "until_ms": _time("Older than this"),
+    "edges": {
+        "description": "Also what edges fetched for their clients, whose own requests stand there beside it.",
+        "schema": {"type": "boolean", "default": False},
+    },
     "country": _text("From this country (ISO 3166 code)."),
     "client": _text("By this family of programs, like pip."),
     "status": _whole("Answered with this status.", 0, 999),

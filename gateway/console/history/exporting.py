@@ -7,14 +7,14 @@ in it: up to Entrepot-Counted-Until (ms) all lines are there. No more than one p
 
 from gateway.console.calls.call import Call, Reply, Routes
 from gateway.console.calls.permissions import NODE_ADMIN, WORKSPACE_STATISTICS
-from gateway.console.history.traffic import NARROWING, asking, filter_of, nodes_of, number
+from gateway.console.history.traffic import OF_LINES, asking, filter_of, nodes_of, number
 from gateway.console.packages.pulls import certain
 from storage.errors import Invalid
 
 ROUTES = Routes("/-/api/v1")
 NDJSON, PARQUET = "application/x-ndjson", "application/vnd.apache.parquet"
 ROWS, ROWS_MAX = 10_000, 50_000
-TAKEN = (*NARROWING, "after", "rows")
+TAKEN = (*OF_LINES, "after", "rows")
 
 
 @ROUTES.add("GET", "/logs/ndjson", NODE_ADMIN, (*TAKEN, "workspace"), gives=str, media=NDJSON)

@@ -80,8 +80,9 @@ class Counted(Page[Traffic], frozen=True):
 
 
 class LogLine(Told, frozen=True):
-    """A request. `seconds` is null where it was answered from memory. One whose outcome is LOST is none: between
-    `lost_since_ms` and `time_ms` its node lost so many lines (`lost`; null = nobody knows how many), of whomever."""
+    """A request. The `principal` is an id, or edge:NAME for what that edge fetched for its clients. `seconds` is null
+    where it was answered from memory. One whose outcome is LOST is none: between `lost_since_ms` and `time_ms` its node
+    lost so many lines (`lost`; null = nobody knows how many), of whomever."""
 
     time_ms: int
     node: str
