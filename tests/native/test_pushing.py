@@ -70,6 +70,30 @@ def test_a_command_that_was_ended_is_gone_on_with(node: Up, file: Path, tmp_path
         door.close()
 
 
+def test_a_file_is_replaced_where_that_is_said(node: Up, file: Path, tmp_path: Path) -> None:
+    """A small one in one request, a large one in parts, by way of the edge."""
+    small = tmp_path / "small.bin"
+    small.write_bytes(b"one")
+    arguments = (str(small), str(file), f"{node.private}/generic/replaced/")
+
+    def pushed(*more: str) -> tuple[int, str]:
+        done = push(node, node.edge, tmp_path, *arguments, *more)
+        return (done.wait(), ended(done)[1])
+
+    assert pushed("--replace")[0] == 0, "nothing need be there"
+    small.write_bytes(b"two")
+    file.write_bytes(os.urandom(SIZE))
+    code, words = pushed()
+    assert code == 1
+    assert "--replace" in words
+    assert "If-Match" not in words
+    assert there(node, "replaced/small.bin") == b"one"
+    code, words = pushed("--replace")
+    assert code == 0, words
+    assert there(node, "replaced/small.bin") == b"two"
+    assert there(node, "replaced/large.bin") == file.read_bytes()
+
+
 def test_many_files_are_sent_at_the_same_time(node: Up, tmp_path: Path) -> None:
     files = [tmp_path / f"f{number}.bin" for number in range(20)]
     for one in files:

@@ -133,7 +133,7 @@ def test_the_life_of_a_workspace(entrepot: Cli, node: Listening) -> None:
     assert entrepot("workspace", "delete", "fresh", "--force", "acme").code != 0
     would = entrepot("workspace", "delete", "fresh", "--dry-run").out
     assert would == (
-        "This would delete the workspace fresh, 0 files of 0 B, 1 repositories, 1 tokens. Nothing was deleted.\n"
+        "This would delete the workspace fresh, 0 files of 0 B, 1 repository, 1 token. Nothing was deleted.\n"
     )
     assert entrepot("workspace", "list").out.splitlines() == ["acme", "fresh", "other"]
     gone = entrepot("workspace", "delete", "fresh", "--force", "fresh", "--json").json

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,6 @@ def test_c11_no_line_of_a_setup_holds_a_token(tool: str, capsys: pytest.CaptureF
     assert ONE not in told
     assert "entrepot" in told
     assert run(["credential", "setup", "nonsense", "demo/main"]) == 2
+    known = capsys.readouterr().err
+    named = re.search(r"for what asks as git does \(([^)]+)\)", told)
+    assert named is None or all(one.startswith("git") or one in known for one in named[1].split(", "))

@@ -162,6 +162,30 @@ def test_a_file_goes_where_it_is_said(
     assert sent.headers["Content-Length"] == str(3 << 20)
 
 
+def test_what_is_in_the_way_is_told_in_words_of_the_command_line(
+    push: Push, node: Listening, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.bin").write_bytes(b"a")
+    said = b'There is a file with other bytes at a.bin. Delete it first, or send If-Match: "00" to replace it.'
+    node.answers["/acme/main/generic/a.bin"] = (409, "text/plain", said)
+    assert push("a.bin", "acme/main/generic") == 1
+    told = capsys.readouterr().err
+    assert "There is a file with other bytes at /acme/main/generic/a.bin." in told
+    assert "--replace" in told
+    assert "If-Match" not in told
+    node.answers["/acme/main/generic/a.bin"] = (409, "text/plain", b"a.bin is a directory of other files.")
+    assert push("a.bin", "acme/main/generic") == 1
+    assert "a.bin is a directory of other files." in capsys.readouterr().err
+
+
+def test_what_a_format_never_replaces_is_not_sent(
+    push: Push, node: Listening, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert push(str(wheel(tmp_path)), "acme/main", "--replace") == 2
+    assert "pypi keeps what is published" in capsys.readouterr().err
+    assert node.sent == []
+
+
 def test_several_files_and_an_empty_one(
     push: Push, node: Listening, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

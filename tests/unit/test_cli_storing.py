@@ -56,7 +56,7 @@ def test_what_was_there_is_left_out_for_who_may_not_see_everything() -> None:
     cuts = {"content": {"why": "cut by its content", "files": 1, "chunks": 40, "bytes": 3072, "saved_bytes": None}}
     kept = {"files": 1, "saved_bytes": None, "by_cut": cuts, "complete": True}
     assert of_repository(kept) == [
-        "stored here: 1 files, 3.0 KiB",
-        "  1 files, 3.0 KiB in 40 chunks, cut by its content",
+        "stored here: 1 file, 3.0 KiB",
+        "  1 file, 3.0 KiB in 40 chunks, cut by its content",
     ]
     assert "░" not in drawn_of_repository(kept).splitlines()[0]

@@ -2,14 +2,18 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from gateway.cli import main
 from gateway.cli.main import run
+from gateway.cli.terminal.sizes import count_of
 from tests.harness.listening import Listening
+from tests.unit.test_api_names_in_history import Rows
 
 ODD = "ünï cödé #1 %41?.txt"
 
@@ -99,6 +103,11 @@ def test_a_rotated_token_gets_a_life_of_its_own(entrepot: Cli) -> None:
         (("logs", "export", "acme", "--to", "/nowhere/x"), 2, "/nowhere/x"),
         (("restore", "acme/main/npm/app@1.0"), 3, "entrepot bin list acme/main"),
         (("search", "a" * 501), 1, "has more than 500 characters"),
+        (("grant", "list", "acme/mian"), 3, "entrepot repo list"),
+        (("grant", "give", "acme/main", "user:alice", "--action", "audit"), 1, "Name acme alone"),
+        (("token", "create", "x", "--workspace", "acme", "--network", "10.0.0.1/8"), 1, "Write 10.0.0.0/8 for"),
+        (("network", "allow", "acme/main", "--network", "2001:db8::1/32"), 1, "Write 2001:db8::/32 for"),
+        (("network", "allow", "acme/main", "--network", "ten"), 1, "like 192.0.2.0/24"),
     ],
     ids=lambda one: "-".join(one[:2]).replace("/", ".")[:40] if isinstance(one, tuple) else "",
 )
@@ -126,3 +135,36 @@ def test_who_pushes_without_a_token_is_told_how_to_get_one(entrepot: Cli) -> Non
     said = entrepot("whoami", role="nobody")
     assert said.code == 4
     assert said.err.splitlines()[1] == "Set ENTREPOT_TOKEN, or get a token of your own: entrepot login."
+
+
+def test_grants_are_listed_by_the_repository_in_which_they_hold(entrepot: Cli, node: Listening) -> None:
+    node.console.add_people("acme")
+    entrepot("grant", "give", "acme/main", "user:alice")
+    entrepot("grant", "give", "acme/open", "user:alice")
+    listed = entrepot("grant", "list", "acme/main", "--json").json["items"]
+    assert sorted(one["scope"] for one in listed) == ["acme", "acme/main"]
+
+
+def test_one_of_a_thing_is_not_told_as_many() -> None:
+    assert [count_of(one, "entry", "entries") for one in (0, 1, 2)] == ["0 entries", "1 entry", "2 entries"]
+    assert count_of(1_000, "file") == "1,000 files"
+    many = re.compile(
+        r"\{(?![A-Z_]+\})[^{}]+\} (?:signed |stored )?(?:files|rows|entries|problems|lines|blobs|rules|heads)\b"
+    )
+    sources = Path(main.__file__).parent.rglob("*.py")
+    told = [(path.name, row) for path in sources for row in path.read_text().splitlines() if many.search(row)]
+    assert [one for one in told if "at a time cannot be" not in one[1]] == []
+
+
+def test_logs_leave_out_what_edges_fetched_and_say_so_by_their_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = Rows()
+    rows.principals = ["edge:tokyo"]
+    with Listening(tmp_path / "node", questions=rows) as node:
+        monkeypatch.setenv("ENTREPOT_URL", node.url)
+        monkeypatch.setenv("ENTREPOT_TOKEN", node.console.tokens["node admin"])
+        for more in ((), ("--edges",)):
+            assert run(["logs", "acme", *more]) == 0
+    assert [one.edges for one in rows.asked] == [False, True]
+    assert "\tedge:tokyo\t" in capsys.readouterr().out

@@ -191,7 +191,7 @@ _LINES: dict[str, tuple[str, ...]] = {
         '"$(entrepot credential token)" > /etc/apt/auth.conf.d/entrepot.conf)',
     ),
     "git": (
-        "# and for what asks as git does (git-lfs, go)",
+        "# and for what asks as git does (git-lfs)",
         'git config --global credential.{scheme}://{host}.helper "!entrepot credential git"',
     ),
 }

@@ -14,6 +14,7 @@ from gateway.access.history.heads import KEPT, SignedHead, kept, read_head, veri
 from gateway.cli.nodes.operate import DATA, origin_of
 from gateway.cli.terminal.client import Client, reach
 from gateway.cli.terminal.output import Output, Usage
+from gateway.cli.terminal.sizes import count_of
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, instant, seconds
 from gateway.console.calls.clock import now_ms
 from storage.errors import Absent, Problem
@@ -231,8 +232,11 @@ def verify(
         "whole": not problems,
         "problems": problems,
     }
-    verdict = f"{len(problems)} problems" if problems else "as it was written"
-    text = [f"{checked.entries} entries, {checked.signed} signed heads: {verdict}", *problems]
+    verdict = count_of(len(problems), "problem") if problems else "as it was written"
+    text = [
+        f"{count_of(checked.entries, 'entry', 'entries')}, {count_of(checked.signed, 'signed head')}: {verdict}",
+        *problems,
+    ]
     Output(json).fact(document, "\n".join(text))
     return 1 if problems else 0
 
@@ -240,7 +244,7 @@ def verify(
 def _claims(held: list[SignedHead], key: str, problems: list[str]) -> list[Head]:
     good = [one for one in held if verified(one, key)]
     if len(good) < len(held):
-        problems.append(f"{len(held) - len(good)} heads are not signed by the key.")
+        problems.append(f"Not signed by the key: {count_of(len(held) - len(good), 'head')}.")
     return [one.head for one in good]
 
 

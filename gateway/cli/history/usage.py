@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from gateway.cli.terminal.client import reach
 from gateway.cli.terminal.output import Output
 from gateway.cli.terminal.plotting import bars, with_empty_days
+from gateway.cli.terminal.sizes import count_of
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, AtWorkspace, instant, place, seconds, when
 from gateway.console.calls.clock import now_ms
 
@@ -164,9 +165,9 @@ def _note_missing(found: Any, json: bool) -> None:
     lost = found["missing"]
     if not lost["gaps"]:
         return
-    lines = f"{lost['lines']:,} lines of the log" if lost["lines"] else "Some lines of the log, nobody knows how many,"
+    counted = count_of(lost["lines"], "line") if lost["lines"] else "nobody knows how many lines"
     since, until = instant(lost["since_ms"]), instant(lost["until_ms"])
-    Output(json).note(f"{lines} were lost between {since} and {until}: they are not in it.")
+    Output(json).note(f"Not in these numbers: {counted} of the log, lost between {since} and {until}.")
 
 
 def path_of(workspace: str, what: str) -> str:

@@ -7,7 +7,7 @@ from cyclopts import App
 from gateway.cli.nodes.holes import not_taken_in
 from gateway.cli.terminal.client import reach
 from gateway.cli.terminal.output import Output, Usage
-from gateway.cli.terminal.sizes import size_of
+from gateway.cli.terminal.sizes import count_of, size_of
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, roughly, seconds
 
 app = App(name="edge", help="Edges: invite, list, change, revoke.")
@@ -86,7 +86,9 @@ def show_edge(name: str, /, *, json: AsJson = False, url: AtUrl = "", profile: A
             behind += " then. It is silent since: is it stopped, or cut off? Its own word: entrepot status --url"
         lines.append(f"heard: {heard}, version {version}, {behind}")
         if said["waiting_files"]:
-            lines.append(f"on its way there: {said['waiting_files']} files, {size_of(said['waiting_bytes'])}")
+            lines.append(
+                f"on its way there: {count_of(said['waiting_files'], 'file')}, {size_of(said['waiting_bytes'])}"
+            )
     elif found["state"] == "enrolled":
         lines.append("heard: never. Is it running, and of this version? An older one says nothing of itself.")
     lines += [not_taken_in(one, "there") for one in _holes(found)]
@@ -142,7 +144,7 @@ def _how(edge: Any) -> tuple[str, str, str, str]:
     if said is None:
         return ("never" if edge["state"] == "enrolled" else "", "", "", "")
     holes, closed = _holes(edge), sorted({name for one in said["holes"] for name in one["closes"]})
-    lacks = f"{len(holes)} entries" if holes else "nothing"
+    lacks = count_of(len(holes), "entry", "entries") if holes else "nothing"
     if closed:
         lacks += f", refuses private packages of {'all workspaces' if '*' in closed else ', '.join(closed)}"
     lag = "silent" if said["silent_ms"] > SILENT_MS else roughly(said["lag_ms"])

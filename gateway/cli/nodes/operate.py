@@ -6,6 +6,7 @@ import msgspec
 
 from gateway.access import bootstrap
 from gateway.cli.terminal.output import Output
+from gateway.cli.terminal.sizes import count_of
 from gateway.cli.terminal.words import AsJson
 from storage.errors import Absent, Problem
 from storage.open import rebuild_index as rebuild
@@ -53,8 +54,8 @@ def rebuild_index(*, data: Path = DATA, json: AsJson = False) -> int:
     with bootstrap.alone(root):
         entries, missing = rebuild(root)
     told = {"data": str(root), "entries": entries, "missing_blobs": missing}
-    lost = f" {missing} blobs are named and in no pack: restore the packs from a copy." if missing else ""
-    Output(json).fact(told, f"The index of {root} is made anew from {entries} entries.{lost}")
+    lost = f" Named and in no pack: {count_of(missing, 'blob')}; restore the packs from a copy." if missing else ""
+    Output(json).fact(told, f"The index of {root} is made anew from {count_of(entries, 'entry', 'entries')}.{lost}")
     return 1 if missing else 0
 
 
@@ -98,4 +99,4 @@ def _role_of(root: Path) -> str:
 
 
 def _verdict(problems: list[str]) -> str:
-    return f"{len(problems)} problems" if problems else "whole"
+    return count_of(len(problems), "problem") if problems else "whole"

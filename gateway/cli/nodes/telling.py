@@ -6,6 +6,7 @@ from gateway.cli.nodes.holes import not_taken_in
 from gateway.cli.nodes.portions import cached_for
 from gateway.cli.terminal.client import reach
 from gateway.cli.terminal.output import Output
+from gateway.cli.terminal.sizes import count_of
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl
 
 UNWELL = 5
@@ -50,8 +51,8 @@ def status(*, json: AsJson = False, url: AtUrl = "", profile: AsProfile = "") ->
 def _cleared(one: dict[str, Any]) -> str:
     place = "/".join(name for name in (one["workspace"], one["repository"]) if name)
     return (
-        f"{place} was deleted and is being cleared away: {one['files_gone']:,} of {one['files']:,} files are done, "
-        f"{one['rows_gone']:,} rows."
+        f"{place} was deleted and is being cleared away: {one['files_gone']:,} of {count_of(one['files'], 'file')}, "
+        f"{count_of(one['rows_gone'], 'row')}."
     )
 
 

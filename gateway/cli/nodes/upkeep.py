@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.cli.terminal.client import Client, reach
 from gateway.cli.terminal.output import Output
-from gateway.cli.terminal.sizes import size_of
+from gateway.cli.terminal.sizes import count_of, size_of
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl
 
 LOOK_SECONDS = 0.5
@@ -81,13 +81,14 @@ def _ended(told: dict[str, Any], waited: bool, out: Output, say: Callable[[dict[
 
 def _swept(one: dict[str, Any]) -> str:
     return (
-        f"{one['forgotten']} files of {size_of(one['forgotten_bytes'])} forgotten ({one['waiting']} wait for their "
-        f"grace to end), {size_of(one['copied_bytes'])} copied, {size_of(one['reclaimed_bytes'])} given back"
+        f"{count_of(one['forgotten'], 'file')} of {size_of(one['forgotten_bytes'])} forgotten "
+        f"({one['waiting']} waiting for their grace to end), "
+        f"{size_of(one['copied_bytes'])} copied, {size_of(one['reclaimed_bytes'])} given back"
     )
 
 
 def _scrubbed(one: dict[str, Any]) -> str:
     return (
-        f"{one['blobs']} stored files of {size_of(one['bytes'])}, {one['rows']} rows, "
+        f"{count_of(one['blobs'], 'stored file')} of {size_of(one['bytes'])}, {count_of(one['rows'], 'row')}, "
         f"{size_of(one['journal_bytes'])} of journal, {len(one['damaged'])} damaged, {one['forgotten']} forgotten"
     )

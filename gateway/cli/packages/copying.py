@@ -9,7 +9,7 @@ from gateway.cli.packages.removing import AtQuery, DryRun, Inside
 from gateway.cli.terminal.client import Client, reach
 from gateway.cli.terminal.each import meant, to_each
 from gateway.cli.terminal.output import Output, Usage
-from gateway.cli.terminal.sizes import size_of
+from gateway.cli.terminal.sizes import count_of, size_of
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, Item, Place, item, place
 
 tags = App(name="tag", help="Tags: names that point to a version and can be moved.")
@@ -111,7 +111,8 @@ def _said(one: Item, told: dict[str, Any]) -> str:
     verb = "moved" if told["moved"] else "copied"
     if not told["files"]:
         return f"{one} was in {told['to']} already{', and is there alone now' if told['moved'] else ''}."
-    return f"{one} is {verb} to {told['to']}: {told['files']} files, {size_of(told['bytes'])}, none of them sent."
+    counted = f"{count_of(told['files'], 'file')}, {size_of(told['bytes'])}"
+    return f"{one} is {verb} to {told['to']}: {counted}, none of it sent."
 
 
 # ---------------------------------------------------------------- tags

@@ -1,6 +1,7 @@
 """How are files published from a terminal? By the native protocol of their format, with progress to look at."""
 
 import io
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +19,9 @@ from gateway.cli.packages.trees import LeftOut, Sending, in_tree
 from gateway.cli.packages.uploading import PARTS_BYTES_MIN, TIMEOUT, Advance, upload
 from gateway.cli.terminal.client import Client, reach
 from gateway.cli.terminal.output import Output, Usage, safe
-from gateway.cli.terminal.sizes import size_of
+from gateway.cli.terminal.sizes import count_of, size_of
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, Place, place
-from storage.errors import Problem
+from storage.errors import Absent, Conflict, PreconditionFailed, Problem
 
 CHUNK_BYTES = 1 << 20
 WHOLE_FORMATS = ("npm",)
@@ -53,6 +54,7 @@ def push(
     tag: str = "",
     platform: str = "",
     hidden: bool = False,
+    replace: Annotated[bool, Parameter(negative="")] = False,
     dry_run: bool = False,
     at_a_time: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 4,
     json: AsJson = False,
@@ -80,6 +82,9 @@ def push(
         oci: OS/ARCHITECTURE[/VARIANT]; of images for several platforms only that one.
     hidden
         Take what begins with a dot from directories, too.
+    replace
+        generic: put it in the place of a file with other bytes that lies there. Versions of other formats stay as they
+        are.
     dry_run
         Only show what would be pushed, and what not.
     at_a_time
@@ -88,20 +93,21 @@ def push(
     """
     out = Output(json)
     job = _sorted(files, to, format, path, hidden)
+    _check_replacing(job, replace)
     for left in job.left_out:
         out.note(f"left out: {left.file}: {left.why}")
     lanes = Lanes(at_a_time)
     pushed: list[dict[str, Any]] = []
     going = order(job.target.format, job.going, lambda one: one.file.suffix)
     with reach(url, profile) as node, _progress(out) as progress:
-        pushing = Pushing(node, progress, job.target, tag, platform, lanes, pushed)
+        pushing = Pushing(node, progress, job.target, tag, platform, replace, lanes, pushed)
         try:
             if dry_run:
                 pushed += [fact for one in going for fact in _would(pushing, one)]
             else:
                 _push_all(pushing, going)
         except KeyboardInterrupt:
-            there = f"{len(pushed)} of {len(going)} files are there."
+            there = f"{len(pushed)} of {count_of(len(going), 'file')} {'is' if len(going) == 1 else 'are'} there."
             raise KeyboardInterrupt(f"Interrupted: {there}", REMEDY) from None
         except Problem:
             lanes.close()
@@ -118,8 +124,8 @@ def _tell(out: Output, job: Job, pushed: list[dict[str, Any]]) -> None:
     for one in pushed:
         more = ""
         if "blobs_sent" in one:
-            sizes = f"{one['blobs_sent']} of {one['blobs']} blobs, {size_of(one['bytes_sent'])}, were lacking"
-            more = f" ({one['digest']}; {sizes})"
+            sizes = f"{one['blobs_sent']} of {count_of(one['blobs'], 'blob')}, {size_of(one['bytes_sent'])}"
+            more = f" ({one['digest']}; sent: {sizes})"
         out.fact(one, f"{one['file']} → {one['url']}{more}")
 
 
@@ -157,6 +163,13 @@ def _sorted(files: tuple[str, ...], to: str, format: str, path: str, hidden: boo
     return Job(going, left, target)
 
 
+def _check_replacing(job: Job, replace: bool) -> None:
+    """Raises Usage where a format replaces nothing, before anything is sent."""
+    other = next((one.format for one in job.going if one.format != "generic"), "")
+    if replace and other:
+        raise Usage(f"--replace is for files of generic, and {other} keeps what is published.", "Leave it out.")
+
+
 def _single(file: Path, target: Target) -> Sending:
     format = target.format or guess(file)
     if not format:
@@ -172,6 +185,7 @@ class Pushing(NamedTuple):
     target: Target
     tag: str
     platform: str
+    replace: bool
     lanes: Lanes
     pushed: list[dict[str, Any]]
 
@@ -218,13 +232,39 @@ def _push(to: Pushing, one: Sending) -> None:
         address = f"/{to.target.place}/{request.path}"
         size = len(request.body) if isinstance(request, Whole) else size
         shown = progress.add_task(safe(file.name), total=size)
-        if is_cut:
-            upload(node, file, address, lambda more: progress.advance(shown, more), lanes)
-        else:
-            with lanes.lane():
-                _send(node, progress, shown, file, address, request, size)
+        try:
+            there = _replaced(to, address)
+            if is_cut:
+                upload(node, file, address, lambda more: progress.advance(shown, more), lanes, there)
+            else:
+                with lanes.lane():
+                    _send(node, progress, shown, file, address, request, size, there)
+        except (Conflict, PreconditionFailed) as problem:
+            raise _in_words(problem, address) from None
     progress.update(shown, completed=size, visible=False)
     to.pushed.append(_fact(to, one, request, size))
+
+
+def _replaced(to: Pushing, address: str) -> dict[str, str]:
+    """The condition under which what lies there is replaced: that it is the same still when the last byte has come."""
+    if not to.replace:
+        return {}
+    try:
+        with to.lanes.lane():
+            there = to.node.send("HEAD", address, headers={"Accept-Encoding": "identity"})
+    except Absent:
+        return {}
+    return {"If-Match": there.headers["etag"]}
+
+
+def _in_words(problem: Conflict | PreconditionFailed, address: str) -> Problem:
+    """A room speaks to programs, of headers."""
+    path = urllib.parse.unquote(address)
+    if isinstance(problem, PreconditionFailed):
+        return Conflict(f"Somebody else has changed {path} meanwhile.", "Look at it, then give the command again.")
+    if "If-Match" not in problem.text():
+        return problem
+    return Conflict(f"There is a file with other bytes at {path}.", "To put this one in its place, add --replace.")
 
 
 def _push_images(to: Pushing, one: Sending) -> None:
@@ -237,7 +277,14 @@ def _push_images(to: Pushing, one: Sending) -> None:
 
 
 def _send(
-    node: Client, progress: Progress, shown: TaskID, file: Path, address: str, request: Request, size: int
+    node: Client,
+    progress: Progress,
+    shown: TaskID,
+    file: Path,
+    address: str,
+    request: Request,
+    size: int,
+    there: dict[str, str],
 ) -> None:
     options: dict[str, Any] = {"timeout": TIMEOUT}
     with _Counting(file, progress, shown) as content:
@@ -245,8 +292,8 @@ def _send(
             parts = {request.part: (file.name, content, "application/octet-stream")}
             node.send("POST", address, data=request.fields, files=parts, **options)
         elif isinstance(request, Raw):
-            length = {"Content-Length": str(size)}
-            node.send("PUT", address, content=_chunks(content), headers=length, **options)
+            headers = {"Content-Length": str(size), **there}
+            node.send("PUT", address, content=_chunks(content), headers=headers, **options)
         else:
             node.send("PUT", address, content=request.body, headers={"Content-Type": request.media}, **options)
 

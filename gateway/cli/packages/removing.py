@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 from gateway.cli.terminal.client import Client, reach
 from gateway.cli.terminal.each import meant, to_each
 from gateway.cli.terminal.output import Output, Usage
-from gateway.cli.terminal.sizes import size_of
+from gateway.cli.terminal.sizes import count_of, size_of
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, Item, item, place, when
 from storage.errors import Absent
 
@@ -53,7 +53,10 @@ def delete(
             out.rows({"items": told}, ("would be deleted",), [(str(one),) for one in found])
             return 0
         if query and not yes:
-            raise Usage(f"This would delete {len(found)} packages or versions.", "Look with --dry-run, then add --yes.")
+            raise Usage(
+                f"This would delete {count_of(len(found), 'package or version', 'packages or versions')}.",
+                "Look with --dry-run, then add --yes.",
+            )
         return to_each(out, found, lambda one: _delete(node, one, purge=purge), _said, found=bool(query))
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from gateway.cli.packages.native import guess
 from gateway.cli.terminal.output import Usage
+from gateway.cli.terminal.sizes import count_of
 
 FILES_MAX = 100_000
 KEEPING = ("generic", "maven")
@@ -62,7 +63,8 @@ def in_tree(folder: Path, format: str, path: str, hidden: bool) -> tuple[list[Se
             going.append(Sending(file, path, chosen))
     _check_names(folder, going)
     if not going:
-        what = f"{len(left)} files there are left out: {left[0].file}: {left[0].why}." if left else "It has no files."
+        out = f"{count_of(len(left), 'file')} there {'is' if len(left) == 1 else 'are'} left out" if left else ""
+        what = f"{out}: {left[0].file}: {left[0].why}." if left else "It has no files."
         raise Usage(f"There is nothing to push in {folder}. {what}", "Say what it is with --format.")
     return going, left
 

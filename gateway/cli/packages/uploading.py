@@ -10,7 +10,7 @@ import hashlib
 import os
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -41,15 +41,18 @@ class Kept(msgspec.Struct, frozen=True):
     parts: int
 
 
-def upload(node: Client, file: Path, target: str, advance: Advance, lanes: Lanes) -> None:
+def upload(
+    node: Client, file: Path, target: str, advance: Advance, lanes: Lanes, conditions: Mapping[str, str]
+) -> None:
     """Publish a file at `target`, a path below the generic room: /WORKSPACE/REPOSITORY/generic/PATH.
 
-    `advance` is told how many bytes more are there. Raises Problem; then the same call goes on later.
+    `advance` is told how many bytes more are there. `conditions` are headers that say over what it may be published.
+    Raises Problem; then the same call goes on later.
     """
     size, digest = file.stat().st_size, _digest_of(file)
-    memory = memory_of(f"{node.url}{target}", size, digest)
+    memory = memory_of(f"{node.url}{target}{''.join(conditions.values())}", size, digest)
     with lanes.lane():
-        kept = _found(node, memory) or _begun(node, target, size, digest, lanes.count, memory)
+        kept = _found(node, memory) or _begun(node, target, size, digest, lanes.count, memory, conditions)
     try:
         lanes.parts(lambda part: _send_part(node, file, kept, part, size, advance), range(kept.parts))
         told = {"Upload-Offset": str(size), "Upload-Complete": "?1", "Content-Type": "application/partial-upload"}
@@ -87,7 +90,9 @@ def _found(node: Client, memory: Path) -> Kept | None:
     return kept
 
 
-def _begun(node: Client, target: str, size: int, digest: str, parts_max: int, memory: Path) -> Kept:
+def _begun(
+    node: Client, target: str, size: int, digest: str, parts_max: int, memory: Path, conditions: Mapping[str, str]
+) -> Kept:
     home, _, path = target.partition("/generic/")
     parts = max(2, min(parts_max, size // PART_BYTES_MIN))
     told = {
@@ -96,6 +101,7 @@ def _begun(node: Client, target: str, size: int, digest: str, parts_max: int, me
         "Repr-Digest": f"sha-256=:{digest}:",
         "Entrepot-Upload-Parts": str(parts),
         "Content-Length": "0",
+        **conditions,
     }
     answer = node.send("POST", f"{home}/generic/-/uploads/{path}", headers=told)
     kept = Kept(urllib.parse.urlsplit(answer.headers["location"]).path, parts)

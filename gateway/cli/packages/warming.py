@@ -18,7 +18,7 @@ from gateway.cli.terminal.client import Client, reach
 from gateway.cli.terminal.each import meant
 from gateway.cli.terminal.output import Output, Usage
 from gateway.cli.terminal.progress import steps
-from gateway.cli.terminal.sizes import size_of
+from gateway.cli.terminal.sizes import count_of, size_of
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, Item, place
 from storage.errors import Absent, Problem
 
@@ -91,8 +91,8 @@ def warm(
         "missing": missing,
     }
     text = (
-        f"{told['files']} files of {told['packages']} packages are warm, {size_of(sum(one.size for one in done))}, "
-        f"{told['fetched']} of them fetched now."
+        f"Warm: {count_of(told['files'], 'file')} of {count_of(told['packages'], 'package')}, "
+        f"{size_of(told['bytes'])}, {told['fetched']} of them fetched now."
     )
     if query and not found:
         text = f"The query finds nothing in {where}. What one finds: entrepot search QUERY."

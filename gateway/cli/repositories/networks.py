@@ -6,6 +6,7 @@ from cyclopts import App, Parameter
 
 from gateway.cli.terminal.client import Client, reach
 from gateway.cli.terminal.output import Output, Usage
+from gateway.cli.terminal.sizes import count_of
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, place
 
 app = App(name="network", help="From where a repository can be used: rules, the first that is about a client decides.")
@@ -126,7 +127,7 @@ def _added(node: Client, where: str, rule: Rule, at: int) -> list[Rule]:
     known = node.get(_address(where))["rules"]
     number = at or len(known) + 1
     if not 1 <= number <= len(known) + 1:
-        raise Usage(f"A rule cannot be the number {number}.", f"There are {len(known)} rules.")
+        raise Usage(f"A rule cannot be the number {number}.", f"The place has {count_of(len(known), 'rule')}.")
     return _set(node, where, [*known[: number - 1], rule, *known[number - 1 :]], known)
 
 

@@ -6,7 +6,7 @@ from cyclopts import App
 
 from gateway.cli.terminal.client import reach, say_left_out
 from gateway.cli.terminal.output import Output
-from gateway.cli.terminal.sizes import bytes_of, size_of
+from gateway.cli.terminal.sizes import bytes_of, count_of, size_of
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl, place
 
 app = App(name="replication", help="What nodes of a region hold before they are asked.")
@@ -138,6 +138,6 @@ def _said(one: dict[str, Any]) -> str:
     parts = [one["mode"]]
     parts += [f"{name} {', '.join(one[name])}" for name in ("formats", "packages", "tags") if one[name]]
     parts += [f"the newest {one['newest_max']}"] if one["newest_max"] else []
-    parts += [f"the last {one['days_max']} days"] if one["days_max"] else []
+    parts += [f"the last {count_of(one['days_max'], 'day')}"] if one["days_max"] else []
     parts += [f"{size_of(one['rate_max_bytes_s'])}/s"] if one["rate_max_bytes_s"] else []
     return "; ".join(parts)

@@ -6,7 +6,7 @@ from cyclopts import App, Parameter
 
 from gateway.cli.terminal.client import reach
 from gateway.cli.terminal.output import Output, Usage
-from gateway.cli.terminal.sizes import bytes_of, size_of
+from gateway.cli.terminal.sizes import bytes_of, count_of, size_of
 from gateway.cli.terminal.words import AsJson, AsProfile, AtUrl
 from storage.errors import Conflict
 
@@ -131,12 +131,23 @@ def delete(
 
 
 def _said(told: dict[str, Any]) -> str:
-    kinds = [f"{told[kind]} {kind.replace('_', ' ')}" for kind in _KINDS if told[kind]]
-    size = f"{told['files']} files of {size_of(told['bytes'])}"
+    kinds = [count_of(told[kind], *_KINDS[kind]) for kind in _KINDS if told[kind]]
+    size = f"{count_of(told['files'], 'file')} of {size_of(told['bytes'])}"
     return ", ".join([f"the workspace {told['workspace']}", size, *kinds])
 
 
-_KINDS = (
-    "repositories", "packages", "bin_files", "members", "teams", "accounts", "providers", "tokens", "entitlements",
-    "webhooks", "hosts", "upstreams", "signing_keys",
-)  # fmt: skip
+_KINDS: dict[str, tuple[str, ...]] = {
+    "repositories": ("repository", "repositories"),
+    "packages": ("package",),
+    "bin_files": ("bin file",),
+    "members": ("member",),
+    "teams": ("team",),
+    "accounts": ("account",),
+    "providers": ("provider",),
+    "tokens": ("token",),
+    "entitlements": ("entitlement",),
+    "webhooks": ("webhook",),
+    "hosts": ("host",),
+    "upstreams": ("upstream",),
+    "signing_keys": ("signing key",),
+}

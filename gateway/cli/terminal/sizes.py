@@ -1,4 +1,4 @@
-"""How are sizes spelt, to people and by them?"""
+"""How are sizes and numbers of things spelt, to people and by them?"""
 
 import re
 
@@ -16,6 +16,11 @@ def size_of(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     raise AssertionError
+
+
+def count_of(count: int, one: str, many: str = "") -> str:
+    """So many things for people: 1 file, 2 files, 1,000 files; `many` where that is not `one` and an s."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def bytes_of(text: str) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.cli.terminal.plotting import BLOCKS, SHADE, shares
-from gateway.cli.terminal.sizes import size_of
+from gateway.cli.terminal.sizes import count_of, size_of
 
 COLUMNS = ("file", "version", "size", "stored", "chunks", "extents", "was there")
 LEGEND = f"{BLOCKS[8]} new, {SHADE} was there"
@@ -55,13 +55,13 @@ def of_repository(kept: Any) -> list[str]:
     """What a repository's files take here, and by how they are cut."""
     cuts = sorted(kept["by_cut"].values(), key=lambda one: (-one["bytes"], one["why"]))
     here, bytes = sum(one["files"] for one in cuts), sum(one["bytes"] for one in cuts)
-    counted = f"{here} files" if here == kept["files"] else f"{here} of {kept['files']} files"
+    counted = (f"{here:,} of " if here != kept["files"] else "") + count_of(kept["files"], "file")
     more = "" if kept["complete"] else ", and more that were not looked at"
     lines = [f"stored here: {counted}, {size_of(bytes)}{_there(kept['saved_bytes'], bytes)}{more}"]
     for one in cuts:
-        chunks = f" in {one['chunks']} chunks" if one["chunks"] else ""
+        chunks = f" in {count_of(one['chunks'], 'chunk')}" if one["chunks"] else ""
         there = _there(one["saved_bytes"], one["bytes"]) if one["chunks"] else ""
-        lines.append(f"  {one['files']} files, {size_of(one['bytes'])}{chunks}, {one['why']}{there}")
+        lines.append(f"  {count_of(one['files'], 'file')}, {size_of(one['bytes'])}{chunks}, {one['why']}{there}")
     return lines
 
 
@@ -78,7 +78,7 @@ def drawn_of_repository(kept: Any) -> str:
             one["why"],
             one["bytes"] - (one["saved_bytes"] or 0),
             one["saved_bytes"] or 0,
-            f"{one['files']} files, {size_of(one['bytes'])}",
+            f"{count_of(one['files'], 'file')}, {size_of(one['bytes'])}",
         )
         for one in cuts
     ]
