@@ -109,8 +109,10 @@ def test_o20_pulls_at_every_node_are_counted_once_and_told_up_to_when(tmp_path: 
         rows = [json.loads(line) for line in lines.read_text().splitlines()]
         assert len(rows) == done["rows"]
         mine = [one for one in rows if one["file"].endswith("whl") and (one["method"], one["status"]) == ("GET", 200)]
-        mine = [one for one in mine if not one["principal"].startswith("edge:")]
-        assert sorted(one["version"] for one in mine) == ["1.0"] * 5 + ["2.0"]
+        assert sorted(one["version"] for one in mine) == ["1.0"] * 5 + ["2.0"], "what the edge fetched is not in it"
+        code, told_all, errors = pair.entrepot("logs", "demo", "--edges", "--limit", "1000")
+        fetched = {one["principal"] for one in told_all["items"] if one["file"].endswith("whl")}
+        assert {one for one in fetched if one.startswith("edge:")}, "it is, for who asks"
         code, done, errors = pair.entrepot("logs", "export", "demo", "--format", "parquet", "--to", str(tmp_path / "p"))
         assert (code, done["rows"] >= len(rows)) == (0, True), errors
         assert next((tmp_path / "p").iterdir()).read_bytes()[:4] == b"PAR1"

@@ -133,6 +133,17 @@ async def test_what_would_give_nothing_in_a_repository_is_refused_with_words(
     await done(console, "POST", f"{AT}/grants", asked | {"scope": "acme"}, "olga")
 
 
+@pytest.mark.parametrize("more", [{"actions": ["manage"]}, {"actions": ["publish"], "tags": ["dev-*"]}], ids=str)
+async def test_what_would_give_nothing_on_some_packages_is_refused_with_words(
+    console: Console, more: dict[str, object]
+) -> None:
+    asked = {"subject": "user:tim", "scope": "acme/main", "formats": ["npm"], "deny": True} | more
+    refused = await console.call("olga", "POST", f"{AT}/grants", asked)
+    assert refused.status == 400, refused.body
+    assert "nothing in a grant on" in refused.json["detail"]
+    await done(console, "POST", f"{AT}/grants", asked | {"actions": ["tag"]}, "olga")
+
+
 async def test_a_role_that_gives_something_in_a_repository_is_given_there(console: Console) -> None:
     await done(console, "PUT", f"{AT}/roles/keeper", {"actions": ["publish", "statistics"]})
     await done(console, "POST", f"{AT}/grants", {"subject": "user:tim", "scope": "acme/main", "role": "keeper"}, "olga")

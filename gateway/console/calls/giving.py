@@ -6,7 +6,18 @@ from collections.abc import Iterable
 import msgspec
 
 from gateway.access.names import slug
-from gateway.access.rights.grants import ACTIONS, EVERYWHERE, GRANT, OWN, What, pattern, plain_actions, sample
+from gateway.access.rights.grants import (
+    ACTIONS,
+    EVERYWHERE,
+    GRANT,
+    OF_PACKAGES,
+    OWN,
+    TAG,
+    What,
+    pattern,
+    plain_actions,
+    sample,
+)
 from gateway.access.rights.rules import account_rules
 from gateway.access.rights.verdicts import (
     ACTIONS_IN,
@@ -52,6 +63,7 @@ def grant_of(services: Services, asked: NewGrant) -> Grant:
         _check_spelling(services, formats, pattern(one))
     for one in asked.tags:
         pattern(one)
+    _check_narrowed(asked)
     return Grant(
         asked.scope,
         read or asked.admin,
@@ -84,6 +96,16 @@ def _check_place(scope: str, actions: Iterable[str]) -> None:
     if empty:
         told = f"{', '.join(empty)}: of a whole workspace, and nothing in one repository of it."
         raise Invalid(told, f"Name {workspace} alone, or leave it out.")
+
+
+def _check_narrowed(asked: NewGrant) -> None:
+    """Raises Invalid for actions that a grant on some packages or tags neither gives nor denies."""
+    if not (asked.formats or asked.packages or asked.tags):
+        return
+    empty = [one for one in asked.actions if one not in ({TAG} if asked.tags else OF_PACKAGES)]
+    if empty:
+        of = "the setting of some tags" if asked.tags else "some packages"
+        raise Invalid(f"{', '.join(empty)}: nothing in a grant on {of}.", "Give it in a grant of its own.")
 
 
 def _check_spelling(services: Services, formats: tuple[str, ...], text: str) -> None:
@@ -250,14 +272,15 @@ def networks_of(cidrs: tuple[str, ...]) -> tuple[str, ...]:
 
 def _network_of(cidr: str) -> str:
     try:
-        network = ipaddress.ip_network(cidr, strict=False)
+        within = ipaddress.ip_interface(cidr)
     except ValueError:
         raise Invalid("This is no network.", "Write it as ADDRESS/BITS, like 192.0.2.0/24.") from None
-    if network.network_address != ipaddress.ip_interface(cidr).ip:
+    network = within.network
+    if network.network_address != within.ip:
         raise Invalid(
-            f"This is an address within a network, and no network: the bits behind the first {network.prefixlen} are "
-            "not all zero.",
-            f"Write {network} for the network, or {ipaddress.ip_interface(cidr).ip} for the address alone.",
+            f"This is an address within a network, and no network: not all bits behind the first {network.prefixlen} "
+            "are zero.",
+            f"Write {network} for the network, or {within.ip} for the address alone.",
         )
     return str(network)
 
