@@ -139,8 +139,8 @@ def test_who_pushes_without_a_token_is_told_how_to_get_one(entrepot: Cli) -> Non
 
 def test_grants_are_listed_by_the_repository_in_which_they_hold(entrepot: Cli, node: Listening) -> None:
     node.console.add_people("acme")
-    entrepot("grant", "give", "acme/main", "user:alice")
-    entrepot("grant", "give", "acme/open", "user:alice")
+    entrepot("grant", "give", "acme/main", "user:alice", "--read")
+    entrepot("grant", "give", "acme/open", "user:alice", "--read")
     listed = entrepot("grant", "list", "acme/main", "--json").json["items"]
     assert sorted(one["scope"] for one in listed) == ["acme", "acme/main"]
 

@@ -1,11 +1,14 @@
 """Can the pages for people be read: by weak eyes, in the dark, and where names are long?"""
 
 import re
+from pathlib import Path
 
 import pytest
 
+from gateway.console.signin import style
 from gateway.console.signin.style import STYLE
 
+TEMPLATES = Path(style.__file__).parent / "templates"
 LEAST = 4.5  # WCAG 2.2, 1.4.3 (AA)
 
 
@@ -32,3 +35,9 @@ def test_small_print_stands_out_in_light_and_dark(number: int, canvas: str) -> N
 def test_long_names_break_instead_of_making_the_page_wide() -> None:
     assert re.search(r"td[^{]*\{[^}]*overflow-wrap: anywhere", STYLE)
     assert "focus-visible" in STYLE
+
+
+def test_every_page_says_what_it_is_in_a_heading() -> None:
+    pages = [one for one in TEMPLATES.glob("*.html") if "{% extends" in one.read_text()]
+    assert len(pages) > 10
+    assert [one.name for one in pages if "<h1>" not in one.read_text()] == []
