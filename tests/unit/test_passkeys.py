@@ -96,7 +96,7 @@ async def test_a_passkey_is_registered_named_used_alone_and_told_of(console: Con
     done = await other.fill(page, ALONE, credential=device.get(asked))
     assert (done.status, done.location) == (303, "/-/device")
     account = await other.get("/-/account")
-    assert "<td>passkey</td>" in account.text
+    assert '<td data-of="by">passkey</td>' in account.text
     assert "laptop" in account.text
     assert [one.action for one in console.ledger.entries][-2:] == ["passkey.add", "session.begin"]
     listed = (await console.call("node admin", "GET", "/users/ann/passkeys")).json["items"]
@@ -138,7 +138,7 @@ async def test_c_a_password_alone_is_not_enough_once_there_is_a_passkey(console:
     assert (await shown(Visitor(console), device)).status == 401, "alone it has to know its person"
     done = await other.fill(page, BOTH, name="ann", password=WORDS, credential=device.get(asked))
     assert done.status == 303, done.text
-    assert "<td>password and passkey</td>" in (await other.get("/-/account")).text
+    assert '<td data-of="by">password and passkey</td>' in (await other.get("/-/account")).text
 
 
 async def test_c_what_was_wrong_beside_a_password_is_not_told(console: Console) -> None:

@@ -41,3 +41,11 @@ def test_every_page_says_what_it_is_in_a_heading() -> None:
     pages = [one for one in TEMPLATES.glob("*.html") if "{% extends" in one.read_text()]
     assert len(pages) > 10
     assert [one.name for one in pages if "<h1>" not in one.read_text()] == []
+
+
+def test_on_a_narrow_screen_each_cell_says_what_it_is_of() -> None:
+    """The heads of tables are not shown there: a row is a list, and no word is broken for the width of a column."""
+    assert re.search(r"@media \(max-width: [0-9]+rem\) \{[^@]*td \{ display: block", STYLE)
+    account = (TEMPLATES / "account.html").read_text()
+    heads = [one for one in re.findall(r"<th>([^<]*)</th>", account) if one]
+    assert re.findall(r'<td data-of="([^"]+)">', account) == heads

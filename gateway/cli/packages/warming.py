@@ -82,7 +82,7 @@ def warm(
                 done += [result] if result is not None else []
                 bar.done()
     failed = len(targets) - len(done)
-    told = {
+    told: dict[str, Any] = {
         "packages": len({(one.format, one.package) for one in found}) if query else len(locked),
         "files": len(done),
         "bytes": sum(one.size for one in done),

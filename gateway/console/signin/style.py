@@ -26,8 +26,15 @@ code, .code { font: 1.05rem ui-monospace, monospace; overflow-wrap: anywhere; }
 .code { font-size: 1.4rem; letter-spacing: .1em; }
 .told { border-left: 4px solid var(--strong); padding: .2rem .8rem; }
 .small { color: light-dark(#595959, #a8a8a8); font-size: .9rem; }
+.small code { font-size: inherit; }
 .told:empty { display: none; }
 select { font: inherit; padding: .45rem; } svg.drawing { display: block; width: 18rem; height: 18rem; }
+@media (max-width: 36rem) {
+  table, tbody, tr, td { display: block; } tr:has(th) { display: none; }
+  td { border: 0; padding: .1rem 0; } td:empty { display: none; }
+  tr { border-top: 1px solid var(--line); padding: .5rem 0; }
+  td[data-of]::before { content: attr(data-of) ": "; color: light-dark(#595959, #a8a8a8); }
+}
 """
 
 
