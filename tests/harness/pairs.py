@@ -16,7 +16,7 @@ from bench.ports import free_port
 from bench.servers import certificate
 from gateway.access import bootstrap
 from tests.harness.commandline import run
-from tests.harness.running import ENTREPOT, clean_environment
+from tests.harness.running import ENTREPOT, clean_environment, let_hear
 
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 30.0
@@ -124,6 +124,8 @@ class Pair:
         at = (node or self.origin).url
         environment = clean_environment() | {"ENTREPOT_URL": at, "ENTREPOT_TOKEN": self.token}
         done = run([*arguments, "--json"], environment, timeout=120)
+        if node is None and (edge := getattr(self, "edge", None)) is not None and edge.process.poll() is None:
+            let_hear(self.origin.url, edge.url, self.token)
         return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
 
     def stop(self) -> None:

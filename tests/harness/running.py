@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -70,6 +71,8 @@ class Up:
         environment = clean_environment() | {"ENTREPOT_URL": url or self.origin, "ENTREPOT_TOKEN": self.token}
         done = run([*arguments, "--json"], environment)
         assert done.returncode == 0, f"entrepot {' '.join(arguments)}: {done.stderr}{done.stdout}"
+        if not url:
+            let_hear(self.origin, self.edge, self.token)
         return json.loads(done.stdout)
 
     def with_credential(self, url: str) -> str:
@@ -96,6 +99,24 @@ def seen_in_time(url: str, headers: dict[str, str] | None = None, method: str = 
     while (got := get(url, headers, method)).status == 404 and time.monotonic() < end:
         time.sleep(0.02)
     return got
+
+
+def let_hear(origin: str, edge: str, token: str) -> None:
+    """What was changed at the origin is known at the edge, too, before the next request: a command takes less time than
+    its entry takes on its way. For 10 s at most, and not where either of them does not answer soon."""
+    end = time.monotonic() + VISIBLE_SECONDS_MAX
+    with suppress(OSError, KeyError, ValueError):
+        wanted = _serials(origin, token)
+        while time.monotonic() < end and any(_serials(edge, token).get(one, -1) < at for one, at in wanted.items()):
+            time.sleep(0.01)
+
+
+def _serials(url: str, token: str) -> dict[str, int]:
+    """How far each workspace's history goes at this node."""
+    request = urllib.request.Request(f"{url}/-/api/v1/status", headers={"Authorization": f"Bearer {token}"})
+    with _opener().open(request, timeout=2) as answer:
+        found: dict[str, int] = json.loads(answer.read())["serials"]
+    return found
 
 
 class Got:
