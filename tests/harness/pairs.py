@@ -124,7 +124,7 @@ class Pair:
         at = (node or self.origin).url
         environment = clean_environment() | {"ENTREPOT_URL": at, "ENTREPOT_TOKEN": self.token}
         done = run([*arguments, "--json"], environment, timeout=120)
-        if node is None and (edge := getattr(self, "edge", None)) is not None and edge.process.poll() is None:
+        if at == self.origin.url and (edge := getattr(self, "edge", None)) is not None and edge.process.poll() is None:
             let_hear(self.origin.url, edge.url, self.token)
         return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
 

@@ -71,7 +71,7 @@ class Up:
         environment = clean_environment() | {"ENTREPOT_URL": url or self.origin, "ENTREPOT_TOKEN": self.token}
         done = run([*arguments, "--json"], environment)
         assert done.returncode == 0, f"entrepot {' '.join(arguments)}: {done.stderr}{done.stdout}"
-        if not url:
+        if url in ("", self.origin):
             let_hear(self.origin, self.edge, self.token)
         return json.loads(done.stdout)
 

@@ -21,13 +21,14 @@ def until_told(folder: str, number: int) -> None:
     hear_signals()
     born = Path(folder) / f"born-{number}"
     born.write_text(born.read_text() + "x" if born.exists() else "x")
-    (Path(folder) / f"pid-{number}").write_text(str(os.getpid()))
+    mine = Path(folder) / f"pid-{number}"
+    mine.with_suffix(".new").write_text(str(os.getpid()))
+    mine.with_suffix(".new").rename(mine)  # whoever sees it sees it whole
     order = Path(folder) / f"die-{number}"
     while not told:
-        if order.exists():
-            status = int(order.read_text())
+        if order.exists() and (status := order.read_text()):
             order.unlink()
-            sys.exit(status)
+            sys.exit(int(status))
         time.sleep(0.01)
     (Path(folder) / f"drained-{number}").write_text("x")
 
