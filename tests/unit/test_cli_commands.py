@@ -2,30 +2,15 @@
 
 import datetime
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
 from gateway.access.tokens import mint, well_formed
-from gateway.cli.main import joined, run
+from gateway.cli.main import joined
 from tests.harness.listening import Listening
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        assert self.out.count("\n") == 1, "one document, on one line"
-        return json.loads(self.out)
-
-
-Cli = Callable[..., Said]
+from tests.harness.saying import Cli, cli_of
 
 
 @pytest.fixture
@@ -38,18 +23,7 @@ def node(tmp_path: Path) -> Iterator[Listening]:
 def entrepot(
     node: Listening, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Cli:
-    for name in [name for name in os.environ if name.startswith("ENTREPOT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("ENTREPOT_URL", node.url)
-
-    def call(*arguments: str, role: str = "node admin") -> Said:
-        monkeypatch.setenv("ENTREPOT_TOKEN", node.console.tokens.get(role, ""))
-        capsys.readouterr()
-        code = run(arguments)
-        return Said(code, *capsys.readouterr())
-
-    return call
+    return cli_of(node, tmp_path, monkeypatch, capsys)
 
 
 def test_the_form_that_scripts_rely_on(entrepot: Cli, node: Listening) -> None:

@@ -1,11 +1,8 @@
 """Is somebody at a terminal told what is so, in the words of a terminal, when things are named or done wrongly?"""
 
-import json
-import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
@@ -13,22 +10,10 @@ from gateway.cli import main
 from gateway.cli.main import run
 from gateway.cli.terminal.sizes import count_of
 from tests.harness.listening import Listening
+from tests.harness.saying import Cli, cli_of
 from tests.unit.test_api_names_in_history import Rows
 
 ODD = "ünï cödé #1 %41?.txt"
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Cli = Callable[..., Said]
 
 
 @pytest.fixture
@@ -41,18 +26,7 @@ def node(tmp_path: Path) -> Iterator[Listening]:
 def entrepot(
     node: Listening, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Cli:
-    for name in [name for name in os.environ if name.startswith("ENTREPOT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("ENTREPOT_URL", node.url)
-
-    def call(*arguments: str, role: str = "node admin") -> Said:
-        monkeypatch.setenv("ENTREPOT_TOKEN", node.console.tokens.get(role, ""))
-        capsys.readouterr()
-        code = run(arguments)
-        return Said(code, *capsys.readouterr())
-
-    return call
+    return cli_of(node, tmp_path, monkeypatch, capsys)
 
 
 def test_a_package_is_listed_by_its_very_name(entrepot: Cli, node: Listening) -> None:
